@@ -1,0 +1,287 @@
+// Package config turns one YAML file into settings that are checked, typed and compiled.
+//
+// What [Load] returns cannot be wrong in itself: names are resolved, keys are read, routes are compiled, durations are
+// durations. Whatever is wrong with a file is told as a [Fault], all of them at once, each with its place in the file:
+//
+//	gate.yaml:12:9: routes[0].require.action: is missing; name the action that the token must allow, like READ
+//
+// The reading is strict: unknown and duplicate keys, a second document, unset variables and values of another type are
+// faults. Secrets come as ${env:NAME}, ${env:NAME:-default} or ${file:PATH}, expanded after parsing, so that a secret can
+// never change the structure of the file; they print as [redacted].
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"regexp"
+	"time"
+
+	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/route"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+// Config is a whole configuration, version 1.
+type Config struct {
+	File string // where it came from; relative paths in it are relative to its folder
+
+	Listeners      []Listener
+	Admin          Admin
+	TrustedProxies []netip.Prefix
+	Limits         Limits
+	Log            Log
+	Drain          Drain
+
+	Issuer         *Issuer // nil: nothing is issued here
+	Roles          map[string]*Role
+	TrustedIssuers []*TrustedIssuer
+	ClockLeeway    time.Duration // for iat and nbf, never for exp
+
+	Replay      Replay
+	Revocations Revocations
+
+	IdentityHeaders IdentityHeaders
+	TenantPattern   *regexp.Regexp // what a tenant's name looks like, anchored
+	Upstreams       map[string]*Upstream
+	Routes          []*Route
+	Table           *route.Table[*Route]
+	Tests           []*Test
+
+	Warnings []Fault // what is not wrong but worth a word
+}
+
+// A Secret is text that must not be printed: every verb prints [redacted].
+type Secret string
+
+func (Secret) String() string               { return "[redacted]" }
+func (Secret) GoString() string             { return "[redacted]" }
+func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
+// Reveal is the secret itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// A Listener is one address that requests come in on.
+type Listener struct {
+	Name     string
+	Address  string // host:port
+	TLS      *TLS   // nil: plain HTTP/1.1
+	Redirect bool   // redirect: https; answers nothing else
+}
+
+// TLS names the certificates of a listener; the handshake's server name chooses among them, the first is the default.
+type TLS struct {
+	Certificates []Certificate
+}
+
+// A Certificate is a pair of PEM files.
+type Certificate struct{ Cert, Key string }
+
+// Admin is the operator's side: health, metrics and what needs the token.
+type Admin struct {
+	Listen       string // host:port; "" turns it off
+	Implicit     bool   // the file does not mention admin: a port that is taken is then a warning, not an error
+	Token        Secret // "": everything but health and metrics is refused
+	HealthListen string // host:port of a second listener that has health alone; "" for none
+}
+
+// Limits bound what one request, one connection and one process may take.
+type Limits struct {
+	HeaderBytes     int           // a request head
+	URIBytes        int           // a request target
+	TokenBytes      int           // a bearer token
+	TokenBodyBytes  int64         // the body of a request to a token endpoint
+	BodyBytes       int64         // the body of a proxied request
+	Connections     int           // open connections per listener
+	H2Streams       int           // concurrent streams per HTTP/2 connection
+	HeaderTimeout   time.Duration // for a request head to arrive
+	BodyTimeout     time.Duration // for a token endpoint's body to arrive
+	StallTimeout    time.Duration // for any progress of a proxied body, either way
+	IdleTimeout     time.Duration // for the next request on a kept connection
+	TokenCacheBytes int64         // the verified-token cache
+	IssueRate       int           // issuances per second and client; the burst is twice that
+}
+
+// Log says what is logged.
+type Log struct {
+	Level  string // debug, info, warn, error
+	Access bool   // one line for each request
+}
+
+// Drain is what happens at SIGTERM.
+type Drain struct {
+	Delay   time.Duration // keep serving, not ready, so that load balancers notice
+	Timeout time.Duration // then this long for what is in flight
+}
+
+// Issuer is the token side.
+type Issuer struct {
+	URL               string             // the iss of our tokens
+	Audiences         []string           // the aud of our access tokens
+	Keys              []*jose.PrivateKey // the first signs, all verify and are published
+	CodeSecrets       []Secret
+	CodePrefixes      []string
+	CodeTTL           time.Duration
+	TokenTTL          time.Duration
+	MaxTokenTTL       time.Duration
+	MaxAccessTokenTTL time.Duration // of the access-token dialect
+	Serve             Serve
+	Clients           []*Client
+	Users             *Users // nil: no users, the user-token dialect knows nobody
+}
+
+// Serve says where our own endpoints answer.
+type Serve struct {
+	Hosts             []string // canonical; none: any
+	Codes             bool     // the dialects
+	UserTokens        bool
+	AccessTokens      bool
+	OAuth2            bool
+	AccessTokenPrefix string // before /api/1/access_token, "" or like /crafter-profile
+	// MissingTenantIsAny takes an omitted tenant in the access-token dialect for "*", as the original does.
+	MissingTenantIsAny bool // insecure_missing_tenant_is_any
+}
+
+// A Client is a caller of the token endpoints.
+type Client struct {
+	ID            string
+	Secret        Secret            // "" if only its SHA-256 is known, or none
+	SecretSHA256  []byte            // 32 bytes, or nil
+	AccessTokenID Secret            // a fixed accessTokenId, or ""
+	Permissions   token.Permissions // what its own token opens
+	May           []string          // token.MayWords
+	Delegate      token.Permissions // the most that it may hand on
+	CodeTTL       time.Duration     // at most 600 s; default issuer.code_ttl
+}
+
+// A Role is a named set of permissions.
+type Role struct {
+	Name        string
+	Permissions token.Permissions // may hold token.Placeholder
+}
+
+// Users says who the end users of the user-token dialect are: exactly one of its three parts is set.
+type Users struct {
+	Open   *Role            // any UUID is an end user with this role (which has no placeholder)
+	List   map[string]*User // by lower-case UUID
+	Lookup *UserLookup
+}
+
+// A User is one of the list.
+type User struct {
+	ID          string // lower-case UUID
+	Type        string // end_user, person, api_user, api_signer, system
+	Permissions token.Permissions
+}
+
+// UserLookup is an HTTP directory of the operator's.
+type UserLookup struct {
+	URL     string        // "{user_id}" in it is replaced
+	Bearer  Secret        // sent as Authorization: Bearer, if set
+	Timeout time.Duration // for the whole answer
+	Cache   time.Duration // how long an answer is believed; at most 5m
+	Entries int           // how many answers are kept
+	Bytes   int64         // the longest answer
+}
+
+// A TrustedIssuer is another issuer whose tokens open our routes.
+type TrustedIssuer struct {
+	Issuer        string
+	Keys          *jose.KeySet
+	Audiences     []string
+	Algorithms    []string
+	TokenTypes    []string
+	RequireClaims map[string]string
+	ClientClaim   string
+	RolesFrom     string
+	RolesMap      map[string]*Role
+	Permissions   token.Permissions // the most that its tokens may open
+	MaxTokenTTL   time.Duration
+}
+
+// Replay is the guard that lets a code be used once.
+type Replay struct {
+	Capacity int // entries, shared out evenly among the clients that may issue codes
+}
+
+// Revocations is the list of what was withdrawn.
+type Revocations struct {
+	File     string // "": nothing can be revoked
+	Capacity int    // entries
+}
+
+// IdentityHeaders names the headers that carry the identity to the upstream, in canonical form.
+type IdentityHeaders struct {
+	Subject, Issuer, Client, Tenant, Actions, TokenID string
+}
+
+// All lists the six names.
+func (h *IdentityHeaders) All() []string {
+	return []string{h.Subject, h.Issuer, h.Client, h.Tenant, h.Actions, h.TokenID}
+}
+
+// An Upstream is a pool of servers that are the same app.
+type Upstream struct {
+	Name            string
+	Servers         []*url.URL // scheme and host alone
+	Host            string     // the Host header that is sent; "" keeps the client's
+	ConnectTimeout  time.Duration
+	ResponseTimeout time.Duration // until the head of the answer
+	MaxConnections  int           // per server
+	MaxIdle         int           // kept connections per server
+	CAFile          string        // PEM of the authorities for https servers; "" is the system's
+	Assertion       *Assertion    // nil: none is sent
+}
+
+// An Assertion is a short-lived JWT for the upstream that says what was decided.
+type Assertion struct {
+	Header   string
+	Audience string
+	TTL      time.Duration
+}
+
+// A Route says what a request must bring to reach an upstream.
+type Route struct {
+	Index        int    // its place in the file
+	Name         string // its name, or its path
+	Hosts        []route.Host
+	Path         route.Path
+	Methods      []string // empty: any known method
+	Public       bool
+	Require      Require // of a route that is not public
+	Upstream     *Upstream
+	Allow        route.Oddity // insecure_allow
+	ForwardToken bool
+	Audiences    []string // instead of the issuer's
+	Upgrade      bool
+	BodyBytes    int64 // instead of limits.body_bytes
+}
+
+// Require is what a token must bring. The zero value asks for authentication alone.
+type Require struct {
+	Action string // "": authenticated
+	Global bool   // the action is asked for without a tenant
+	Tenant string // a fixed tenant, or "" …
+	From   Source // … and then where the request says it
+	Name   string // the parameter's, header's or query member's name
+}
+
+// A Source is where in a request its tenant stands.
+type Source int
+
+// The sources of tenant_from.
+const (
+	FromNowhere Source = iota
+	FromPath
+	FromHost
+	FromHeader
+	FromQuery
+)
+
+// A Test is one of the policy's own.
+type Test struct {
+	Method, URL string
+	Headers     map[string]string
+	Permissions token.Permissions // of the token that the request brings; nil: it brings none
+	Allow       bool
+	Reason      string // the expected reason of a refusal, or "" for any
+}
