@@ -1,0 +1,105 @@
+// Package admin is the operator's side of a running gate, on listeners of its own: is it alive, is it ready.
+//
+// Health needs no token; whatever else comes to live here does, on loopback too, since a browser on the same machine is
+// led to loopback addresses by any web page (hence the check of the Host header as well).
+package admin
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// Options are what an admin handler stands on.
+type Options struct {
+	Token  func() string // the present admin.token; "" refuses everything but health
+	Ready  func() error  // nil: ready; else why not
+	Health bool          // health alone, for admin.health_listen
+}
+
+// New makes the handler of an admin listener.
+//
+//	GET /healthz  200 while the process answers
+//	GET /readyz   200 while it wants requests, 503 with the reason while it does not (starting, draining)
+func New(o Options) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := o.Ready(); err != nil {
+			plain(w, http.StatusServiceUnavailable, err.Error()+"\n")
+			return
+		}
+		plain(w, http.StatusOK, "ready\n")
+	})
+	rest := http.Handler(http.HandlerFunc(notFound))
+	if !o.Health {
+		rest = guarded(o.Token, rest)
+	}
+	mux.Handle("/", rest)
+	return mux
+}
+
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	exchange.Problem(w, refusal.RouteNotFound, exchange.NewID())
+}
+
+// guarded lets through only requests that bring the admin token and name this listener as their host.
+func guarded(token func() string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !hostIsOurs(r.Host) {
+			exchange.Problem(w, refusal.HostMalformed, exchange.NewID())
+			return
+		}
+		if reason := judge(r.Header.Values("Authorization"), token()); reason != "" {
+			exchange.Problem(w, reason, exchange.NewID())
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func judge(authorization []string, want string) refusal.Reason {
+	switch len(authorization) {
+	case 0:
+		return refusal.TokenMissing
+	case 1:
+	default:
+		return refusal.CredentialsMultiple
+	}
+	scheme, got, _ := strings.Cut(authorization[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return refusal.TokenSchemeUnsupported
+	}
+	// Digests are compared, so that the time taken does not tell the token's length either.
+	g, w := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
+	if subtle.ConstantTimeCompare(g[:], w[:]) != 1 || want == "" {
+		return refusal.TokenSignatureInvalid
+	}
+	return ""
+}
+
+// hostIsOurs refuses the names that DNS rebinding needs: only addresses and localhost name an admin listener.
+func hostIsOurs(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil
+}
+
+func plain(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body)) // a client that is gone cannot be told
+}
