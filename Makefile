@@ -1,0 +1,48 @@
+# `make check` and `make test` are what the continuous integration runs. Tools are pinned here, outside go.mod, so that
+# they are no part of the product.
+
+GO          ?= go
+FUZZTIME    ?= 3s
+GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: build check fmt format vet staticcheck tidy noskip fuzz deps test bench campaign
+
+build: ## one static binary, ./jotgate
+	CGO_ENABLED=0 $(GO) build -trimpath -o jotgate .
+
+check: format vet staticcheck tidy noskip fuzz ## everything but the tests
+
+fmt: ## rewrite the sources as `format` wants them
+	$(GO) run $(GOFUMPT) -w .
+
+format:
+	@out=$$($(GO) run $(GOFUMPT) -l .) && { [ -z "$$out" ] || { echo "not formatted; run make fmt:"; echo "$$out"; exit 1; }; }
+
+vet:
+	$(GO) vet ./...
+
+staticcheck:
+	$(GO) run $(STATICCHECK) ./...
+
+tidy:
+	$(GO) mod tidy -diff
+
+noskip: # a skipped test proves nothing
+	@! grep -rnE '\bt\.Skip(f|Now)?\(' --include='*_test.go' .
+
+fuzz: ## each fuzz target for FUZZTIME
+	GO=$(GO) scripts/fuzz $(FUZZTIME)
+
+deps: ## what the tests need from the system
+	scripts/deps
+
+test: deps check
+	$(GO) test -race -timeout 15m ./...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+campaign: ## hours, not minutes: the long runs of the property tests, then each fuzz target for ten minutes
+	JOTGATE_CAMPAIGN=1 $(GO) test -timeout 0 -count 1 ./...
+	GO=$(GO) scripts/fuzz 10m
