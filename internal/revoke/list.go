@@ -1,0 +1,280 @@
+// Package revoke remembers what was withdrawn: single tokens by issuer and jti, and not-before marks, which withdraw all
+// tokens of an issuer, subject, client, tenant or signing key that were issued before a moment.
+//
+// A withdrawal is durable before it is answered: it is appended to a file and fsynced, then it takes effect, on the very
+// next request. A token's entry is forgotten only some time after the token has ended; a mark is never forgotten, only
+// replaced by a later one. When the list is full, or a client has used up its share of it, a withdrawal is refused:
+// forgetting an older one would open what was closed.
+//
+// This is no database of tokens: the list holds only what was withdrawn, RFC 7009's memory.
+package revoke
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+// keptAfterExpiry is how long a token's entry outlives the token, so that a clock that steps back does not bring it back.
+const keptAfterExpiry = 10 * time.Minute
+
+// A Kind is what a not-before mark withdraws.
+type Kind string
+
+// The kinds of marks.
+const (
+	Issuer  Kind = "issuer"  // every token of the issuer
+	Subject Kind = "subject" // … of the subject
+	Client  Kind = "client"  // … that the client redeemed or granted
+	Tenant  Kind = "tenant"  // … used on the tenant
+	KeyID   Kind = "key"     // … signed by the key
+)
+
+// Kinds lists the kinds of marks.
+func Kinds() []Kind { return []Kind{Issuer, Subject, Client, Tenant, KeyID} }
+
+type tokenKey struct{ issuer, id string }
+
+type markKey struct {
+	kind          Kind
+	issuer, value string
+}
+
+type withdrawn struct {
+	client string // whose share it takes
+	expiry int64  // ms; when the token ends
+}
+
+// A List is what was withdrawn. It is safe for concurrent use.
+type List struct {
+	clock    func() time.Time
+	capacity int
+
+	// any spares the hot path the lock while nothing was ever withdrawn.
+	any atomic.Bool
+
+	mu     sync.RWMutex // guards the maps; held shortly, never while the disk works
+	tokens map[tokenKey]withdrawn
+	marks  map[markKey]int64 // ms
+	shares map[string]int    // entries for each client
+	quota  int
+
+	write sync.Mutex // one writer at a time; taken before mu
+	file  *journal
+}
+
+// Options are what a list stands on.
+type Options struct {
+	File     string // the journal, created with mode 0600 if missing
+	Capacity int    // entries: tokens and marks together
+	Clients  int    // how many clients share the capacity; the operator has a share of its own
+	Clock    func() time.Time
+	Torn     func(bytes int64) // told of a torn tail that was cut off; nil: nobody
+}
+
+// Open reads the journal and takes hold of it; a second process that opens it is refused.
+func Open(o Options) (*List, error) {
+	if o.Capacity < 1 {
+		return nil, fmt.Errorf("revocations: capacity %d: want at least 1", o.Capacity)
+	}
+	l := &List{
+		clock: o.Clock, capacity: o.Capacity,
+		tokens: map[tokenKey]withdrawn{}, marks: map[markKey]int64{}, shares: map[string]int{},
+	}
+	l.SetClients(o.Clients)
+	file, torn, err := openJournal(o.File, l.apply)
+	if err != nil {
+		return nil, err
+	}
+	if torn > 0 && o.Torn != nil {
+		o.Torn(torn)
+	}
+	l.file = file
+	return l, nil
+}
+
+// SetClients shares the capacity out among n clients and the operator, evenly; a client already over its new share
+// keeps what it has.
+func (l *List) SetClients(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.quota = max(1, l.capacity/(n+1))
+}
+
+// Close lets go of the journal.
+func (l *List) Close() error {
+	l.write.Lock()
+	defer l.write.Unlock()
+	return l.file.close()
+}
+
+// A Token is a token to withdraw.
+type Token struct {
+	Issuer, ID string // iss and jti
+	Client     string // who withdraws it, whose share it takes; "" is the operator
+	Expiry     int64  // its exp, ms
+}
+
+// Withdraw withdraws one token. It has taken effect, and is durable, when nil is returned. Withdrawing a token twice
+// changes nothing. Errors: refusal.RevocationFull; others mean that the disk failed and nothing is known to be kept.
+func (l *List) Withdraw(_ context.Context, t Token) error {
+	if t.ID == "" {
+		return refusal.Because(refusal.TokenClaimsMalformed, "a token without a jti can only be withdrawn by a mark")
+	}
+	return l.add(record{Kind: "token", Issuer: t.Issuer, Value: t.ID, Client: t.Client, At: t.Expiry})
+}
+
+// Mark withdraws every token of a kind that was issued before the moment. A mark never moves back.
+func (l *List) Mark(_ context.Context, kind Kind, issuer, value string, notBefore time.Time) error {
+	return l.add(record{Kind: string(kind), Issuer: issuer, Value: value, At: notBefore.UnixMilli()})
+}
+
+func (l *List) add(r record) error {
+	l.write.Lock()
+	defer l.write.Unlock()
+	known, full := l.room(r)
+	if known {
+		return nil
+	}
+	if full {
+		if err := l.compact(); err != nil {
+			return err
+		}
+		if _, full = l.room(r); full {
+			return refusal.Because(refusal.RevocationFull, "capacity %d, share of %q", l.capacity, r.Client)
+		}
+	}
+	if err := l.file.append(r); err != nil {
+		return fmt.Errorf("revocations: %w", err)
+	}
+	l.apply(r)
+	if l.file.records > 2*l.size()+1024 {
+		// The withdrawal is kept whatever becomes of the compaction; the next one tries again.
+		_ = l.compact()
+	}
+	return nil
+}
+
+// room tells whether r is in the list already, and whether there is no place for it.
+func (l *List) room(r record) (known, full bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if r.Kind == "token" {
+		if _, known := l.tokens[tokenKey{r.Issuer, r.Value}]; known {
+			return true, false
+		}
+		full = l.shares[r.Client] >= l.quota
+	} else if at, known := l.marks[markKey{Kind(r.Kind), r.Issuer, r.Value}]; known {
+		return at >= r.At, false
+	}
+	return false, full || len(l.tokens)+len(l.marks) >= l.capacity
+}
+
+func (l *List) size() int {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return len(l.tokens) + len(l.marks)
+}
+
+// apply makes a record effective.
+func (l *List) apply(r record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.Kind == "token" {
+		key := tokenKey{r.Issuer, r.Value}
+		if _, known := l.tokens[key]; !known {
+			l.tokens[key] = withdrawn{r.Client, r.At}
+			l.shares[r.Client]++
+		}
+	} else {
+		key := markKey{Kind(r.Kind), r.Issuer, r.Value}
+		l.marks[key] = max(l.marks[key], r.At)
+	}
+	l.any.Store(true)
+}
+
+// compact forgets the tokens that ended long enough ago and rewrites the journal. The caller holds write.
+func (l *List) compact() error {
+	ended := l.clock().Add(-keptAfterExpiry).UnixMilli()
+	l.mu.Lock()
+	live := make([]record, 0, len(l.tokens)+len(l.marks))
+	for key, w := range l.tokens {
+		if w.expiry <= ended {
+			delete(l.tokens, key)
+			if l.shares[w.client]--; l.shares[w.client] == 0 {
+				delete(l.shares, w.client)
+			}
+			continue
+		}
+		live = append(live, record{Kind: "token", Issuer: key.issuer, Value: key.id, Client: w.client, At: w.expiry})
+	}
+	for key, at := range l.marks {
+		live = append(live, record{Kind: string(key.kind), Issuer: key.issuer, Value: key.value, At: at})
+	}
+	l.mu.Unlock()
+	if err := l.file.rewrite(live); err != nil {
+		return fmt.Errorf("revocations: compact: %w", err)
+	}
+	return nil
+}
+
+// Check refuses a token that was withdrawn, or that a mark withdrew; keyID is the key that signed it.
+// Marks on tenants are judged by [List.CheckTenant], when the request's tenant is known.
+func (l *List) Check(c *token.Claims, keyID string) error {
+	if !l.any.Load() {
+		return nil
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if c.ID != "" {
+		if _, found := l.tokens[tokenKey{c.Issuer, c.ID}]; found {
+			return &refusal.Error{Reason: refusal.TokenRevoked, Detail: "jti"}
+		}
+	}
+	if len(l.marks) == 0 {
+		return nil
+	}
+	for _, m := range [...]markKey{
+		{Issuer, c.Issuer, ""}, {Subject, c.Issuer, c.Subject}, {Client, c.Issuer, c.ClientID},
+		{Client, c.Issuer, c.Grantor}, {KeyID, c.Issuer, keyID},
+	} {
+		if err := l.before(m, c.IssuedAt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckTenant refuses a token that a mark on the request's tenant withdrew.
+func (l *List) CheckTenant(c *token.Claims, tenant string) error {
+	if tenant == "" || !l.any.Load() {
+		return nil
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.before(markKey{Tenant, c.Issuer, tenant}, c.IssuedAt)
+}
+
+// before refuses what was issued before the mark. A token without an iat (0) is before every mark, and since iat is in
+// whole seconds, one issued in the mark's own second is too.
+func (l *List) before(m markKey, issuedAt int64) error {
+	if at, found := l.marks[m]; found && issuedAt < at {
+		return &refusal.Error{Reason: refusal.TokenRevoked, Detail: "not before: " + string(m.kind)}
+	}
+	return nil
+}
+
+// Stats is how full the list is.
+type Stats struct{ Tokens, Marks, Capacity int }
+
+// Stats tells how full the list is.
+func (l *List) Stats() Stats {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return Stats{len(l.tokens), len(l.marks), l.capacity}
+}
