@@ -1,0 +1,136 @@
+package route
+
+import (
+	"errors"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxEncodings bounds how often a tolerated double encoding may be encoded again.
+const maxEncodings = 4
+
+var (
+	errEscape    = errors.New("a percent sign without two hex digits")
+	errDot       = errors.New("an encoded dot")
+	errBackslash = errors.New("an encoded backslash")
+	errControl   = errors.New("an encoded control character")
+	errUTF8      = errors.New("escapes that are not UTF-8")
+)
+
+// decode undoes the percent-encoding of a segment once. Encoded dots are refused wherever they stand: RFC 3986 §2.3
+// has no use for them, and evasion has.
+func decode(raw string) (segment, error) {
+	var s segment
+	text := make([]byte, 0, len(raw))
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '%' {
+			text = append(text, raw[i])
+			continue
+		}
+		c, ok := octet(raw[i:])
+		if !ok {
+			return s, errEscape
+		}
+		switch c {
+		case '.':
+			return s, errDot
+		case '\\':
+			return s, errBackslash
+		case '/':
+			s.odd |= EncodedSlash
+		case ';':
+			s.odd |= Semicolon
+		}
+		text = append(text, c)
+		i += 2
+	}
+	s.text = string(text)
+	// Judged on the decoded text, since "%25%34%31" is as much of a second escape as "%2541".
+	if encoded(s.text) {
+		s.odd |= DoubleEncoding
+	}
+	return s, printable(s.text)
+}
+
+func printable(text string) error {
+	if !utf8.ValidString(text) {
+		return errUTF8
+	}
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return errControl
+	}
+	return nil
+}
+
+// octet is the byte that the escape at the start of s stands for.
+func octet(s string) (byte, bool) {
+	if len(s) < 3 {
+		return 0, false
+	}
+	high, low := nibble(s[1]), nibble(s[2])
+	return byte(high<<4 | low), s[0] == '%' && high >= 0 && low >= 0
+}
+
+func nibble(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c - 'a' + 10)
+	case 'A' <= c && c <= 'F':
+		return int(c - 'A' + 10)
+	}
+	return -1
+}
+
+// encoded tells whether text holds an escape.
+func encoded(text string) bool {
+	for i := range len(text) {
+		if _, ok := octet(text[i:]); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// decodeAgain undoes every escape that text holds and leaves other percent signs alone, as lenient readers do.
+func decodeAgain(text string) string {
+	if !encoded(text) {
+		return text
+	}
+	again := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		c, ok := octet(text[i:])
+		if !ok {
+			c = text[i]
+		} else {
+			i += 2
+		}
+		again = append(again, c)
+	}
+	return string(again)
+}
+
+func isDots(text string) bool { return text == "." || text == ".." }
+
+// hidesWorse tells whether an odd segment turns into something that is always refused, once a reader takes the oddity
+// the other way: a dot segment behind an encoded slash or before a path parameter ("..;"), or, decoded again, that, a
+// backslash, a control character or broken UTF-8.
+func hidesWorse(text string) bool {
+	for range maxEncodings {
+		for piece := range strings.SplitSeq(text, "/") {
+			if piece, _, _ = strings.Cut(piece, ";"); isDots(piece) {
+				return true
+			}
+		}
+		again := decodeAgain(text)
+		if again == text {
+			return false
+		}
+		if text = again; printable(text) != nil || strings.Contains(text, `\`) {
+			return true
+		}
+	}
+	return true
+}
