@@ -16,24 +16,26 @@ type Reason string
 
 // Requests that are refused before any route is chosen.
 const (
-	RequestMalformed  Reason = "request_malformed"   // the head or its framing is not RFC 9112
-	PathAmbiguous     Reason = "path_ambiguous"      // two readers could take the path for two different ones
-	HostMalformed     Reason = "host_malformed"      // no host, or one that is not a host name
-	HeaderTooLarge    Reason = "header_too_large"    // limits.header_bytes
-	URITooLong        Reason = "uri_too_long"        // limits.uri_bytes
-	BodyTooLarge      Reason = "body_too_large"      // limits.body_bytes or limits.token_body_bytes
-	BodyMalformed     Reason = "body_malformed"      // the body's framing broke off or was not RFC 9112
-	BodyTimeout       Reason = "body_timeout"        // the body did not arrive in time
-	MethodUnsupported Reason = "method_unsupported"  // CONNECT, TRACE or a method that nobody registered
-	UpgradeNotAllowed Reason = "upgrade_not_allowed" // the route does not say `upgrade: true`
-	RouteNotFound     Reason = "route_not_found"     // no route covers host and path
-	MethodNotAllowed  Reason = "method_not_allowed"  // the chosen path lacks the method
-	MediaUnsupported  Reason = "media_unsupported"   // a token endpoint was sent another Content-Type
-	BodyInvalid       Reason = "body_invalid"        // a token endpoint's body does not say what it must
-	RateLimited       Reason = "rate_limited"        // more calls than the client may make
-	Draining          Reason = "draining"            // the process is on its way out
-	InternalError     Reason = "internal_error"      // a fault of ours; the log has the cause
-	ClientClosed      Reason = "client_closed"       // the client went away before it was answered
+	RequestMalformed   Reason = "request_malformed"   // the head or its framing is not RFC 9112
+	PathAmbiguous      Reason = "path_ambiguous"      // two readers could take the path for two different ones
+	HostMalformed      Reason = "host_malformed"      // no host, or one that is not a host name
+	HeaderTooLarge     Reason = "header_too_large"    // limits.header_bytes
+	URITooLong         Reason = "uri_too_long"        // limits.uri_bytes
+	HeaderTimeout      Reason = "header_timeout"      // the head did not arrive in time
+	BodyTooLarge       Reason = "body_too_large"      // limits.body_bytes or limits.token_body_bytes
+	BodyMalformed      Reason = "body_malformed"      // the body's framing broke off or was not RFC 9112
+	BodyTimeout        Reason = "body_timeout"        // the body did not arrive in time
+	VersionUnsupported Reason = "version_unsupported" // neither HTTP/1.0 nor HTTP/1.1
+	MethodUnsupported  Reason = "method_unsupported"  // CONNECT, TRACE or a method that nobody registered
+	UpgradeNotAllowed  Reason = "upgrade_not_allowed" // the route does not say `upgrade: true`
+	RouteNotFound      Reason = "route_not_found"     // no route covers host and path
+	MethodNotAllowed   Reason = "method_not_allowed"  // the chosen path lacks the method
+	MediaUnsupported   Reason = "media_unsupported"   // a token endpoint was sent another Content-Type
+	BodyInvalid        Reason = "body_invalid"        // a token endpoint's body does not say what it must
+	RateLimited        Reason = "rate_limited"        // more calls than the client may make
+	Draining           Reason = "draining"            // the process is on its way out
+	InternalError      Reason = "internal_error"      // a fault of ours; the log has the cause
+	ClientClosed       Reason = "client_closed"       // the client went away before it was answered
 )
 
 // Bearers that are refused.
@@ -110,6 +112,7 @@ const (
 
 var statuses = map[Reason]int{
 	RequestMalformed: 400, PathAmbiguous: 400, HostMalformed: 400, HeaderTooLarge: 431, URITooLong: 414,
+	HeaderTimeout: 408, VersionUnsupported: 505,
 	BodyTooLarge: 413, BodyMalformed: 400, BodyTimeout: 408, MethodUnsupported: 405, UpgradeNotAllowed: 400,
 	RouteNotFound: 404, MethodNotAllowed: 405, MediaUnsupported: 415, BodyInvalid: 400, RateLimited: 429,
 	Draining: 503, InternalError: 500, ClientClosed: 499,
