@@ -16,6 +16,7 @@ package replay
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -31,18 +32,22 @@ type Use struct {
 	Expiry int64
 }
 
-// refuse turns a reason into an error that names the client and the times, and no credential.
+// refuse turns a reason into an error that names the client and the times, and no credential. It is written without fmt
+// because whoever holds a used code decides how often it is called.
 func refuse(r refusal.Reason, u Use, floor int64) error {
-	switch r {
-	case "":
+	if r == "" {
 		return nil
-	case refusal.CodeClientGone:
-		return refusal.Because(r, "client %q may not issue codes", u.Client)
-	case refusal.CodeBelowFloor:
-		return refusal.Because(r, "client %q: nominal expiry %d ms is not above the floor %d ms", u.Client, u.Expiry, floor)
-	default:
-		return refusal.Because(r, "client %q: nominal expiry %d ms", u.Client, u.Expiry)
 	}
+	detail := "client " + strconv.Quote(u.Client)
+	switch r {
+	case refusal.CodeClientGone:
+		detail += " may not issue codes"
+	case refusal.CodeBelowFloor:
+		detail += ": nominal expiry " + strconv.FormatInt(u.Expiry, 10) + " ms is not above the floor " + strconv.FormatInt(floor, 10) + " ms"
+	default:
+		detail += ": nominal expiry " + strconv.FormatInt(u.Expiry, 10) + " ms"
+	}
+	return &refusal.Error{Reason: r, Detail: detail}
 }
 
 // share is what each client gets of the capacity: the same for all, rounded down; what is left over is not used.
