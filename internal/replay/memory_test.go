@@ -58,8 +58,8 @@ func (g *guard) want(u replay.Use, want error) {
 	}
 }
 
-func used(client string, expires time.Duration) error {
-	return refusal.Because(refusal.CodeUsed, "client %q: nominal expiry %d ms", client, start+expires.Milliseconds())
+func used(client string) error {
+	return refusal.Because(refusal.CodeUsed, "%s", client)
 }
 
 func below(client string, expires, floor time.Duration) error {
@@ -75,9 +75,9 @@ func TestCodePresentedTwice(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, 4, "a")
 	g.want(use("a", 1, time.Minute), nil)
-	g.want(use("a", 1, time.Minute), used("a", time.Minute))
+	g.want(use("a", 1, time.Minute), used("a"))
 	g.want(use("a", 2, time.Minute), nil)
-	g.want(use("a", 1, time.Minute), used("a", time.Minute))
+	g.want(use("a", 1, time.Minute), used("a"))
 }
 
 func TestClientThatMayNotIssue(t *testing.T) {
@@ -110,10 +110,10 @@ func TestReplayDoesNotRefreshItsEntry(t *testing.T) {
 	g := newGuard(t, 2, "a")
 	g.want(use("a", 1, 10*time.Second), nil)
 	g.want(use("a", 2, 20*time.Second), nil)
-	g.want(use("a", 1, 10*time.Second), used("a", 10*time.Second))
+	g.want(use("a", 1, 10*time.Second), used("a"))
 	g.want(use("a", 3, 30*time.Second), nil)
 	g.want(use("a", 1, 10*time.Second), below("a", 10*time.Second, 10*time.Second))
-	g.want(use("a", 2, 20*time.Second), used("a", 20*time.Second))
+	g.want(use("a", 2, 20*time.Second), used("a"))
 }
 
 func TestClockSteppedBackThenReplay(t *testing.T) {
@@ -153,7 +153,7 @@ func TestResizeThenReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.want(use("a", 2, 2*time.Minute), below("a", 2*time.Minute, 2*time.Minute))
-	g.want(use("a", 3, 3*time.Minute), used("a", 3*time.Minute))
+	g.want(use("a", 3, 3*time.Minute), used("a"))
 }
 
 func TestReloadWithoutChange(t *testing.T) {
@@ -163,7 +163,7 @@ func TestReloadWithoutChange(t *testing.T) {
 	if err := g.Reconfigure([]string{"b", "a"}, 4); err != nil {
 		t.Fatal(err)
 	}
-	g.want(use("a", 1, time.Minute), used("a", time.Minute))
+	g.want(use("a", 1, time.Minute), used("a"))
 	g.want(use("a", 2, time.Second), nil)
 }
 
@@ -209,7 +209,7 @@ func TestOneClientCannotCrowdOutAnother(t *testing.T) {
 	for n := range uint64(1000) {
 		g.want(use("a", n, time.Minute+time.Duration(n)*time.Millisecond), nil)
 	}
-	g.want(use("b", 1, time.Second), used("b", time.Second))
+	g.want(use("b", 1, time.Second), used("b"))
 	g.want(use("b", 2, time.Second), nil)
 }
 

@@ -16,7 +16,6 @@ package replay
 
 import (
 	"fmt"
-	"strconv"
 
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -32,22 +31,19 @@ type Use struct {
 	Expiry int64
 }
 
-// refuse turns a reason into an error that names the client and the times, and no credential. It is written without fmt
-// because whoever holds a used code decides how often it is called.
+// refuse turns a reason into an error that names the client and the times, and no credential. A used code costs the
+// least to refuse, since its holder decides how often that happens.
 func refuse(r refusal.Reason, u Use, floor int64) error {
-	if r == "" {
-		return nil
-	}
-	detail := "client " + strconv.Quote(u.Client)
 	switch r {
-	case refusal.CodeClientGone:
-		detail += " may not issue codes"
+	case "":
+		return nil
+	case refusal.CodeUsed:
+		return &refusal.Error{Reason: r, Detail: u.Client} // the client that issued it
 	case refusal.CodeBelowFloor:
-		detail += ": nominal expiry " + strconv.FormatInt(u.Expiry, 10) + " ms is not above the floor " + strconv.FormatInt(floor, 10) + " ms"
+		return refusal.Because(r, "client %q: nominal expiry %d ms is not above the floor %d ms", u.Client, u.Expiry, floor)
 	default:
-		detail += ": nominal expiry " + strconv.FormatInt(u.Expiry, 10) + " ms"
+		return refusal.Because(r, "client %q may not issue codes", u.Client)
 	}
-	return &refusal.Error{Reason: r, Detail: detail}
 }
 
 // share is what each client gets of the capacity: the same for all, rounded down; what is left over is not used.
