@@ -112,6 +112,14 @@ func decodeAgain(text string) string {
 	return string(again)
 }
 
+// decodeFully decodes as often as a tolerated double encoding may be nested.
+func decodeFully(text string) string {
+	for range maxEncodings {
+		text = decodeAgain(text)
+	}
+	return text
+}
+
 func isDots(text string) bool { return text == "." || text == ".." }
 
 // hidesWorse tells whether an odd segment turns into something that is always refused, once a reader takes the oddity

@@ -7,7 +7,7 @@ import "strings"
 //
 // It is for a value that something is judged by, so ok is false, without values, when another parser could find other
 // ones: a ";" that would separate or end such a member, a name with a broken escape, control characters or broken
-// UTF-8, a name that is the one asked for only after a second decoding, or a value with any of these faults. Elsewhere
+// UTF-8, a name that is the one asked for only after another decoding, or a value with any of these faults. Elsewhere
 // in the query all this does no harm. Spellings that some frameworks fold (capitals, "name[]") are other names.
 func QueryValues(query, name string) (values []string, ok bool) {
 	for member := range strings.SplitSeq(query, "&") {
@@ -57,7 +57,7 @@ func isName(key, name string) (is, sure bool) {
 	if text == name {
 		return true, true
 	}
-	return false, decodeAgain(text) != name
+	return false, decodeFully(text) != name
 }
 
 func decodeMember(raw string) (string, bool) {

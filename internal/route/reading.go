@@ -69,9 +69,7 @@ func (t *Target) read(target *Target, as Oddity) bool {
 	for i := range target.count {
 		text := target.Segment(i)
 		if as&DoubleEncoding != 0 {
-			for range maxEncodings {
-				text = decodeAgain(text)
-			}
+			text = decodeFully(text)
 		}
 		for more := true; more; {
 			var piece string

@@ -160,10 +160,14 @@ func (s *hostShape) holds(h Host) bool {
 	return slices.EqualFunc(s.labels, h.labels, func(a, b part) bool { return (a.name == "") == (b.name == "") })
 }
 
-// key appends to room the labels of host, or of a pattern, that stand where s has literals.
+// key appends to room the labels of host, or of a pattern, that stand where s has literals. An empty label, which no
+// canonical host has, makes a key that no pattern has.
 func (s *hostShape) key(room []byte, host string) []byte {
 	for i := range s.labels {
 		label, rest, _ := strings.Cut(host, ".")
+		if label == "" {
+			return room[:0]
+		}
 		if s.labels[i].name == "" {
 			room = append(room, label...)
 		}
