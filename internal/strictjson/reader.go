@@ -198,7 +198,7 @@ func (r *Reader) one(read func() error) bool {
 		return false
 	}
 	if r.err == nil && r.pos == start {
-		r.fail(start, "the value was not read")
+		r.wrap(start, errors.New("the value was not read"))
 	}
 	return r.err == nil
 }
@@ -256,6 +256,7 @@ func (r *Reader) End() error {
 type Error struct {
 	Offset int    // in bytes from the start
 	Path   string // such as tenantPermissions[0].tenant; "" for the document itself
+	Syntax bool   // the document is no strict JSON; otherwise it says something else than the caller wants
 	Err    error
 }
 
@@ -275,20 +276,23 @@ func (r *Reader) Unknown(name string) error {
 
 // Fault is an error about the value that the reader stands at, or has just read.
 func (r *Reader) Fault(format string, args ...any) error {
-	return r.fail(r.pos, fmt.Sprintf(format, args...))
+	return r.wrap(r.pos, fmt.Errorf(format, args...))
 }
 
+// fail is for what no caller could read.
 func (r *Reader) fail(at int, what string) error {
 	if r.err == nil {
-		r.err = &Error{Offset: at, Path: r.where(), Err: errors.New(what)}
+		r.err = &Error{Offset: at, Path: r.where(), Syntax: true, Err: errors.New(what)}
 	}
 	return r.err
 }
 
-func (r *Reader) wrap(at int, err error) {
+// wrap is for what this caller does not want.
+func (r *Reader) wrap(at int, err error) error {
 	if r.err == nil {
 		r.err = &Error{Offset: at, Path: r.where(), Err: err}
 	}
+	return r.err
 }
 
 func (r *Reader) unexpected(want string) error {

@@ -1,6 +1,7 @@
 package strictjson
 
 import (
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -61,7 +62,7 @@ func (r *Reader) want(want Kind) error {
 	case have == KindNone:
 		return r.unexpected(want.String())
 	}
-	return r.fail(r.pos, "want "+want.String()+", have "+have.String())
+	return r.wrap(r.pos, errors.New("want "+want.String()+", have "+have.String()))
 }
 
 // String reads a string.
@@ -137,7 +138,7 @@ func (r *Reader) Int64() (int64, error) {
 	}
 	n, err := strconv.ParseInt(spelled, 10, 64)
 	if err != nil {
-		return 0, r.fail(r.pos-len(spelled), "want a whole number")
+		return 0, r.wrap(r.pos-len(spelled), errors.New("want a whole number"))
 	}
 	return n, nil
 }
@@ -150,7 +151,7 @@ func (r *Reader) Float64() (float64, error) {
 	}
 	f, err := strconv.ParseFloat(spelled, 64)
 	if err != nil || math.IsInf(f, 0) {
-		return 0, r.fail(r.pos-len(spelled), "the number is too large")
+		return 0, r.wrap(r.pos-len(spelled), errors.New("the number is too large"))
 	}
 	return f, nil
 }
@@ -178,6 +179,16 @@ func (r *Reader) Skip() error {
 		return r.unexpected("a value")
 	}
 	return err
+}
+
+// Raw reads any value and gives its text, checked as by Skip.
+func (r *Reader) Raw() (string, error) {
+	r.space()
+	start := r.pos
+	if err := r.Skip(); err != nil {
+		return "", err
+	}
+	return r.doc[start:r.pos], nil
 }
 
 func (r *Reader) space() {
