@@ -50,16 +50,6 @@ type Config struct {
 	Warnings []Fault // what is not wrong but worth a word
 }
 
-// A Secret is text that must not be printed: every verb prints [redacted].
-type Secret string
-
-func (Secret) String() string               { return "[redacted]" }
-func (Secret) GoString() string             { return "[redacted]" }
-func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
-
-// Reveal is the secret itself.
-func (s Secret) Reveal() string { return string(s) }
-
 // A Listener is one address that requests come in on.
 type Listener struct {
 	Name     string
@@ -151,6 +141,7 @@ type Client struct {
 	May           []string          // token.MayWords
 	Delegate      token.Permissions // the most that it may hand on
 	CodeTTL       time.Duration     // at most 600 s; default issuer.code_ttl
+	Public        bool              // it has no secret and cannot keep one (RFC 6749 §2.1): its codes need PKCE
 }
 
 // A Role is a named set of permissions.

@@ -1,0 +1,110 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// mostFaults bounds what one reading tells; a file with more is better mended from the top.
+const mostFaults = 50
+
+// A Fault is one thing that is wrong with a file, where it is, and what to do about it.
+type Fault struct {
+	File         string
+	Line, Column int    // from 1; 0 if the fault has no place in the file
+	Path         string // of the value in the YAML tree, like routes[0].require.action; "" for the file as a whole
+	Problem      string
+	Remedy       string // "" if the problem says it all
+}
+
+func (f Fault) String() string {
+	var b strings.Builder
+	b.WriteString(f.File)
+	if f.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", f.Line, f.Column)
+	}
+	b.WriteString(": ")
+	if f.Path != "" {
+		b.WriteString(f.Path + ": ")
+	}
+	b.WriteString(f.Problem)
+	if f.Remedy != "" {
+		b.WriteString("; " + f.Remedy)
+	}
+	return b.String()
+}
+
+// Faults is every fault of a file, in the file's order. It is the error of [Load] and [Parse].
+type Faults []Fault
+
+// Error has one line for each fault.
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i := range f {
+		lines[i] = f[i].String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// inOrder sorts faults by their place, each once, and cuts them to what is worth telling at once.
+func inOrder(faults []Fault) Faults {
+	slices.SortStableFunc(faults, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	faults = slices.Compact(faults)
+	if len(faults) <= mostFaults {
+		return faults
+	}
+	more := len(faults) - mostFaults
+	return append(faults[:mostFaults:mostFaults], Fault{
+		File:    faults[0].File,
+		Problem: fmt.Sprintf("has %d more faults", more),
+		Remedy:  "mend these first",
+	})
+}
+
+// A place is where a value stands.
+type place struct {
+	line, column int
+	path         string
+}
+
+// key is the place of a member that is missing from the mapping at p.
+func (p place) key(name string) place {
+	p.path = join(p.path, name)
+	return p
+}
+
+// join writes the path of a member; a name with unusual characters is quoted, since file and names are not ours.
+func join(path, name string) string {
+	if !plainName(name) {
+		return fmt.Sprintf("%s[%s]", path, quote(name))
+	}
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+func plainName(name string) bool {
+	if name == "" || len(name) > 64 {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// quote shows a value of the file: printable on any terminal, and not longer than a line can bear.
+func quote(text string) string {
+	const most = 80
+	if len(text) > most {
+		return fmt.Sprintf("%.*q…", most, text)
+	}
+	return fmt.Sprintf("%q", text)
+}

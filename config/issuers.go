@@ -1,0 +1,256 @@
+package config
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jotgate/jotgate/internal/route"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+func (b *builder) buildIssuer() {
+	if !b.file.issuer.given {
+		return
+	}
+	w := &b.file.issuer.Value
+	i := &Issuer{
+		URL:               w.url.Value,
+		Audiences:         b.audiences(w.audiences, w.url),
+		CodeSecrets:       values(w.codeSecrets),
+		CodePrefixes:      values(w.codePrefixes),
+		CodeTTL:           w.codeTTL,
+		TokenTTL:          w.tokenTTL.Value,
+		MaxTokenTTL:       w.maxTokenTTL,
+		MaxAccessTokenTTL: w.maxAccessToken,
+	}
+	b.Issuer = i
+	if len(i.CodePrefixes) > 255 {
+		b.fault(w.codePrefixes[255].at, "is the 256th prefix", "list at most 255: a code holds a prefix in one byte")
+	}
+	if w.tokenTTL.usable() && w.maxTokenTTL > 0 && i.TokenTTL > i.MaxTokenTTL {
+		b.fault(w.tokenTTL.at, spell(i.TokenTTL)+" is more than max_token_ttl, "+spell(i.MaxTokenTTL), "lower the one or raise the other")
+	}
+	b.buildServe(w.serve)
+	b.buildKeys(w.keys)
+	b.buildClients(w.clients)
+	b.buildUsers(w.users)
+}
+
+// audiences never hold the issuer's own URL: that is what marks a management token (design rule 4).
+func (b *builder) audiences(w setting[[]setting[string]], url setting[string]) []string {
+	if !w.given {
+		return []string{url.Value + "/api"}
+	}
+	b.notOurURL(w.Value, url.Value)
+	return values(w.Value)
+}
+
+func (b *builder) notOurURL(audiences []setting[string], url string) {
+	for _, a := range audiences {
+		if !a.bad && url != "" && a.Value == url {
+			b.fault(a.at, a.shown+" is issuer.url, which marks management tokens", "choose another audience, like "+quote(url+"/api"))
+		}
+	}
+}
+
+func (b *builder) buildServe(w writtenServe) {
+	all := len(w.dialects) == 0
+	has := func(dialect string) bool { return all || slices.Contains(values(w.dialects), dialect) }
+	b.Issuer.Serve = Serve{
+		Codes: has(codesDialect), UserTokens: has(userTokensDialect),
+		AccessTokens: has(accessTokensDialect), OAuth2: has(oauth2Dialect),
+		AccessTokenPrefix: w.accessTokenPrefix, MissingTenantIsAny: w.missingTenantIsAny,
+	}
+	for _, host := range values(w.hosts) {
+		canonical, err := route.ParseHost(host) // checked when it was read
+		if err == nil {
+			b.Issuer.Serve.Hosts = append(b.Issuer.Serve.Hosts, canonical.String())
+		}
+	}
+}
+
+func (b *builder) buildClients(w []setting[writtenClient]) {
+	b.Issuer.Clients = []*Client{}
+	for i := range w {
+		c := &w[i].Value
+		client := &Client{
+			ID:            c.id.Value,
+			Secret:        c.secret.Value,
+			AccessTokenID: c.accessTokenID.Value,
+			Permissions:   b.permissions(c.permissions.Value, noTemplates),
+			May:           values(c.may),
+			Delegate:      b.permissions(c.delegate.Value, noTemplates),
+			CodeTTL:       c.codeTTL.Value,
+			Public:        c.public.Value,
+		}
+		if !c.codeTTL.given {
+			client.CodeTTL = b.Issuer.CodeTTL
+		}
+		b.checkSecrets(c, client)
+		b.checkUnique(c, client)
+		b.Issuer.Clients = append(b.Issuer.Clients, client)
+		if slices.Contains(client.May, token.IssueCodes) && c.delegate.usable() == c.delegate.given && len(client.Delegate) == 0 {
+			b.warn(w[i].at, "may issue codes, but has nothing to hand on", "give it delegate: it is the most that its codes can open")
+		}
+	}
+}
+
+func (b *builder) checkSecrets(c *writtenClient, client *Client) {
+	if c.secret.given && c.secretSHA256.given {
+		b.fault(c.secretSHA256.at, "is there beside secret", "keep one of the two")
+	}
+	if c.secretSHA256.usable() {
+		client.SecretSHA256, _ = hex.DecodeString(c.secretSHA256.Value) // checked when it was read
+	}
+	if c.public.Value && (c.secret.given || c.secretSHA256.given) {
+		b.fault(c.public.at, "is there beside a secret", "a public client has none: keep one of the two")
+	}
+}
+
+func (b *builder) checkUnique(c *writtenClient, client *Client) {
+	for i, other := range b.Issuer.Clients {
+		if c.id.usable() && other.ID == client.ID {
+			b.fault(c.id.at, fmt.Sprintf("%s is the id of issuer.clients[%d] already", c.id.shown, i), "give each client its own id")
+		}
+		if c.accessTokenID.usable() && other.AccessTokenID == client.AccessTokenID {
+			b.fault(c.accessTokenID.at, fmt.Sprintf("is that of issuer.clients[%d] already", i), "give each client its own: it is a credential")
+		}
+	}
+}
+
+// isClient tells whether some client has this id, in whatever case: an id must not look like another.
+func (b *builder) isClient(id string) bool {
+	return slices.ContainsFunc(b.Issuer.Clients, func(c *Client) bool { return c.ID != "" && strings.EqualFold(c.ID, id) })
+}
+
+func (b *builder) buildUsers(w setting[writtenUsers]) {
+	if !w.usable() {
+		return
+	}
+	u := &w.Value
+	modes := 0
+	for _, given := range []bool{u.open.given, u.lookup.given, u.list != nil} {
+		if given {
+			modes++
+		}
+	}
+	switch {
+	case modes != 1:
+		b.fault(w.at, "does not say who the users are in exactly one way", "write a list, {open: true, role: …} or {lookup: {url: …}}")
+	case u.open.given && !u.role.given:
+		b.fault(w.at.key("role"), "is missing", "name the role that every user has")
+	case u.role.given && !u.open.given:
+		b.fault(u.role.at, "has a meaning only beside open: true", "remove it")
+	}
+	b.Issuer.Users = &Users{Open: b.fixedRole(u.role)}
+	if u.lookup.given {
+		b.Issuer.Users.Lookup = &u.lookup.Value
+	}
+	if u.list != nil {
+		b.Issuer.Users.List = map[string]*User{}
+		for _, user := range u.list {
+			if !user.bad {
+				b.buildUser(user)
+			}
+		}
+	}
+}
+
+func (b *builder) buildUser(w setting[writtenUser]) {
+	id := strings.ToLower(w.Value.id.Value)
+	users := b.Issuer.Users.List
+	if users[id] != nil {
+		b.fault(w.Value.id.at, w.Value.id.shown+" is there twice", "keep one")
+	}
+	if b.isClient(id) {
+		b.fault(w.Value.id.at, w.Value.id.shown+" is a client's id", "users and clients must not be named alike")
+	}
+	user := &User{ID: id, Type: w.Value.kind}
+	users[id] = user
+	switch {
+	case w.Value.role.given && w.Value.permissions.given:
+		b.fault(w.Value.permissions.at, "is there beside role", "keep one of the two")
+	case w.Value.role.given:
+		if role := b.fixedRole(w.Value.role); role != nil {
+			user.Permissions = role.Permissions
+		}
+	case w.Value.permissions.given:
+		user.Permissions = b.permissions(w.Value.permissions.Value, noTemplates)
+	case user.Type == "end_user":
+		b.fault(w.at.key("role"), "is missing", "give the user a role or permissions")
+	}
+}
+
+func (b *builder) buildTrustedIssuers() {
+	for _, t := range b.file.trustedIssuers {
+		if !t.Value.issuer.usable() {
+			continue
+		}
+		b.buildTrusted(&t.Value)
+	}
+}
+
+func (b *builder) buildTrusted(w *writtenTrusted) {
+	t := &TrustedIssuer{
+		Issuer:        w.issuer.Value,
+		Audiences:     values(w.audiences),
+		Algorithms:    values(w.algorithms),
+		TokenTypes:    []string{"at+jwt", "application/at+jwt"},
+		RequireClaims: map[string]string{},
+		ClientClaim:   w.clientClaim,
+		RolesMap:      map[string]*Role{},
+		Permissions:   b.permissions(w.permissions.Value, noTemplates),
+		MaxTokenTTL:   w.maxTokenTTL,
+	}
+	if w.tokenTypes.given {
+		t.TokenTypes = values(w.tokenTypes.Value)
+	}
+	for _, claim := range w.requireClaims {
+		t.RequireClaims[claim.name] = claim.Value
+	}
+	if w.roles.usable() {
+		t.RolesFrom = w.roles.Value.from
+		for _, role := range w.roles.Value.roles {
+			t.RolesMap[role.name] = b.fixedRole(role.setting)
+		}
+	}
+	switch same := func(o *TrustedIssuer) bool { return o.Issuer == t.Issuer }; {
+	case b.Issuer != nil && b.Issuer.URL == t.Issuer:
+		b.fault(w.issuer.at, w.issuer.shown+" is issuer.url", "our own tokens are trusted already: remove this entry")
+	case slices.ContainsFunc(b.TrustedIssuers, same):
+		b.fault(w.issuer.at, w.issuer.shown+" is there twice", "keep one entry for each issuer")
+	}
+	t.Keys = b.keySet(w.keys)
+	b.TrustedIssuers = append(b.TrustedIssuers, t)
+}
+
+func (b *builder) buildReplay() {
+	w := &b.file.replay.Value
+	if w.store.given && w.store.Value == "redis" {
+		b.fault(w.store.at, "redis is not supported by this version", "write memory, and run one replica")
+	}
+	b.Replay.Capacity = w.capacity.Value
+	if b.Issuer == nil || !w.capacity.usable() {
+		return
+	}
+	issuing := 0
+	for _, c := range b.Issuer.Clients {
+		if slices.Contains(c.May, token.IssueCodes) {
+			issuing++
+		}
+	}
+	if b.Replay.Capacity < issuing {
+		b.fault(w.capacity.at, fmt.Sprintf("%d is less than one entry for each of %d clients that may issue codes", b.Replay.Capacity, issuing),
+			"raise it: a client needs one for every code that can be live")
+	}
+}
+
+// algorithms lists what a trusted issuer's keys may use.
+func algorithms() []string {
+	return []string{
+		"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA",
+		"HS256", "HS384", "HS512",
+	}
+}

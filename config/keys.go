@@ -1,0 +1,626 @@
+package config
+
+import (
+	"time"
+
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+// This file is the list of all keys: each is declared once, with its type, bounds, default and meaning. Where a value
+// must be checked together with others it is written into one of the types here first, with its place; what stands
+// alone goes straight into the settings.
+
+// Reference describes every key of a file, for a schema and for a page of documentation.
+func Reference() *Shape { return file().shape }
+
+type writtenFile struct {
+	version        int
+	listen         setting[string]
+	listeners      setting[[]setting[writtenListener]]
+	admin          setting[writtenAdmin]
+	trustedProxies []setting[string]
+	limits         Limits
+	log            Log
+	drain          Drain
+	clockLeeway    time.Duration
+	tenantPattern  setting[string]
+	issuer         setting[writtenIssuer]
+	roles          []named[writtenPermissions]
+	trustedIssuers []setting[writtenTrusted]
+	replay         setting[writtenReplay]
+	revocations    Revocations
+	identity       setting[writtenIdentity]
+	upstreams      []named[writtenUpstream]
+	routes         setting[[]setting[writtenRoute]]
+	tests          []setting[writtenTest]
+}
+
+func file() kind[writtenFile] {
+	type t = writtenFile
+	return object(
+		plain("version", integer(1, 1), func(f *t) *int { return &f.version },
+			"the version of this file's keys").must("begin with version: 1"),
+		placed("listen", text(isAddress), func(f *t) *setting[string] { return &f.listen },
+			"host:port that requests come in on, short for one listener called main; default 127.0.0.1:8080"),
+		placed("listeners", list(1, listener()), func(f *t) *setting[[]setting[writtenListener]] { return &f.listeners },
+			"the addresses that requests come in on, instead of listen"),
+		placed("admin", admin(), func(f *t) *setting[writtenAdmin] { return &f.admin },
+			"the operator's side: health, metrics and what needs its token").filled(),
+		plain("trusted_proxies", distinct(0, text(nil)), func(f *t) *[]setting[string] { return &f.trustedProxies },
+			"addresses and CIDR ranges of proxies whose X-Forwarded-* count; default none"),
+		plain("limits", limits(), func(f *t) *Limits { return &f.limits },
+			"what one request, one connection and one process may take").filled(),
+		plain("log", log(), func(f *t) *Log { return &f.log }, "what is logged").filled(),
+		plain("drain", drain(), func(f *t) *Drain { return &f.drain }, "what happens at SIGTERM").filled(),
+		plain("clock_leeway", duration(0, time.Minute), func(f *t) *time.Duration { return &f.clockLeeway },
+			"by how much an issuer's clock may run ahead, for iat and nbf; never for exp").or("5s"),
+		placed("tenant_pattern", text(isTenantPattern), func(f *t) *setting[string] { return &f.tenantPattern },
+			"what a whole tenant name looks like (RE2)").or("[A-Za-z0-9._~-]{1,64}"),
+		placed("issuer", issuer(), func(f *t) *setting[writtenIssuer] { return &f.issuer },
+			"the token side; without it nothing is issued here"),
+		plain("roles", names(isName, permissions()), func(f *t) *[]named[writtenPermissions] { return &f.roles },
+			"named sets of permissions; the tenant \"{tenant}\" is filled in with each code"),
+		plain("trusted_issuers", list(0, trusted()), func(f *t) *[]setting[writtenTrusted] { return &f.trustedIssuers },
+			"other issuers whose tokens open our routes"),
+		placed("replay", replay(), func(f *t) *setting[writtenReplay] { return &f.replay },
+			"the memory of used codes").filled(),
+		plain("revocations", revocations(), func(f *t) *Revocations { return &f.revocations },
+			"the list of withdrawn tokens").filled(),
+		later[t]("redis", "a memory that replicas share", "run one replica, with replay.store: memory"),
+		placed("identity_headers", identity(), func(f *t) *setting[writtenIdentity] { return &f.identity },
+			"the headers that tell the upstream who is asking").filled(),
+		plain("upstreams", names(isUpstreamName, upstream()), func(f *t) *[]named[writtenUpstream] { return &f.upstreams },
+			"the apps behind the gate"),
+		placed("routes", list(0, routeKind()), func(f *t) *setting[[]setting[writtenRoute]] { return &f.routes },
+			"which requests need what, and where they go"),
+		plain("tests", list(0, testKind()), func(f *t) *[]setting[writtenTest] { return &f.tests },
+			"the policy's own tests"),
+	)
+}
+
+type writtenListener struct {
+	name     setting[string]
+	address  setting[string]
+	tls      setting[writtenTLS]
+	redirect setting[string]
+}
+
+func listener() kind[writtenListener] {
+	type t = writtenListener
+	return object(
+		placed("name", text(isName), func(l *t) *setting[string] { return &l.name },
+			"what the log calls it; default its address"),
+		placed("address", text(isAddress), func(l *t) *setting[string] { return &l.address },
+			"host:port; a host that is left out means every interface").must(`write it like ":8080"`),
+		placed("tls", tlsKind(), func(l *t) *setting[writtenTLS] { return &l.tls }, "serve HTTPS; without it plain HTTP/1.1"),
+		placed("redirect", word("https"), func(l *t) *setting[string] { return &l.redirect },
+			"answer every request with a redirect to https, and nothing else"),
+	)
+}
+
+type writtenTLS struct {
+	certificates []setting[writtenCertificate]
+}
+
+type writtenCertificate struct{ cert, key setting[string] }
+
+func tlsKind() kind[writtenTLS] {
+	type c = writtenCertificate
+	certificate := object(
+		placed("cert", text(isPath), func(x *c) *setting[string] { return &x.cert }, "PEM file: the certificate and its chain").must("name the PEM file"),
+		placed("key", text(isPath), func(x *c) *setting[string] { return &x.key }, "PEM file: its private key").must("name the PEM file"),
+	)
+	return object(
+		plain("certificates", list(1, certificate), func(x *writtenTLS) *[]setting[c] { return &x.certificates },
+			"the server's name chooses among them; the first is the default").must("name at least one: [{cert: a.pem, key: a.key}]"),
+	)
+}
+
+type writtenAdmin struct {
+	listen, healthListen setting[string]
+	token                Secret
+}
+
+func admin() kind[writtenAdmin] {
+	type t = writtenAdmin
+	return object(
+		placed("listen", text(isAddressOrNone), func(a *t) *setting[string] { return &a.listen },
+			`host:port; "" turns admin off`).or("127.0.0.1:9090"),
+		plain("token", secret(isSecretOrNone), func(a *t) *Secret { return &a.token },
+			"the bearer for everything but health and metrics, 22 characters or more; without it these are refused"),
+		placed("health_listen", text(isAddressOrNone), func(a *t) *setting[string] { return &a.healthListen },
+			"host:port of a second listener that answers health alone"),
+	)
+}
+
+func limits() kind[Limits] {
+	type t = Limits
+	const day = 24 * time.Hour
+	return object(
+		plain("header_bytes", size(4*kib, mib), func(l *t) *int { return &l.HeaderBytes }, "the longest request head").or("32KiB"),
+		plain("uri_bytes", size(256, 256*kib), func(l *t) *int { return &l.URIBytes }, "the longest request target").or("16KiB"),
+		plain("token_bytes", size(512, 64*kib), func(l *t) *int { return &l.TokenBytes }, "the longest bearer token").or("8KiB"),
+		plain("token_body_bytes", size[int64](kib, 16*mib), func(l *t) *int64 { return &l.TokenBodyBytes }, "the longest body of a request to a token endpoint").or("64KiB"),
+		plain("body_bytes", size[int64](0, 1<<50), func(l *t) *int64 { return &l.BodyBytes }, "the longest body of a request to an upstream").or("1GiB"),
+		plain("connections", integer(1, 1_000_000), func(l *t) *int { return &l.Connections }, "open connections per listener").or("10000"),
+		plain("h2_streams", integer(1, 10_000), func(l *t) *int { return &l.H2Streams }, "concurrent streams per HTTP/2 connection").or("250"),
+		plain("header_timeout", duration(100*time.Millisecond, time.Hour), func(l *t) *time.Duration { return &l.HeaderTimeout }, "for a request head to arrive").or("10s"),
+		plain("body_timeout", duration(100*time.Millisecond, time.Hour), func(l *t) *time.Duration { return &l.BodyTimeout }, "for a token endpoint's body to arrive").or("10s"),
+		plain("stall_timeout", duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.StallTimeout }, "without any progress of a body, either way").or("30s"),
+		plain("idle_timeout", duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.IdleTimeout }, "for the next request on a kept connection").or("75s"),
+		plain("token_cache_bytes", size[int64](0, 64*gib), func(l *t) *int64 { return &l.TokenCacheBytes }, "the memory of verified tokens; 0 verifies each time").or("64MiB"),
+		plain("issue_rate", integer(1, 1_000_000), func(l *t) *int { return &l.IssueRate }, "issuances per second and client; twice that at once").or("1000"),
+	)
+}
+
+func log() kind[Log] {
+	return object(
+		plain("level", word("debug", "info", "warn", "error"), func(l *Log) *string { return &l.Level }, "the least level that is logged").or("info"),
+		plain("access", boolean(), func(l *Log) *bool { return &l.Access }, "one line for each request").or("true"),
+	)
+}
+
+func drain() kind[Drain] {
+	return object(
+		plain("delay", duration(0, time.Hour), func(d *Drain) *time.Duration { return &d.Delay },
+			"keep serving, not ready, so that load balancers notice").or("1s"),
+		plain("timeout", duration(0, 24*time.Hour), func(d *Drain) *time.Duration { return &d.Timeout },
+			"then this long for what is in flight").or("30s"),
+	)
+}
+
+type writtenIssuer struct {
+	url            setting[string]
+	audiences      setting[[]setting[string]]
+	keys           []setting[writtenKey]
+	codeSecrets    []setting[Secret]
+	codePrefixes   []setting[string]
+	codeTTL        time.Duration
+	tokenTTL       setting[time.Duration]
+	maxTokenTTL    time.Duration
+	maxAccessToken time.Duration
+	serve          writtenServe
+	clients        []setting[writtenClient]
+	users          setting[writtenUsers]
+}
+
+// Bounds on the lives of codes (RFC 6749 §4.1.2) and of tokens (the user-token dialect's own limit).
+const (
+	mostCodeTTL  = 10 * time.Minute
+	mostTokenTTL = 315_360_000 * time.Second
+)
+
+func issuer() kind[writtenIssuer] {
+	type t = writtenIssuer
+	return object(
+		placed("url", text(isIssuer), func(i *t) *setting[string] { return &i.url },
+			"the iss of our tokens, as clients reach us").must("write it like https://gate.example.com"),
+		placed("audiences", distinct(1, text(isAudience)), func(i *t) *setting[[]setting[string]] { return &i.audiences },
+			"the aud of tokens for our routes; never the url itself; default [<url>/api]"),
+		plain("keys", list(1, keyFile()), func(i *t) *[]setting[writtenKey] { return &i.keys },
+			"signing keys, PEM or JWK: the first signs, all verify and are published").must("write [{file: keys/main.pem, create: true}]"),
+		plain("code_secrets", distinct(0, secret(isCodeSecret)), func(i *t) *[]setting[Secret] { return &i.codeSecrets },
+			"what codes are sealed with, 32 bytes or more: the first seals, all open; default a random one per process"),
+		plain("code_prefixes", distinct(0, text(isCodePrefix)), func(i *t) *[]setting[string] { return &i.codePrefixes },
+			"beginnings of subjects and tenants that a code holds in one byte, like did:empe:testnet:"),
+		plain("code_ttl", seconds(time.Second, mostCodeTTL), func(i *t) *time.Duration { return &i.codeTTL },
+			"how long a code can be redeemed").or("60s"),
+		placed("token_ttl", seconds(time.Second, mostTokenTTL), func(i *t) *setting[time.Duration] { return &i.tokenTTL },
+			"how long a token lives").or("1h"),
+		plain("max_token_ttl", seconds(time.Second, mostTokenTTL), func(i *t) *time.Duration { return &i.maxTokenTTL },
+			"the longest life that may be asked for").or("24h"),
+		plain("max_access_token_ttl", seconds(time.Second, mostTokenTTL), func(i *t) *time.Duration { return &i.maxAccessToken },
+			"the same for the access-token dialect").or("8760h"),
+		plain("serve", serve(), func(i *t) *writtenServe { return &i.serve }, "where our own endpoints answer").filled(),
+		plain("clients", list(0, client()), func(i *t) *[]setting[writtenClient] { return &i.clients },
+			"the callers of the token endpoints"),
+		placed("users", users(), func(i *t) *setting[writtenUsers] { return &i.users },
+			"the end users of the user-token dialect: a list, or {open: true, role: …}, or {lookup: …}; default none"),
+	)
+}
+
+type writtenKey struct {
+	file   setting[string]
+	create bool
+}
+
+func keyFile() kind[writtenKey] {
+	return object(
+		placed("file", text(isPath), func(k *writtenKey) *setting[string] { return &k.file },
+			"PEM or JWK file; a relative path starts at this file's folder").must("name the key's file"),
+		plain("create", boolean(), func(k *writtenKey) *bool { return &k.create },
+			"make a new ES256 key with mode 0600 if there is no such file").or("false"),
+	)
+}
+
+type writtenServe struct {
+	hosts              []setting[string]
+	dialects           []setting[string]
+	accessTokenPrefix  string
+	missingTenantIsAny bool
+}
+
+// The dialects that issuer.serve can name.
+const (
+	codesDialect        = "codes"
+	userTokensDialect   = "user_tokens"
+	accessTokensDialect = "access_tokens"
+	oauth2Dialect       = "oauth2"
+)
+
+func serve() kind[writtenServe] {
+	type t = writtenServe
+	return object(
+		plain("hosts", distinct(0, text(isServeHost)), func(s *t) *[]setting[string] { return &s.hosts },
+			"the hosts that our endpoints answer on; default any"),
+		plain("dialects", distinct(0, word(codesDialect, userTokensDialect, accessTokensDialect, oauth2Dialect)),
+			func(s *t) *[]setting[string] { return &s.dialects }, "which APIs are served; default all four"),
+		plain("access_token_prefix", text(isAccessTokenPrefix), func(s *t) *string { return &s.accessTokenPrefix },
+			"a path before /api/1/access_token, like /crafter-profile; default none"),
+		plain("insecure_missing_tenant_is_any", boolean(), func(s *t) *bool { return &s.missingTenantIsAny },
+			"take an omitted tenant of the access-token dialect for *, as the original does").or("false"),
+	)
+}
+
+type writtenClient struct {
+	id            setting[string]
+	secret        setting[Secret]
+	secretSHA256  setting[string]
+	accessTokenID setting[Secret]
+	permissions   setting[writtenPermissions]
+	may           []setting[string]
+	delegate      setting[writtenPermissions]
+	codeTTL       setting[time.Duration]
+	public        setting[bool]
+}
+
+func client() kind[writtenClient] {
+	type t = writtenClient
+	return object(
+		placed("id", text(isClientID), func(c *t) *setting[string] { return &c.id }, "its client_id").must("name the client"),
+		placed("secret", secret(isSecret), func(c *t) *setting[Secret] { return &c.secret }, "22 characters or more"),
+		placed("secret_sha256", hexSecret(), func(c *t) *setting[string] { return &c.secretSHA256 },
+			"the secret's SHA-256 in hex, instead of the secret"),
+		placed("access_token_id", secret(isSecret), func(c *t) *setting[Secret] { return &c.accessTokenID },
+			"a fixed accessTokenId for the access-token dialect, 22 characters or more"),
+		placed("permissions", permissions(), func(c *t) *setting[writtenPermissions] { return &c.permissions },
+			"what its own token opens; default nothing"),
+		plain("may", distinct(0, word(token.MayWords()...)), func(c *t) *[]setting[string] { return &c.may },
+			"what it may do at the token endpoints; default nothing"),
+		placed("delegate", permissions(), func(c *t) *setting[writtenPermissions] { return &c.delegate },
+			"the most it may hand on, in every dialect; default nothing"),
+		placed("code_ttl", seconds(time.Second, mostCodeTTL), func(c *t) *setting[time.Duration] { return &c.codeTTL },
+			"how long its codes can be redeemed; default issuer.code_ttl"),
+		placed("public", boolean(), func(c *t) *setting[bool] { return &c.public },
+			"it cannot keep a secret; its codes need PKCE").or("false"),
+	)
+}
+
+// hexSecret is a digest: not secret itself, but nothing that a message should repeat.
+func hexSecret() kind[string] {
+	k := secret(isDigest)
+	return kind[string]{k.shape, func(r *reader, v value) (string, bool) {
+		s, ok := k.read(r, v)
+		return s.Reveal(), ok
+	}}
+}
+
+type writtenPermissions []setting[writtenPermission]
+
+type writtenPermission struct {
+	tenant  setting[string]
+	actions []setting[string]
+}
+
+func permissions() kind[writtenPermissions] {
+	type t = writtenPermission
+	entries := list(0, object(
+		placed("tenant", text(nil), func(p *t) *setting[string] { return &p.tenant },
+			`a tenant's name, or "*" for any and for global actions`).must(`write a tenant's name, or "*" for any`),
+		plain("actions", distinct(0, text(isAction)), func(p *t) *[]setting[string] { return &p.actions },
+			`actions of 1 to 64 of A-Z a-z 0-9 _ . : -, or "*" for any`).must(`write the actions, or ["*"] for any`),
+	))
+	return kind[writtenPermissions]{entries.shape, func(r *reader, v value) (writtenPermissions, bool) {
+		p, ok := entries.read(r, v)
+		return p, ok
+	}}
+}
+
+type writtenUsers struct {
+	open   setting[bool]
+	role   setting[string]
+	lookup setting[UserLookup]
+	list   []setting[writtenUser]
+}
+
+type writtenUser struct {
+	id          setting[string]
+	kind        string
+	role        setting[string]
+	permissions setting[writtenPermissions]
+}
+
+func users() kind[writtenUsers] {
+	type t = writtenUsers
+	whole := object(
+		placed("open", only(), func(u *t) *setting[bool] { return &u.open }, "any UUID is an end user"),
+		placed("role", text(isName), func(u *t) *setting[string] { return &u.role }, "… with this role"),
+		placed("lookup", lookup(), func(u *t) *setting[UserLookup] { return &u.lookup }, "ask an HTTP directory"),
+	)
+	each := list(0, user())
+	shape := &Shape{Either: []*Shape{whole.shape, each.shape}}
+	return kind[writtenUsers]{shape, func(r *reader, v value) (writtenUsers, bool) {
+		if v.isList() {
+			users, ok := each.read(r, v)
+			return writtenUsers{list: users}, ok
+		}
+		return whole.read(r, v)
+	}}
+}
+
+func user() kind[writtenUser] {
+	type t = writtenUser
+	return object(
+		placed("id", text(isUUID), func(u *t) *setting[string] { return &u.id }, "a UUID").must("write the user's UUID"),
+		plain("type", word("end_user", "person", "api_user", "api_signer", "system"), func(u *t) *string { return &u.kind },
+			"tokens are issued for an end_user alone").or("end_user"),
+		placed("role", text(isName), func(u *t) *setting[string] { return &u.role }, "its role"),
+		placed("permissions", permissions(), func(u *t) *setting[writtenPermissions] { return &u.permissions },
+			"its permissions, instead of a role"),
+	)
+}
+
+func lookup() kind[UserLookup] {
+	type t = UserLookup
+	return object(
+		plain("url", text(isDirectory), func(l *t) *string { return &l.URL },
+			"where {user_id} is replaced").must("write it like https://directory.example.com/users/{user_id}"),
+		plain("bearer", secret(isBearer), func(l *t) *Secret { return &l.Bearer }, "sent as Authorization: Bearer; default none"),
+		plain("timeout", duration(10*time.Millisecond, time.Minute), func(l *t) *time.Duration { return &l.Timeout }, "for the whole answer").or("2s"),
+		plain("cache", duration(0, 5*time.Minute), func(l *t) *time.Duration { return &l.Cache }, "how long an answer is believed").or("30s"),
+		plain("entries", integer(1, 10_000_000), func(l *t) *int { return &l.Entries }, "how many answers are kept").or("10000"),
+		plain("bytes", size[int64](256, 16*mib), func(l *t) *int64 { return &l.Bytes }, "the longest answer").or("64KiB"),
+	)
+}
+
+type writtenTrusted struct {
+	issuer        setting[string]
+	keys          []setting[writtenKeySet]
+	audiences     []setting[string]
+	algorithms    []setting[string]
+	tokenTypes    setting[[]setting[string]]
+	requireClaims []named[string]
+	clientClaim   string
+	roles         setting[writtenForeignRoles]
+	permissions   setting[writtenPermissions]
+	maxTokenTTL   time.Duration
+}
+
+type writtenKeySet struct{ file setting[string] }
+
+type writtenForeignRoles struct {
+	from  string
+	roles []named[string]
+}
+
+func trusted() kind[writtenTrusted] {
+	type t = writtenTrusted
+	keys := object(placed("file", text(isPath), func(k *writtenKeySet) *setting[string] { return &k.file },
+		"a JWKS, a JWK or a PEM public key").must("name the file"))
+	roles := object(
+		plain("from", text(isClaimPath), func(x *writtenForeignRoles) *string { return &x.from },
+			"the claim that lists the issuer's roles, like realm_access.roles").must("name the claim"),
+		plain("map", names(isShort, text(isName)), func(x *writtenForeignRoles) *[]named[string] { return &x.roles },
+			"the issuer's role: our role").must("write {their-role: our-role}"),
+	)
+	return object(
+		placed("issuer", text(isForeignIssuer), func(i *t) *setting[string] { return &i.issuer },
+			"its iss").must("write it as its tokens spell it"),
+		plain("keys", list(1, keys), func(i *t) *[]setting[writtenKeySet] { return &i.keys },
+			"its public keys").must("write [{file: keys.json}]: this version does not fetch them by discovery"),
+		later[t]("jwks_url", "where its keys are published", "save the key set to a file and write keys: [{file: keys.json}]"),
+		plain("audiences", distinct(1, text(isAudience)), func(i *t) *[]setting[string] { return &i.audiences },
+			"a token must name one of them in aud").must("name what its tokens say in aud for us"),
+		plain("algorithms", distinct(1, word(algorithms()...)), func(i *t) *[]setting[string] { return &i.algorithms },
+			"the algorithms that its keys may use; default those of the keys"),
+		placed("token_types", distinct(1, text(isShort)), func(i *t) *setting[[]setting[string]] { return &i.tokenTypes },
+			"the typ of its tokens; default [at+jwt, application/at+jwt]"),
+		plain("require_claims", names(isShort, text(isShort)), func(i *t) *[]named[string] { return &i.requireClaims },
+			"claims that must have exactly this text; default none"),
+		plain("client_claim", text(isClaimPath), func(i *t) *string { return &i.clientClaim },
+			"the claim that names the client").or("client_id"),
+		placed("roles", roles, func(i *t) *setting[writtenForeignRoles] { return &i.roles },
+			"which of our roles its roles mean; default none"),
+		placed("permissions", permissions(), func(i *t) *setting[writtenPermissions] { return &i.permissions },
+			"the most that its tokens may open").must("write a ceiling, like [{tenant: acme, actions: [READ]}]"),
+		plain("max_token_ttl", seconds(time.Second, mostTokenTTL), func(i *t) *time.Duration { return &i.maxTokenTTL },
+			"a token that lives longer is refused").or("24h"),
+	)
+}
+
+type writtenReplay struct {
+	store    setting[string]
+	capacity setting[int]
+}
+
+func replay() kind[writtenReplay] {
+	type t = writtenReplay
+	return object(
+		placed("store", word("memory", "redis"), func(x *t) *setting[string] { return &x.store },
+			"where used codes are remembered; redis is not supported by this version").or("memory"),
+		placed("capacity", integer(1, 1<<28), func(x *t) *setting[int] { return &x.capacity },
+			"entries, shared out evenly among the clients that may issue codes").or("1048576"),
+	)
+}
+
+func revocations() kind[Revocations] {
+	return object(
+		plain("file", text(isPath), func(x *Revocations) *string { return &x.File },
+			"where withdrawn tokens are written; without it nothing can be revoked"),
+		plain("capacity", integer(1, 1<<26), func(x *Revocations) *int { return &x.Capacity }, "entries").or("65536"),
+	)
+}
+
+type writtenIdentity struct {
+	subject, issuer, client, tenant, actions, tokenID setting[string]
+}
+
+func identity() kind[writtenIdentity] {
+	type t = writtenIdentity
+	return object(
+		placed("subject", text(isHeader), func(x *t) *setting[string] { return &x.subject }, "the token's sub").or("X-Jotgate-Subject"),
+		placed("issuer", text(isHeader), func(x *t) *setting[string] { return &x.issuer }, "its iss").or("X-Jotgate-Issuer"),
+		placed("client", text(isHeader), func(x *t) *setting[string] { return &x.client }, "its client_id").or("X-Jotgate-Client"),
+		placed("tenant", text(isHeader), func(x *t) *setting[string] { return &x.tenant }, "the tenant that was judged").or("X-Jotgate-Tenant"),
+		placed("actions", text(isHeader), func(x *t) *setting[string] { return &x.actions }, "the actions that the token allows on it").or("X-Jotgate-Actions"),
+		placed("token_id", text(isHeader), func(x *t) *setting[string] { return &x.tokenID }, "its jti").or("X-Jotgate-Token-Id"),
+	)
+}
+
+type writtenUpstream struct {
+	servers         []setting[string]
+	host            string
+	connectTimeout  time.Duration
+	responseTimeout time.Duration
+	maxConnections  int
+	maxIdle         setting[int]
+	caFile          setting[string]
+	assertion       setting[writtenAssertion]
+}
+
+type writtenAssertion struct {
+	header   setting[string]
+	audience string
+	ttl      time.Duration
+}
+
+func upstream() kind[writtenUpstream] {
+	type t = writtenUpstream
+	type a = writtenAssertion
+	assertion := object(
+		placed("header", text(isHeader), func(x *a) *setting[string] { return &x.header }, "the header that carries it").or("X-Jotgate-Assertion"),
+		plain("audience", text(isAudience), func(x *a) *string { return &x.audience }, "its aud").must("name the app"),
+		plain("ttl", seconds(time.Second, time.Hour), func(x *a) *time.Duration { return &x.ttl }, "how long it lives").or("60s"),
+	)
+	return object(
+		plain("servers", distinct(1, text(isServer)), func(u *t) *[]setting[string] { return &u.servers },
+			"http(s)://host:port of each").must("write [http://127.0.0.1:3000]"),
+		plain("host", text(isHostHeader), func(u *t) *string { return &u.host }, "the Host header that is sent; default the client's"),
+		plain("connect_timeout", duration(10*time.Millisecond, time.Minute), func(u *t) *time.Duration { return &u.connectTimeout }, "for a connection").or("5s"),
+		plain("response_timeout", duration(10*time.Millisecond, 24*time.Hour), func(u *t) *time.Duration { return &u.responseTimeout }, "until the head of the answer").or("60s"),
+		plain("max_connections", integer(1, 65_536), func(u *t) *int { return &u.maxConnections }, "per server").or("512"),
+		placed("max_idle", integer(0, 65_536), func(u *t) *setting[int] { return &u.maxIdle }, "kept connections per server").or("64"),
+		placed("ca_file", text(isPath), func(u *t) *setting[string] { return &u.caFile },
+			"PEM of the authorities for https servers; default the system's"),
+		placed("assertion", assertion, func(u *t) *setting[writtenAssertion] { return &u.assertion },
+			"a short-lived JWT that tells the app what was decided; default none"),
+	)
+}
+
+type writtenRoute struct {
+	name          setting[string]
+	hosts         []setting[string]
+	path          setting[string]
+	methods       []setting[string]
+	require       setting[writtenRequire]
+	public        setting[bool]
+	upstream      setting[string]
+	insecureAllow []setting[string]
+	forwardToken  setting[bool]
+	audiences     setting[[]setting[string]]
+	upgrade       bool
+	bodyBytes     setting[int64]
+}
+
+func routeKind() kind[writtenRoute] {
+	type t = writtenRoute
+	return object(
+		placed("name", text(isRouteName), func(x *t) *setting[string] { return &x.name }, "what logs and metrics call it; default its path"),
+		plain("hosts", distinct(0, text(isHostPattern)), func(x *t) *[]setting[string] { return &x.hosts },
+			`exact, or "{tenant}.example.com"; default any`),
+		placed("path", text(isPathPattern), func(x *t) *setting[string] { return &x.path },
+			`"/t/{tenant}/": {name} is one segment, a slash at the end covers the tree below`).must("write it like /tickets/"),
+		plain("methods", distinct(0, text(isMethod)), func(x *t) *[]setting[string] { return &x.methods }, "default GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+		placed("require", require(), func(x *t) *setting[writtenRequire] { return &x.require },
+			"authenticated, or an action and its tenant"),
+		placed("public", only(), func(x *t) *setting[bool] { return &x.public }, "no token is judged"),
+		placed("upstream", text(isUpstream), func(x *t) *setting[string] { return &x.upstream },
+			"a name from upstreams, or a URL").must("name one of upstreams, or write a URL"),
+		plain("insecure_allow", distinct(0, word("encoded_slash", "semicolon", "double_slash", "double_encoding")),
+			func(x *t) *[]setting[string] { return &x.insecureAllow }, "spellings of a path that two readers could take differently"),
+		placed("forward_token", boolean(), func(x *t) *setting[bool] { return &x.forwardToken }, "pass the bearer on to the upstream").or("false"),
+		placed("audiences", distinct(1, text(isAudience)), func(x *t) *setting[[]setting[string]] { return &x.audiences },
+			"a token must name one of them in aud; default the issuer's"),
+		plain("upgrade", boolean(), func(x *t) *bool { return &x.upgrade }, "let WebSocket and other upgrades through").or("false"),
+		placed("body_bytes", size[int64](0, 1<<50), func(x *t) *setting[int64] { return &x.bodyBytes },
+			"the longest request body; default limits.body_bytes"),
+	)
+}
+
+type writtenRequire struct {
+	authenticated bool
+	action        setting[string]
+	tenant        setting[string]
+	tenantFrom    setting[string]
+	global        setting[bool]
+}
+
+func require() kind[writtenRequire] {
+	type t = writtenRequire
+	mapping := object(
+		placed("action", text(isPlainAction), func(x *t) *setting[string] { return &x.action },
+			"what the token must allow").must("name the action that the token must allow, like READ"),
+		placed("tenant", text(nil), func(x *t) *setting[string] { return &x.tenant }, "on this tenant"),
+		placed("tenant_from", text(nil), func(x *t) *setting[string] { return &x.tenantFrom },
+			"on the tenant that stands in path.x, host.x, header.X-Tenant or query.x"),
+		placed("global", only(), func(x *t) *setting[bool] { return &x.global }, "without a tenant"),
+	)
+	scalar := word("authenticated")
+	shape := &Shape{Either: []*Shape{scalar.shape, mapping.shape}}
+	return kind[writtenRequire]{shape, func(r *reader, v value) (writtenRequire, bool) {
+		if v.isText() {
+			_, ok := scalar.read(r, v)
+			return writtenRequire{authenticated: true}, ok
+		}
+		return mapping.read(r, v)
+	}}
+}
+
+type writtenTest struct {
+	request     setting[string]
+	headers     []named[string]
+	permissions setting[writtenPermissions]
+	expect      writtenExpect
+}
+
+type writtenExpect struct {
+	allow  bool
+	refuse string
+}
+
+func testKind() kind[writtenTest] {
+	type t = writtenTest
+	return object(
+		placed("request", text(isRequest), func(x *t) *setting[string] { return &x.request },
+			"a method and a whole URL").must(`write it like "GET https://app.example.com/tenants/acme/"`),
+		plain("headers", names(isTestHeader, text(isShort)), func(x *t) *[]named[string] { return &x.headers }, "headers of the request"),
+		placed("permissions", permissions(), func(x *t) *setting[writtenPermissions] { return &x.permissions },
+			"what its token allows; without this key it brings no token"),
+		plain("expect", expect(), func(x *t) *writtenExpect { return &x.expect },
+			"allow, refuse, or {refuse: reason}").must("write allow, refuse, or {refuse: tenant_denied}"),
+	)
+}
+
+func expect() kind[writtenExpect] {
+	scalar := word("allow", "refuse")
+	mapping := object(plain("refuse", text(isReason), func(x *writtenExpect) *string { return &x.refuse },
+		"the reason code of the refusal").must("write {refuse: tenant_denied}"))
+	shape := &Shape{Either: []*Shape{scalar.shape, mapping.shape}}
+	return kind[writtenExpect]{shape, func(r *reader, v value) (writtenExpect, bool) {
+		if v.isText() {
+			s, ok := scalar.read(r, v)
+			return writtenExpect{allow: s == "allow"}, ok
+		}
+		return mapping.read(r, v)
+	}}
+}

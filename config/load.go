@@ -1,0 +1,87 @@
+package config
+
+import (
+	"os"
+)
+
+// Options say where a configuration finds what it refers to. The zero value is the process's own surroundings.
+type Options struct {
+	Env      func(name string) (value string, set bool) // nil: os.LookupEnv
+	ReadFile func(path string) ([]byte, error)          // nil: os.ReadFile; a missing file's error is fs.ErrNotExist
+	// NoCreate leaves missing key files with create: true as they are; a key that lives as long as the Config stands in.
+	NoCreate bool
+}
+
+// Load reads the file at path and makes the key files that it says to create. A file with faults makes none. The error
+// is [Faults].
+func Load(path string) (*Config, error) { return load(path, Options{}) }
+
+// Check reads the file at path as Load does, but writes nothing.
+func Check(path string) (*Config, error) { return load(path, Options{NoCreate: true}) }
+
+func load(path string, opts Options) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, Faults{{File: path, Problem: "cannot be read (" + cause(err) + ")", Remedy: "name a configuration file"}}
+	}
+	return Parse(path, data, opts)
+}
+
+// Parse reads data as the configuration file called name; relative paths in it start at name's folder. The error is
+// [Faults].
+func Parse(name string, data []byte, opts Options) (*Config, error) {
+	r := &reader{file: name, env: opts.Env, readFile: opts.ReadFile, real: opts.ReadFile == nil}
+	if r.env == nil {
+		r.env = os.LookupEnv
+	}
+	if r.readFile == nil {
+		r.readFile = os.ReadFile
+	}
+	root, ok := r.document(data)
+	if !ok {
+		return nil, inOrder(r.faults)
+	}
+	written, _ := file().read(r, root)
+	b := &builder{reader: r, file: &written, Config: &Config{File: name}}
+	b.build()
+	if len(r.faults) == 0 && !opts.NoCreate {
+		b.createKeys()
+	}
+	if len(r.faults) > 0 {
+		return nil, inOrder(r.faults)
+	}
+	b.Warnings = inOrder(r.warnings)
+	return b.Config, nil
+}
+
+// A builder makes settings of what was read: it resolves names, compiles patterns, and checks what belongs together.
+type builder struct {
+	*reader
+	*Config
+	file    *writtenFile
+	missing []missingKey
+}
+
+// build goes from what others refer to, to what refers to it.
+func (b *builder) build() {
+	b.Limits, b.Log, b.Drain, b.ClockLeeway = b.file.limits, b.file.log, b.file.drain, b.file.clockLeeway
+	b.Revocations = b.file.revocations
+	if b.Revocations.File != "" {
+		b.Revocations.File = b.resolve(b.Revocations.File)
+	}
+	b.TenantPattern = anchored("[A-Za-z0-9._~-]{1,64}")
+	if p := b.file.tenantPattern; p.usable() {
+		b.TenantPattern = anchored(p.Value)
+	}
+	b.buildListeners()
+	b.buildAdmin()
+	b.buildTrustedProxies()
+	b.buildIdentityHeaders()
+	b.buildRoles()
+	b.buildIssuer()
+	b.buildTrustedIssuers()
+	b.buildReplay()
+	b.buildUpstreams()
+	b.buildRoutes()
+	b.buildTests()
+}

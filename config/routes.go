@@ -1,0 +1,226 @@
+package config
+
+import (
+	"fmt"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"github.com/jotgate/jotgate/internal/route"
+)
+
+func canonicalHeader(name string) string { return textproto.CanonicalMIMEHeaderKey(name) }
+
+func (b *builder) buildRoutes() {
+	var entries []route.Entry[*Route]
+	var places []place // of each entry's route
+	own := b.OwnPaths()
+	for i := range b.file.routes.Value {
+		w := &b.file.routes.Value[i]
+		r := b.buildRoute(i, w)
+		b.Routes = append(b.Routes, r)
+		if w.bad || !w.Value.path.usable() {
+			continue
+		}
+		b.notOurs(w, r, own)
+		hosts := r.Hosts
+		if len(hosts) == 0 {
+			hosts = []route.Host{{}}
+		}
+		for _, host := range hosts {
+			entries = append(entries, route.Entry[*Route]{Host: host, Path: r.Path, Methods: r.Methods, Allow: r.Allow, Value: r})
+			places = append(places, w.at)
+		}
+	}
+	b.compile(entries, places)
+	b.uniqueNames()
+	b.somethingToDo()
+}
+
+func (b *builder) buildRoute(index int, s *setting[writtenRoute]) *Route {
+	w := &s.Value
+	r := &Route{
+		Index: index, Name: w.name.Value, Methods: values(w.methods), Public: w.public.Value,
+		ForwardToken: w.forwardToken.Value, Audiences: values(w.audiences.Value), Upgrade: w.upgrade,
+		BodyBytes: b.Limits.BodyBytes,
+	}
+	if r.Name == "" {
+		r.Name = w.path.Value
+	}
+	if w.bodyBytes.given {
+		r.BodyBytes = w.bodyBytes.Value
+	}
+	if path, err := route.ParsePath(w.path.Value); err == nil { // its error was told when it was read
+		r.Path = path
+	}
+	for _, host := range values(w.hosts) {
+		if h, err := route.ParseHost(host); err == nil {
+			r.Hosts = append(r.Hosts, h)
+		}
+	}
+	for _, spelling := range values(w.insecureAllow) {
+		if oddity, err := route.ParseOddity(spelling); err == nil {
+			r.Allow |= oddity
+		}
+	}
+	if b.Issuer != nil {
+		b.notOurURL(w.audiences.Value, b.Issuer.URL)
+	}
+	b.buildAccess(s, r)
+	r.Upstream = b.upstream(w.upstream)
+	return r
+}
+
+// buildAccess sees that a route says who may pass: nothing is open by omission.
+func (b *builder) buildAccess(s *setting[writtenRoute], r *Route) {
+	w := &s.Value
+	switch {
+	case w.public.given && w.require.given:
+		b.fault(w.require.at, "is there beside public", "keep one of the two")
+	case !w.public.given && !w.require.given:
+		b.fault(s.at, "says neither require nor public", "write require: authenticated, require: {action: …, tenant_from: …}, or public: true")
+	case w.require.usable():
+		b.buildRequire(w, r)
+	}
+	if w.public.given && w.forwardToken.Value {
+		b.fault(w.forwardToken.at, "has no meaning on a public route", "remove it: Authorization passes on there anyway")
+	}
+	if w.public.given && w.audiences.given {
+		b.fault(w.audiences.at, "has no meaning on a public route", "remove it: no token is judged there")
+	}
+}
+
+func (b *builder) buildRequire(w *writtenRoute, r *Route) {
+	q := &w.require.Value
+	if q.authenticated {
+		return
+	}
+	r.Require.Action = q.action.Value
+	ways := 0
+	for _, given := range []bool{q.tenant.given, q.tenantFrom.given, q.global.given} {
+		if given {
+			ways++
+		}
+	}
+	if ways != 1 {
+		b.fault(w.require.at, fmt.Sprintf("says in %d ways on which tenant the action is allowed", ways),
+			"write exactly one of tenant, tenant_from and global: true")
+		return
+	}
+	switch {
+	case q.global.given:
+		r.Require.Global = true
+	case q.tenant.given:
+		if b.isTenantName(q.tenant) {
+			r.Require.Tenant = q.tenant.Value
+		}
+	default:
+		b.buildTenantFrom(q.tenantFrom, w, r)
+	}
+}
+
+func (b *builder) buildTenantFrom(w setting[string], written *writtenRoute, r *Route) {
+	source, name, _ := strings.Cut(w.Value, ".")
+	r.Require.Name = name
+	switch source {
+	case "path":
+		r.Require.From = FromPath
+		if written.path.usable() && !slices.Contains(r.Path.Params(), name) {
+			b.fault(w.at, w.shown+" names no part of the path "+quote(r.Path.String()), "write {"+placeholder(name)+"} as one of its segments")
+		}
+	case "host":
+		r.Require.From = FromHost
+		lacks := func(h route.Host) bool { return !slices.Contains(h.Params(), name) }
+		if len(r.Hosts) == 0 || slices.ContainsFunc(r.Hosts, lacks) {
+			b.fault(w.at, w.shown+" is not a part of every host of this route", `write {`+placeholder(name)+`} in each: hosts: ["{`+placeholder(name)+`}.example.com"]`)
+		}
+	case "header":
+		r.Require.From, r.Require.Name = FromHeader, canonicalHeader(name)
+		problem, remedy := isHeader(name)
+		switch {
+		case problem != "":
+			b.fault(w.at, w.shown+" "+problem, remedy)
+		case slices.Contains(b.IdentityHeaders.All(), r.Require.Name):
+			b.fault(w.at, w.shown+" is an identity header, which clients cannot send", "choose another header, like X-Tenant")
+		}
+	case "query":
+		r.Require.From = FromQuery
+		if len(name) > 64 || !plainRunes(name, "._~-") {
+			b.fault(w.at, w.shown+" names no query member", "write it like query.tenant")
+		}
+	default:
+		b.fault(w.at, w.shown+" is no place in a request", "write path.x, host.x, header.X-Tenant or query.x")
+	}
+}
+
+// placeholder is a name for a remedy: what was written, if it could be one.
+func placeholder(name string) string {
+	if plainName(name) {
+		return name
+	}
+	return "tenant"
+}
+
+// notOurs refuses a route that lies inside one of our endpoints: it would never be asked.
+func (b *builder) notOurs(w *setting[writtenRoute], r *Route, own []route.Path) {
+	inside := b.OwnHost(route.Host{})
+	if len(r.Hosts) > 0 {
+		inside = slices.ContainsFunc(r.Hosts, b.OwnHost)
+	}
+	if !inside {
+		return
+	}
+	for _, p := range own {
+		if p.Covers(r.Path) {
+			b.fault(w.Value.path.at, w.Value.path.shown+" lies inside "+quote(p.String())+", where the issuer answers itself",
+				"choose another path, or say in issuer.serve which hosts and dialects are served")
+			return
+		}
+	}
+}
+
+// compile makes the table and tells each conflict at both of its routes.
+func (b *builder) compile(entries []route.Entry[*Route], places []place) {
+	table, conflicts := route.NewTable(entries)
+	for _, c := range conflicts {
+		if c.Second < 0 {
+			b.fault(places[c.First], "can never match ("+c.Why+")", "mend it, or remove it")
+			continue
+		}
+		for _, pair := range [][2]int{{c.First, c.Second}, {c.Second, c.First}} {
+			b.fault(places[pair[0]], "conflicts with "+places[pair[1]].path+" ("+c.Why+")", "make one more specific, or their methods different")
+		}
+	}
+	b.Table = table
+}
+
+func (b *builder) uniqueNames() {
+	first := map[string]int{}
+	for i, w := range b.file.routes.Value {
+		name := w.Value.name
+		if !name.usable() || !name.given {
+			continue
+		}
+		if j, twice := first[name.Value]; twice {
+			b.fault(name.at, fmt.Sprintf("%s is the name of routes[%d] already", name.shown, j), "give each route its own name")
+			continue
+		}
+		first[name.Value] = i
+	}
+}
+
+// somethingToDo refuses a file that can only ever answer 404 or 401.
+func (b *builder) somethingToDo() {
+	if b.Issuer == nil && len(b.file.routes.Value) == 0 && !b.file.routes.bad {
+		b.fault(place{line: 1, column: 1}, "there is neither an issuer nor a route", "add routes, issuer or both")
+	}
+	if b.Issuer != nil || len(b.file.trustedIssuers) > 0 {
+		return
+	}
+	for _, w := range b.file.routes.Value {
+		if w.Value.require.usable() {
+			b.fault(w.Value.require.at, "asks for a token, and nobody's tokens are trusted", "add issuer or trusted_issuers")
+			return
+		}
+	}
+}

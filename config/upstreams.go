@@ -1,0 +1,87 @@
+package config
+
+import (
+	"crypto/x509"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+func (b *builder) buildUpstreams() {
+	b.Upstreams = make(map[string]*Upstream, len(b.file.upstreams))
+	for _, w := range b.file.upstreams {
+		b.Upstreams[w.name] = b.buildUpstream(w.name, &w.Value)
+	}
+}
+
+func (b *builder) buildUpstream(name string, w *writtenUpstream) *Upstream {
+	u := &Upstream{
+		Name: name, Host: w.host,
+		ConnectTimeout: w.connectTimeout, ResponseTimeout: w.responseTimeout,
+		MaxConnections: w.maxConnections, MaxIdle: min(w.maxIdle.Value, w.maxConnections),
+	}
+	for _, server := range values(w.servers) {
+		if parsed, err := url.Parse(server); err == nil { // checked when it was read
+			u.Servers = append(u.Servers, parsed)
+		}
+	}
+	if w.maxIdle.given && w.maxIdle.usable() && w.maxIdle.Value > w.maxConnections {
+		b.fault(w.maxIdle.at, w.maxIdle.shown+" is more than max_connections", "lower the one or raise the other")
+	}
+	if w.caFile.given {
+		u.CAFile = b.buildCA(w.caFile, u)
+	}
+	if w.assertion.usable() {
+		u.Assertion = b.buildAssertion(w.assertion)
+	}
+	return u
+}
+
+func (b *builder) buildCA(w setting[string], u *Upstream) string {
+	if !slices.ContainsFunc(u.Servers, func(s *url.URL) bool { return s.Scheme == "https" }) {
+		b.fault(w.at, "has no meaning for http servers", "write https:// in servers, or remove it")
+	}
+	if data, ok := b.contents(w); ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
+		b.fault(w.at, w.shown+" has no certificate", "name a PEM file of the authorities")
+	}
+	return b.resolve(w.Value)
+}
+
+func (b *builder) buildAssertion(w setting[writtenAssertion]) *Assertion {
+	header := w.Value.header
+	if b.Issuer == nil {
+		b.fault(w.at, "needs a signing key, and there is no issuer", "add issuer, or remove it")
+	}
+	if slices.ContainsFunc(b.IdentityHeaders.All(), func(h string) bool { return strings.EqualFold(h, header.Value) }) {
+		b.fault(header.at, header.shown+" is an identity header", "give it its own name")
+	}
+	return &Assertion{Header: canonicalHeader(header.Value), Audience: w.Value.audience, TTL: w.Value.ttl}
+}
+
+// upstream resolves a route's upstream: a name, or a URL, which is an upstream of its own with every default.
+func (b *builder) upstream(w setting[string]) *Upstream {
+	if !w.usable() {
+		return nil
+	}
+	u, ok := b.Upstreams[w.Value]
+	switch {
+	case ok:
+	case strings.Contains(w.Value, "/"):
+		u = b.inline(w)
+		b.Upstreams[w.Value] = u
+	default:
+		var names []string
+		for _, named := range b.file.upstreams {
+			names = append(names, named.name)
+		}
+		b.fault(w.at, w.shown+" is not one of the upstreams", b.suggest(w.Value, names, "upstreams, or write a URL"))
+	}
+	return u
+}
+
+// inline reads the empty upstream, so that its defaults are those of the keys.
+func (b *builder) inline(w setting[string]) *Upstream {
+	defaults := upstream().defaults()
+	defaults.servers = []setting[string]{w}
+	return b.buildUpstream(w.Value, &defaults)
+}

@@ -1,0 +1,373 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/textproto"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jotgate/jotgate/internal/route"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+// leastSecret is 22 characters: 128 bits in base64url.
+const leastSecret = 22
+
+// The checks below say what a single text must look like. Each answers the problem, which follows the text, and the
+// remedy.
+
+func isName(s string) (problem, remedy string) {
+	if len(s) > 64 || !plainRunes(s, "._:~@/+-") {
+		return "is not a name", "use 1 to 64 of A-Z a-z 0-9 . _ : ~ @ / + -"
+	}
+	return "", ""
+}
+
+// isClientID keeps a client id usable in HTTP Basic (no colon) and in a log line.
+func isClientID(s string) (problem, remedy string) {
+	if len(s) > 128 || !plainRunes(s, "!#$&'()*+-./<=>?@[]^_`{|}~") {
+		return "is not a client id", `use 1 to 128 printable ASCII characters but space : " \ % , ;`
+	}
+	return "", ""
+}
+
+func isAction(s string) (problem, remedy string) {
+	if s == token.Any {
+		return "", ""
+	}
+	return isPlainAction(s)
+}
+
+func isPlainAction(s string) (problem, remedy string) {
+	switch {
+	case s == token.Any:
+		return "is the wildcard, not an action", "name the one action that is asked for, like READ"
+	case len(s) > 64 || !plainRunes(s, "_.:-"):
+		return "is not an action", "use 1 to 64 of A-Z a-z 0-9 _ . : -"
+	}
+	return "", ""
+}
+
+// plainRunes tells whether s has letters, digits and those of more alone, and at least one.
+func plainRunes(s, more string) bool {
+	return s != "" && strings.IndexFunc(s, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune(more, c))
+	}) < 0
+}
+
+func isSecret(s string) (problem, remedy string) {
+	switch {
+	case len(s) < leastSecret:
+		return fmt.Sprintf("has %d characters", len(s)),
+			fmt.Sprintf("use at least %d random ones, as `openssl rand -base64 24` makes them", leastSecret)
+	case len(s) > 512 || !visible(s):
+		return "is not a secret that a header can carry", "use at most 512 printable ASCII characters without spaces"
+	}
+	return "", ""
+}
+
+func isSecretOrNone(s string) (problem, remedy string) {
+	if s == "" {
+		return "", ""
+	}
+	return isSecret(s)
+}
+
+func isBearer(s string) (problem, remedy string) {
+	if len(s) > 4096 || s != "" && !visible(s) {
+		return "is not a bearer token", "use at most 4096 printable ASCII characters without spaces"
+	}
+	return "", ""
+}
+
+func isCodeSecret(s string) (problem, remedy string) {
+	if len(s) < 32 || len(s) > 1024 {
+		return fmt.Sprintf("has %d bytes", len(s)), "use 32 random bytes or more, as `jotgate keygen --secret` makes them"
+	}
+	return "", ""
+}
+
+func isDigest(s string) (problem, remedy string) {
+	if len(s) != 64 || strings.Trim(s, "0123456789abcdefABCDEF") != "" {
+		return "is not a SHA-256", "write its 64 hex digits, as `jotgate hash` prints them"
+	}
+	return "", ""
+}
+
+func visible(s string) bool {
+	return strings.IndexFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }) < 0
+}
+
+func isAudience(s string) (problem, remedy string) {
+	if s == "" || len(s) > 256 || !visible(s) {
+		return "is not an audience", "use 1 to 256 printable ASCII characters without spaces"
+	}
+	return "", ""
+}
+
+func isPath(s string) (problem, remedy string) {
+	if s == "" {
+		return "is no path", "name a file"
+	}
+	return "", ""
+}
+
+func isClaimPath(s string) (problem, remedy string) {
+	if s == "" || len(s) > 256 || strings.Contains("."+s+".", "..") || strings.ContainsFunc(s, isControl) {
+		return "is not a claim", "name a claim, or a path of claims with dots, like realm_access.roles"
+	}
+	return "", ""
+}
+
+func isShort(s string) (problem, remedy string) {
+	if s == "" || len(s) > 256 || strings.ContainsFunc(s, isControl) {
+		return "is empty, too long or has control characters", "use 1 to 256 characters"
+	}
+	return "", ""
+}
+
+func isCodePrefix(s string) (problem, remedy string) {
+	if s == "" || len(s) > 64 || !utf8.ValidString(s) || strings.ContainsFunc(s, isControl) {
+		return "is not a prefix", "use 1 to 64 bytes without control characters"
+	}
+	return "", ""
+}
+
+var uuidShape = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+
+func isUUID(s string) (problem, remedy string) {
+	if !uuidShape.MatchString(s) {
+		return "is not a UUID", "write it like 6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+	}
+	return "", ""
+}
+
+// isAddress reads host:port to listen on. Port 0 lets the system choose.
+func isAddress(s string) (problem, remedy string) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return "is not host:port", `write it like "127.0.0.1:8080", "[::1]:8080", or ":8080" for every interface`
+	}
+	if n, ok := digits(port); !ok || n > 65535 {
+		return "has no port from 0 to 65535", `write it like "127.0.0.1:8080"`
+	}
+	if host != "" && net.ParseIP(host) == nil && !plainRunes(host, ".-_:%") {
+		return "has no host that can be listened on", "write an IP address, a name, or nothing before the colon"
+	}
+	return "", ""
+}
+
+func isAddressOrNone(s string) (problem, remedy string) {
+	if s == "" {
+		return "", ""
+	}
+	return isAddress(s)
+}
+
+// isIssuer holds our own URL to what RFC 8414 §2 wants, but for http, which a sidecar needs.
+func isIssuer(s string) (problem, remedy string) {
+	if strings.HasSuffix(s, "/") {
+		return "ends in a slash", "write it without, since the iss of every token must be the same text"
+	}
+	return isForeignIssuer(s)
+}
+
+func isForeignIssuer(s string) (problem, remedy string) {
+	u, err := webURL(s)
+	if err != nil || u.String() != s || u.RawQuery != "" || u.ForceQuery || len(s) > 256 {
+		return "is not an issuer's URL", "write http(s)://host, with a port and a path if need be, without user, query and fragment"
+	}
+	return "", ""
+}
+
+func isDirectory(s string) (problem, remedy string) {
+	if strings.Count(s, "{user_id}") != 1 {
+		return "does not say where the user's id goes", "write it like https://directory.example.com/users/{user_id}"
+	}
+	u, err := webURL(strings.Replace(s, "{user_id}", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", 1))
+	if err != nil || strings.Contains(u.Host, "6ba7b810") {
+		return "is not a directory's URL", "write it like https://directory.example.com/users/{user_id}"
+	}
+	return "", ""
+}
+
+// isServer reads an upstream's server: what is asked of it comes from the request alone.
+func isServer(s string) (problem, remedy string) {
+	u, err := webURL(s)
+	if err != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery {
+		return "is not a server's URL", "write http(s)://host:port alone, without path, query, user and fragment"
+	}
+	return "", ""
+}
+
+// webURL parses an absolute http or https URL without user and fragment.
+func webURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || !visible(s):
+		return nil, fmt.Errorf("not a URL")
+	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.User != nil, u.Opaque != "":
+		return nil, fmt.Errorf("not an http or https URL with a host and without a user")
+	case strings.Contains(s, "#"):
+		return nil, fmt.Errorf("a fragment")
+	}
+	if p := u.Port(); p != "" || strings.HasSuffix(u.Host, ":") {
+		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
+			return nil, fmt.Errorf("a port that is none")
+		}
+	}
+	return u, nil
+}
+
+func isAccessTokenPrefix(s string) (problem, remedy string) {
+	if s == "" {
+		return "", ""
+	}
+	if s[0] != '/' || strings.HasSuffix(s, "/") || strings.Contains(s, "//") || !plainRunes(s, "/._~-") ||
+		slices.ContainsFunc(strings.Split(s, "/"), func(segment string) bool { return segment == "." || segment == ".." }) {
+		return "is not a path prefix", "write it like /crafter-profile"
+	}
+	return "", ""
+}
+
+func isHeader(s string) (problem, remedy string) {
+	if len(s) > 64 || !plainRunes(s, "-") {
+		return "is not a header's name", "use 1 to 64 letters, digits and hyphens, like X-Tenant"
+	}
+	if slices.Contains(reservedHeaders, textproto.CanonicalMIMEHeaderKey(s)) {
+		return "is a header with a meaning of its own", "choose another name, like X-Tenant"
+	}
+	return "", ""
+}
+
+// reservedHeaders can neither carry an identity nor name a tenant: they frame the message, hold the credential, or are
+// rewritten on the way.
+var reservedHeaders = []string{
+	"Authorization", "Connection", "Content-Length", "Content-Type", "Cookie", "Date", "Expect", "Forwarded", "Host",
+	"Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding",
+	"Upgrade", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
+	"X-Forwarded-Proto", "X-Real-Ip", "X-Request-Id",
+}
+
+func isRouteName(s string) (problem, remedy string) {
+	if s == "" || len(s) > 128 || strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) >= 0 {
+		return "is not a route's name", "use 1 to 128 printable ASCII characters"
+	}
+	return "", ""
+}
+
+// isTenantPattern sees that no pattern lets through what is never a tenant (design rule 5 and api.md).
+func isTenantPattern(s string) (problem, remedy string) {
+	if _, err := regexp.Compile(s); err != nil { // on its own, so that it cannot close our parenthesis
+		return "is not a regular expression of RE2", "write it like [A-Za-z0-9._~-]{1,64}"
+	}
+	p := anchored(s)
+	for _, never := range []string{"", token.Any, token.Placeholder} {
+		if p.MatchString(never) {
+			return "matches " + quote(never), "which is never a tenant: narrow the pattern"
+		}
+	}
+	for c := rune(0); c < 0x80; c++ {
+		if c > ' ' && c != 0x7f && !strings.ContainsRune(`/\%;`, c) {
+			continue
+		}
+		for _, never := range []string{string(c), "a" + string(c), "a" + string(c) + "a"} {
+			if p.MatchString(never) {
+				return "matches " + quote(never), "leave out spaces, control characters and / \\ % ; since these change a path's meaning"
+			}
+		}
+	}
+	return "", ""
+}
+
+// anchored compiles a pattern that was checked before, for whole texts.
+func anchored(s string) *regexp.Regexp {
+	return regexp.MustCompile(`\A(?:` + s + `)\z`)
+}
+
+func isRequest(s string) (problem, remedy string) {
+	method, target, _ := strings.Cut(s, " ")
+	u, err := webURL(target)
+	if err != nil || u.Host == "" || !plainRunes(method, "-_") {
+		return "is not a request", `write it like "GET https://app.example.com/tenants/acme/"`
+	}
+	return "", ""
+}
+
+func isReason(s string) (problem, remedy string) {
+	if s == "" || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		return "is not a reason", "write a reason code like tenant_denied"
+	}
+	return "", ""
+}
+
+// isPathPattern, isHostPattern and isMethod let the route package speak; its errors begin with the operand, which the
+// fault shows already.
+
+func isPathPattern(s string) (problem, remedy string) {
+	_, err := route.ParsePath(s)
+	return operandless(err, "path", s)
+}
+
+func isHostPattern(s string) (problem, remedy string) {
+	if s == "" {
+		return "is no host", "leave hosts out for any"
+	}
+	_, err := route.ParseHost(s)
+	return operandless(err, "host", s)
+}
+
+func isServeHost(s string) (problem, remedy string) {
+	h, err := route.ParseHost(s)
+	if err == nil && (s == "" || len(h.Params()) > 0) {
+		return "is no host", "write each host out, or leave hosts out for any"
+	}
+	return operandless(err, "host", s)
+}
+
+func isMethod(s string) (problem, remedy string) {
+	_, err := route.ParseMethod(s)
+	return operandless(err, "method", s)
+}
+
+func operandless(err error, what, s string) (problem, remedy string) {
+	if err == nil {
+		return "", ""
+	}
+	says := strings.TrimPrefix(err.Error(), fmt.Sprintf("%s %q: ", what, s))
+	return "is not a " + what + " (" + says + ")", "mend it"
+}
+
+// isHostHeader is what an upstream may be told in Host: a host with or without a port.
+func isHostHeader(s string) (problem, remedy string) {
+	if host, err := route.CanonicalHost(s); err != nil || host == "" {
+		return "is not a host", "write it like app.internal or app.internal:8080"
+	}
+	return "", ""
+}
+
+func isUpstreamName(s string) (problem, remedy string) {
+	if len(s) > 64 || !plainRunes(s, "._-") {
+		return "is not a name", "use 1 to 64 of A-Z a-z 0-9 . _ -"
+	}
+	return "", ""
+}
+
+func isUpstream(s string) (problem, remedy string) {
+	if strings.Contains(s, "/") {
+		return isServer(s)
+	}
+	return isUpstreamName(s)
+}
+
+func isTestHeader(s string) (problem, remedy string) {
+	if len(s) > 64 || !plainRunes(s, "-_") {
+		return "is not a header's name", "use letters, digits and hyphens, like X-Tenant"
+	}
+	return "", ""
+}
