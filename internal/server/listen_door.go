@@ -1,0 +1,188 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/jotgate/jotgate/internal/server/wire"
+)
+
+// A door is one listener at work: it accepts, shakes hands where there is TLS, and hands each connection to the
+// net/http server of its protocol. HTTP/1.1 has a server of its own since http.Server.Shutdown closes idle connections
+// on the spot, with the request that may just be arriving; HTTP/2 says GOAWAY, and is safe in its hands.
+type door struct {
+	Listener
+	all        *Listeners
+	raw        *net.TCPListener
+	h1, h2     *http.Server
+	http1      *feed
+	http2      *feed
+	handshakes sync.WaitGroup
+	accepted   chan struct{} // closed when accept has returned
+}
+
+func newDoor(ls *Listeners, l Listener, raw *net.TCPListener) *door {
+	d := &door{Listener: l, all: ls, raw: raw, http1: newFeed(raw.Addr()), http2: newFeed(raw.Addr()), accepted: make(chan struct{})}
+	d.h1, d.h2 = d.server(ls), d.server(ls)
+	d.h1.ConnState = getOutOfTheWay
+	d.h1.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
+	d.h2.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: int(ls.limits.H2Streams)}
+	d.h2.Protocols = new(http.Protocols)
+	d.h2.Protocols.SetHTTP2(true)
+	return d
+}
+
+func (d *door) server(ls *Listeners) *http.Server {
+	return &http.Server{
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            max(0, ls.limits.HeaderTimeout),
+		IdleTimeout:                  max(0, ls.limits.IdleTimeout),
+		MaxHeaderBytes:               ls.limits.HeaderBytes,
+		ErrorLog:                     quietLog(ls.log),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			ctx = context.WithValue(ctx, stoppingKey{}, ls.stopping)
+			if c := wire.Of(c); c != nil {
+				return c.Context(ctx)
+			}
+			return ctx
+		},
+	}
+}
+
+// use puts the handler behind what every request goes through first.
+func (d *door) use(handler http.Handler) {
+	if d.Handler != nil {
+		handler = d.Handler
+	}
+	if d.RedirectHTTPS {
+		handler = redirect{port: d.HTTPSPort}
+	}
+	d.h1.Handler = &front{all: d.all, next: handler}
+	d.h2.Handler = &frontH2{all: d.all, next: handler}
+}
+
+// getOutOfTheWay lets the bytes of another protocol pass once a handler has taken the connection over.
+func getOutOfTheWay(c net.Conn, state http.ConnState) {
+	if state == http.StateHijacked {
+		wire.Of(c).Raw()
+	}
+}
+
+// accept takes connections until the listener is closed. Errors that pass, such as too many open files, are waited out.
+func (d *door) accept() error {
+	defer close(d.accepted)
+	pause := time.Duration(0)
+	for {
+		c, err := d.raw.AcceptTCP()
+		switch {
+		case err == nil:
+			pause = 0
+			d.admit(c)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return d.raw.Close() // told to stop, and nobody waits any more
+		case !passes(err):
+			return err
+		default:
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			d.all.log.Warn("accept failed, will try again", zap.String("listener", d.Name), zap.Error(err))
+			select {
+			case <-time.After(pause):
+			case <-d.all.stopping.Done():
+			}
+		}
+	}
+}
+
+func passes(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// admit counts the connection in or closes it.
+func (d *door) admit(c *net.TCPConn) {
+	s := newSocket(c, d.all)
+	if !d.all.enter(s) {
+		d.all.turnedAt.Add(1)
+		_ = c.SetLinger(0) // no TIME_WAIT for a flood
+		_ = c.Close()
+		return
+	}
+	if d.TLS == nil {
+		d.http1.put(s.watched(s))
+		return
+	}
+	d.handshakes.Add(1)
+	go func() {
+		defer d.handshakes.Done()
+		d.shake(s)
+	}()
+}
+
+// shake does the TLS handshake and lets ALPN choose the server.
+func (d *door) shake(s *socket) {
+	t := tls.Server(s, d.TLS)
+	_ = s.SetDeadline(time.Now().Add(d.all.limits.TLSTimeout))
+	if err := t.HandshakeContext(context.Background()); err != nil {
+		d.all.log.Debug("handshake failed", zap.String("listener", d.Name), zap.Error(err))
+		_ = s.Close()
+		return
+	}
+	_ = s.SetDeadline(time.Time{})
+	if t.ConnectionState().NegotiatedProtocol == "h2" {
+		d.http2.put(t)
+		return
+	}
+	d.http1.put(wire.Secure{Conn: s.watched(t)})
+}
+
+// A feed is the net.Listener through which a net/http server gets connections that are ready for it.
+type feed struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+	addr  net.Addr
+}
+
+func newFeed(addr net.Addr) *feed {
+	return &feed{conns: make(chan net.Conn), done: make(chan struct{}), addr: addr}
+}
+
+func (f *feed) put(c net.Conn) {
+	select {
+	case f.conns <- c:
+	case <-f.done:
+		_ = c.Close()
+	}
+}
+
+// Accept implements net.Listener.
+func (f *feed) Accept() (net.Conn, error) {
+	select {
+	case c := <-f.conns:
+		return c, nil
+	case <-f.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (f *feed) Close() error {
+	f.once.Do(func() { close(f.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (f *feed) Addr() net.Addr { return f.addr }

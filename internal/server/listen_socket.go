@@ -1,0 +1,165 @@
+package server
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/jotgate/jotgate/internal/server/wire"
+)
+
+// A socket is an accepted connection: it is counted, and a write that its client does not take in time ends it.
+type socket struct {
+	net.Conn // only this much of tcp: its ReadFrom would go around the deadlines
+	tcp      *net.TCPConn
+	all      *Listeners
+	wire     atomic.Pointer[wire.Conn] // nil for HTTP/2 and during a handshake
+	gone     sync.Once
+	stall    stall
+}
+
+func newSocket(c *net.TCPConn, ls *Listeners) *socket {
+	return &socket{Conn: c, tcp: c, all: ls, stall: stall{limit: ls.limits.WriteStall}}
+}
+
+// watched puts the strict reader above the socket, or above the TLS session on it.
+func (s *socket) watched(above net.Conn) *wire.Conn {
+	c := wire.New(above, &s.all.limits.Limits)
+	s.wire.Store(c)
+	return c
+}
+
+// Close implements net.Conn.
+func (s *socket) Close() error {
+	err := s.tcp.Close()
+	s.gone.Do(func() { s.all.leave(s) })
+	return err
+}
+
+// writePiece is the most that one deadline covers, so that whoever reads slowly but reads is not cut.
+const writePiece = 64 << 10
+
+// Write implements net.Conn.
+func (s *socket) Write(p []byte) (n int, err error) {
+	for {
+		if err := s.stall.arm(s.tcp); err != nil {
+			return n, err
+		}
+		m, err := s.tcp.Write(p[:min(len(p), writePiece)])
+		n += m
+		if p = p[m:]; err != nil || len(p) == 0 {
+			return n, err
+		}
+	}
+}
+
+// CloseWrite sends a FIN.
+func (s *socket) CloseWrite() error { return s.tcp.CloseWrite() }
+
+// SetWriteDeadline implements net.Conn. A deadline that somebody asked for stands until it is taken back.
+func (s *socket) SetWriteDeadline(t time.Time) error {
+	s.stall.mu.Lock()
+	defer s.stall.mu.Unlock()
+	s.stall.asked, s.stall.armed = !t.IsZero(), time.Time{}
+	return s.tcp.SetWriteDeadline(t)
+}
+
+// SetDeadline implements net.Conn.
+func (s *socket) SetDeadline(t time.Time) error {
+	if err := s.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return s.SetWriteDeadline(t)
+}
+
+// stall is the write deadline that moves. It is set anew only when a quarter of it is used up: arming costs as much
+// as a small write's bookkeeping.
+type stall struct {
+	limit time.Duration
+	mu    sync.Mutex
+	asked bool
+	armed time.Time
+}
+
+func (d *stall) arm(c *net.TCPConn) error {
+	if d.limit < 0 {
+		return nil
+	}
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asked || d.armed.Sub(now) > d.limit {
+		return nil
+	}
+	d.armed = now.Add(d.limit + d.limit/4)
+	return c.SetWriteDeadline(d.armed)
+}
+
+// enter counts s in. At the cap, a connection that has long been idle makes room.
+func (ls *Listeners) enter(s *socket) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.stopped || len(ls.open) >= ls.limits.Connections && !ls.evict() {
+		return false
+	}
+	ls.open[s] = struct{}{}
+	return true
+}
+
+func (ls *Listeners) leave(s *socket) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	delete(ls.open, s)
+	ls.emptied()
+}
+
+func (ls *Listeners) emptied() {
+	if !ls.stopped || len(ls.open) > 0 {
+		return
+	}
+	select {
+	case <-ls.empty:
+	default:
+		close(ls.empty)
+	}
+}
+
+// evictLook is how many connections are looked at for one that can go. Map order makes it a sample.
+const evictLook = 64
+
+// evict closes the connection that has been idle for longest among a few, and tells whether there was one. The one
+// that comes is let in at once, so the cap may be passed by as many as are on their way out.
+func (ls *Listeners) evict() bool {
+	var oldest *wire.Conn
+	since, look := time.Now().Add(-ls.limits.EvictIdleAfter), 0
+	for s := range ls.open {
+		if c := s.wire.Load(); c != nil {
+			if t, idle := c.IdleSince(); idle && t.Before(since) {
+				oldest, since = c, t
+			}
+		}
+		if look++; look == evictLook {
+			break
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	oldest.Retire(time.Now())
+	return true
+}
+
+// reusePort lets a second instance bind the same address while this one drains.
+func reusePort(_, _ string, c syscall.RawConn) error {
+	var err error
+	if e := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}); e != nil {
+		return e
+	}
+	return err
+}
