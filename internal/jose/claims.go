@@ -1,0 +1,252 @@
+package jose
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/strictjson"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+const (
+	// maxSeconds is the last second of the year 9999: beyond it, no calendar format that we answer with has a date.
+	maxSeconds = 253402300799
+	// maxName bounds each string that names somebody, in bytes.
+	maxName = 2048
+)
+
+// DecodeClaims reads a claims set (RFC 7519 §4) into token.Claims. Claims of other names are read strictly and
+// skipped. iss and exp must be there; what else must be is for the issuer's rules. The refusal is TokenMalformed where
+// the payload is no strict JSON, TokenClaimsMalformed where a claim is missing or of another type.
+func DecodeClaims(payload string) (*token.Claims, error) {
+	c := &token.Claims{}
+	r := strictjson.NewString(payload)
+	err := r.Object(func(name string) error { return decodeClaim(r, name, c) })
+	if err == nil {
+		err = r.End()
+	}
+	if err != nil {
+		return nil, claimsFault(err)
+	}
+	if c.Issuer == "" {
+		return nil, missing("iss")
+	}
+	if c.Expiry <= 0 {
+		return nil, missing("exp")
+	}
+	return c, nil
+}
+
+func claimsFault(err error) error {
+	var at *strictjson.Error
+	if errors.As(err, &at) && at.Syntax {
+		return refusedAs(refusal.TokenMalformed, "payload", err)
+	}
+	return refusedAs(refusal.TokenClaimsMalformed, "claims", err)
+}
+
+func missing(claim string) error {
+	return refusal.Because(refusal.TokenClaimsMalformed, "no %s", claim)
+}
+
+func decodeClaim(r *strictjson.Reader, name string, c *token.Claims) (err error) {
+	switch name {
+	case "iss":
+		c.Issuer, err = named(r)
+	case "sub":
+		c.Subject, err = named(r)
+	case "aud":
+		c.Audience, err = audience(r)
+	case "client_id":
+		c.ClientID, err = named(r)
+	case "jti":
+		c.ID, err = named(r)
+	case "iat":
+		c.IssuedAt, err = numericDate(r)
+	case "nbf":
+		c.NotBefore, err = numericDate(r)
+	case "exp":
+		if c.Expiry, err = numericDate(r); err == nil && c.Expiry == 0 {
+			err = r.Fault("want a time after 1970")
+		}
+	case "scope":
+		c.Scope, err = scope(r)
+	case "grantor":
+		c.Grantor, err = named(r)
+	case "tenantPermissions":
+		c.Permissions, err = permissions(r)
+	case "application":
+		c.Application, err = named(r)
+	case "master":
+		c.Master, err = r.Bool()
+	case "expiresOn":
+		c.ExpiresOn, err = milliseconds(r)
+	default:
+		err = r.Skip()
+	}
+	return err
+}
+
+// named reads a string that names somebody or something.
+func named(r *strictjson.Reader) (string, error) {
+	s, err := r.String()
+	if err == nil && (s == "" || len(s) > maxName) {
+		return "", r.Fault("want 1 to %d bytes, have %d", maxName, len(s))
+	}
+	return s, err
+}
+
+// audience reads a string or an array of strings, at least one (RFC 7519 §4.1.3).
+func audience(r *strictjson.Reader) ([]string, error) {
+	if r.Kind() == strictjson.KindString {
+		one, err := named(r)
+		return []string{one}, err
+	}
+	var list []string
+	err := r.Array(func() error {
+		one, err := named(r)
+		list = append(list, one)
+		return err
+	})
+	if err == nil && len(list) == 0 {
+		err = r.Fault("want at least one audience")
+	}
+	return list, err
+}
+
+// scope reads words that are separated by single spaces (RFC 6749 §3.3), or nothing.
+func scope(r *strictjson.Reader) (string, error) {
+	s, err := r.String()
+	if err != nil || s == "" {
+		return "", err
+	}
+	for word := range strings.SplitSeq(s, " ") {
+		if word == "" || strings.ContainsFunc(word, notInScope) {
+			return "", r.Fault("want words separated by single spaces")
+		}
+	}
+	return s, nil
+}
+
+func notInScope(c rune) bool { return c <= ' ' || c == '"' || c == '\\' || c > '~' }
+
+// numericDate reads seconds since 1970 with or without a fraction (RFC 7519 §2) as whole milliseconds; what is finer
+// is cut off, which makes an expiry earlier.
+func numericDate(r *strictjson.Reader) (int64, error) {
+	spelled, err := r.Number()
+	if err != nil {
+		return 0, err
+	}
+	ms, ok := toMilliseconds(spelled)
+	if !ok {
+		return 0, r.Fault("want seconds from 0 to %d", int64(maxSeconds))
+	}
+	return ms, nil
+}
+
+func toMilliseconds(spelled string) (int64, bool) {
+	if strings.ContainsAny(spelled, "eE") { // some writers spell every number this way: 1.7000036E9
+		f, err := strconv.ParseFloat(spelled, 64)
+		if err != nil || f < 0 || f > maxSeconds {
+			return 0, false
+		}
+		return int64(f * 1000), true
+	}
+	whole, fraction, _ := strings.Cut(spelled, ".")
+	seconds, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || seconds < 0 || seconds > maxSeconds || whole[0] == '-' {
+		return 0, false
+	}
+	ms, err := strconv.ParseInt((fraction + "000")[:3], 10, 64)
+	return seconds*1000 + ms, err == nil
+}
+
+// milliseconds reads expiresOn, the access-token dialect's own spelling of a time.
+func milliseconds(r *strictjson.Reader) (int64, error) {
+	ms, err := r.Int64()
+	if err == nil && (ms <= 0 || ms > maxSeconds*1000+999) {
+		err = r.Fault("want milliseconds from 1 to %d", int64(maxSeconds*1000+999))
+	}
+	return ms, err
+}
+
+// permissions reads tenantPermissions: each entry has both members and no other, since a missing one must not be read
+// as a wider or narrower grant than its writer meant.
+func permissions(r *strictjson.Reader) (token.Permissions, error) {
+	list := token.Permissions{}
+	err := r.Array(func() error {
+		entry, err := permission(r)
+		list = append(list, entry)
+		return err
+	})
+	return list, err
+}
+
+func permission(r *strictjson.Reader) (entry token.TenantPermission, err error) {
+	err = r.Object(func(name string) (err error) {
+		switch name {
+		case "tenant":
+			entry.Tenant, err = named(r)
+		case "allowedActions":
+			entry.AllowedActions, err = actions(r)
+		default:
+			err = r.Unknown(name)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return entry, err
+	case entry.Tenant == "":
+		return entry, r.Fault("no tenant")
+	case entry.AllowedActions == nil:
+		return entry, r.Fault("no allowedActions")
+	}
+	return entry, nil
+}
+
+func actions(r *strictjson.Reader) ([]string, error) {
+	list := []string{}
+	err := r.Array(func() error {
+		action, err := named(r)
+		list = append(list, action)
+		return err
+	})
+	return list, err
+}
+
+// CheckIdentity refuses claims that cannot become header values for the upstream (RFC 9110 §5.5): those that hold a
+// control character. Other characters that are not plain ASCII are for the gate to percent-encode.
+func CheckIdentity(c *token.Claims) error {
+	for _, claim := range [...]struct{ name, value string }{
+		{"sub", c.Subject}, {"iss", c.Issuer}, {"client_id", c.ClientID}, {"jti", c.ID},
+		{"application", c.Application}, {"grantor", c.Grantor},
+	} {
+		if hasControl(claim.value) {
+			return refusal.Because(refusal.TokenIdentityRefused, "%s holds a control character", claim.name)
+		}
+	}
+	for i := range c.Permissions {
+		if hasControl(c.Permissions[i].Tenant) {
+			return refusal.Because(refusal.TokenIdentityRefused, "a tenant holds a control character")
+		}
+		for _, action := range c.Permissions[i].AllowedActions {
+			if hasControl(action) {
+				return refusal.Because(refusal.TokenIdentityRefused, "an action holds a control character")
+			}
+		}
+	}
+	return nil
+}
+
+// hasControl looks for C0 and DEL; C1 controls are bytes over 0x7f in UTF-8, which are percent-encoded like all others.
+func hasControl(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,152 @@
+package jose
+
+import (
+	"encoding/base64"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/strictjson"
+)
+
+// DefaultMaxBytes bounds a token where nothing else is said.
+const DefaultMaxBytes = 8 << 10
+
+// maxKeyID bounds a kid, in bytes; it is looked up and logged.
+const maxKeyID = 256
+
+// A Header is what of a token's protected header (RFC 7515 §4) takes part in the judgement.
+type Header struct {
+	Algorithm string // alg
+	Type      string // typ, as it is spelled; "" if absent
+	KeyID     string // kid; "" if absent
+}
+
+// Unverified is a token of the right shape. Nothing in it may be trusted.
+type Unverified struct {
+	Header    Header
+	Payload   string // the claims set's JSON, not looked at yet
+	Signature []byte
+	signed    string // header and payload as they were sent, which is what the signature covers
+}
+
+// Parse takes a token in the compact serialisation apart (RFC 7515 §7.1) and reads its header. It refuses, with a
+// refusal's reason: more than limit bytes (DefaultMaxBytes if limit is not positive); anything but three segments that are
+// not empty and in the only spelling of base64url that their bytes have; a header that is not a strict JSON object,
+// that names a key, or that asks for an extension. Header members that nobody knows are ignored, as RFC 7515 §4 says.
+func Parse(compact string, limit int) (*Unverified, error) {
+	if limit <= 0 {
+		limit = DefaultMaxBytes
+	}
+	if len(compact) > limit {
+		return nil, refusal.Because(refusal.TokenTooLarge, "%d bytes, the limit is %d", len(compact), limit)
+	}
+	header, payload, signature, err := segments(compact)
+	if err != nil {
+		return nil, err
+	}
+	u := &Unverified{signed: compact[:len(compact)-len(signature)-1]}
+	head, err := decode("header", header)
+	if err != nil {
+		return nil, err
+	}
+	if u.Header, err = parseHeader(head); err != nil {
+		return nil, err
+	}
+	body, err := decode("payload", payload)
+	if err != nil {
+		return nil, err
+	}
+	u.Payload = string(body)
+	if u.Signature, err = decode("signature", signature); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// segments splits at the dots, without allocating, so that a megabyte of dots costs nothing.
+func segments(compact string) (header, payload, signature string, err error) {
+	header, rest, one := strings.Cut(compact, ".")
+	payload, signature, two := strings.Cut(rest, ".")
+	switch {
+	case !one || !two:
+		return "", "", "", refusal.Because(refusal.TokenMalformed, "not three segments")
+	case strings.IndexByte(signature, '.') >= 0:
+		return "", "", "", refusal.Because(refusal.TokenMalformed, "more than three segments")
+	case header == "" || payload == "" || signature == "":
+		return "", "", "", refusal.Because(refusal.TokenMalformed, "an empty segment")
+	}
+	return header, payload, signature, nil
+}
+
+// decode reads base64url without padding (RFC 7515 §2). Unused bits must be zero and line breaks, which the standard
+// library skips, must not be there: otherwise one token would have many spellings, and each its own cache entry.
+func decode(what, segment string) ([]byte, error) {
+	if i := strings.IndexAny(segment, "\r\n"); i >= 0 {
+		return nil, refusal.Because(refusal.TokenMalformed, "%s: a line break", what)
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(segment)
+	if err != nil {
+		return nil, refusal.Because(refusal.TokenMalformed, "%s: not base64url in its only spelling", what)
+	}
+	return b, nil
+}
+
+func parseHeader(text []byte) (h Header, err error) {
+	err = strictjson.Document(text, func(r *strictjson.Reader, name string) (err error) {
+		switch name {
+		case "alg":
+			h.Algorithm, err = r.String()
+		case "typ":
+			h.Type, err = r.String()
+		case "kid":
+			if h.KeyID, err = r.String(); err == nil && (h.KeyID == "" || len(h.KeyID) > maxKeyID) {
+				err = refusal.Because(refusal.TokenHeaderRefused, "a kid of %d bytes, it may have 1 to %d", len(h.KeyID), maxKeyID)
+			}
+		default:
+			if dangerous(name) {
+				return refusal.Because(refusal.TokenHeaderRefused, "the header has %s", name)
+			}
+			err = r.Skip()
+		}
+		return err
+	})
+	if err != nil {
+		return Header{}, refusedAs(refusal.TokenMalformed, "header", err)
+	}
+	if _, known := algorithms[h.Algorithm]; !known {
+		return Header{}, refusal.Because(refusal.TokenAlgorithmRefused, "alg %s is not supported", brief(h.Algorithm))
+	}
+	return h, nil
+}
+
+// dangerous tells whether a header member would bring a key along, change what is signed, or make the token another
+// thing than a signed one (RFC 7515 §4.1, RFC 7516 §4.1, RFC 7797, RFC 8725 §3.10).
+func dangerous(name string) bool {
+	switch name {
+	case "crit", "b64", "zip", "cty", "jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256",
+		"enc", "epk", "apu", "apv", "iv", "tag", "p2s", "p2c", "recipients", "encrypted_key":
+		return true
+	}
+	return false
+}
+
+// refusedAs gives err the reason r, unless it carries one of its own.
+func refusedAs(r refusal.Reason, what string, err error) error {
+	var own *refusal.Error
+	if errors.As(err, &own) {
+		return err
+	}
+	return refusal.Because(r, "%s: %v", what, err)
+}
+
+// brief quotes text that a stranger chose, for a log line.
+func brief(text string) string {
+	const most = 64
+	cut := ""
+	if len(text) > most {
+		text, cut = text[:most], "…"
+	}
+	return strconv.Quote(text) + cut
+}

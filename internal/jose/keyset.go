@@ -1,0 +1,158 @@
+package jose
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/lestrrat-go/jwx/v2/jwk"
+
+	"github.com/jotgate/jotgate/internal/strictjson"
+)
+
+// What a key set may be at most; a remote one is a stranger's text.
+const (
+	MaxKeySetBytes = 1 << 20
+	MaxKeySetKeys  = 100
+)
+
+// A KeySet holds the keys of one issuer by their kid. It never changes.
+type KeySet struct {
+	keys []*PublicKey
+	byID map[string]*PublicKey
+	jwks []byte
+}
+
+// NewKeySet makes a set of keys, in their order. Two of one kid are a fault: which one is meant would be a guess.
+func NewKeySet(keys ...*PublicKey) (*KeySet, error) {
+	s := &KeySet{keys: slices.Clone(keys), byID: make(map[string]*PublicKey, len(keys))}
+	if len(keys) > MaxKeySetKeys {
+		return nil, fmt.Errorf("%d keys, the limit is %d", len(keys), MaxKeySetKeys)
+	}
+	public := jwk.NewSet()
+	for _, key := range keys {
+		if s.byID[key.id] != nil {
+			return nil, fmt.Errorf("two keys have the kid %s", brief(key.id))
+		}
+		s.byID[key.id] = key
+		if key.Symmetric() {
+			continue
+		}
+		shown, err := key.published()
+		if err != nil {
+			return nil, fmt.Errorf("key %s: %w", brief(key.id), err)
+		}
+		if err := public.AddKey(shown); err != nil {
+			return nil, fmt.Errorf("key %s: %w", brief(key.id), err)
+		}
+	}
+	var err error
+	if s.jwks, err = json.Marshal(public); err != nil {
+		return nil, fmt.Errorf("write the key set: %w", err)
+	}
+	return s, nil
+}
+
+// Key finds a key by its kid; nil if there is none.
+func (s *KeySet) Key(id string) *PublicKey { return s.byID[id] }
+
+// Keys lists the keys in their order.
+func (s *KeySet) Keys() []*PublicKey { return slices.Clone(s.keys) }
+
+// Len is how many keys there are.
+func (s *KeySet) Len() int { return len(s.keys) }
+
+// JWKS is the set as it is published (RFC 7517 §5): public keys alone, each with kid, alg and use. The caller must not
+// change it.
+func (s *KeySet) JWKS() []byte { return s.jwks }
+
+// only is the key that a token without kid can mean.
+func (s *KeySet) only() *PublicKey {
+	if len(s.keys) == 1 {
+		return s.keys[0]
+	}
+	return nil
+}
+
+// ParseKeySet reads a JWK set, one JWK, or PEM blocks with public keys (PKIX, or PKCS#1 for RSA). A key that cannot
+// be used (weak, of an unknown type, for encryption, private) is left out and told in skipped, and the others stay
+// (RFC 7517 §5); err is for a text that is no key set, is too large, has two keys of one kid, or none of use.
+func ParseKeySet(data []byte) (set *KeySet, skipped []error, err error) {
+	if len(data) > MaxKeySetBytes {
+		return nil, nil, fmt.Errorf("the key set has %d bytes, the limit is %d", len(data), MaxKeySetBytes)
+	}
+	var parsed parsedKeys
+	switch data = bytes.TrimSpace(data); {
+	case bytes.HasPrefix(data, []byte("{")):
+		err = parsed.readJSON(data)
+	case bytes.HasPrefix(data, []byte("-----BEGIN")):
+		err = parsed.readPEM(data)
+	default:
+		err = errors.New("neither a JWK set nor PEM")
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("key set: %w", err)
+	}
+	if len(parsed.keys) == 0 {
+		return nil, parsed.skipped, fmt.Errorf("key set: no key of use: %w", errors.Join(parsed.skipped...))
+	}
+	if set, err = NewKeySet(parsed.keys...); err != nil {
+		return nil, parsed.skipped, fmt.Errorf("key set: %w", err)
+	}
+	return set, parsed.skipped, nil
+}
+
+type parsedKeys struct {
+	keys    []*PublicKey
+	skipped []error
+}
+
+func (p *parsedKeys) add(key *PublicKey, err error) error {
+	if len(p.keys)+len(p.skipped) == MaxKeySetKeys {
+		return fmt.Errorf("more than %d keys", MaxKeySetKeys)
+	}
+	if err != nil {
+		p.skipped = append(p.skipped, fmt.Errorf("key %d: %w", len(p.keys)+len(p.skipped)+1, err))
+		return nil
+	}
+	p.keys = append(p.keys, key)
+	return nil
+}
+
+func (p *parsedKeys) readJSON(data []byte) error {
+	isSet := false
+	err := strictjson.Document(data, func(r *strictjson.Reader, name string) error {
+		if name != "keys" {
+			return r.Skip()
+		}
+		isSet = true
+		return r.Array(func() error {
+			text, err := r.Raw()
+			if err != nil {
+				return err
+			}
+			return p.add(parsePublicJWK(text))
+		})
+	})
+	if err == nil && !isSet {
+		err = p.add(parsePublicJWK(string(data)))
+	}
+	return err
+}
+
+func (p *parsedKeys) readPEM(data []byte) error {
+	for len(data) > 0 {
+		block, rest := pem.Decode(data)
+		if block == nil || !bytes.HasPrefix(data, []byte("-----BEGIN")) {
+			return errors.New("text that is not PEM")
+		}
+		data = bytes.TrimSpace(rest)
+		if err := p.add(parsePublicPEM(block)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

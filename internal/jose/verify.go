@@ -1,0 +1,237 @@
+package jose
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+// MaxLeeway bounds how far another clock may be ahead of ours.
+const MaxLeeway = 60 * time.Second
+
+// An Issuer is what is trusted of one issuer's tokens. It must not change once a Verifier has it.
+type Issuer struct {
+	// URL is the iss, compared byte by byte.
+	URL string
+	// Keys gives the present key set; nil while none is at hand, which refuses every token (IssuerUnavailable).
+	Keys func() *KeySet
+	// Types lists the typ that its tokens may have, with or without "application/", in any case;
+	// none: at+jwt. "" stands for a token without typ.
+	Types []string
+	// Algorithms narrows what its keys verify; none: each key's own. A key that names no alg takes the first that fits.
+	Algorithms []string
+	// MaxLifetime bounds exp - iat; a token without iat may then end at most so long from now. Zero: no bound.
+	MaxLifetime time.Duration
+	// RequireIssuedAt refuses tokens without iat.
+	RequireIssuedAt bool
+	// Own marks our own tokens: they must have what RFC 9068 §2.2 requires, and the rules below are not for them.
+	Own bool
+
+	// RequireClaims must all be there as strings (or true, false) with these values. The name is a path as in RolesFrom.
+	RequireClaims map[string]string
+	// ClientClaim is the path of the claim that is read into Claims.ClientID in place of client_id; "": client_id.
+	ClientClaim string
+	// RolesFrom is the path of a claim, a string or an array of strings, that is read into Verified.Roles; "": no roles.
+	// A path is a member's name, or names joined by dots that lead through objects: realm_access.roles.
+	RolesFrom string
+}
+
+// trusted is an issuer with what verification wants at hand.
+type trusted struct {
+	*Issuer
+	types    []string // canonical
+	required []string // the paths of RequireClaims
+}
+
+// Options says how a Verifier judges.
+type Options struct {
+	Issuers  []*Issuer
+	Leeway   time.Duration // for nbf and iat, never for exp; 0 to MaxLeeway
+	MaxBytes int           // the longest token; DefaultMaxBytes if not positive
+}
+
+// A Verifier judges tokens of the issuers that it knows. It is safe for concurrent use and keeps no state.
+type Verifier struct {
+	issuers  map[string]*trusted
+	types    []string // of all issuers
+	leeway   time.Duration
+	maxBytes int
+}
+
+// Verified is a token that its issuer's key signed.
+type Verified struct {
+	Claims token.Claims
+	Issuer *Issuer
+	KeyID  string
+	Roles  []string // from a foreign issuer's RolesFrom
+}
+
+// NewVerifier checks the options: two issuers of one URL, or one without keys, are a fault.
+func NewVerifier(o Options) (*Verifier, error) {
+	v := &Verifier{issuers: make(map[string]*trusted, len(o.Issuers)), leeway: o.Leeway, maxBytes: o.MaxBytes}
+	if o.Leeway < 0 || o.Leeway > MaxLeeway {
+		return nil, fmt.Errorf("leeway %v is not from 0 to %v", o.Leeway, MaxLeeway)
+	}
+	for _, given := range o.Issuers {
+		issuer, err := given.trusted()
+		if err != nil {
+			return nil, err
+		}
+		if v.issuers[issuer.URL] != nil {
+			return nil, fmt.Errorf("issuer %s is there twice", issuer.URL)
+		}
+		v.issuers[issuer.URL] = issuer
+		v.types = append(v.types, issuer.types...)
+	}
+	slices.Sort(v.types)
+	v.types = slices.Compact(v.types)
+	return v, nil
+}
+
+func (i *Issuer) trusted() (*trusted, error) {
+	if i.URL == "" || i.Keys == nil {
+		return nil, fmt.Errorf("issuer %q: an issuer needs a URL and keys", i.URL)
+	}
+	for _, alg := range i.Algorithms {
+		if _, known := algorithms[alg]; !known {
+			return nil, fmt.Errorf("issuer %s: algorithm %q is not one of %v", i.URL, alg, Algorithms())
+		}
+	}
+	t := &trusted{Issuer: i, required: slices.Sorted(maps.Keys(i.RequireClaims))}
+	for _, typ := range i.Types {
+		t.types = append(t.types, canonicalType(typ))
+	}
+	if len(t.types) == 0 {
+		t.types = []string{TypeAccessToken}
+	}
+	return t, nil
+}
+
+// canonicalType makes spellings of one media type equal (RFC 7515 §4.1.9: case and "application/" do not count).
+func canonicalType(typ string) string {
+	return strings.TrimPrefix(strings.ToLower(typ), "application/")
+}
+
+// Verify judges a token at now, from the cheap to the dear, and says by the refusal's reason what is wrong. before, if
+// there is one, is asked last but for the signature: it sees claims that nobody has signed yet, and its refusal spares
+// the signature's cost; it must not keep or change anything. The result may be cached as long as its issuer's keys and
+// settings stay, if CheckTimes is asked again on each use.
+func (v *Verifier) Verify(compact string, now time.Time, before func(*Verified) error) (*Verified, error) {
+	u, err := Parse(compact, v.maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	x, err := v.read(u)
+	if err != nil {
+		return nil, err
+	}
+	key, alg, err := x.Issuer.key(&u.Header)
+	if err != nil {
+		return nil, err
+	}
+	x.KeyID = key.id
+	if err := v.CheckTimes(x, now); err != nil {
+		return nil, err
+	}
+	if before != nil {
+		if err := before(x); err != nil {
+			return nil, err
+		}
+	}
+	if !algorithms[alg].verify(key.material, []byte(u.signed), u.Signature) {
+		return nil, refusal.Because(refusal.TokenSignatureInvalid, "key %s did not sign this", brief(key.id))
+	}
+	return x, nil
+}
+
+// read finds the issuer and reads the claims by its rules.
+func (v *Verifier) read(u *Unverified) (*Verified, error) {
+	typ := canonicalType(u.Header.Type)
+	if !slices.Contains(v.types, typ) {
+		return nil, refusal.Because(refusal.TokenTypeRefused, "typ %s", brief(u.Header.Type))
+	}
+	claims, err := DecodeClaims(u.Payload)
+	if err != nil {
+		return nil, err
+	}
+	issuer := v.issuers[claims.Issuer]
+	if issuer == nil {
+		return nil, refusal.Because(refusal.TokenIssuerUnknown, "iss %s", brief(claims.Issuer))
+	}
+	if !slices.Contains(issuer.types, typ) {
+		return nil, refusal.Because(refusal.TokenTypeRefused, "typ %s is not one of issuer %s", brief(u.Header.Type), issuer.URL)
+	}
+	x := &Verified{Claims: *claims, Issuer: issuer.Issuer}
+	if issuer.Own {
+		return x, complete(claims)
+	}
+	if issuer.RequireIssuedAt && claims.IssuedAt == 0 {
+		return nil, missing("iat")
+	}
+	return x, x.readForeign(issuer, u.Payload, typ)
+}
+
+// complete sees to what RFC 9068 §2.2 requires.
+func complete(c *token.Claims) error {
+	switch {
+	case c.Subject == "":
+		return missing("sub")
+	case len(c.Audience) == 0:
+		return missing("aud")
+	case c.ClientID == "":
+		return missing("client_id")
+	case c.IssuedAt == 0:
+		return missing("iat")
+	case c.ID == "":
+		return missing("jti")
+	}
+	return nil
+}
+
+// key finds the key that the header names, and the one algorithm that it verifies for this issuer.
+func (i *Issuer) key(h *Header) (*PublicKey, string, error) {
+	set := i.Keys()
+	if set == nil {
+		return nil, "", refusal.Because(refusal.IssuerUnavailable, "no keys of issuer %s are at hand", i.URL)
+	}
+	key := set.Key(h.KeyID)
+	if h.KeyID == "" && !i.Own {
+		key = set.only()
+	}
+	if key == nil {
+		return nil, "", refusal.Because(refusal.TokenKeyUnknown, "issuer %s has no key %s", i.URL, brief(h.KeyID))
+	}
+	alg := key.algorithmAmong(i.Algorithms)
+	if alg == "" || alg != h.Algorithm {
+		return nil, "", refusal.Because(refusal.TokenAlgorithmRefused,
+			"the token says %s, key %s of issuer %s verifies %s", brief(h.Algorithm), brief(key.id), i.URL, brief(alg))
+	}
+	return key, alg, nil
+}
+
+// CheckTimes judges a token's times at now: exp without leeway, for that is its owner's promise; nbf and iat with it;
+// and the lifetime. A cached token is judged again by it each time.
+func (v *Verifier) CheckTimes(x *Verified, now time.Time) error {
+	c, at, leeway := &x.Claims, now.UnixMilli(), v.leeway.Milliseconds()
+	switch {
+	case c.Expiry <= at:
+		return refusal.Because(refusal.TokenExpired, "%d ms ago", at-c.Expiry)
+	case c.NotBefore > at+leeway:
+		return refusal.Because(refusal.TokenNotYetValid, "nbf lies %d ms ahead", c.NotBefore-at)
+	case c.IssuedAt > at+leeway:
+		return refusal.Because(refusal.TokenNotYetValid, "iat lies %d ms ahead", c.IssuedAt-at)
+	}
+	start := c.IssuedAt
+	if start == 0 {
+		start = at
+	}
+	if most := x.Issuer.MaxLifetime.Milliseconds(); most > 0 && c.Expiry-start > most {
+		return refusal.Because(refusal.TokenLifetimeTooLong, "%d ms, the limit is %d", c.Expiry-start, most)
+	}
+	return nil
+}
