@@ -129,7 +129,7 @@ var remedies = []struct{ says, problem, remedy string }{
 	{"tab character", "here is a tab", "indent with spaces"},
 	{"did not find expected ',' or '}'", "a {…} is not closed where it should be", unquotedBraces},
 	{"did not find expected ',' or ']'", "a […] is not closed where it should be", unquotedBraces},
-	{"did not find expected key", "this does not line up with what is above it", "indent keys of one mapping alike; " + unquotedBraces},
+	{"did not find expected key", "this does not line up with what is above it", "indent the keys of a mapping alike, close what is quoted, and quote values that have quotes, braces or a colon"},
 	{"did not find expected '-' indicator", "this does not line up with the list above it", "begin each item with - at the same column"},
 	{"could not find expected ':'", "a key without a colon", "write key: value"},
 	{"mapping values are not allowed", "a colon where no key can be", "put a value that has a colon and a space in quotes"},
@@ -137,9 +137,10 @@ var remedies = []struct{ says, problem, remedy string }{
 }
 
 var (
-	saysLine = regexp.MustCompile(`line (\d+): `)
-	bareStar = regexp.MustCompile(`(?:^|[\s\[{,:])[*&]`)
-	leadTab  = regexp.MustCompile(`^ *\t`)
+	parserSays = regexp.MustCompile(`did not find expected (key|node content|',' or|'-' indicator|<)`)
+	saysLine   = regexp.MustCompile(`line (\d+): `)
+	bareStar   = regexp.MustCompile(`(?:^|[\s\[{,:])[*&]`)
+	leadTab    = regexp.MustCompile(`^ *\t`)
 )
 
 // syntax tells what the YAML library could not read. It names a line alone, and not always the right one, so the usual
@@ -151,10 +152,10 @@ func (r *reader) syntax(data []byte, err error) {
 		line, _ = strconv.Atoi(m[1]) // digits by the pattern; a line that is too long to count is line 0, the file
 		says = strings.Replace(says, m[0], "", 1)
 	}
-	problem, remedy := "YAML says: "+says, "mend the syntax"
-	if strings.Contains(says, "unknown anchor") { // it quotes the file, which may be a secret
-		problem = "a * stands here without quotes"
+	if parserSays.MatchString(says) { // unlike the scanner's, the parser's lines are counted from 0
+		line++
 	}
+	problem, remedy := "YAML says: "+says, "mend the syntax"
 	for _, known := range remedies {
 		if strings.Contains(says, known.says) {
 			problem, remedy = known.problem, known.remedy
@@ -162,7 +163,9 @@ func (r *reader) syntax(data []byte, err error) {
 		}
 	}
 	lines := strings.Split(string(data), "\n")
-	at := place{line: min(max(line, 1), len(lines)), column: 1}
+	at := place{line: min(max(line, 1), len(lines))}
+	text := lines[at.line-1]
+	at.column = 1 + len(text) - len(strings.TrimLeft(text, " "))
 	switch {
 	case remedy == unquotedStar:
 		at = find(lines, at, bareStar)

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -100,9 +101,13 @@ func plainName(name string) bool {
 	return true
 }
 
-// quote shows a value of the file: printable on any terminal, and not longer than a line can bear.
+var userInfo = regexp.MustCompile(`//[^/\s]*@`)
+
+// quote shows a value of the file: printable on any terminal, not longer than a line can bear, and without the password
+// of a URL.
 func quote(text string) string {
 	const most = 80
+	text = userInfo.ReplaceAllString(text, "//"+redacted+"@")
 	if len(text) > most {
 		return fmt.Sprintf("%.*q…", most, text)
 	}

@@ -126,9 +126,6 @@ func (b *builder) isClient(id string) bool {
 }
 
 func (b *builder) buildUsers(w setting[writtenUsers]) {
-	if !w.usable() {
-		return
-	}
 	u := &w.Value
 	modes := 0
 	for _, given := range []bool{u.open.given, u.lookup.given, u.list != nil} {
@@ -137,6 +134,8 @@ func (b *builder) buildUsers(w setting[writtenUsers]) {
 		}
 	}
 	switch {
+	case !w.given || w.bad && modes == 0:
+		return
 	case modes != 1:
 		b.fault(w.at, "does not say who the users are in exactly one way", "write a list, {open: true, role: …} or {lookup: {url: …}}")
 	case u.open.given && !u.role.given:
@@ -244,13 +243,5 @@ func (b *builder) buildReplay() {
 	if b.Replay.Capacity < issuing {
 		b.fault(w.capacity.at, fmt.Sprintf("%d is less than one entry for each of %d clients that may issue codes", b.Replay.Capacity, issuing),
 			"raise it: a client needs one for every code that can be live")
-	}
-}
-
-// algorithms lists what a trusted issuer's keys may use.
-func algorithms() []string {
-	return []string{
-		"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA",
-		"HS256", "HS384", "HS512",
 	}
 }

@@ -32,10 +32,10 @@ func (b *builder) buildKeys(w []setting[writtenKey]) {
 		if key == nil {
 			continue
 		}
-		if first, twice := seen[key.KeyID()]; twice {
+		if first, twice := seen[key.ID()]; twice {
 			b.fault(k.Value.file.at, k.Value.file.shown+" has the kid of "+first, "list each key once, and give each its own kid")
 		}
-		seen[key.KeyID()] = k.Value.file.shown
+		seen[key.ID()] = k.Value.file.shown
 	}
 }
 

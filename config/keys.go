@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -38,7 +39,7 @@ type writtenFile struct {
 func file() kind[writtenFile] {
 	type t = writtenFile
 	return object(
-		plain("version", integer(1, 1), func(f *t) *int { return &f.version },
+		plain("version", version(), func(f *t) *int { return &f.version },
 			"the version of this file's keys").must("begin with version: 1"),
 		placed("listen", text(isAddress), func(f *t) *setting[string] { return &f.listen },
 			"host:port that requests come in on, short for one listener called main; default 127.0.0.1:8080"),
@@ -76,6 +77,19 @@ func file() kind[writtenFile] {
 		plain("tests", list(0, testKind()), func(f *t) *[]setting[writtenTest] { return &f.tests },
 			"the policy's own tests"),
 	)
+}
+
+// version is checked first of all by a reader of a later file: keys that it does not know may come from there.
+func version() kind[int] {
+	k := integer(0, 1<<30)
+	k.shape = &Shape{Type: "integer", Least: "1", Most: "1"}
+	return kind[int]{k.shape, func(r *reader, v value) (int, bool) {
+		n, ok := k.read(r, v)
+		if ok && n != 1 {
+			r.fault(v.at(), v.shown()+" is not a version that this program reads", "write version: 1")
+		}
+		return n, ok && n == 1
+	}}
 }
 
 type writtenListener struct {
@@ -421,7 +435,7 @@ func trusted() kind[writtenTrusted] {
 		later[t]("jwks_url", "where its keys are published", "save the key set to a file and write keys: [{file: keys.json}]"),
 		plain("audiences", distinct(1, text(isAudience)), func(i *t) *[]setting[string] { return &i.audiences },
 			"a token must name one of them in aud").must("name what its tokens say in aud for us"),
-		plain("algorithms", distinct(1, word(algorithms()...)), func(i *t) *[]setting[string] { return &i.algorithms },
+		plain("algorithms", distinct(1, word(jose.Algorithms()...)), func(i *t) *[]setting[string] { return &i.algorithms },
 			"the algorithms that its keys may use; default those of the keys"),
 		placed("token_types", distinct(1, text(isShort)), func(i *t) *setting[[]setting[string]] { return &i.tokenTypes },
 			"the typ of its tokens; default [at+jwt, application/at+jwt]"),

@@ -90,9 +90,7 @@ type field[T any] struct {
 // plain declares a key whose value is put where into says.
 func plain[T, V any](name string, k kind[V], into func(*T) *V, doc string) field[T] {
 	return field[T]{Key: Key{Name: name, Doc: doc, Shape: k.shape}, read: func(r *reader, v value, t *T) {
-		if x, ok := k.read(r, v); ok {
-			*into(t) = x
-		}
+		*into(t), _ = k.read(r, v) // what a faulty list or mapping has of good members is checked all the same
 	}}
 }
 

@@ -13,6 +13,7 @@ func environment(name string) (string, bool) {
 	value, ok := map[string]string{
 		"WEB_SECRET":  webSecret,
 		"SHOP_SECRET": "shop-secret-shop-secret",
+		"SHORT":       "hunter2",
 	}[name]
 	return value, ok
 }
@@ -58,7 +59,7 @@ func TestSidecarCreatesItsKeyOnceAndKeepsIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, b := first.Issuer.Keys[0].KeyID(), second.Issuer.Keys[0].KeyID(); a != b {
+	if a, b := first.Issuer.Keys[0].ID(), second.Issuer.Keys[0].ID(); a != b {
 		t.Errorf("the second start has key %s, the first had %s", b, a)
 	}
 	if len(second.Warnings) > 0 {

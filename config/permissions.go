@@ -43,7 +43,7 @@ func (b *builder) isTenant(w setting[string], t templates) bool {
 	case w.Value == token.Placeholder && bool(t):
 		return true
 	case w.Value == token.Placeholder:
-		b.fault(w.at, w.shown+" stands for no tenant here", "name the tenant; only roles may say {tenant}")
+		b.fault(w.at, w.shown+" stands for no tenant here", "name the tenant: only roles may say {tenant}")
 		return false
 	}
 	return b.isTenantName(w)

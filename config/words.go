@@ -269,7 +269,7 @@ func isTenantPattern(s string) (problem, remedy string) {
 	p := anchored(s)
 	for _, never := range []string{"", token.Any, token.Placeholder} {
 		if p.MatchString(never) {
-			return "matches " + quote(never), "which is never a tenant: narrow the pattern"
+			return "matches " + quote(never) + ", which is never a tenant", "narrow the pattern"
 		}
 	}
 	for c := rune(0); c < 0x80; c++ {
@@ -340,7 +340,8 @@ func operandless(err error, what, s string) (problem, remedy string) {
 		return "", ""
 	}
 	says := strings.TrimPrefix(err.Error(), fmt.Sprintf("%s %q: ", what, s))
-	return "is not a " + what + " (" + says + ")", "mend it"
+	problem, remedy, _ = strings.Cut(says, ": ")
+	return "is not a " + what + " (" + problem + ")", remedy
 }
 
 // isHostHeader is what an upstream may be told in Host: a host with or without a port.
