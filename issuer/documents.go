@@ -1,0 +1,105 @@
+package issuer
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/jose"
+)
+
+//go:embed openapi.json
+var openAPIDocument []byte
+
+// A document is public and always the same.
+type document struct {
+	data []byte
+	etag string
+}
+
+func newDocument(data []byte) document {
+	sum := sha256.Sum256(data)
+	return document{data, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+}
+
+type documents struct{ keys, openAPI document }
+
+func newDocuments(cfg *config.Config) (documents, error) {
+	var public []*jose.PublicKey
+	for _, k := range cfg.Issuer.Keys {
+		public = append(public, k.Public())
+	}
+	keys, err := jose.NewKeySet(public...)
+	if err != nil {
+		return documents{}, fmt.Errorf("issuer: %w", err)
+	}
+	api, err := describe(cfg.Issuer.Serve)
+	if err != nil {
+		return documents{}, err
+	}
+	return documents{newDocument(keys.JWKS()), newDocument(api)}, nil
+}
+
+// describe is the OpenAPI document of what this config serves: without the dialects that are off, and with the
+// access-token dialect below its prefix.
+func describe(serve config.Serve) ([]byte, error) {
+	var doc map[string]json.RawMessage
+	if err := json.Unmarshal(openAPIDocument, &doc); err != nil {
+		return nil, fmt.Errorf("issuer: openapi.json: %w", err)
+	}
+	var paths map[string]json.RawMessage
+	if err := json.Unmarshal(doc["paths"], &paths); err != nil {
+		return nil, fmt.Errorf("issuer: openapi.json: paths: %w", err)
+	}
+	served := make(map[string]json.RawMessage)
+	for path, item := range paths {
+		switch {
+		case strings.HasPrefix(path, accessTokenRoot):
+			if serve.AccessTokens {
+				served[serve.AccessTokenPrefix+path] = item
+			}
+		case path == "/api/v1/authorization-tokens":
+			if serve.UserTokens {
+				served[path] = item
+			}
+		case strings.HasPrefix(path, "/api/v1/"):
+			if serve.Codes {
+				served[path] = item
+			}
+		default:
+			served[path] = item
+		}
+	}
+	var err error
+	if doc["paths"], err = json.Marshal(served); err != nil {
+		return nil, err
+	}
+	return json.Marshal(doc)
+}
+
+// keySet publishes the public halves of our keys. Verifiers keep them for five minutes, so a new key must be published
+// that long before it signs.
+func (c *call) keySet() (*answer, error) { return c.publish(c.issuer.documents.keys), nil }
+
+func (c *call) openAPI() (*answer, error) { return c.publish(c.issuer.documents.openAPI), nil }
+
+// publish answers with a document, or with 304 to whoever has it (RFC 9110 §13.1.2).
+func (c *call) publish(d document) *answer {
+	a := &answer{status: http.StatusOK, raw: d.data, public: true, header: http.Header{
+		"Cache-Control": {"public, max-age=300"},
+		"Etag":          {d.etag},
+	}}
+	for _, known := range c.r.Header["If-None-Match"] {
+		for tag := range strings.SplitSeq(known, ",") {
+			if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == d.etag || tag == "*" {
+				a.status, a.raw = http.StatusNotModified, nil
+			}
+		}
+	}
+	return a
+}

@@ -1,0 +1,286 @@
+// Package issuer is the token side: it hands out the short-lived tokens that the gate asks for.
+//
+// A request comes in on one of the endpoints of table.go, which says for each one method, path, dialect, deadline and
+// who may call it. Three token APIs that existed before Jotgate are spoken here, each with its own shapes and errors,
+// so that their clients can be pointed at Jotgate and work:
+//
+//   - the issuer dialect (codes.go, redeem.go): a backend that has logged its user in asks for an authorization code,
+//     and whoever holds the code redeems it, once, for an access token (RFC 6749 §4.1.2);
+//   - the user-token dialect (usertokens.go): a service asks for an end user's token;
+//   - the access-token dialect (accesstokens.go): a master makes tokens whose id is the credential.
+//
+// Whatever the dialect, the way is the same. The caller is known by a management token, by an accessTokenId or by a code
+// (caller.go). The body is read strictly (body.go). What is asked for is held to the ceiling of the client that grants it
+// (ceiling.go): nobody hands on more than the present config lets them. Only then is a code consumed and a token signed
+// (mint.go), in the form of RFC 9068. The answer is written in the dialect of the path, and so is every refusal
+// (dialect.go), whose reason stays with us: in the access log, and in one audit event for each issuance and for each
+// refusal of one (audit.go).
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+	"go.uber.org/zap"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/replay"
+	"github.com/jotgate/jotgate/issuer/code"
+)
+
+// A Guard lets a code be used once; see package replay.
+type Guard interface {
+	Consume(ctx context.Context, u replay.Use) error
+	Epoch() []byte
+}
+
+// Revocations is the memory of withdrawn tokens.
+type Revocations interface {
+	// Check answers a refusal with TokenRevoked for a token that was withdrawn.
+	Check(v *jose.Verified, now time.Time) error
+	// Withdraw remembers that client withdrew the token jti, which expires at expiry (milliseconds since 1970). It
+	// returns when that is durable.
+	Withdraw(ctx context.Context, issuer, jti, client string, expiry int64) error
+}
+
+// Options are what an Issuer is made of.
+type Options struct {
+	Config      *config.Config
+	Verifier    *jose.Verifier // of our own tokens at least
+	Guard       Guard
+	Revocations Revocations      // nil: nothing can be withdrawn
+	State       *State           // nil: a new one, so that nothing outlives this Issuer
+	Log         *zap.Logger      // nil: nothing is logged
+	Audit       func(Event)      // nil: to Log, named "audit"
+	Clock       func() time.Time // nil: time.Now
+}
+
+// An Issuer serves the token endpoints of one config. It does not change and is safe for concurrent use; a reload makes
+// a new one with the same State and Guard.
+type Issuer struct {
+	config      *config.Config
+	settings    *config.Issuer
+	clients     *clients
+	roles       map[code.Digest]*config.Role
+	verifier    *jose.Verifier
+	guard       Guard
+	sealer      *code.Sealer
+	minter      *Minter
+	users       directory
+	revocations Revocations
+	state       *State
+	router      *mux.Router
+	owned       map[string]bool // paths that are ours
+	tree        string          // path below which everything is the access-token dialect's, or ""
+	create      map[string]bool // paths in the tree that hold no credential
+	documents   documents
+	log         *zap.Logger
+	audit       func(Event)
+	clock       func() time.Time
+}
+
+// New makes an Issuer. Errors name what in the config cannot be served, such as two clients whose names share a digest.
+func New(o Options) (*Issuer, error) {
+	if o.Config == nil || o.Config.Issuer == nil {
+		return nil, errors.New("issuer: the config has no issuer")
+	}
+	if o.Verifier == nil || o.Guard == nil {
+		return nil, errors.New("issuer: a verifier and a replay guard are needed")
+	}
+	o.defaults()
+	i := &Issuer{
+		config: o.Config, settings: o.Config.Issuer, verifier: o.Verifier, guard: o.Guard, revocations: o.Revocations,
+		state: o.State, log: o.Log, audit: o.Audit, clock: o.Clock,
+	}
+	var err error
+	if i.minter, err = newMinter(o.Config, o.Clock, o.State); err != nil {
+		return nil, err
+	}
+	i.clients = i.minter.clients
+	if i.roles, err = rolesByDigest(o.Config.Roles); err != nil {
+		return nil, err
+	}
+	if i.sealer, err = newSealer(i.settings, o.State, o.Guard); err != nil {
+		return nil, err
+	}
+	if i.users, err = newDirectory(o.Config, o.Clock); err != nil {
+		return nil, err
+	}
+	if i.documents, err = newDocuments(o.Config); err != nil {
+		return nil, err
+	}
+	o.State.retain(i.settings.Clients)
+	i.route()
+	return i, nil
+}
+
+func (o *Options) defaults() {
+	if o.State == nil {
+		o.State = NewState()
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Audit == nil {
+		log := o.Log.Named("audit")
+		o.Audit = func(e Event) { log.Info(e.Name, e.Fields()...) }
+	}
+}
+
+// newSealer makes the sealer of the config's code secrets. Without any, the State's secret will do: codes are then good
+// for this process alone, as its memory of used ones is.
+func newSealer(settings *config.Issuer, state *State, guard Guard) (*code.Sealer, error) {
+	var secrets [][]byte
+	for _, s := range settings.CodeSecrets {
+		secrets = append(secrets, []byte(s.Reveal()))
+	}
+	if len(secrets) == 0 {
+		secrets = [][]byte{state.codeSecret}
+	}
+	sealer, err := code.New(code.Options{
+		Issuer: settings.URL, Secrets: secrets, Epoch: guard.Epoch(), Prefixes: settings.CodePrefixes,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("issuer: codes: %w", err)
+	}
+	return sealer, nil
+}
+
+// Close lets go of what the Issuer keeps open towards a user directory. Requests under way still end.
+func (i *Issuer) Close() { i.users.close() }
+
+// Owns tells whether a request for path at host is answered here. The host is canonical (lower case, without port and
+// trailing dot), the path decoded once.
+func (i *Issuer) Owns(host, path string) bool {
+	if hosts := i.settings.Serve.Hosts; len(hosts) > 0 && !slices.Contains(hosts, host) {
+		return false
+	}
+	return i.owned[path] || i.inTree(path)
+}
+
+func (i *Issuer) inTree(path string) bool { return i.tree != "" && strings.HasPrefix(path, i.tree) }
+
+// LogPath is how path may stand in a log: what lies in the access-token dialect's tree holds a credential, but for the
+// two spellings of create.
+func (i *Issuer) LogPath(path string) string {
+	if !i.inTree(path) || i.create[path] {
+		return path
+	}
+	for _, end := range []string{"/delete", "/delete.json"} {
+		if strings.HasSuffix(path, end) && len(path) > len(i.tree)+len(end) {
+			return i.tree + "[redacted]" + end
+		}
+	}
+	return i.tree + "[redacted]"
+}
+
+// ServeHTTP answers a request that the Issuer Owns. A w that is an *exchange.Exchange learns what was decided.
+func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := exchange.From(w)
+	if x.LogPath == "" || i.LogPath(r.URL.Path) != r.URL.Path {
+		x.LogPath = i.LogPath(r.URL.Path)
+	}
+	if x.ID != "" {
+		x.Header().Set(exchange.RequestIDHeader, x.ID)
+	}
+	i.router.ServeHTTP(x, r)
+}
+
+// serve answers a request whose path is known. An unknown method gets its 405 here, after the path was chosen, so that
+// it never falls through to a broader path.
+func (i *Issuer) serve(w http.ResponseWriter, r *http.Request, methods []*endpoint) {
+	x := exchange.From(w)
+	c := &call{issuer: i, x: x, r: r, endpoint: methods[0], now: i.clock()}
+	defer c.recovered()
+	var err error = &fault{reason: refusal.MethodNotAllowed, header: http.Header{"Allow": {allowed(methods)}}}
+	for _, e := range methods {
+		if e.method == r.Method || e.method == http.MethodGet && r.Method == http.MethodHead {
+			c.endpoint, err = e, nil
+		}
+	}
+	x.Route = c.endpoint.name
+	c.event = Event{Name: c.endpoint.event, RequestID: x.ID, Remote: remote(x)}
+	if err != nil {
+		c.refuse(err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), c.endpoint.deadline)
+	defer cancel()
+	c.r = r.WithContext(ctx)
+	a, err := c.endpoint.handle(c)
+	if err != nil {
+		c.refuse(err)
+		return
+	}
+	c.grant(a)
+}
+
+// notFound answers for paths in the access-token dialect's tree that are none of its endpoints.
+func (i *Issuer) notFound(w http.ResponseWriter, r *http.Request) {
+	x := exchange.From(w)
+	c := &call{issuer: i, x: x, r: r, endpoint: &endpoint{name: "not_found", dialect: problems{}}, now: i.clock()}
+	if i.inTree(r.URL.Path) {
+		c.endpoint.dialect = accessTokens{}
+	}
+	x.Route = c.endpoint.name
+	c.refuse(refusal.Because(refusal.RouteNotFound, "no endpoint has this path"))
+}
+
+// A call is one request on its way.
+type call struct {
+	issuer   *Issuer
+	x        *exchange.Exchange
+	r        *http.Request
+	endpoint *endpoint
+	now      time.Time
+	event    Event
+}
+
+// An answer is what a call ends with if it is not refused.
+type answer struct {
+	status int
+	header http.Header
+	body   any    // as JSON; nil: none
+	raw    []byte // instead of body
+	public bool   // no credential in it: the header says how it may be cached
+}
+
+// grant writes the audit event, which is durable before the caller has what it asked for, and then the answer.
+func (c *call) grant(a *answer) {
+	c.record("issued", "")
+	h := c.x.Header()
+	for name, values := range a.header {
+		h[name] = values
+	}
+	if !a.public {
+		h.Set("Cache-Control", "no-store")
+	}
+	c.write(a.status, a.body, a.raw)
+}
+
+// recovered turns a panic into the dialect's 500, so that it costs one request, and an answer that is already on its way
+// into one that does not look whole.
+func (c *call) recovered() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler || c.x.Status() != 0 {
+		panic(p)
+	}
+	c.issuer.log.Error("panic", zap.String("endpoint", c.endpoint.name), zap.String("request_id", c.x.ID),
+		zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
+	c.refuse(refusal.Because(refusal.InternalError, "panic"))
+}
