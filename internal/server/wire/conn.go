@@ -336,14 +336,13 @@ func (c *Conn) chunk(p []byte) (int, error) {
 		return 0, err
 	}
 	good, fault := c.body.follow(p[:n])
-	if c.body.at == bodyDone {
-		c.early.putBack(p[good:n])
-		c.phase = between
-		return good, nil
-	}
-	if fault != nil {
+	switch {
+	case fault != nil:
 		c.leftover.Store(true)
 		return good, unless(good > 0, c.bodyFailed(fault))
+	case c.body.at == bodyDone:
+		c.early.putBack(p[good:n])
+		c.phase = between
 	}
 	return good, nil
 }
