@@ -1,0 +1,82 @@
+package proxy
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// bearer takes the request's one credential: the Authorization field with the Bearer scheme (RFC 6750 §2.1). Tokens in the
+// query end in logs and in Referer fields, so they are refused (RFC 9700 §4.3.2); a form body is not read, and a cookie is
+// the app's own affair. Two credentials are refused because gate and app might each take another (RFC 6750 §2).
+func (g *Gate) bearer(p *passage) error {
+	fields := p.r.Header["Authorization"]
+	inQuery := p.x.Target.HasQuery && hasAccessToken(p.x.Target.Query)
+	switch {
+	case len(fields) > 1:
+		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization is there more than once"}
+	case len(fields) == 1 && inQuery:
+		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization beside access_token in the query"}
+	case inQuery:
+		return &refusal.Error{Reason: refusal.TokenInQuery}
+	case len(fields) == 0:
+		return &refusal.Error{Reason: refusal.TokenMissing}
+	}
+	return g.takeToken(p, fields[0])
+}
+
+func (g *Gate) takeToken(p *passage, field string) error {
+	const scheme = "bearer"
+	if len(field) < len(scheme) || !strings.EqualFold(field[:len(scheme)], scheme) ||
+		len(field) > len(scheme) && field[len(scheme)] != ' ' {
+		return &refusal.Error{Reason: refusal.TokenSchemeUnsupported}
+	}
+	p.token = strings.TrimLeft(field[len(scheme):], " ")
+	switch {
+	case len(p.token) > g.limits.TokenBytes:
+		return refusal.Because(refusal.TokenTooLarge, "%d bytes, %d are allowed", len(p.token), g.limits.TokenBytes)
+	case !token68(p.token):
+		return &refusal.Error{Reason: refusal.TokenMalformed, Detail: "not one token68"}
+	}
+	return nil
+}
+
+// token68 is RFC 9110 §11.2: letters, digits and -._~+/, then any number of "=".
+func token68(s string) bool {
+	body := strings.TrimRight(s, "=")
+	for i := range len(body) {
+		c := body[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~+/", c) >= 0) {
+			return false
+		}
+	}
+	return body != ""
+}
+
+// hasAccessToken tells whether some reader could find the member access_token in a query: names are unescaped, and ";" is
+// taken for a separator as well.
+func hasAccessToken(query string) bool {
+	const name = "access_token"
+	for query != "" {
+		var member string
+		if end := strings.IndexAny(query, "&;"); end >= 0 {
+			member, query = query[:end], query[end+1:]
+		} else {
+			member, query = query, ""
+		}
+		member, _, _ = strings.Cut(member, "=")
+		if len(member) < len(name) {
+			continue
+		}
+		if strings.IndexByte(member, '%') >= 0 {
+			if plain, err := url.QueryUnescape(member); err == nil {
+				member = plain
+			}
+		}
+		if member == name {
+			return true
+		}
+	}
+	return false
+}

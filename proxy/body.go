@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// A clientBody is the request's body on its way to the upstream. It counts, and remembers what went wrong on the client's
+// side, which would otherwise look like a fault of the upstream. The transport may still read it when the handler is done.
+type clientBody struct {
+	io.ReadCloser
+	left  int64 // below zero: unbounded
+	limit int64
+	over  atomic.Bool // read to its end
+	fault atomic.Pointer[bodyFault]
+}
+
+type bodyFault struct {
+	cause   error // as the server's reader gave it; nil when the limit was passed
+	refused error
+}
+
+func newClientBody(b io.ReadCloser, limit int64) *clientBody {
+	if limit <= 0 {
+		return &clientBody{ReadCloser: b, left: -1}
+	}
+	return &clientBody{ReadCloser: b, left: limit, limit: limit}
+}
+
+func (b *clientBody) Read(p []byte) (int, error) {
+	if f := b.fault.Load(); f != nil {
+		return 0, f.refused
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.limit > 0 {
+		if b.left -= int64(n); b.left < 0 {
+			return 0, b.fail(nil, tooLarge(b.limit))
+		}
+	}
+	switch {
+	case err == io.EOF:
+		b.over.Store(true)
+	case err != nil:
+		err = b.fail(err, refusal.Because(bodyReason(err), "request body: %v", err))
+	}
+	return n, err
+}
+
+func (b *clientBody) fail(cause, refused error) error {
+	b.fault.CompareAndSwap(nil, &bodyFault{cause, refused})
+	return refused
+}
+
+func tooLarge(limit int64) error {
+	return refusal.Because(refusal.BodyTooLarge, "request body: over %d bytes", limit)
+}
+
+func bodyReason(err error) refusal.Reason {
+	var (
+		timeout net.Error
+		op      *net.OpError
+	)
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return refusal.BodyTimeout
+	case errors.Is(err, context.Canceled), errors.Is(err, http.ErrBodyReadAfterClose), errors.As(err, &op):
+		return refusal.ClientClosed
+	}
+	return refusal.BodyMalformed
+}

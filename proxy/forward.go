@@ -1,0 +1,209 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/upstream"
+)
+
+// bodyGrace is how long the rest of a body is taken that the upstream did not wait for: closing at once could cost the
+// client the answer (RFC 9112 §9.6).
+const bodyGrace = 500 * time.Millisecond
+
+// A forwarding is one judged request at its upstream.
+type forwarding struct {
+	*passage
+	gate    *Gate
+	kept    http.Header // of the answer, as the chain in front has set them
+	body    *clientBody // nil: the request has none
+	upgrade string      // the protocol that may be switched to; "" for none
+	fault   error       // ours, found while the request was written anew
+}
+
+// forward sends what was judged.
+func (g *Gate) forward(p *passage) {
+	f := &forwarding{passage: p, gate: g}
+	if err := f.admissible(); err != nil {
+		p.x.Refuse(err)
+		return
+	}
+	// The proxy's answer replaces these, and an informational answer (1xx) would clear them.
+	f.kept = p.x.Header().Clone()
+	clear(p.x.Header())
+	f.proxy().ServeHTTP(p.x, p.r)
+	f.letGo()
+}
+
+// admissible refuses by the head what need not be tried.
+func (f *forwarding) admissible() error {
+	var err error
+	if f.upgrade, err = upgradeOf(f.r, f.plan.route.Upgrade); err != nil {
+		return err
+	}
+	if limit := f.plan.bodyLimit; limit > 0 && f.r.ContentLength > limit {
+		f.x.Header().Set("Connection", "close")
+		return tooLarge(limit)
+	}
+	if f.hasBody() {
+		// Without this, net/http reads the whole body before it sends the first byte of an answer. Protocols that are
+		// full duplex anyway say that they do not support it.
+		_ = http.NewResponseController(f.x).EnableFullDuplex()
+	}
+	return nil
+}
+
+func (f *forwarding) hasBody() bool {
+	return f.r.ContentLength != 0 && f.r.Body != nil && f.r.Body != http.NoBody
+}
+
+// proxy is the seam to what speaks HTTP with the upstream.
+func (f *forwarding) proxy() http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite: f.rewrite, Transport: f, ModifyResponse: f.answer, ErrorHandler: f.fail,
+		FlushInterval: -1, BufferPool: &f.gate.buffers, ErrorLog: f.gate.errorLog,
+	}
+}
+
+// rewrite runs when fields for one hop are gone, those that Connection lists too: what is set here stays.
+func (f *forwarding) rewrite(pr *httputil.ProxyRequest) {
+	pr.Out.URL = f.target()
+	pr.Out.Trailer = nil // an app would merge them into the fields, where ours are (RFC 9110 §6.5.1)
+	if host := f.plan.upstream.Host; host != "" {
+		pr.Out.Host = host
+	}
+	f.fault = f.gate.outward(f.passage, pr.Out.Header)
+	if f.upgrade != "" {
+		pr.Out.Header["Connection"], pr.Out.Header["Upgrade"] = []string{"Upgrade"}, []string{f.upgrade}
+	}
+	if pr.Out.Body != nil {
+		f.body = newClientBody(pr.Out.Body, f.plan.bodyLimit)
+		pr.Out.Body = f.body
+	}
+}
+
+// target is the request's own, byte for byte. Opaque is written as it is, but for a leading "//", which would be taken for
+// an authority; such a path consists of bytes that stay as they are in RawPath.
+func (f *forwarding) target() *url.URL {
+	t := &f.x.Target
+	u := &url.URL{Opaque: t.Path, RawQuery: t.Query, ForceQuery: t.HasQuery}
+	if strings.HasPrefix(t.Path, "//") {
+		u.Opaque, u.RawPath = "", t.Path
+		u.Path, _ = url.PathUnescape(t.Path) // its escapes were read before
+	}
+	return u
+}
+
+// RoundTrip asks the upstream's pool, and takes the time.
+func (f *forwarding) RoundTrip(r *http.Request) (*http.Response, error) {
+	if f.fault != nil {
+		return nil, f.fault
+	}
+	start := f.gate.clock()
+	answer, err := f.plan.pool.RoundTrip(r)
+	f.x.Waited = f.gate.clock().Sub(start)
+	f.x.Upstream = r.URL.Host
+	return answer, err
+}
+
+// answer sees the head of the upstream's answer before the client does.
+func (f *forwarding) answer(r *http.Response) error {
+	if r.StatusCode == http.StatusSwitchingProtocols {
+		return f.tunnel(r)
+	}
+	delete(r.Header, exchange.RequestIDHeader)
+	for name, values := range f.kept {
+		r.Header[name] = values
+	}
+	r.Header[exchange.RequestIDHeader] = []string{f.x.ID}
+	if f.body != nil && !f.body.over.Load() {
+		// Answered before the body was read: what is left of it must never be read as another request.
+		r.Header["Connection"] = []string{"close"}
+	}
+	r.Body = &answerBody{ReadCloser: r.Body, f: f}
+	return nil
+}
+
+// fail answers for an upstream that gave no answer, or for a request that broke off.
+func (f *forwarding) fail(_ http.ResponseWriter, _ *http.Request, err error) {
+	if errors.Is(err, errTunnelled) {
+		return
+	}
+	h := f.x.Header()
+	clear(h)
+	for name, values := range f.kept {
+		h[name] = values
+	}
+	if f.body != nil && !f.body.over.Load() {
+		h["Connection"] = []string{"close"}
+	}
+	f.x.Refuse(f.cause(err))
+}
+
+// cause finds whose fault it was: a body that broke off on the client's side looks like a broken upstream at first.
+func (f *forwarding) cause(err error) error {
+	if f.body != nil {
+		if fault := f.body.fault.Load(); fault != nil {
+			f.x.BodyError = fault.cause
+			return fault.refused
+		}
+	}
+	var refused *refusal.Error
+	switch {
+	case f.r.Context().Err() != nil:
+		return refusal.Because(refusal.ClientClosed, "%v", err)
+	case errors.As(err, &refused):
+		return err
+	case upstream.Stalled(err):
+		return refusal.Because(refusal.UpstreamTimeout, "%v", err)
+	}
+	return refusal.Because(refusal.UpstreamBroken, "%v", err)
+}
+
+// letGo ends the reading of a body that nobody waits for any more; its connection is closed after the answer.
+func (f *forwarding) letGo() {
+	if f.body != nil && !f.body.over.Load() {
+		_ = http.NewResponseController(f.x).SetReadDeadline(time.Now().Add(bodyGrace))
+	}
+}
+
+// An answerBody tells the log why an answer broke off. The client's connection is broken off then, too
+// (http.ErrAbortHandler), so that half an answer never looks whole.
+type answerBody struct {
+	io.ReadCloser
+	f *forwarding
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.f.x.Note(b.f.cause(err))
+	}
+	return n, err
+}
+
+// buffers are for copying answers.
+type buffers struct{ pool sync.Pool }
+
+const bufferSize = 32 << 10
+
+func (b *buffers) Get() []byte {
+	if buffer, ok := b.pool.Get().(*[bufferSize]byte); ok {
+		return buffer[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+func (b *buffers) Put(p []byte) {
+	if len(p) == bufferSize {
+		b.pool.Put((*[bufferSize]byte)(p))
+	}
+}

@@ -1,0 +1,180 @@
+// Package proxy is the gate: it lets a request through to its upstream only if the request's bearer token allows what its
+// route asks for.
+//
+// A request is judged by one route, one token and one rule, and what was judged is what is sent. Gate.chain is the list of
+// the steps, each in a file of its own:
+//
+//	route      the most specific route for host and path, then the method         (route.go)
+//	bearer     exactly one bearer token, in the Authorization header (RFC 6750)   (bearer.go)
+//	verify     the token, from the cache of verified ones or anew (RFC 7519)      (verify.go, cache.go)
+//	standing   whom the token stands for here, and what it opens at most          (standing.go)
+//	tenant     the tenant that the request is about                               (tenant.go)
+//	authorize  the first entry for that tenant decides                            (authorize.go)
+//	forward    headers of ours instead of the client's, and on to the upstream    (headers.go, forward.go, upgrade.go)
+//
+// A public route goes from route to forward. What is cached is never a verdict: time, revocation, audience and permission
+// are judged on every request, on a cached token too.
+//
+// Requests go on as they came: the raw target, the Host field, the body as it streams (RFC 9110, RFC 9112). Removed are
+// fields for one hop (RFC 9110 §7.6.1) and every spelling of a field that only we may set, on public routes too.
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/route"
+	"github.com/jotgate/jotgate/internal/token"
+	"github.com/jotgate/jotgate/internal/upstream"
+)
+
+// Options are what a gate is made of. Config, Verifier, Cache and Upstreams are required.
+type Options struct {
+	Config      *config.Config
+	Verifier    *jose.Verifier  // of this Config's issuers
+	Cache       *Cache          // outlives reloads
+	Upstreams   *upstream.Pools // outlives reloads
+	Revocations Revocations     // nil: nothing is withdrawn
+	Log         *zap.Logger     // nil: nothing is logged; requests are the access log's, not ours
+	Clock       func() time.Time
+
+	// Draining is closed when the process is on its way out: upgraded streams end then. nil: never.
+	Draining <-chan struct{}
+	// BeforeUpgrade is called when a connection is about to stop speaking HTTP/1.1, before it is hijacked, so that
+	// whoever reads heads in front of net/http lets the bytes pass. May be nil.
+	BeforeUpgrade func(*http.Request)
+	// Sign makes the compact JWS of an assertion for an upstream. nil: the issuer's first key, if there is one.
+	Sign func(typ string, claims []byte) (string, error)
+}
+
+// Revocations knows what was withdrawn; both methods refuse with [refusal.TokenRevoked].
+type Revocations interface {
+	Check(c *token.Claims, keyID string) error
+	CheckTenant(c *token.Claims, tenant string) error
+}
+
+// A Gate judges requests by one configuration. It is immutable and safe for concurrent use.
+type Gate struct {
+	table         *route.Table[*config.Route]
+	plans         map[*config.Route]*plan
+	judges        map[string]*judge // by issuer
+	clients       map[string]*config.Client
+	reserved      reserved
+	fields        *fields
+	tenants       tenantNames
+	limits        config.Limits
+	verifier      *jose.Verifier
+	cache         *Cache
+	revocations   Revocations
+	clock         func() time.Time
+	draining      <-chan struct{}
+	beforeUpgrade func(*http.Request)
+	sign          func(typ string, claims []byte) (string, error)
+	issuer        string // ours, for assertions
+	errorLog      *log.Logger
+	buffers       buffers
+	chain         []func(*passage) error
+	releases      []func()
+}
+
+// New makes a gate of a configuration. The gate must be closed when no more requests come to it.
+func New(o Options) (*Gate, error) {
+	g := &Gate{
+		table: o.Config.Table, limits: o.Config.Limits, verifier: o.Verifier, cache: o.Cache,
+		revocations: o.Revocations, clock: o.Clock, draining: o.Draining, beforeUpgrade: o.BeforeUpgrade, sign: o.Sign,
+		tenants: newTenantNames(o.Config.TenantPattern),
+	}
+	if g.table == nil || g.verifier == nil || g.cache == nil || o.Upstreams == nil {
+		return nil, errors.New("gate: a compiled table, a verifier, a cache and upstreams are required")
+	}
+	if g.clock == nil {
+		g.clock = time.Now
+	}
+	g.errorLog = quietLog(o.Log)
+	g.knowIssuers(o.Config)
+	g.reserved, g.fields = newReserved(o.Config), newFields(o.Config)
+	if err := g.plan(o.Config, o.Upstreams); err != nil {
+		g.Close()
+		return nil, fmt.Errorf("gate: %w", err)
+	}
+	g.chain = []func(*passage) error{
+		g.bearer,    // first what is cheap: a request without a credential costs no hashing
+		g.verify,    // nothing the token says counts before its signature does
+		g.stand,     // a token is worth what its grantor may still hand on, not what it says
+		g.tenant,    // after the bearer, so that strangers learn nothing about routes by their faults
+		g.authorize, // the verdict, made anew for every request
+	}
+	return g, nil
+}
+
+// Close lets go of the connections that only this gate needs. Requests on their way end well.
+func (g *Gate) Close() {
+	for _, release := range g.releases {
+		release()
+	}
+}
+
+func quietLog(l *zap.Logger) *log.Logger {
+	if l == nil {
+		l = zap.NewNop()
+	}
+	std, err := zap.NewStdLogAt(l.Named("proxy"), zap.DebugLevel)
+	if err != nil { // only for a level that does not exist
+		return log.Default()
+	}
+	return std
+}
+
+// A passage is one request on its way through the gate.
+type passage struct {
+	x        *exchange.Exchange
+	r        *http.Request
+	now      time.Time
+	match    route.Match[*config.Route]
+	plan     *plan
+	token    string // the compact form, a part of the Authorization field
+	entry    *entry // the verified token; nil on a public route
+	standing *standing
+	tenant   string // "" on a route without one
+	actions  string // those of the entry that decided, as the upstream gets them
+}
+
+// ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical host
+// and the parsed target in it.
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p := &passage{x: exchange.From(w), r: r, now: g.clock()}
+	if err := g.admit(p); err != nil {
+		p.x.Refuse(err)
+		return
+	}
+	g.forward(p)
+}
+
+func (g *Gate) admit(p *passage) error {
+	if err := g.choose(p); err != nil {
+		return err
+	}
+	if p.plan.route.Public {
+		return nil
+	}
+	for _, step := range g.chain {
+		if err := step(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fault is a refusal for what cannot be unless we are wrong.
+func fault(format string, args ...any) error {
+	return refusal.Because(refusal.InternalError, format, args...)
+}

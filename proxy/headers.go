@@ -1,0 +1,205 @@
+package proxy
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/exchange"
+)
+
+// An app reads the fields that we set as the truth, so nobody else may set them, in any spelling that some reader takes
+// for ours: CGI turns "-" into "_" (RFC 3875 §4.1.18), and old servers turned every other mark into "_" as well.
+// Names are therefore compared folded: in lower case, with "-" for all that is neither letter nor digit.
+
+// maxFold is room for a folded name; a longer one costs an allocation.
+const maxFold = 64
+
+func fold(room []byte, name string) []byte {
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		default:
+			c = '-'
+		}
+		room = append(room, c)
+	}
+	return room
+}
+
+// claimed are the folded names that a client may not send on, each group with its reason.
+var claimed = [...][]string{
+	// Another path, host or method than the one that was judged.
+	{"x-original-url", "x-original-uri", "x-original-path", "x-original-method", "x-original-host", "x-rewrite-url", "x-rewrite-uri",
+		"x-http-method-override", "x-http-method", "x-method-override", "x-host", "x-http-host-override", "x-http-path-override"},
+	// Where the request came from: said anew, by us.
+	{"forwarded", "x-real-ip", "x-original-forwarded-for", "x-original-remote-addr"},
+	// httpoxy: a CGI app would take it for its HTTP_PROXY.
+	{"proxy"},
+	// For one hop only, whatever the spelling (RFC 9110 §7.6.1), or about the message's framing.
+	{"connection", "proxy-connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-authentication-info",
+		"trailer", "transfer-encoding", "content-length", "upgrade", "http2-settings", "host"},
+	{"x-request-id"},
+}
+
+// whereabouts are further names for a client's address, believed of a trusted proxy alone.
+var whereabouts = [...]string{"true-client-ip", "x-client-ip", "x-cluster-client-ip", "cf-connecting-ip", "fastly-client-ip"}
+
+// fields is what may not pass, and the names that we set.
+type fields struct {
+	removed  map[string]struct{} // folded
+	untold   map[string]struct{} // folded, removed unless the peer is a trusted proxy
+	identity config.IdentityHeaders
+}
+
+func newFields(c *config.Config) *fields {
+	f := &fields{removed: make(map[string]struct{}), untold: make(map[string]struct{}), identity: c.IdentityHeaders}
+	for _, group := range claimed {
+		for _, name := range group {
+			f.removed[name] = struct{}{}
+		}
+	}
+	for _, name := range whereabouts {
+		f.untold[name] = struct{}{}
+	}
+	for _, name := range c.IdentityHeaders.All() {
+		f.claim(name)
+	}
+	for _, r := range c.Routes {
+		// One upstream's assertion is removed for all of them: an app must not see one that it was not sent by us.
+		if r.Upstream != nil && r.Upstream.Assertion != nil {
+			f.claim(r.Upstream.Assertion.Header)
+		}
+	}
+	return f
+}
+
+func (f *fields) claim(name string) {
+	if name != "" {
+		f.removed[string(fold(nil, name))] = struct{}{}
+	}
+}
+
+// strip removes from h what a client may not say. Fields that Connection lists must be gone already.
+func (f *fields) strip(h http.Header, trusted bool) {
+	var room [maxFold]byte
+	for name := range h {
+		folded := fold(room[:0], name)
+		if f.ours(folded) {
+			delete(h, name)
+		} else if _, is := f.untold[string(folded)]; is && !trusted {
+			delete(h, name)
+		}
+	}
+}
+
+func (f *fields) ours(folded []byte) bool {
+	if _, is := f.removed[string(folded)]; is {
+		return true
+	}
+	return hasPrefix(folded, "x-forwarded") || hasPrefix(folded, "x-jotgate-")
+}
+
+func hasPrefix(b []byte, prefix string) bool {
+	return len(b) >= len(prefix) && string(b[:len(prefix)]) == prefix
+}
+
+// outward turns the fields of a request, as the client sent them and without those for one hop, into those that its
+// upstream gets.
+func (g *Gate) outward(p *passage, h http.Header) error {
+	in := p.r.Header
+	g.fields.strip(h, p.x.Trusted)
+	h[exchange.RequestIDHeader] = []string{p.x.ID}
+	setOrigin(h, in, p)
+	if p.standing == nil { // a public route: nothing was judged, so the credential is the app's affair
+		restore(h, in, "Authorization")
+		return nil
+	}
+	delete(h, "Authorization")
+	if p.plan.route.ForwardToken {
+		restore(h, in, "Authorization")
+	}
+	if q := &p.plan.route.Require; q.From == config.FromHeader && p.tenant != "" {
+		h[textproto.CanonicalMIMEHeaderKey(q.Name)] = []string{p.tenant}
+	}
+	g.setIdentity(p, h)
+	return g.setAssertion(p, h)
+}
+
+// restore brings back a field that was judged, or that passes on purpose, should Connection have listed it: what was
+// judged is what is sent.
+func restore(h, in http.Header, name string) {
+	if values, ok := in[name]; ok {
+		h[name] = values
+	}
+}
+
+func (g *Gate) setIdentity(p *passage, h http.Header) {
+	names, s := &g.fields.identity, p.standing
+	set(h, names.Subject, s.subject)
+	set(h, names.Issuer, s.issuer)
+	set(h, names.Client, s.client)
+	set(h, names.TokenID, s.id)
+	set(h, names.Tenant, p.tenant) // ASCII by its pattern, or by the configuration's
+	set(h, names.Actions, p.actions)
+}
+
+func set(h http.Header, name, value string) {
+	if name != "" && value != "" {
+		h[name] = []string{value}
+	}
+}
+
+// setOrigin says where the request came from, in the words of RFC 7239 and of the X-Forwarded fields that came before it.
+// What a trusted proxy said is kept in front; what anybody else said is gone.
+func setOrigin(h, in http.Header, p *passage) {
+	x := p.x
+	address := ""
+	if x.Peer.IsValid() {
+		address = x.Peer.Unmap().WithZone("").String()
+	}
+	host := x.Host
+	if strings.HasPrefix(p.r.Host, host) { // with its port, as long as it is the host that was judged
+		host = p.r.Host
+	}
+	set(h, "X-Forwarded-For", chained(in["X-Forwarded-For"], x.Trusted, address))
+	set(h, "X-Forwarded-Host", host)
+	set(h, "X-Forwarded-Proto", x.Scheme)
+	set(h, "Forwarded", chained(in["Forwarded"], x.Trusted, forwarded(address, host, x.Scheme)))
+}
+
+func chained(before []string, trusted bool, last string) string {
+	if !trusted || len(before) == 0 {
+		return last
+	}
+	if last == "" {
+		return strings.Join(before, ", ")
+	}
+	return strings.Join(before, ", ") + ", " + last
+}
+
+// forwarded is one element of RFC 7239 §4. An IPv6 address is bracketed and quoted (§6), and so is a host with a port.
+func forwarded(address, host, scheme string) string {
+	node := address
+	switch {
+	case address == "":
+		node = "unknown"
+	case strings.IndexByte(address, ':') >= 0:
+		node = `"[` + address + `]"`
+	}
+	if strings.ContainsAny(host, ":[]") {
+		host = `"` + host + `"`
+	}
+	value := "for=" + node
+	if host != "" {
+		value += ";host=" + host
+	}
+	if scheme != "" {
+		value += ";proto=" + scheme
+	}
+	return value
+}

@@ -1,0 +1,185 @@
+package proxy
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+// A standing is what a verified token is worth under one configuration: judged once for both, since neither changes.
+type standing struct {
+	gate        *Gate // whose configuration it was
+	err         error // the token opens nothing
+	permissions token.Permissions
+	actions     []string // of each permission, as the upstream gets them
+
+	// The identity headers' values; "" sends none.
+	subject, issuer, client, id string
+
+	mu         sync.Mutex
+	assertions map[assertionKey]assertion
+}
+
+// stand finds the token's standing.
+func (g *Gate) stand(p *passage) error {
+	s := p.entry.standing.Load()
+	if s == nil || s.gate != g {
+		s = g.newStanding(p.entry.verified)
+		p.entry.standing.Store(s)
+	}
+	if s.err != nil {
+		return s.err
+	}
+	c := &p.entry.verified.Claims
+	p.x.Issuer, p.x.Subject, p.x.ClientID, p.x.TokenID = c.Issuer, c.Subject, c.ClientID, c.ID
+	p.standing = s
+	return nil
+}
+
+func (g *Gate) newStanding(v *jose.Verified) *standing {
+	s := &standing{gate: g}
+	s.permissions, s.err = g.worth(v)
+	if s.err == nil {
+		s.err = jose.CheckIdentity(&v.Claims)
+	}
+	if s.err != nil {
+		return s
+	}
+	c := &v.Claims
+	s.subject, s.issuer, s.client, s.id = fieldValue(c.Subject), fieldValue(c.Issuer), fieldValue(c.ClientID), fieldValue(c.ID)
+	s.actions = make([]string, len(s.permissions))
+	for i := range s.permissions {
+		if s.actions[i], s.err = actionList(s.permissions[i].AllowedActions); s.err != nil {
+			return s
+		}
+	}
+	return s
+}
+
+// worth is what the token opens at most: for one of ours what it says, if its grantor is still there and may still hand
+// that on; for another issuer's what this configuration makes of it.
+func (g *Gate) worth(v *jose.Verified) (token.Permissions, error) {
+	j, c := g.judge(v), &v.Claims
+	if j == nil {
+		return nil, fault("issuer %s: unknown to the gate", v.Issuer.URL)
+	}
+	if err := g.reserved.check(c, j.own); err != nil {
+		return nil, err
+	}
+	if j.own {
+		return c.Permissions, g.granted(c)
+	}
+	return foreign(j.trusted, v), nil
+}
+
+// granted holds a token of ours to the ceiling of the client that granted it, as the client's entry is now.
+func (g *Gate) granted(c *token.Claims) error {
+	grantor := g.clients[c.Grantor]
+	if grantor == nil {
+		return refusal.Because(refusal.GrantorUnknown, "grantor %.130q", c.Grantor)
+	}
+	if g.clients[c.ClientID] == nil {
+		return refusal.Because(refusal.GrantorUnknown, "client_id %.130q", c.ClientID)
+	}
+	ceiling := grantor.Delegate
+	if ownToken(c) {
+		ceiling = grantor.Permissions
+	}
+	if !ceiling.Covers(c.Permissions) {
+		return refusal.Because(refusal.GrantorNotCovering, "grantor %s", c.Grantor)
+	}
+	return nil
+}
+
+// ownToken tells a client's own token: subject, client and grantor are one.
+func ownToken(c *token.Claims) bool { return c.Subject == c.ClientID && c.ClientID == c.Grantor }
+
+// foreign is what another issuer's token opens here, cut to the ceiling that trusting it has. Where the configuration maps
+// roles, only those count: what the token says of permissions is unmapped. Without a mapping its tenantPermissions are
+// taken, as another Jotgate writes them. Its scope and its master flag never count.
+func foreign(t *config.TrustedIssuer, v *jose.Verified) token.Permissions {
+	if t.RolesFrom == "" {
+		return v.Claims.Permissions.Cut(t.Permissions)
+	}
+	var all token.Permissions
+	for _, name := range v.Roles {
+		if role := t.RolesMap[name]; role != nil {
+			all = either(all, role.Permissions)
+		}
+	}
+	return all.Cut(t.Permissions)
+}
+
+// either allows exactly what p or q allows. Putting one behind the other would not do: the first entry for a tenant
+// decides alone, so that the second role's would never count.
+func either(p, q token.Permissions) token.Permissions {
+	if len(p) == 0 {
+		return q
+	}
+	var sum token.Permissions
+	for _, e := range slices.Concat(p, q, token.Permissions{{Tenant: token.Any}}) {
+		if sum.Deciding(e.Tenant) < 0 && e.Tenant != token.Any {
+			sum = append(sum, together(p, q, e.Tenant))
+		}
+	}
+	return append(sum, together(p, q, token.Any))
+}
+
+func together(p, q token.Permissions, tenant string) token.TenantPermission {
+	actions := []string{}
+	for _, set := range [...]token.Permissions{p, q} {
+		if i := set.Deciding(tenant); i >= 0 {
+			for _, action := range set[i].AllowedActions {
+				if !slices.Contains(actions, action) {
+					actions = append(actions, action)
+				}
+			}
+		}
+	}
+	return token.TenantPermission{Tenant: tenant, AllowedActions: actions}
+}
+
+// reserved are the names of our clients, which nobody else may have: an app that knows its own services by subject
+// must not take a user, or another issuer's subject, for one.
+type reserved map[string]struct{}
+
+func newReserved(c *config.Config) reserved {
+	r := make(reserved)
+	if c.Issuer != nil {
+		for _, client := range c.Issuer.Clients {
+			r[client.ID] = struct{}{}
+		}
+	}
+	return r
+}
+
+func (r reserved) check(c *token.Claims, own bool) error {
+	mine := own && ownToken(c)
+	if _, taken := r[c.Subject]; taken && !mine {
+		return refusal.Because(refusal.TokenSubjectReserved, "sub %.130q", c.Subject)
+	}
+	if _, taken := r[c.Application]; taken && !(mine && c.Application == c.Subject) {
+		return refusal.Because(refusal.TokenSubjectReserved, "application %.130q", c.Application)
+	}
+	return nil
+}
+
+// actionList is the actions as one field value (RFC 9110 §5.6.1): a comma in a word is escaped like all that is not plain.
+func actionList(actions []string) (string, error) {
+	var b strings.Builder
+	for i, action := range actions {
+		if hasControl(action) {
+			return "", refusal.Because(refusal.TokenIdentityRefused, "an action holds a control character")
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strings.ReplaceAll(fieldValue(action), ",", "%2C"))
+	}
+	return b.String(), nil
+}

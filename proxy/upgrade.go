@@ -1,0 +1,279 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// An upgraded connection (RFC 9110 §7.8) is a stream that nobody judges any more, so it lives no longer than what it was
+// let in for: it ends when its token does, or is withdrawn, and when the process goes. Nothing that the client sends
+// reaches the upstream before the upstream has said 101.
+
+const (
+	recheck    = time.Second // how soon a withdrawn token ends its stream
+	lastWords  = time.Second // for the client to take a close frame
+	halfClosed = time.Minute // for the other side to finish, once one has
+	websocket  = "websocket"
+)
+
+// errTunnelled ends the proxy's part: the connection is no longer HTTP's.
+var errTunnelled = errors.New("the connection was switched to another protocol")
+
+// upgradeOf is the protocol that the request may ask its upstream for; "" if it asks for none, or for one that is not asked
+// for here. A client may be answered as if it had not asked (RFC 9110 §7.8), but a WebSocket client cannot go on then.
+func upgradeOf(r *http.Request, allowed bool) (string, error) {
+	values := r.Header["Upgrade"]
+	if len(values) == 0 || r.ProtoMajor != 1 || r.ProtoMinor == 0 ||
+		!httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") {
+		return "", nil
+	}
+	protocol := strings.Join(values, ", ")
+	switch {
+	case !allowed && mentions(protocol, websocket):
+		return "", &refusal.Error{Reason: refusal.UpgradeNotAllowed, Detail: websocket}
+	case !allowed, mentions(protocol, "h2c"), mentions(protocol, "tls"):
+		// HTTP/2 or TLS inside would carry requests past the gate.
+		return "", nil
+	case !protocolName(protocol):
+		return "", refusal.Because(refusal.UpgradeNotAllowed, "upgrade %.64q: one protocol's name is asked for", protocol)
+	case r.ContentLength != 0:
+		return "", refusal.Because(refusal.UpgradeNotAllowed, "upgrade %s: with a body", protocol)
+	case strings.EqualFold(protocol, websocket) && r.Method != http.MethodGet:
+		return "", refusal.Because(refusal.UpgradeNotAllowed, "upgrade %s: RFC 6455 has it with GET", protocol)
+	}
+	return protocol, nil
+}
+
+// mentions looks for a protocol in an Upgrade list, whatever its version.
+func mentions(list, protocol string) bool {
+	for item := range strings.SplitSeq(list, ",") {
+		name, _, _ := strings.Cut(strings.TrimSpace(item), "/")
+		if strings.EqualFold(name, protocol) {
+			return true
+		}
+	}
+	return false
+}
+
+// protocolName is one protocol, with or without a version (RFC 9110 §7.8).
+func protocolName(s string) bool {
+	name, version, versioned := strings.Cut(s, "/")
+	return httpguts.ValidHeaderFieldName(name) && (!versioned || httpguts.ValidHeaderFieldName(version))
+}
+
+// tunnel takes the client's connection from net/http and joins it with the upstream's. It returns errTunnelled when both are
+// closed, or a refusal while the client can still be answered.
+func (f *forwarding) tunnel(answer *http.Response) error {
+	server, ok := answer.Body.(io.ReadWriteCloser)
+	if !ok || f.upgrade == "" || !strings.EqualFold(answer.Header.Get("Upgrade"), f.upgrade) {
+		return refusal.Because(refusal.UpstreamBroken, "101 for %.64q, %.64q was asked for", answer.Header.Get("Upgrade"), f.upgrade)
+	}
+	if f.gate.beforeUpgrade != nil {
+		f.gate.beforeUpgrade(f.r)
+	}
+	client, buffered, err := http.NewResponseController(f.x).Hijack()
+	if err != nil {
+		return fault("take over the connection: %v", err)
+	}
+	defer client.Close()
+	defer server.Close()
+	f.x.Switched()
+	if client.SetDeadline(time.Time{}) != nil || f.switchProtocols(client, answer.Header) != nil {
+		return errTunnelled
+	}
+	early, err := buffered.Reader.Peek(buffered.Reader.Buffered())
+	if err == nil {
+		t := &tunnel{client: client, server: server, down: &frameWriter{to: client, framed: strings.EqualFold(f.upgrade, websocket)}}
+		t.run(f, early)
+	}
+	return errTunnelled
+}
+
+// switchProtocols writes the head of the answer, which net/http no longer does.
+func (f *forwarding) switchProtocols(client net.Conn, h http.Header) error {
+	for name, values := range f.kept {
+		h[name] = values
+	}
+	h[exchange.RequestIDHeader] = []string{f.x.ID}
+	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{f.upgrade}
+	var head strings.Builder
+	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	if err := h.Write(&head); err != nil {
+		return err
+	}
+	head.WriteString("\r\n")
+	_, err := io.WriteString(client, head.String())
+	return err
+}
+
+// A tunnel is two connections that are one stream.
+type tunnel struct {
+	client net.Conn
+	server io.ReadWriteCloser
+	down   *frameWriter // to the client
+}
+
+// run copies both ways until both are over, or the stream may not go on.
+func (t *tunnel) run(f *forwarding, early []byte) {
+	up, down := make(chan error, 1), make(chan error, 1)
+	var copying sync.WaitGroup
+	copying.Go(func() { up <- t.copyUp(early) })
+	copying.Go(func() { down <- copyAll(t.down, t.server) })
+	t.watch(f, up, down)
+	t.client.Close()
+	t.server.Close()
+	copying.Wait()
+}
+
+func (t *tunnel) copyUp(early []byte) error {
+	if len(early) > 0 {
+		if _, err := t.server.Write(early); err != nil {
+			return err
+		}
+	}
+	return copyAll(t.server, t.client)
+}
+
+func copyAll(to io.Writer, from io.Reader) error {
+	_, err := io.Copy(to, struct{ io.Reader }{from}) // no splicing past our writer
+	return err
+}
+
+// watch returns when the stream is to end.
+func (t *tunnel) watch(f *forwarding, up, down <-chan error) {
+	timer := time.NewTimer(f.nextCheck())
+	defer timer.Stop()
+	var patience <-chan time.Time
+	for up != nil || down != nil {
+		select {
+		case err := <-up:
+			if up = nil; err != nil || !finish(t.server) {
+				return
+			}
+			patience = time.After(halfClosed)
+		case err := <-down:
+			if down = nil; err != nil || !finish(t.client) {
+				return
+			}
+			patience = time.After(halfClosed)
+		case <-patience:
+			return
+		case <-f.gate.draining:
+			t.down.cut(closeFrame(goingAway, "the server is going away"))
+			return
+		case <-timer.C:
+			if err := f.stillGood(); err != nil {
+				f.x.Note(err)
+				t.down.cut(closeFrame(policyViolation, "the token is no longer good"))
+				return
+			}
+			timer.Reset(f.nextCheck())
+		}
+	}
+}
+
+// finish ends one direction; false says that only both can end.
+func finish(c io.Closer) bool {
+	half, ok := c.(interface{ CloseWrite() error })
+	return ok && half.CloseWrite() == nil
+}
+
+// nextCheck is when the token is looked at again: at its expiry at the latest.
+func (f *forwarding) nextCheck() time.Duration {
+	if f.entry == nil {
+		return recheck
+	}
+	left := time.UnixMilli(f.entry.verified.Claims.Expiry).Sub(f.gate.clock())
+	return min(recheck, max(left, time.Millisecond))
+}
+
+// stillGood asks again what may have changed since the request was judged.
+func (f *forwarding) stillGood() error {
+	if f.entry == nil { // a public route
+		return nil
+	}
+	v, g := f.entry.verified, f.gate
+	if err := g.verifier.CheckTimes(v, g.clock()); err != nil {
+		return err
+	}
+	if g.revocations == nil {
+		return nil
+	}
+	if err := g.revocations.Check(&v.Claims, v.KeyID); err != nil {
+		return err
+	}
+	return g.revocations.CheckTenant(&v.Claims, f.tenant)
+}
+
+// A frameWriter writes to the client of a stream, and can put a last frame of ours behind the upstream's last whole one.
+type frameWriter struct {
+	to     net.Conn
+	framed bool // WebSocket; other protocols are cut without a word
+
+	mu     sync.Mutex
+	frames frames
+	last   []byte        // to be written as soon as a frame ends
+	ended  chan struct{} // closed then; set with last
+	done   bool
+}
+
+var errCut = errors.New("the stream was cut")
+
+func (w *frameWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.done:
+		return 0, errCut
+	case !w.framed:
+		return w.to.Write(p)
+	}
+	n := w.frames.advance(p, w.last != nil)
+	written, err := w.to.Write(p[:n])
+	if err == nil && w.last != nil && w.frames.between() {
+		err = w.end()
+	}
+	return written, err
+}
+
+// end writes the last frame; the lock is held.
+func (w *frameWriter) end() error {
+	w.done = true
+	defer close(w.ended)
+	if !w.frames.closed {
+		if _, err := w.to.Write(w.last); err != nil {
+			return err
+		}
+	}
+	finish(w.to)
+	return errCut
+}
+
+// cut ends the stream with a frame, if a place for it comes soon enough. A client that does not read does not hold us up.
+func (w *frameWriter) cut(frame []byte) {
+	if !w.framed || w.to.SetWriteDeadline(time.Now().Add(lastWords)) != nil {
+		return
+	}
+	w.mu.Lock()
+	w.last, w.ended = frame, make(chan struct{})
+	if w.frames.between() {
+		_ = w.end() // whether it arrived or not, the connection is closed next
+	}
+	w.mu.Unlock()
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-w.ended:
+	case <-timer.C:
+	}
+}

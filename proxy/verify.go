@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"slices"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+// A judge is what this configuration thinks of one issuer's tokens.
+type judge struct {
+	own       bool
+	audiences []string              // the issuer's, for routes without their own
+	anywhere  []string              // those of any route
+	trusted   *config.TrustedIssuer // of an issuer that is not ours
+}
+
+// knowIssuers pairs the verifier's issuers with what the configuration says about them.
+func (g *Gate) knowIssuers(c *config.Config) {
+	var routes []string
+	for _, r := range c.Routes {
+		routes = append(routes, r.Audiences...)
+	}
+	g.clients = make(map[string]*config.Client)
+	if c.Issuer != nil {
+		g.issuer = c.Issuer.URL
+		for _, client := range c.Issuer.Clients {
+			g.clients[client.ID] = client
+		}
+		if g.sign == nil && len(c.Issuer.Keys) > 0 {
+			g.sign = c.Issuer.Keys[0].Sign
+		}
+	}
+	g.judges = make(map[string]*judge)
+	for _, t := range c.TrustedIssuers {
+		g.judges[t.Issuer] = &judge{trusted: t, audiences: t.Audiences, anywhere: slices.Concat(t.Audiences, routes)}
+	}
+	if i := c.Issuer; i != nil {
+		g.judges[i.URL] = &judge{own: true, audiences: i.Audiences, anywhere: slices.Concat(i.Audiences, routes)}
+	}
+}
+
+// judge is the one of the issuer whose key signed v; nil if verifier and configuration do not speak of the same issuers.
+func (g *Gate) judge(v *jose.Verified) *judge {
+	if j := g.judges[v.Issuer.URL]; j != nil && j.own == v.Issuer.Own {
+		return j
+	}
+	return nil
+}
+
+// verify takes the token's claims, checked anew or from the cache, and asks what a cache must not remember: is it time, was
+// it withdrawn, is it meant for this route.
+func (g *Gate) verify(p *passage) error {
+	e, err := g.verified(p.r.Context(), p.token)
+	if err != nil {
+		return err
+	}
+	v := e.verified
+	if err := g.timely(p, v); err != nil {
+		return err
+	}
+	if g.revocations != nil {
+		if err := g.revocations.Check(&v.Claims, v.KeyID); err != nil {
+			return err
+		}
+	}
+	audiences := p.plan.route.Audiences
+	if len(audiences) == 0 {
+		audiences = g.judge(v).audiences
+	}
+	if !meantFor(&v.Claims, audiences) {
+		return refusal.Because(refusal.TokenAudienceMismatch, "aud %.100q", v.Claims.Audience)
+	}
+	p.entry = e
+	return nil
+}
+
+func (g *Gate) timely(p *passage, v *jose.Verified) error {
+	err := g.verifier.CheckTimes(v, p.now)
+	if refusal.Of(err) == refusal.TokenExpired {
+		g.cache.drop(p.token)
+	}
+	return err
+}
+
+// verifyAnew is what a token costs that the cache does not know. What it refuses does not depend on the request, since
+// others that bring the same token at the same moment get the same answer.
+func (g *Gate) verifyAnew(compact string) (*entry, error) {
+	var keys *jose.KeySet
+	v, err := g.verifier.Verify(compact, g.clock(), func(v *jose.Verified) error {
+		// Before the signature: should the keys change meanwhile, the entry is one of the old keys and does not count.
+		keys = v.Issuer.Keys()
+		return g.worthVerifying(v)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &entry{verified: v, by: g.verifier, keys: keys, size: weigh(compact, v)}, nil
+}
+
+// worthVerifying refuses what no route would take, before the signature is paid for.
+func (g *Gate) worthVerifying(v *jose.Verified) error {
+	j := g.judge(v)
+	if j == nil {
+		return fault("issuer %s: unknown to the gate", v.Issuer.URL)
+	}
+	if j.own && management(&v.Claims, v.Issuer.URL) {
+		return &refusal.Error{Reason: refusal.TokenManagement}
+	}
+	if !meantFor(&v.Claims, j.anywhere) {
+		return refusal.Because(refusal.TokenAudienceMismatch, "aud %.100q", v.Claims.Audience)
+	}
+	return nil
+}
+
+// current tells whether an entry was verified by the settings and keys that are in use now. A reload brings a new verifier
+// and a rotation new keys, so that what is gone ends every token that needed it with the next request.
+func (g *Gate) current(e *entry) bool {
+	return e.by == g.verifier && e.verified.Issuer.Keys() == e.keys
+}
+
+// management tells our tokens that open the token endpoints and no route.
+func management(c *token.Claims, url string) bool {
+	return c.Scope != "" || slices.Contains(c.Audience, url)
+}
+
+func meantFor(c *token.Claims, audiences []string) bool {
+	for _, a := range c.Audience {
+		if slices.Contains(audiences, a) {
+			return true
+		}
+	}
+	return false
+}
