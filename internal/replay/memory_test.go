@@ -379,33 +379,30 @@ func TestConcurrentRedemptions(t *testing.T) {
 }
 
 // Codes are presented again while they are being evicted. A floor that is raised after the lock was released, even by
-// nanoseconds, lets some of them in twice.
+// nanoseconds, lets some of them in twice: so many wait for the lock that it is often handed on in that gap.
 func TestPropertyEvictionIsAtomic(t *testing.T) {
 	t.Parallel()
-	const codes, presenters = 20_000, 4
+	const codes, presenters = 200_000, 64
 	g := newGuard(t, 1, "a")
+	ctx := t.Context()
 	wins := make([]atomic.Int32, codes)
-	var latest atomic.Int64
-	var group sync.WaitGroup
+	var latest, last atomic.Int64 // the last that was handed out, the last that was accepted
 	present := func(n int64) {
-		if n < 0 {
-			return
-		}
-		if g.Consume(t.Context(), use("a", uint64(n), time.Minute+time.Duration(n)*time.Millisecond)) == nil {
+		if g.Consume(ctx, use("a", uint64(n), time.Minute+time.Duration(n)*time.Millisecond)) == nil {
 			wins[n].Add(1)
+			last.Store(n)
 		}
 	}
+	var group sync.WaitGroup
 	for range presenters {
 		group.Go(func() {
-			for n := latest.Load(); n < codes-1; n = latest.Load() {
-				present(n)     // evicted next
-				present(n - 1) // just evicted
+			for n := latest.Add(1); n < codes; n = latest.Add(1) {
+				present(n)
+				for range 3 {
+					present(last.Load()) // being evicted, as likely as not
+				}
 			}
 		})
-	}
-	for n := range int64(codes) {
-		present(n)
-		latest.Store(n)
 	}
 	group.Wait()
 	accepted := 0
@@ -416,8 +413,8 @@ func TestPropertyEvictionIsAtomic(t *testing.T) {
 			t.Fatalf("code %d was accepted %d times", n, w)
 		}
 	}
-	if accepted != codes {
-		t.Errorf("%d of %d codes were accepted", accepted, codes)
+	if accepted < codes/100 {
+		t.Errorf("only %d of %d codes were accepted", accepted, codes)
 	}
 }
 
