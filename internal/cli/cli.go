@@ -1,0 +1,249 @@
+// Package cli is the command line, one file for each subcommand.
+//
+// A command writes what it was asked for to standard output, and nothing else, so that it can stand in $(…); whatever it
+// has to say about that goes to standard error. How it ended is the exit code:
+//
+//	0  fine
+//	1  failed while running
+//	2  it was called wrongly
+//	3  the config has faults
+//	4  refused by the config's own rules
+//
+// Arguments can be read by every user of a machine, so a secret is never asked for as one: it comes from a file, as
+// @FILE, or from standard input, as -.
+package cli
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// The exit codes.
+const (
+	exitFine    = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitConfig  = 3
+	exitRefused = 4
+)
+
+// A Process is the world that a command runs in. Every member is required, but for Version.
+type Process struct {
+	Args           []string // without the program's name
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	LookupEnv      func(name string) (value string, ok bool)
+	Version        string // set for a release; "" asks the build's own stamp
+}
+
+// A command is one subcommand. Its run returns a *usageError for a wrong call, config.Faults for a config that does not
+// load, and a *refusal.Error where the rules forbid what was asked.
+type command struct {
+	name  string
+	usage string // what follows the name
+	brief string // one line for the list of commands
+	help  string // what it does and an example
+	run   func(p *Process, c *call) error
+}
+
+func commands() []command {
+	return []command{
+		serveCommand(), checkCommand(), mintCommand(), keygenCommand(), hashCommand(),
+		initCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
+	}
+}
+
+// Run runs one command line to its end and returns the exit code.
+func Run(p *Process) int {
+	c, args, err := choose(p.Args)
+	if err == nil && c == nil {
+		printCommands(p.Stdout)
+		return exitFine
+	}
+	if err == nil {
+		err = c.run(p, newCall(c, args, p.Stdout))
+	}
+	return report(p.Stderr, c, err)
+}
+
+// choose finds the command that args name. Without one it is serve; nil without an error asks for the list of commands.
+func choose(args []string) (*command, []string, error) {
+	name := "serve"
+	if len(args) > 0 {
+		switch first := args[0]; {
+		case first == "help" && len(args) > 1:
+			name, args = args[1], []string{"--help"}
+		case first == "help", first == "--help", first == "-help", first == "-h":
+			return nil, nil, nil
+		case first == "--version", first == "-version":
+			name, args = "version", args[1:]
+		case !strings.HasPrefix(first, "-"):
+			name, args = first, args[1:]
+		}
+	}
+	all := commands()
+	for i := range all {
+		if all[i].name == name {
+			return &all[i], args, nil
+		}
+	}
+	return nil, nil, usagef("unknown command %q%s; jotgate --help lists them", name, suggestion(name, all))
+}
+
+func suggestion(name string, all []command) string {
+	best, distance := "", 3
+	for _, c := range all {
+		if d := edits(name, c.name); d < distance {
+			best, distance = c.name, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", best)
+}
+
+// edits is the number of letters to insert, remove or replace that makes a into b.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func printCommands(w io.Writer) {
+	fmt.Fprint(w, "Jotgate hands out short-lived JWTs and guards HTTP apps with them.\n\nUsage: jotgate [COMMAND] [FLAGS]\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.brief)
+	}
+	fmt.Fprint(w, `
+Without a command it is serve. JOTGATE_CONFIG names the config where --config does not.
+jotgate COMMAND --help teaches one of them. To see it all work, without any config:
+
+  jotgate demo
+`)
+}
+
+// A call is one command with its flags and operands.
+type call struct {
+	*flag.FlagSet
+	operands []string
+
+	command *command
+	args    []string
+	stdout  io.Writer
+}
+
+func newCall(c *command, args []string, stdout io.Writer) *call {
+	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // report says what is wrong, once
+	fs.Usage = func() {}
+	return &call{FlagSet: fs, command: c, args: args, stdout: stdout}
+}
+
+// parse reads the flags and at most so many operands, in any order.
+func (c *call) parse(most int) error {
+	rest := c.args
+	for {
+		if err := c.Parse(rest); errors.Is(err, flag.ErrHelp) {
+			c.printHelp()
+			return err
+		} else if err != nil {
+			return usagef("%s", strings.Replace(err.Error(), "flag provided but not defined: -", "unknown flag --", 1))
+		}
+		if c.NArg() == 0 {
+			return nil
+		}
+		if len(c.operands) == most {
+			return usagef("%q is one argument too many", c.Arg(0))
+		}
+		c.operands, rest = append(c.operands, c.Arg(0)), c.Args()[1:]
+	}
+}
+
+// operand is the first operand, or otherwise.
+func (c *call) operand(otherwise string) string {
+	if len(c.operands) == 0 {
+		return otherwise
+	}
+	return c.operands[0]
+}
+
+// given tells whether the flag was on the command line, even if empty.
+func (c *call) given(name string) (found bool) {
+	c.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
+}
+
+func (c *call) printHelp() {
+	w := c.stdout
+	fmt.Fprintf(w, "Usage: jotgate %s %s\n\n%s", c.command.name, c.command.usage, c.command.help)
+	title := "\nFlags:\n"
+	c.VisitAll(func(f *flag.Flag) {
+		fmt.Fprint(w, title)
+		title = ""
+		operand, usage := flag.UnquoteUsage(f)
+		fmt.Fprintf(w, "  --%-20s %s", strings.TrimSpace(f.Name+" "+operand), usage)
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0s" {
+			fmt.Fprintf(w, " (default %s)", f.DefValue)
+		}
+		fmt.Fprintln(w)
+	})
+}
+
+// A usageError says how the command was called wrongly.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// report says on w how a command ended, and gives its exit code.
+func report(w io.Writer, c *command, err error) int {
+	name := "jotgate"
+	if c != nil {
+		name += " " + c.name
+	}
+	var usage *usageError
+	var faults config.Faults
+	var refused *refusal.Error
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitFine
+	case errors.As(err, &usage):
+		fmt.Fprintf(w, "%s: %s\n", name, usage.text)
+		if c != nil {
+			fmt.Fprintf(w, "jotgate %s --help shows how it is called\n", c.name)
+		}
+		return exitUsage
+	case errors.As(err, &faults):
+		for _, f := range faults {
+			fmt.Fprintln(w, f)
+		}
+		return exitConfig
+	case errors.As(err, &refused):
+		fmt.Fprintf(w, "%s: refused: %v\n", name, err)
+		return exitRefused
+	}
+	fmt.Fprintf(w, "%s: %v\n", name, err)
+	return exitFailed
+}

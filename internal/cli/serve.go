@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/server"
+	"github.com/jotgate/jotgate/internal/telemetry"
+)
+
+func serveCommand() command {
+	return command{
+		name: "serve", usage: "[--config FILE]", brief: "run the gate (the default)", run: serve,
+		help: `Runs the gate until it is told to stop. Its log goes to standard error, one JSON object on each line.
+
+  SIGTERM, SIGINT  not ready any more; what has begun is finished, then it ends. A second one closes at once.
+  SIGHUP           loads the config again; a config with faults changes nothing, and the log says so.
+
+  jotgate serve --config config.yaml
+`,
+	}
+}
+
+func serve(p *Process, c *call) error {
+	fromFlag := configFlag(c.FlagSet)
+	if err := c.parse(0); err != nil {
+		return err
+	}
+	file, err := p.configFile(*fromFlag)
+	if err != nil {
+		return err
+	}
+	settings, err := config.Load(file)
+	if err != nil {
+		return err
+	}
+	return run(settings, p.Stderr, untilTold)
+}
+
+// untilTold is the story of a gate that only serves.
+func untilTold(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// run serves while story lasts, then drains. The story's context ends at the first SIGTERM or SIGINT.
+func run(settings *config.Config, logTo io.Writer, story func(ctx context.Context) error) (err error) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	log, err := telemetry.NewLog(logTo, settings.Log.Level, settings.Log.Access)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	s, err := server.New(server.Options{Config: settings, ConfigPath: settings.File, Log: log})
+	if err != nil {
+		return err
+	}
+	if err := s.Start(); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return attend(s, signals, story)
+}
+
+// attend lets story run beside a server that has started, and hears the signals.
+func attend(s *server.Server, signals <-chan os.Signal, story func(ctx context.Context) error) error {
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	told := make(chan error, 1)
+	go func() { told <- story(ctx) }()
+	for {
+		select {
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				_ = s.Reload() // the log has its error; a config with faults changes nothing
+			} else {
+				end()
+			}
+		case err := <-told:
+			return errors.Join(err, drain(s, signals))
+		case err := <-s.Failed():
+			end()
+			return errors.Join(err, <-told, s.Close())
+		}
+	}
+}
+
+// drain ends a server, at once when a second signal comes.
+func drain(s *server.Server, signals <-chan os.Signal) error {
+	ctx, closeNow := context.WithCancelCause(context.Background())
+	defer closeNow(nil)
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		for {
+			select {
+			case sig := <-signals:
+				if sig != syscall.SIGHUP {
+					closeNow(errSecondSignal)
+				}
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return s.Drain(ctx)
+}
+
+var errSecondSignal = errors.New("a second signal came: what was still going on was cut off")
