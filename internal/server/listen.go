@@ -57,8 +57,8 @@ func orElse[T int | uint32 | time.Duration](field *T, value T) {
 	}
 }
 
-// Options say what to listen on.
-type Options struct {
+// ListenOptions say what to listen on.
+type ListenOptions struct {
 	Listeners []Listener
 	Limits    Limits
 	Log       *zap.Logger   // required
@@ -87,7 +87,7 @@ type Listeners struct {
 }
 
 // Listen binds every listener, or none. Connections wait in the kernel until Serve is called.
-func Listen(ctx context.Context, o Options) (*Listeners, error) {
+func Listen(ctx context.Context, o ListenOptions) (*Listeners, error) {
 	ls := &Listeners{
 		limits: o.Limits.WithDefaults(), log: o.Log, refused: o.Refused,
 		open: map[*socket]struct{}{}, empty: make(chan struct{}), served: make(chan struct{}),

@@ -102,3 +102,6 @@ func (c *Certificates) Config() *tls.Config {
 		GetCertificate: c.choose,
 	}
 }
+
+// Take puts the certificates that were loaded into fresh in the place of the old ones.
+func (c *Certificates) Take(fresh *Certificates) { c.now.Store(fresh.now.Load()) }

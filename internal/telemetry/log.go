@@ -107,6 +107,16 @@ func (l *Log) Access(r *http.Request, x *exchange.Exchange, end time.Time) {
 	entry.Write(f...)
 }
 
+// Refused writes the access line of a request that was refused before its head could be believed: nothing of it is
+// known but where it came from.
+func (l *Log) Refused(x *exchange.Exchange) {
+	if l.access == nil {
+		return
+	}
+	l.access.Info("request", zap.String("request_id", x.ID), zap.Int("status", x.Reason.Status()), address("peer", x.Peer),
+		zap.String("reason", string(x.Reason)), zap.String("detail", x.Detail))
+}
+
 func text(f []zap.Field, key, value string) []zap.Field {
 	if value == "" {
 		return f

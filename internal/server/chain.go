@@ -1,0 +1,153 @@
+package server
+
+import (
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/route"
+)
+
+// ServeHTTP is the chain that every request of a serving listener goes through. It stands here whole, in order; what
+// the last line calls has its own list in proxy/gate.go and issuer/routes.go.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	snap := s.snapshot.Load()
+	x := new(exchange.Exchange)
+	x.Begin(w, s.clock())
+	defer s.finish(x, r)
+
+	s.peer(x, r, snap)                       // who asks: request id, client address, scheme
+	if err := snap.admit(x, r); err != nil { // what nobody may ask, whatever the route
+		x.Refuse(err)
+		return
+	}
+	snap.dispatch(x, r) // ours, or an app's
+}
+
+// finish answers a panic, which costs this request alone, and writes the access line.
+func (s *Server) finish(x *exchange.Exchange, r *http.Request) {
+	p := recover()
+	if p != nil && p != http.ErrAbortHandler {
+		s.log.Error("panic", zap.String("request_id", x.ID), zap.String("route", x.Route),
+			zap.String("type", panicType(p)), zap.ByteString("stack", debug.Stack()))
+		x.Reason = refusal.InternalError
+		if x.Status() == 0 {
+			exchange.Problem(x, refusal.InternalError, x.ID)
+			p = nil
+		} else {
+			p = http.ErrAbortHandler // an answer that broke off must not look whole
+		}
+	}
+	s.log.Access(r, x, s.clock())
+	if p != nil {
+		panic(p)
+	}
+}
+
+// panicType says what kind of value a panic had: its text could hold a credential.
+func panicType(p any) string {
+	if err, ok := p.(error); ok {
+		if _, runtimeFault := p.(interface{ RuntimeError() }); runtimeFault {
+			return err.Error() // index out of range and the like: the runtime's own words
+		}
+	}
+	return "panic"
+}
+
+// admit refuses what no route can allow, and fills in what every later step judges by.
+func (snap *snapshot) admit(x *exchange.Exchange, r *http.Request) error {
+	x.LogPath, _, _ = strings.Cut(r.RequestURI, "?")
+	if !snap.methods[r.Method] {
+		x.Header().Set("Allow", snap.allow)
+		return refusal.Because(refusal.MethodUnsupported, "%.32q", r.Method)
+	}
+	if len(r.RequestURI) > snap.config.Limits.URIBytes {
+		x.LogPath = x.LogPath[:min(len(x.LogPath), 256)]
+		return refusal.Because(refusal.URITooLong, "%d bytes", len(r.RequestURI))
+	}
+	host, err := route.CanonicalHost(r.Host)
+	if err != nil {
+		return err
+	}
+	x.Host = host
+	if err := x.Target.Parse(r.RequestURI); err != nil {
+		return err
+	}
+	x.LogPath = x.Target.Path
+	return nil
+}
+
+// dispatch gives our own endpoints to the issuer and the rest to the gate.
+func (snap *snapshot) dispatch(x *exchange.Exchange, r *http.Request) {
+	if snap.issuer != nil && x.Target.Oddities == 0 && snap.issuer.Owns(x.Host, r.URL.Path) {
+		snap.issuer.ServeHTTP(x, r)
+		return
+	}
+	snap.gate.ServeHTTP(x, r)
+}
+
+// peer fills in who is asking. What a peer says of others counts only if it is one of trusted_proxies.
+func (s *Server) peer(x *exchange.Exchange, r *http.Request, snap *snapshot) {
+	x.Scheme = "http"
+	if r.TLS != nil {
+		x.Scheme = "https"
+	}
+	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		x.Peer = addr.Addr().Unmap()
+	}
+	x.Client = x.Peer
+	if len(snap.config.TrustedProxies) > 0 && snap.trusts(x.Peer) {
+		x.Trusted = true
+		snap.behind(x, r.Header)
+	}
+	if x.ID == "" {
+		x.ID = exchange.NewID()
+	}
+}
+
+func (snap *snapshot) trusts(a netip.Addr) bool {
+	return slices.ContainsFunc(snap.config.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// behind reads what a trusted proxy says: the client is the last address of X-Forwarded-For that is no trusted proxy
+// itself. An element that is not an address ends the walk, since nobody we trust wrote it.
+func (snap *snapshot) behind(x *exchange.Exchange, h http.Header) {
+	chain := strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",")
+	for _, element := range slices.Backward(chain) {
+		addr, err := netip.ParseAddr(strings.TrimSpace(element))
+		if err != nil {
+			break
+		}
+		x.Client = addr.Unmap()
+		if !snap.trusts(x.Client) {
+			break
+		}
+	}
+	switch proto := h.Values("X-Forwarded-Proto"); {
+	case len(proto) == 1 && (proto[0] == "http" || proto[0] == "https"):
+		x.Scheme = proto[0]
+	}
+	if id := h.Values(exchange.RequestIDHeader); len(id) == 1 && isRequestID(id[0]) {
+		x.ID = id[0]
+	}
+}
+
+// isRequestID bounds what we take over into logs and headers.
+func isRequestID(id string) bool {
+	if len(id) < 8 || len(id) > 64 {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return true
+}

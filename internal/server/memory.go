@@ -1,0 +1,91 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/replay"
+	"github.com/jotgate/jotgate/internal/revoke"
+	"github.com/jotgate/jotgate/internal/telemetry"
+	"github.com/jotgate/jotgate/internal/token"
+	"github.com/jotgate/jotgate/internal/upstream"
+	"github.com/jotgate/jotgate/issuer"
+	"github.com/jotgate/jotgate/proxy"
+)
+
+// A memory is what outlives every reload.
+type memory struct {
+	guard       *replay.Memory // nil until a configuration issues something
+	revocations *revoke.List   // nil without a file
+	cache       *proxy.Cache
+	upstreams   *upstream.Pools
+	issuer      *issuer.State
+}
+
+func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*memory, error) {
+	m := &memory{
+		cache: proxy.NewCache(c.Limits.TokenCacheBytes), upstreams: upstream.NewPools(clock), issuer: issuer.NewState(),
+	}
+	if c.Revocations.File == "" {
+		return m, nil
+	}
+	list, err := revoke.Open(revoke.Options{
+		File: c.Revocations.File, Capacity: c.Revocations.Capacity, Clients: len(clients(c)), Clock: clock,
+		Torn: func(bytes int64) {
+			log.Warn("revocations: a record that a crash cut short is cut off; it had not been answered",
+				zap.String("file", c.Revocations.File), zap.Int64("bytes", bytes))
+		},
+	})
+	m.revocations = list
+	return m, err
+}
+
+// close lets go of files. What is in memory ends with the process.
+func (m *memory) close() error {
+	if m.revocations == nil {
+		return nil
+	}
+	return m.revocations.Close()
+}
+
+// guardFor is the replay guard, made when a configuration first issues something.
+func (m *memory) guardFor(c *config.Config, clock func() time.Time) (*replay.Memory, error) {
+	if m.guard != nil {
+		return m.guard, nil
+	}
+	return replay.NewMemory(replay.Options{Clients: codeClients(c), Capacity: c.Replay.Capacity, Clock: clock})
+}
+
+func clients(c *config.Config) []*config.Client {
+	if c.Issuer == nil {
+		return nil
+	}
+	return c.Issuer.Clients
+}
+
+// codeClients are those that may issue codes.
+func codeClients(c *config.Config) []string {
+	var ids []string
+	for _, client := range clients(c) {
+		if slices.Contains(client.May, token.IssueCodes) {
+			ids = append(ids, client.ID)
+		}
+	}
+	return ids
+}
+
+// withdrawals is the list of revocations as the issuer sees it.
+type withdrawals struct{ list *revoke.List }
+
+func (w withdrawals) Check(v *jose.Verified, _ time.Time) error {
+	return w.list.Check(&v.Claims, v.KeyID)
+}
+
+func (w withdrawals) Withdraw(ctx context.Context, issuer, jti, client string, expiry int64) error {
+	return w.list.Withdraw(ctx, revoke.Token{Issuer: issuer, ID: jti, Client: client, Expiry: expiry})
+}

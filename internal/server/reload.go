@@ -1,0 +1,143 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/jotgate/jotgate/config"
+)
+
+// Reload reads the configuration anew and puts it into force, or changes nothing and tells why, in the log too.
+// Requests on their way and open streams stay as they are.
+func (s *Server) Reload() error {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	if err := s.replace(); err != nil {
+		s.log.Error("reload refused: the configuration in force stays", zap.Error(err))
+		s.log.Audit.Info("reload", zap.String("outcome", "refused"))
+		return err
+	}
+	s.log.Info("reloaded")
+	s.log.Audit.Info("reload", zap.String("outcome", "done"))
+	return nil
+}
+
+func (s *Server) replace() error {
+	if s.path == "" {
+		return errors.New("this gate was not started from a file")
+	}
+	c, err := config.Load(s.path)
+	if err != nil {
+		return err
+	}
+	level, err := zapcore.ParseLevel(c.Log.Level)
+	if err != nil {
+		return err
+	}
+	old := s.snapshot.Load()
+	if err := changeable(old.config, c); err != nil {
+		return err
+	}
+	certificates, err := loadCertificates(c.Listeners)
+	if err != nil {
+		return err
+	}
+	next, err := s.build(c)
+	if err != nil {
+		return err
+	}
+	if err := s.reconfigure(next); err != nil {
+		next.close()
+		return fmt.Errorf("replay: %w", err)
+	}
+	// From here on nothing can fail.
+	if s.memory.revocations != nil {
+		s.memory.revocations.SetClients(len(clients(c)))
+	}
+	for name, fresh := range certificates {
+		s.certificates[name].Take(fresh)
+	}
+	s.log.Level.SetLevel(level)
+	s.snapshot.Store(next)
+	old.close()
+	return nil
+}
+
+// reconfigure tells the guard of the new clients and capacity, while the old snapshot still serves: what a client that
+// is dropped has used stays refused whichever snapshot asks.
+func (s *Server) reconfigure(next *snapshot) error {
+	if next.guard == nil {
+		return nil
+	}
+	if err := next.guard.Reconfigure(codeClients(next.config), next.config.Replay.Capacity); err != nil {
+		return err
+	}
+	s.memory.guard = next.guard
+	return nil
+}
+
+// changeable refuses what only a restart can change.
+func changeable(old, next *config.Config) error {
+	for _, fixed := range []struct {
+		key        string
+		old, fresh any
+	}{
+		{"listeners", shapes(old.Listeners), shapes(next.Listeners)},
+		{"admin.listen or admin.health_listen", addresses(old.Admin), addresses(next.Admin)},
+		{"revocations", old.Revocations, next.Revocations},
+		{"limits of connections", connections(old.Limits), connections(next.Limits)},
+		{"log.access", old.Log.Access, next.Log.Access},
+	} {
+		if !reflect.DeepEqual(fixed.old, fixed.fresh) {
+			return fmt.Errorf("%s: cannot change while the gate runs; restart it to change that", fixed.key)
+		}
+	}
+	return nil
+}
+
+// shapes are listeners without the files of their certificates, which may change.
+func shapes(listeners []config.Listener) []config.Listener {
+	s := slices.Clone(listeners)
+	for i := range s {
+		if s[i].TLS != nil {
+			s[i].TLS = &config.TLS{}
+		}
+	}
+	return s
+}
+
+func addresses(a config.Admin) config.Admin {
+	a.Token = ""
+	return a
+}
+
+// connections are the limits that listeners and caches were made with.
+func connections(l config.Limits) config.Limits {
+	l.TokenBytes, l.TokenBodyBytes, l.BodyBytes, l.BodyTimeout, l.IssueRate = 0, 0, 0, 0, 0
+	return l
+}
+
+// loadCertificates reads the certificates of every listener that has some.
+func loadCertificates(listeners []config.Listener) (map[string]*Certificates, error) {
+	all := map[string]*Certificates{}
+	for _, l := range listeners {
+		if l.TLS == nil {
+			continue
+		}
+		var pairs []KeyPair
+		for _, c := range l.TLS.Certificates {
+			pairs = append(pairs, KeyPair(c))
+		}
+		loaded, err := LoadCertificates(pairs)
+		if err != nil {
+			return nil, fmt.Errorf("listener %q: %w", l.Name, err)
+		}
+		all[l.Name] = loaded
+	}
+	return all, nil
+}
