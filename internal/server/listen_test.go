@@ -17,7 +17,7 @@ import (
 )
 
 // start serves handler on the listeners, which get a free port each, and closes them with the test.
-func start(t testing.TB, o server.Options, handler http.Handler) *server.Listeners {
+func start(t testing.TB, o server.ListenOptions, handler http.Handler) *server.Listeners {
 	t.Helper()
 	if len(o.Listeners) == 0 {
 		o.Listeners = []server.Listener{{Name: "main"}}
@@ -69,7 +69,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestServeAndDrain(t *testing.T) {
-	ls := start(t, server.Options{}, http.HandlerFunc(echo))
+	ls := start(t, server.ListenOptions{}, http.HandlerFunc(echo))
 	c := dial(t, ls)
 	fmt.Fprint(c, "GET /a HTTP/1.1\r\nHost: x\r\n\r\nPOST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhiGET /c HTTP/1.1\nHost: x\r\n\r\n")
 	all, err := io.ReadAll(c)

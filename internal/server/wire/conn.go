@@ -398,20 +398,22 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Bounds of what is read from a client after the last answer, so that the answer is not lost in a reset.
+// Bounds of what is read from a client after the last answer.
 const (
 	lingerTime  = 500 * time.Millisecond
 	lingerBytes = 256 << 10
 )
 
-// Close implements net.Conn.
+// Close implements net.Conn. A client that may still be writing is told that no more will come and is read for a
+// moment: closing with unread bytes would make the kernel send a reset, which can destroy the last answer on its way
+// (RFC 9112 section 9.6).
 func (c *Conn) Close() error {
 	c.mu.Lock()
-	first := !c.closed
+	linger := !c.closed && !c.raw.Load() && (!c.gone || c.leftover.Load())
 	c.closed = true
 	c.wake.Broadcast()
 	c.mu.Unlock()
-	if first && c.leftover.Load() {
+	if linger {
 		c.linger()
 	}
 	return c.socket.Close()

@@ -26,6 +26,7 @@ type deadlines struct {
 	idle    bool // … and waits for the first byte of a head
 	busy    bool // a request is with its handler
 	closed  bool
+	gone    bool // the client closed, or nothing came in time: no need for a gentle end
 	since   time.Time   // when it became idle
 	raw     atomic.Bool // hijacked
 }
@@ -89,6 +90,7 @@ func (d *deadlines) read(p []byte, own time.Time, idle bool) (int, error) {
 	d.mu.Lock()
 	d.reading = false
 	d.idle = d.idle && n == 0
+	d.gone = err != nil && !d.aborted()
 	d.mu.Unlock()
 	return n, err
 }
