@@ -62,6 +62,9 @@ func ParsePath(pattern string) (Path, error) {
 	if rest, p.tree = strings.CutSuffix(rest, "/"); rest == "" && !p.tree {
 		return Path{text: pattern, tree: true}, nil
 	}
+	if n := strings.Count(rest, "/") + 1; n >= MaxSegments {
+		return Path{}, fmt.Errorf("path %q: has %d segments: write fewer than %d", pattern, n, MaxSegments)
+	}
 	for word := range strings.SplitSeq(rest, "/") {
 		s, err := parsePart(word)
 		if err != nil {
@@ -71,9 +74,6 @@ func ParsePath(pattern string) (Path, error) {
 			return Path{}, fmt.Errorf("path %q: {%s} is there twice: give each placeholder its own name", pattern, s.name)
 		}
 		p.segments = append(p.segments, s)
-	}
-	if len(p.segments) >= MaxSegments {
-		return Path{}, fmt.Errorf("path %q: has %d segments: a request's path has at most %d", pattern, len(p.segments), MaxSegments)
 	}
 	return p, nil
 }

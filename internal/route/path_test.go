@@ -49,7 +49,7 @@ func TestParsePath(t *testing.T) {
 		"/{1a}":        `path "/{1a}": "{1a}": a placeholder's name is [a-z_][a-z0-9_]*`,
 		"/{a...}":      `path "/{a...}": "{a...}": a placeholder's name is [a-z_][a-z0-9_]*`,
 		"/{x}/{y}/{x}": `path "/{x}/{y}/{x}": {x} is there twice: give each placeholder its own name`,
-		long:           `path "` + long + `": has 256 segments: a request's path has at most 256`,
+		long:           `path "` + long + `": has 256 segments: write fewer than 256`,
 	} {
 		p, err := ParsePath(pattern)
 		if err == nil || err.Error() != want || p.String() != "" {

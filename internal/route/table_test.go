@@ -262,6 +262,37 @@ func TestAToleratedOddityDoesNotLeadPastAGuardedRoute(t *testing.T) {
 	}
 }
 
+// Neither "/{x}/b/" nor "/{x}/c/" is more specific, so a path that belongs to either, as one reads it, is refused.
+func TestAToleratedOddityDoesNotChooseBetweenEquals(t *testing.T) {
+	t.Parallel()
+	table := mustTable(t, row(t, "* - /{x}/b/", EncodedSlash), row(t, "* - /{x}/c/", EncodedSlash))
+	for uri, want := range map[string]string{
+		"/a%2fc/b/": "path_ambiguous",
+		"/a%2fb/b/": "* - /{x}/b/ x=a/b(odd)",
+		"/a%2fd/b/": "* - /{x}/b/ x=a/d(odd)",
+		"/a/b/c%2f": "* - /{x}/b/ x=a",
+	} {
+		if got := ask(table, "GET", "", uri); got != want {
+			t.Errorf("%s: got %q, want %q", uri, got, want)
+		}
+	}
+}
+
+func TestAPlaceholderIsNoPartOfAnAddress(t *testing.T) {
+	t.Parallel()
+	table := mustTable(t, row(t, "* {h}.{i}.{j}.{k} /", 0), row(t, "* {h} /", 0), row(t, "* - /", 0))
+	for host, want := range map[string]string{
+		"a.b.c.d":   "* {h}.{i}.{j}.{k} / host.h=a host.i=b",
+		"127.0.0.1": "* - /",
+		"a":         "* {h} / host.h=a",
+		"[::1]":     "* - /",
+	} {
+		if got := ask(table, "GET", host, "/"); got != want {
+			t.Errorf("%s: got %q, want %q", host, got, want)
+		}
+	}
+}
+
 func TestConflicts(t *testing.T) {
 	t.Parallel()
 	type pair struct{ First, Second int }
