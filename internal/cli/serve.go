@@ -54,7 +54,8 @@ func run(settings *config.Config, logTo io.Writer, story func(ctx context.Contex
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	log, err := telemetry.NewLog(logTo, settings.Log.Level, settings.Log.Access)
+	// A terminal or a pipe cannot be synced, and says so with an error: only its Write is wanted.
+	log, err := telemetry.NewLog(struct{ io.Writer }{logTo}, settings.Log.Level, settings.Log.Access)
 	if err != nil {
 		return err
 	}
