@@ -46,7 +46,7 @@ func TestCanonicalHost(t *testing.T) {
 		"a:b", "a:65536", "a:123456", "a:-1", "a:+1", "a:80:80", "a:80a", "::1", "::", "1::2:3",
 		"[::1", "::1]", "[]", "[a]", "[127.0.0.1]", "[::1]a", "[::1]80", "[::1]:x", "[::1%25eth0]", "[fe80::1%eth0]", "[v1.a]", "[::1].",
 		"127.1", "2130706433", "0x7f000001", "0x7f.1", "127.0.0.0x1", "0x", "010.0.0.1", "1.2.3.4.5", "256.1.1.1", "a.1", "a.0x1",
-		strings.Repeat("a", 64), strings.Repeat("a.", 127) + "a",
+		strings.Repeat("a", 64), strings.Repeat("a.", 126) + "aa", strings.Repeat("a.", 127) + "a",
 	} {
 		if got, err := CanonicalHost(host); got != "" || refusal.Of(err) != refusal.HostMalformed {
 			t.Errorf("CanonicalHost(%q) = %q, %v; want host_malformed", host, got, err)

@@ -10,7 +10,7 @@
 // within a host segment by segment, a literal before a placeholder, the longer before the shorter. Only then the
 // method counts. Table.Explain tells the same story slowly, entry by entry.
 //
-// Nothing here is ever normalised and nothing falls through to a broader route: in doubt the answer is an error from
+// No path is ever normalised, and no refusal falls through to a broader route: in doubt the answer is an error from
 // package refusal.
 package route
 
