@@ -47,7 +47,7 @@ func NewLog(w io.Writer, level string, access bool) (*Log, error) {
 	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
 		TimeKey: "ts", LevelKey: "level", NameKey: "log", MessageKey: "msg", StacktraceKey: "stack",
 		EncodeTime: zapcore.RFC3339NanoTimeEncoder, EncodeLevel: zapcore.LowercaseLevelEncoder,
-		EncodeDuration: zapcore.MillisDurationEncoder, EncodeName: zapcore.FullNameEncoder,
+		EncodeDuration: milliseconds, EncodeName: zapcore.FullNameEncoder,
 	})
 	sink := zapcore.Lock(zapcore.AddSync(w))
 	l := &Log{Level: atomic}
@@ -58,6 +58,11 @@ func NewLog(w io.Writer, level string, access bool) (*Log, error) {
 		l.access = zap.New(zapcore.NewCore(encoder, l.buffer, zapcore.DebugLevel)).Named("access")
 	}
 	return l, nil
+}
+
+// milliseconds keeps the fraction: most requests take less than one.
+func milliseconds(d time.Duration, to zapcore.PrimitiveArrayEncoder) {
+	to.AppendFloat64(float64(d.Microseconds()) / 1000)
 }
 
 // Close writes out what is buffered. The log can still be written to, but for access lines.
