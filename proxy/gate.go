@@ -152,6 +152,7 @@ type passage struct {
 // and the parsed target in it.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := &passage{x: exchange.From(w), r: r, now: g.clock()}
+	p.x.Header()[exchange.RequestIDHeader] = []string{p.x.ID}
 	if err := g.admit(p); err != nil {
 		p.x.Refuse(err)
 		return
