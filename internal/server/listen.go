@@ -138,16 +138,19 @@ func (ls *Listeners) Open() int {
 // TurnedAway counts the connections that were closed at once because of the cap.
 func (ls *Listeners) TurnedAway() uint64 { return ls.turnedAt.Load() }
 
-// Serve answers requests with handler until Drain or Close is called and done; it returns nil then. It may be called
+// Serve answers requests with handler until Drain or Close is called and done; it returns nil then, and when that was before. It may be called
 // once. An error means that a listener broke.
 func (ls *Listeners) Serve(handler http.Handler) error {
 	ls.mu.Lock()
-	if ls.stopped || ls.started {
-		ls.mu.Unlock()
-		return errors.New("serve: listeners are closed, or are being served already")
-	}
-	ls.started = true
+	started, stopped := ls.started, ls.stopped
+	ls.started = started || !stopped
 	ls.mu.Unlock()
+	switch {
+	case started:
+		return errors.New("serve: the listeners have been served already")
+	case stopped:
+		return nil
+	}
 	defer close(ls.served)
 
 	var g errgroup.Group

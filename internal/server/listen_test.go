@@ -76,7 +76,7 @@ func TestServeAndDrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s", all)
+
 	if n := strings.Count(string(all), "HTTP/1.1 "); n != 3 {
 		t.Errorf("%d answers", n)
 	}

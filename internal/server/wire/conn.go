@@ -338,7 +338,6 @@ func (c *Conn) chunk(p []byte) (int, error) {
 	good, fault := c.body.follow(p[:n])
 	switch {
 	case fault != nil:
-		c.leftover.Store(true)
 		return good, unless(good > 0, c.bodyFailed(fault))
 	case c.body.at == bodyDone:
 		c.early.putBack(p[good:n])
@@ -383,6 +382,7 @@ func (c *Conn) bodyBroke(err error) error {
 
 func (c *Conn) bodyFailed(why *refusal.Error) error {
 	c.bodyErr.Store(why)
+	c.leftover.Store(true)
 	c.phase, c.err = over, why
 	return why
 }

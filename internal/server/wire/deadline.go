@@ -26,7 +26,7 @@ type deadlines struct {
 	idle    bool // … and waits for the first byte of a head
 	busy    bool // a request is with its handler
 	closed  bool
-	gone    bool // the client closed, or nothing came in time: no need for a gentle end
+	gone    bool        // the client closed, or nothing came in time: no need for a gentle end
 	since   time.Time   // when it became idle
 	raw     atomic.Bool // hijacked
 }

@@ -1,0 +1,306 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/server"
+)
+
+// secure are listener options with one certificate for every name that tests use.
+func secure(t testing.TB, limits server.Limits) (server.ListenOptions, *server.Certificates) {
+	t.Helper()
+	certs, err := server.LoadCertificates([]server.KeyPair{writePair(t, "main.example", "127.0.0.1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server.ListenOptions{Limits: limits, Listeners: []server.Listener{{Name: "main", TLS: certs.Config()}}}, certs
+}
+
+// client speaks TLS to a server whose certificate nobody signed, and HTTP/2 if asked to.
+func client(t testing.TB, h2 bool) *http.Client {
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: h2,
+		Protocols: new(http.Protocols),
+	}
+	transport.Protocols.SetHTTP1(!h2)
+	transport.Protocols.SetHTTP2(h2)
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+}
+
+func fetch(t testing.TB, c *http.Client, method, url string, body io.Reader) (int, string) {
+	t.Helper()
+	r, err := http.NewRequest(method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(text)
+}
+
+func TestTLSSpeaksBothProtocols(t *testing.T) {
+	t.Parallel()
+	o, _ := secure(t, server.Limits{})
+	ls := start(t, o, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %s %v %v %s %v", r.Proto, r.RequestURI, r.TLS != nil && r.TLS.HandshakeComplete, r.TLS.NegotiatedProtocol, body, err)
+	}))
+	for h2, want := range map[bool]string{false: "HTTP/1.1 /a%20b true  hi <nil>", true: "HTTP/2.0 /a%20b true h2 hi <nil>"} {
+		if _, got := fetch(t, client(t, h2), "POST", "https://"+ls.Addr("main").String()+"/a%20b", strings.NewReader("hi")); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestSmugglingAboveTLS(t *testing.T) {
+	t.Parallel()
+	var seen ledger
+	o, _ := secure(t, server.Limits{})
+	raw := dial(t, start(t, o, &seen))
+	c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	fmt.Fprint(c, get+post("Content-Length: 5\r\nTransfer-Encoding: chunked", "0\r\n\r\n"+get))
+	if got := answers(t, c); len(got) != 2 || got[1] != 400 || len(seen.all()) != 1 {
+		t.Errorf("%v %v", got, seen.all())
+	}
+}
+
+func TestHandshakeInTime(t *testing.T) {
+	t.Parallel()
+	o, _ := secure(t, server.Limits{TLSTimeout: 50 * time.Millisecond})
+	ls := start(t, o, new(ledger))
+	for _, begin := range []string{"", "\x16\x03\x01", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		c := dial(t, ls)
+		fmt.Fprint(c, begin)
+		if n, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, net.ErrClosed) && n > 64 {
+			t.Errorf("%q: %d bytes, %v", begin, n, err)
+		}
+	}
+}
+
+func TestH2Limits(t *testing.T) {
+	t.Parallel()
+	o, _ := secure(t, server.Limits{})
+	ls := start(t, o, new(ledger))
+	base := "https://" + ls.Addr("main").String()
+	for _, row := range []struct {
+		name   string
+		change func(*http.Request)
+		status int
+	}{
+		{"plain", func(*http.Request) {}, 200},
+		{"target at the limit", func(r *http.Request) { r.URL.Path = "/" + strings.Repeat("u", 16<<10-1) }, 200},
+		{"target over", func(r *http.Request) { r.URL.Path = "/" + strings.Repeat("u", 16<<10) }, 414},
+		{"fields over", func(r *http.Request) {
+			for i := range 201 {
+				r.Header.Add("A", fmt.Sprint(i))
+			}
+		}, 431},
+		{"header list over", func(r *http.Request) {
+			for range 33 { // one field of that size ends the connection: net/http decodes no string so long
+				r.Header.Add("A", strings.Repeat("a", 1<<10))
+			}
+		}, 431},
+		{"authority is no host", func(r *http.Request) { r.Host = "a_b~c" }, 400},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			r, err := http.NewRequest("GET", base, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			row.change(r)
+			answer, err := client(t, true).Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			if answer.StatusCode != row.status || answer.ProtoMajor != 2 {
+				t.Errorf("%d, want %d", answer.StatusCode, row.status)
+			}
+		})
+	}
+}
+
+func TestH2SlowBody(t *testing.T) {
+	t.Parallel()
+	limits := short()
+	limits.BodyRate = 1 << 20
+	o, _ := secure(t, limits)
+	reason := make(chan refusal.Reason, 1)
+	ls := start(t, o, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body)
+		reason <- refusal.Of(err)
+		w.WriteHeader(refusal.Of(err).Status())
+	}))
+	body, feeding := io.Pipe()
+	go func() {
+		for {
+			if _, err := feeding.Write([]byte("a")); err != nil {
+				return
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+	}()
+	status, _ := fetch(t, client(t, true), "POST", "https://"+ls.Addr("main").String(), body)
+	_ = body.Close()
+	if got := <-reason; status != 408 || got != refusal.BodyTimeout {
+		t.Errorf("%d %s", status, got)
+	}
+}
+
+// A stream whose client opens no window is reset; others on the connection live on.
+func TestH2SlowReadOfOneStream(t *testing.T) {
+	t.Parallel()
+	o, _ := secure(t, short())
+	failed := make(chan error, 1)
+	ls := start(t, o, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/small" {
+			return
+		}
+		piece := make([]byte, 64<<10)
+		for {
+			if _, err := w.Write(piece); err != nil {
+				failed <- err
+				return
+			}
+		}
+	}))
+	c, base := client(t, true), "https://"+ls.Addr("main").String()
+	stuck, err := c.Get(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stuck.Body.Close()
+	<-failed
+	if status, _ := fetch(t, c, "GET", base+"/small", nil); status != 200 {
+		t.Errorf("the other stream: %d", status)
+	}
+}
+
+// frames opens an HTTP/2 connection and speaks frame by frame.
+func frames(t *testing.T, ls *server.Listeners) (*http2.Framer, net.Conn) {
+	t.Helper()
+	c := tls.Client(dial(t, ls), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err := c.HandshakeContext(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(c, http2.ClientPreface)
+	f := http2.NewFramer(c, c)
+	if err := f.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	return f, c
+}
+
+func headerBlock(path string) []byte {
+	var b bytes.Buffer
+	e := hpack.NewEncoder(&b)
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "x"}, {":path", path}} {
+		_ = e.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}) // a buffer does not fail
+	}
+	return b.Bytes()
+}
+
+// untilClosed reads frames until the server closes, and tells the code of its GOAWAY.
+func untilClosed(f *http2.Framer) (code http2.ErrCode) {
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			return code
+		}
+		if away, ok := frame.(*http2.GoAwayFrame); ok {
+			code = away.ErrCode
+		}
+	}
+}
+
+func TestH2RapidReset(t *testing.T) {
+	t.Parallel()
+	const streams = 20
+	o, _ := secure(t, server.Limits{H2Streams: streams})
+	var running, most atomic.Int32
+	release := make(chan struct{})
+	ls := start(t, o, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/good" {
+			return
+		}
+		now := running.Add(1)
+		defer running.Add(-1)
+		for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
+		}
+		<-release
+	}))
+	f, c := frames(t, ls)
+	go func() {
+		defer close(release)
+		block := headerBlock("/")
+		for id := uint32(1); id < 100_000; id += 2 {
+			if f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true}) != nil ||
+				f.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+				return
+			}
+		}
+	}()
+	code := untilClosed(f)
+	_ = c.Close()
+	<-release
+	if most.Load() > streams || code != http2.ErrCodeEnhanceYourCalm {
+		t.Errorf("%d handlers at once, closed with %v", most.Load(), code)
+	}
+	if status, _ := fetch(t, client(t, true), "GET", "https://"+ls.Addr("main").String()+"/good", nil); status != 200 {
+		t.Errorf("a good client: %d", status)
+	}
+}
+
+func TestH2ContinuationFlood(t *testing.T) {
+	t.Parallel()
+	var seen ledger
+	o, _ := secure(t, server.Limits{})
+	f, c := frames(t, start(t, o, &seen))
+	sent := make(chan int, 1)
+	go func() {
+		total := 0
+		defer func() { sent <- total }()
+		if f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock("/"), EndStream: true}) != nil {
+			return
+		}
+		var b bytes.Buffer
+		e := hpack.NewEncoder(&b)
+		for i := range 1 << 20 {
+			b.Reset()
+			_ = e.WriteField(hpack.HeaderField{Name: fmt.Sprint("a", i), Value: strings.Repeat("a", 4<<10), Sensitive: true}) // as above
+			if f.WriteContinuation(1, false, b.Bytes()) != nil {
+				return
+			}
+			total += b.Len()
+		}
+	}()
+	untilClosed(f)
+	_ = c.Close()
+	if total := <-sent; total > 64<<20 || seen.all() != nil {
+		t.Errorf("%d bytes taken, %v served", total, seen.all())
+	}
+}
