@@ -410,3 +410,98 @@ func TestSIGHUPReloadsAndABadConfigChangesNothing(t *testing.T) {
 		t.Errorf("after the route asks for WRITE: %d %s, want 403", status, body)
 	}
 }
+
+func TestHealthcheckKnowsServingFromDraining(t *testing.T) {
+	t.Parallel()
+	s := newSidecar(t)
+	s.signal(t, syscall.SIGTERM)
+	s.exit(t)
+	config, err := os.ReadFile(filepath.Join(s.folder, "config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, string(config)+fmt.Sprintf("admin: {listen: %q}\n", freeAddress(t)))
+	s.start(t)
+
+	if code := s.healthcheck(t); code != 0 {
+		t.Errorf("serving: exit code %d, want 0", code)
+	}
+	wait := s.slow(t)
+	s.signal(t, syscall.SIGTERM)
+	s.until(t, s.stderr, `"msg":"draining"`)
+	if code := s.healthcheck(t); code != 1 {
+		t.Errorf("draining: exit code %d, want 1", code)
+	}
+	close(s.app.leave)
+	answer, err := wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	s.exit(t)
+	if code := s.healthcheck(t); code != 1 {
+		t.Errorf("gone: exit code %d, want 1", code)
+	}
+}
+
+func (s *sidecar) healthcheck(t *testing.T) int {
+	t.Helper()
+	return start(t, s.folder, s.env, "healthcheck", "--config", "config.yaml").exit(t)
+}
+
+func TestTheDemoLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	temporary := t.TempDir()
+	demo := start(t, t.TempDir(), []string{"TMPDIR=" + temporary}, "demo", "--once", "--listen", "127.0.0.1:0")
+	if code := demo.exit(t); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	for _, status := range []string{"201 Created", "200 OK", "401 Unauthorized", "403 Forbidden", "400 Bad Request"} {
+		if !strings.Contains(demo.stdout.String(), status) {
+			t.Errorf("the story has no %s", status)
+		}
+	}
+	left, err := os.ReadDir(temporary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) != 0 {
+		t.Errorf("it left %v", left)
+	}
+}
+
+func TestADemoWhoseAddressIsTakenSaysSo(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	demo := start(t, t.TempDir(), nil, "demo", "--once", "--listen", taken.Addr().String())
+	if code := demo.exit(t); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	if !strings.Contains(demo.stderr.String(), "address already in use") {
+		t.Errorf("it says %s", demo.stderr)
+	}
+}
+
+// The example that documents every key is a config that serves, and opens nothing to a stranger.
+func TestTheExampleConfigServesAsItIs(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("config.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sidecar{folder: t.TempDir(), address: freeAddress(t)}
+	s.url = "http://" + s.address
+	config := strings.NewReplacer("127.0.0.1:8080", s.address, "127.0.0.1:9090", freeAddress(t)).Replace(string(text))
+	s.write(t, config)
+	s.start(t)
+	if status, _, body := ask(t, "GET", s.url+"/.well-known/jwks.json", "", ""); status != 200 {
+		t.Errorf("the key set: %d %s, want 200", status, body)
+	}
+	if status, _, body := ask(t, "POST", s.url+"/api/v1/authorization-codes", "", `{}`); status != 401 {
+		t.Errorf("a stranger asks for a code: %d %s, want 401", status, body)
+	}
+}
