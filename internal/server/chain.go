@@ -15,7 +15,7 @@ import (
 )
 
 // ServeHTTP is the chain that every request of a serving listener goes through. It stands here whole, in order; what
-// the last line calls has its own list in proxy/gate.go and issuer/routes.go.
+// the last line calls has its own list in proxy/gate.go and issuer/table.go.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	snap := s.snapshot.Load()
 	x := new(exchange.Exchange)
@@ -63,8 +63,8 @@ func panicType(p any) string {
 // admit refuses what no route can allow, and fills in what every later step judges by.
 func (snap *snapshot) admit(x *exchange.Exchange, r *http.Request) error {
 	x.LogPath, _, _ = strings.Cut(r.RequestURI, "?")
-	if !snap.methods[r.Method] {
-		x.Header().Set("Allow", snap.allow)
+	if !snap.config.Table.Knows(r.Method) {
+		x.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT") // RFC 9110 §15.5.6 wants the field
 		return refusal.Because(refusal.MethodUnsupported, "%.32q", r.Method)
 	}
 	if len(r.RequestURI) > snap.config.Limits.URIBytes {

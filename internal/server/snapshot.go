@@ -3,7 +3,6 @@ package server
 import (
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/jose"
@@ -15,12 +14,10 @@ import (
 
 // A snapshot is one configuration, ready to judge requests. It does not change.
 type snapshot struct {
-	config  *config.Config
-	issuer  *issuer.Issuer // nil: nothing is issued
-	guard   *replay.Memory // the one in memory, or a new one that goes there with this snapshot
-	gate    *proxy.Gate
-	methods map[string]bool // those that are known
-	allow   string          // those known to every configuration, for an Allow header
+	config *config.Config
+	issuer *issuer.Issuer // nil: nothing is issued
+	guard  *replay.Memory // the one in memory, or a new one that goes there with this snapshot
+	gate   *proxy.Gate
 }
 
 // build makes a snapshot, or nothing.
@@ -29,7 +26,7 @@ func (s *Server) build(c *config.Config) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap := &snapshot{config: c, guard: s.memory.guard, methods: knownMethods(c), allow: strings.Join(baseMethods[:], ", ")}
+	snap := &snapshot{config: c, guard: s.memory.guard}
 	if c.Issuer != nil {
 		if err := s.buildIssuer(snap, verifier); err != nil {
 			return nil, err
@@ -79,22 +76,4 @@ func beforeUpgrade(r *http.Request) {
 	if c := wire.FromContext(r.Context()); c != nil {
 		c.Raw()
 	}
-}
-
-// baseMethods are known without being named; a route's `methods` makes others known.
-var baseMethods = [...]string{
-	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
-}
-
-func knownMethods(c *config.Config) map[string]bool {
-	known := map[string]bool{}
-	for _, m := range baseMethods {
-		known[m] = true
-	}
-	for _, r := range c.Routes {
-		for _, m := range r.Methods {
-			known[m] = true
-		}
-	}
-	return known
 }
