@@ -96,6 +96,9 @@ func ParseKeySet(data []byte) (set *KeySet, skipped []error, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("key set: %w", err)
 	}
+	if len(parsed.keys)+len(parsed.skipped) == 0 {
+		return nil, nil, errors.New("key set: there is no key in it")
+	}
 	if len(parsed.keys) == 0 {
 		return nil, parsed.skipped, fmt.Errorf("key set: no key of use: %w", errors.Join(parsed.skipped...))
 	}

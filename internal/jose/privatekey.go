@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 )
 
@@ -70,11 +71,11 @@ func (k *PrivateKey) Algorithm() string { return k.public.alg }
 // Public is the half that verifies and is published.
 func (k *PrivateKey) Public() *PublicKey { return k.public }
 
-// String names the key; formatting one never prints its secret.
-func (k *PrivateKey) String() string { return k.public.alg + " key " + k.public.id }
+// String names the key.
+func (k *PrivateKey) String() string { return k.public.String() }
 
-// GoString is String, for %#v.
-func (k *PrivateKey) GoString() string { return k.String() }
+// Format writes String whatever the verb, so that printing a key never shows its secret.
+func (k *PrivateKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
 // MarshalPEM writes the key as PKCS#8. A kid that is not the thumbprint is lost.
 func (k *PrivateKey) MarshalPEM() ([]byte, error) {

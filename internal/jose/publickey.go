@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
@@ -22,11 +23,8 @@ const (
 	maxRSABits = 8192
 )
 
-// hmacSecret is a symmetric key. Its type keeps it out of everything that prints or publishes.
+// hmacSecret is a symmetric key; by its type it is kept out of what is published.
 type hmacSecret []byte
-
-func (hmacSecret) String() string   { return "[redacted]" }
-func (hmacSecret) GoString() string { return "[redacted]" }
 
 // A PublicKey verifies with one algorithm. A shared HMAC secret is one too, but is never published.
 type PublicKey struct {
@@ -41,6 +39,12 @@ func (k *PublicKey) ID() string { return k.id }
 
 // Algorithm is the only algorithm that the key verifies, where its issuer's settings do not choose another.
 func (k *PublicKey) Algorithm() string { return k.alg }
+
+// String names the key.
+func (k *PublicKey) String() string { return k.alg + " key " + k.id }
+
+// Format writes String whatever the verb, so that printing a key never shows a shared secret.
+func (k *PublicKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
 // Symmetric tells whether the key is a shared secret.
 func (k *PublicKey) Symmetric() bool {
