@@ -227,11 +227,13 @@ func distinct[V ~string](least int, k kind[V]) kind[[]setting[V]] {
 	all := list(least, k)
 	return kind[[]setting[V]]{all.shape, func(r *reader, v value) ([]setting[V], bool) {
 		items, ok := all.read(r, v)
-		for i, item := range items {
-			if !item.bad && slices.ContainsFunc(items[:i], func(s setting[V]) bool { return s.Value == item.Value }) {
+		seen := make(map[V]bool, len(items))
+		for _, item := range items {
+			if !item.bad && seen[item.Value] {
 				r.fault(item.at, item.shown+" is there twice", "keep one")
 				ok = false
 			}
+			seen[item.Value] = true
 		}
 		return items, ok
 	}}

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"flag"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,13 +15,6 @@ var update = flag.Bool("update", false, "write the messages of testdata/bad as t
 
 // hermetic reads nothing but what the tests lay out.
 var hermetic = Options{Env: environment, ReadFile: laidOut, NoCreate: true}
-
-func laidOut(path string) ([]byte, error) {
-	if strings.HasSuffix(path, "broken.pem") {
-		return []byte("-----BEGIN PRIVATE KEY-----\nbm8ga2V5\n-----END PRIVATE KEY-----\n"), nil
-	}
-	return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
-}
 
 // TestBadFiles holds each file of testdata/bad to the exact message beside it. A file is named after its fault.
 func TestBadFiles(t *testing.T) {

@@ -4,7 +4,8 @@ import "fmt"
 
 const redacted = "[redacted]"
 
-// A Secret is text that must not be printed: whatever prints it prints [redacted].
+// A Secret is text that must not be printed: whatever prints it prints [redacted]. Two things are beyond its reach: fmt
+// asks no value in an unexported field, and encoding/json writes the keys of a map as they are; keep it out of both.
 type Secret string
 
 // Reveal is the secret itself.

@@ -1,0 +1,82 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func example(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile("../config.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func noEnvironment(string) (string, bool) { return "", false }
+
+func TestExampleLoadsWithoutAnyEnvironmentAndOpensNothing(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	c, err := Parse(path, []byte(example(t)), Options{Env: noEnvironment})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Warnings) > 0 {
+		t.Errorf("warnings: %v", c.Warnings)
+	}
+	wantMode(t, filepath.Join(filepath.Dir(path), "keys", "main.pem"), 0o600)
+	for _, l := range c.Listeners {
+		if !strings.HasPrefix(l.Address, "127.0.0.1:") {
+			t.Errorf("listens on %s", l.Address)
+		}
+	}
+	for _, client := range c.Issuer.Clients {
+		if client.Secret != "" || client.SecretSHA256 != nil || client.AccessTokenID != "" {
+			t.Errorf("client %s has a secret that everybody can read", client.ID)
+		}
+	}
+}
+
+// The keys that the example switches off load, too.
+func TestExampleLoadsWithEveryKeySwitchedOn(t *testing.T) {
+	t.Parallel()
+	on := regexp.MustCompile(`(?m)^( *)#([a-z])`).ReplaceAllString(example(t), "$1$2")
+	if _, err := Parse("config.yaml", []byte(on), Options{Env: noEnvironment, ReadFile: laidOut, NoCreate: true}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The example has every key that the reader knows, with the default that the reader uses.
+func TestExampleHasEveryKey(t *testing.T) {
+	t.Parallel()
+	text := example(t)
+	var visit func(path string, s *Shape)
+	visit = func(path string, s *Shape) {
+		for _, k := range s.Keys {
+			at := path + "." + k.Name
+			if k.Later {
+				continue
+			}
+			has := regexp.MustCompile(`\b` + k.Name + `: *"?` + regexp.QuoteMeta(k.Default))
+			if !has.MatchString(text) {
+				t.Errorf("%s: %s is not there", at, has)
+			}
+			if k.Doc == "" || strings.Contains(k.Doc, "\n") {
+				t.Errorf("%s: its doc is %q, want one line", at, k.Doc)
+			}
+			visit(at, k.Shape)
+		}
+		if s.Items != nil {
+			visit(path+"[]", s.Items)
+		}
+		for _, e := range s.Either {
+			visit(path, e)
+		}
+	}
+	visit("", Reference())
+}
