@@ -382,7 +382,7 @@ func TestConcurrentRedemptions(t *testing.T) {
 // nanoseconds, lets some of them in twice: so many wait for the lock that it is often handed on in that gap.
 func TestPropertyEvictionIsAtomic(t *testing.T) {
 	t.Parallel()
-	const codes, presenters = 200_000, 64
+	const codes, presenters = 100_000, 64
 	g := newGuard(t, 1, "a")
 	ctx := t.Context()
 	wins := make([]atomic.Int32, codes)
