@@ -8,6 +8,11 @@
 // The reading is strict: unknown and duplicate keys, a second document, unset variables and values of another type are
 // faults. Secrets come as ${env:NAME}, ${env:NAME:-default} or ${file:PATH}, expanded after parsing, so that a secret can
 // never change the structure of the file; they print as [redacted].
+//
+// A file becomes settings in two steps. Reading (document.go, reader.go, kind.go) goes by the list of all keys in keys.go,
+// where each is declared once with its type, bounds, default and meaning; [Reference] gives the same list out. Building
+// (load.go and the files named after what they build) resolves names and checks what belongs together. Both go on after
+// a fault, and only a file without any makes key files.
 package config
 
 import (

@@ -110,16 +110,16 @@ routes: []
 	}
 }
 
-// Ten thousand routes are within what one file may hold.
-func TestTenThousandRoutes(t *testing.T) {
+// The file of a large installation is within what one file may hold.
+func TestManyRoutes(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	b.WriteString("version: 1\nupstreams: {app: {servers: [http://127.0.0.1:3000]}}\nroutes:\n")
-	for i := range 10_000 {
+	for i := range 2_000 {
 		fmt.Fprintf(&b, "  - {name: r%d, path: \"/r%d/{tenant}/\", public: true, upstream: app}\n", i, i)
 	}
 	c, err := Parse("gate.yaml", []byte(b.String()), hermetic)
-	if err != nil || len(c.Routes) != 10_000 {
+	if err != nil || len(c.Routes) != 2_000 {
 		t.Fatal(err)
 	}
 }

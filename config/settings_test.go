@@ -204,7 +204,7 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 	}
 	want.Roles = map[string]*Role{
 		"support": support,
-		"agent":   {Name: "agent", Permissions: token.Permissions{{Tenant: "{tenant}", AllowedActions: []string{"READ_TENANT"}}}},
+		"clerk":   {Name: "clerk", Permissions: token.Permissions{{Tenant: "{tenant}", AllowedActions: []string{"READ_TENANT"}}}},
 	}
 	want.TrustedIssuers = []*TrustedIssuer{{
 		Issuer: "https://kc.example.com/realms/shop", Keys: &jose.KeySet{}, Audiences: []string{"api"},
