@@ -13,7 +13,7 @@ import (
 // jti, and a code by nothing.
 type Event struct {
 	Name      string // code_issue, code_redeem, user_token_issue, access_token_create, access_token_delete
-	Outcome   string // issued, or refused
+	Outcome   string // granted, or refused
 	Reason    refusal.Reason
 	ClientID  string // who called or, of a code, who issued it
 	Subject   string // for whom

@@ -89,8 +89,14 @@ func (c *call) issueCode() (*answer, error) {
 // unsealed lets the client read how many bytes a code has room for.
 func unsealed(err error) error {
 	var e *refusal.Error
-	if errors.As(err, &e) && (e.Reason == refusal.CodeTooLong || e.Reason == refusal.BodyInvalid) {
-		return &fault{reason: e.Reason, text: "Tenant and subject do not go into a code: " + e.Detail}
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Reason {
+	case refusal.CodeTooLong:
+		return &fault{reason: e.Reason, text: "The code would be too long: " + e.Detail}
+	case refusal.BodyInvalid:
+		return bad("The code cannot hold this: %s", e.Detail)
 	}
 	return err
 }

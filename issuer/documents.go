@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/jotgate/jotgate/config"
-	"github.com/jotgate/jotgate/internal/jose"
 )
 
 //go:embed openapi.json
@@ -30,11 +29,7 @@ func newDocument(data []byte) document {
 type documents struct{ keys, openAPI document }
 
 func newDocuments(cfg *config.Config) (documents, error) {
-	var public []*jose.PublicKey
-	for _, k := range cfg.Issuer.Keys {
-		public = append(public, k.Public())
-	}
-	keys, err := jose.NewKeySet(public...)
+	keys, err := cfg.KeySet()
 	if err != nil {
 		return documents{}, fmt.Errorf("issuer: %w", err)
 	}

@@ -259,7 +259,7 @@ type answer struct {
 
 // grant writes the audit event, which is durable before the caller has what it asked for, and then the answer.
 func (c *call) grant(a *answer) {
-	c.record("issued", "")
+	c.record("granted", "")
 	h := c.x.Header()
 	for name, values := range a.header {
 		h[name] = values
