@@ -263,10 +263,11 @@ func isRouteName(s string) (problem, remedy string) {
 
 // isTenantPattern sees that no pattern lets through what is never a tenant (design rule 5 and api.md).
 func isTenantPattern(s string) (problem, remedy string) {
-	if _, err := regexp.Compile(s); err != nil { // on its own, so that it cannot close our parenthesis
+	_, alone := regexp.Compile(s) // so that it cannot close our parenthesis
+	p, err := regexp.Compile(anchors(s))
+	if alone != nil || err != nil { // \Q without \E would swallow our parenthesis
 		return "is not a regular expression of RE2", "write it like [A-Za-z0-9._~-]{1,64}"
 	}
-	p := anchored(s)
 	for _, never := range []string{"", token.Any, token.Placeholder} {
 		if p.MatchString(never) {
 			return "matches " + quote(never) + ", which is never a tenant", "narrow the pattern"
@@ -287,8 +288,10 @@ func isTenantPattern(s string) (problem, remedy string) {
 
 // anchored compiles a pattern that was checked before, for whole texts.
 func anchored(s string) *regexp.Regexp {
-	return regexp.MustCompile(`\A(?:` + s + `)\z`)
+	return regexp.MustCompile(anchors(s))
 }
+
+func anchors(s string) string { return `\A(?:` + s + `)\z` }
 
 func isRequest(s string) (problem, remedy string) {
 	method, target, _ := strings.Cut(s, " ")
