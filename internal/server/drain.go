@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // A Drain is how the listeners end. Zero times are as short as they say.
@@ -25,9 +27,7 @@ func (ls *Listeners) BeginDrain() { ls.draining.Store(true) }
 func (ls *Listeners) Draining() bool { return ls.draining.Load() }
 
 // Drain serves on for the delay, stops accepting, lets requests end, tells upgraded streams (Stopping) and returns when
-// the last connection is closed. When ctx ends first, what is left is closed at once and the error says so. Connections
-// that the kernel has completed are accepted before the listening socket is closed; with ReusePort, one whose TCP
-// handshake is half done at that moment is lost unless net.ipv4.tcp_migrate_req is on.
+// the last connection is closed. When ctx ends first, what is left is closed at once and the error says so.
 func (ls *Listeners) Drain(ctx context.Context, d Drain) error {
 	ls.BeginDrain()
 	wait(ctx, d.Delay)
@@ -64,13 +64,26 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// backlogWait is how long a listening socket must have had no new connection before it is closed.
-const backlogWait = 20 * time.Millisecond
+// How long the kernel's queue is emptied before a listening socket is closed. Where a second instance takes over, it
+// must outlast the handshakes that are under way.
+const (
+	queueWait    = 20 * time.Millisecond
+	takeoverWait = 300 * time.Millisecond
+	queueMost    = time.Second // where nothing stops new connections, this must
+)
 
 // stopAccepting empties the kernel's queue and closes the listening sockets.
 func (ls *Listeners) stopAccepting() {
 	for _, d := range ls.doors {
-		_ = d.raw.SetDeadline(time.Now().Add(backlogWait)) // a closed one is what we want
+		d.stopBy.Store(time.Now().Add(queueMost).UnixNano())
+		wait := queueWait
+		if d.ReusePort {
+			wait = takeoverWait
+			if err := dropNew(d.raw); err != nil {
+				ls.log.Warn("a connection that comes while the listener closes may be lost", zap.String("listener", d.Name), zap.Error(err))
+			}
+		}
+		_ = d.raw.SetDeadline(time.Now().Add(wait)) // a closed one is what we want
 	}
 	if !ls.neverServed() {
 		for _, d := range ls.doors {

@@ -128,12 +128,15 @@ func (ls *Listeners) Addr(name string) net.Addr {
 	return nil
 }
 
-// Open counts the connections that are open now; TurnedAway those that were closed at once because of the cap.
+// Open counts the connections that are open now.
 func (ls *Listeners) Open() int {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return len(ls.open)
 }
+
+// Stopped is the context that ends when no more connections are accepted; see Stopping.
+func (ls *Listeners) Stopped() context.Context { return ls.stopping }
 
 // TurnedAway counts the connections that were closed at once because of the cap.
 func (ls *Listeners) TurnedAway() uint64 { return ls.turnedAt.Load() }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,7 @@ type door struct {
 	http2      *feed
 	handshakes sync.WaitGroup
 	accepted   chan struct{} // closed when accept has returned
+	stopBy     atomic.Int64  // when accept must end at the latest, once it was told to; Unix nanoseconds
 }
 
 func newDoor(ls *Listeners, l Listener, raw *net.TCPListener) *door {
@@ -88,7 +90,9 @@ func (d *door) accept() error {
 			pause = 0
 			d.admit(c)
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return d.raw.Close() // told to stop, and nobody waits any more
+			if !d.more() {
+				return d.raw.Close()
+			}
 		case !passes(err):
 			return err
 		default:
@@ -100,6 +104,14 @@ func (d *door) accept() error {
 			}
 		}
 	}
+}
+
+// more lets accept go on, once told to stop, while connections are queued.
+func (d *door) more() bool {
+	if !queued(d.raw) || time.Now().UnixNano() > d.stopBy.Load() {
+		return false
+	}
+	return d.raw.SetDeadline(time.Now().Add(queueWait)) == nil
 }
 
 func passes(err error) bool {

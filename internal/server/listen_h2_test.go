@@ -134,6 +134,9 @@ func TestH2Limits(t *testing.T) {
 			row.change(r)
 			answer, err := client(t, true).Do(r)
 			if err != nil {
+				if row.status == 431 && strings.Contains(err.Error(), "advertised limit") {
+					return // the client had read our SETTINGS already
+				}
 				t.Fatal(err)
 			}
 			defer answer.Body.Close()

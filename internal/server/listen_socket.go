@@ -4,10 +4,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/jotgate/jotgate/internal/server/wire"
 )
@@ -151,15 +148,4 @@ func (ls *Listeners) evict() bool {
 	}
 	oldest.Retire(time.Now())
 	return true
-}
-
-// reusePort lets a second instance bind the same address while this one drains.
-func reusePort(_, _ string, c syscall.RawConn) error {
-	var err error
-	if e := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	}); e != nil {
-		return e
-	}
-	return err
 }
