@@ -1,4 +1,5 @@
-// Package admin is the operator's side of a running gate, on listeners of its own: is it alive, is it ready.
+// Package admin is the operator's side of a running gate, on listeners of its own: is it alive, is it ready, and what is
+// to be withdrawn.
 //
 // Health needs no token; whatever else comes to live here does, on loopback too, since a browser on the same machine is
 // led to loopback addresses by any web page (hence the check of the Host header as well).
@@ -21,12 +22,16 @@ type Options struct {
 	Token  func() string // the present admin.token; "" refuses everything but health
 	Ready  func() error  // nil: ready; else why not
 	Health bool          // health alone, for admin.health_listen
+
+	Revocations Revocations                   // nil: nothing can be withdrawn
+	Audit       func(w Withdrawal, err error) // told of each withdrawal and of each that failed; required with Revocations
 }
 
 // New makes the handler of an admin listener.
 //
 //	GET /healthz  200 while the process answers
 //	GET /readyz   200 while it wants requests, 503 with the reason while it does not (starting, draining)
+//	POST /revocations  204 once a withdrawal is durable and in force; needs the token
 func New(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") })
@@ -37,11 +42,25 @@ func New(o Options) http.Handler {
 		}
 		plain(w, http.StatusOK, "ready\n")
 	})
-	rest := http.Handler(http.HandlerFunc(notFound))
-	if !o.Health {
-		rest = guarded(o.Token, rest)
+	if o.Health {
+		mux.HandleFunc("/", notFound)
+		return mux
 	}
-	mux.Handle("/", rest)
+	mux.Handle("/", guarded(o.Token, operator(o)))
+	return mux
+}
+
+// operator is what needs the token.
+func operator(o Options) http.Handler {
+	withdrawing := func(w http.ResponseWriter, _ *http.Request) {
+		exchange.Problem(w, refusal.RevocationOff, exchange.NewID())
+	}
+	if o.Revocations != nil {
+		withdrawing = withdraw(o.Revocations, o.Audit)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", notFound)
+	mux.HandleFunc("POST "+RevocationsPath, withdrawing)
 	return mux
 }
 

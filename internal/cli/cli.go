@@ -54,7 +54,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand(), checkCommand(), mintCommand(), keygenCommand(), hashCommand(),
+		serveCommand(), checkCommand(), mintCommand(), revokeCommand(), keygenCommand(), hashCommand(),
 		initCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
 	}
 }

@@ -70,6 +70,11 @@ func (p *Process) healthAddress(fromFlag string) (string, error) {
 	if address == "" {
 		return "", errors.New("the config has neither admin.listen nor admin.health_listen, so that nobody can be asked")
 	}
+	return reachable(address)
+}
+
+// reachable is a listener's address as it is reached from this machine.
+func reachable(address string) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "", err

@@ -64,6 +64,9 @@ type journal struct {
 	broken  error // set when the file's state is no longer known; nothing is appended after that
 }
 
+// ErrHeld means that another process, most likely the gate, has the journal open.
+var ErrHeld = errors.New("held by another process")
+
 // openJournal reads path, creating it if it is missing, and calls apply for each record. What follows the last whole
 // line is a write that a crash cut short: it was never answered, and is cut off; torn is its length. A bad record
 // elsewhere is damage, and an error: going on without it could open what was withdrawn.
@@ -79,7 +82,7 @@ func openJournal(path string, apply func(record)) (j *journal, torn int64, err e
 		}
 	}()
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, 0, fmt.Errorf("revocations: %s is held by another process: %w", path, err)
+		return nil, 0, fmt.Errorf("revocations: %s: %w", path, ErrHeld)
 	}
 	info, err := file.Stat()
 	if err != nil {
@@ -87,7 +90,7 @@ func openJournal(path string, apply func(record)) (j *journal, torn int64, err e
 	}
 	if named, err := os.Stat(path); err != nil || !os.SameFile(info, named) {
 		// Its holder rewrote it between our open and our lock.
-		return nil, 0, fmt.Errorf("revocations: %s is held by another process", path)
+		return nil, 0, fmt.Errorf("revocations: %s: %w", path, ErrHeld)
 	}
 	if err := j.read(apply); err != nil {
 		return nil, 0, fmt.Errorf("revocations: %s: %w", path, err)

@@ -249,8 +249,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	path, c := filepath.Join(t.TempDir(), "revoked"), newClock()
 	l := open(t, path, 10, 1, c)
 	defer l.Close()
-	if _, err := Open(Options{File: path, Capacity: 10, Clock: c.time}); err == nil ||
-		!strings.Contains(err.Error(), "held by another process") {
+	if _, err := Open(Options{File: path, Capacity: 10, Clock: c.time}); !errors.Is(err, ErrHeld) {
 		t.Errorf("second open: %v", err)
 	}
 }

@@ -185,8 +185,12 @@ func (s *Server) serveAdmin(ctx context.Context, address string, health bool) (n
 	if err != nil {
 		return nil, err
 	}
+	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Health: health, Audit: s.auditWithdrawal}
+	if s.memory.revocations != nil {
+		options.Revocations = s.memory.revocations
+	}
 	server := &http.Server{
-		Handler:           admin.New(admin.Options{Token: s.adminToken, Ready: s.Ready, Health: health}),
+		Handler:           admin.New(options),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
 		ErrorLog: quietLog(s.log.Named("admin")),
@@ -198,6 +202,16 @@ func (s *Server) serveAdmin(ctx context.Context, address string, health bool) (n
 		}
 	})
 	return l.Addr(), nil
+}
+
+func (s *Server) auditWithdrawal(w admin.Withdrawal, err error) {
+	outcome := "done"
+	if err != nil {
+		outcome = "refused"
+	}
+	s.log.Audit.Info("withdraw", zap.String("event", "withdraw"), zap.String("outcome", outcome),
+		zap.String("kind", w.Kind), zap.String("issuer", w.Issuer), zap.String("value", w.Value),
+		zap.Time("at", time.UnixMilli(w.At)), zap.Error(err))
 }
 
 func (s *Server) adminToken() string { return s.Config().Admin.Token.Reveal() }

@@ -1,0 +1,123 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/revoke"
+	"github.com/jotgate/jotgate/internal/strictjson"
+)
+
+// RevocationsPath is where withdrawals are posted.
+const RevocationsPath = "/revocations"
+
+// revocationBytes bounds the body of a withdrawal.
+const revocationBytes = 16 << 10
+
+// Revocations keeps what is withdrawn; what it returns nil for is durable and in force.
+type Revocations interface {
+	Withdraw(ctx context.Context, t revoke.Token) error
+	Mark(ctx context.Context, kind revoke.Kind, issuer, value string, notBefore time.Time) error
+}
+
+// A Withdrawal is one token (kind "token": value is its jti, at its exp), or a not-before mark (another kind of
+// [revoke.Kinds]: at is the moment before which tokens were issued that count no more).
+type Withdrawal struct {
+	Kind   string `json:"kind"`
+	Issuer string `json:"issuer"`
+	Value  string `json:"value"`
+	At     int64  `json:"at"` // milliseconds since 1970
+}
+
+// ParseWithdrawal reads a withdrawal strictly and checks that it is whole.
+func ParseWithdrawal(body []byte) (Withdrawal, error) {
+	var w Withdrawal
+	err := strictjson.Document(body, func(r *strictjson.Reader, name string) (err error) {
+		switch name {
+		case "kind":
+			w.Kind, err = r.String()
+		case "issuer":
+			w.Issuer, err = r.String()
+		case "value":
+			w.Value, err = r.String()
+		case "at":
+			w.At, err = r.Int64()
+		default:
+			err = r.Unknown(name)
+		}
+		return err
+	})
+	if err != nil {
+		return w, err
+	}
+	return w, w.check()
+}
+
+func (w *Withdrawal) check() error {
+	kind := revoke.Kind(w.Kind)
+	switch {
+	case w.Kind != "token" && !slices.Contains(revoke.Kinds(), kind):
+		return fmt.Errorf("kind %q: want token or one of %v", w.Kind, revoke.Kinds())
+	case w.Issuer == "":
+		return fmt.Errorf("issuer is missing")
+	case w.Value == "" && kind != revoke.Issuer:
+		return fmt.Errorf("value is missing")
+	case w.At <= 0:
+		return fmt.Errorf("at: want milliseconds since 1970")
+	}
+	return nil
+}
+
+// Apply puts w into force.
+func (w *Withdrawal) Apply(ctx context.Context, to Revocations) error {
+	if w.Kind == "token" {
+		return to.Withdraw(ctx, revoke.Token{Issuer: w.Issuer, ID: w.Value, Expiry: w.At})
+	}
+	value := w.Value
+	if revoke.Kind(w.Kind) == revoke.Issuer {
+		value = ""
+	}
+	return to.Mark(ctx, revoke.Kind(w.Kind), w.Issuer, value, time.UnixMilli(w.At))
+}
+
+// withdraw serves POST /revocations: 204 once the withdrawal is durable and in force.
+func withdraw(list Revocations, audit func(w Withdrawal, err error)) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		w, err := readWithdrawal(rw, r)
+		if err == nil {
+			err = w.Apply(r.Context(), list)
+		}
+		audit(w, err)
+		if err != nil {
+			x := exchange.From(rw)
+			x.Refuse(err)
+			return
+		}
+		rw.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func readWithdrawal(rw http.ResponseWriter, r *http.Request) (w Withdrawal, err error) {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return w, refusal.Because(refusal.MediaUnsupported, "want application/json")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, revocationBytes))
+	if err != nil {
+		return w, refusal.Because(refusal.BodyTooLarge, "want at most %d bytes", revocationBytes)
+	}
+	if w, err = ParseWithdrawal(body); err != nil {
+		return w, refusal.Because(refusal.BodyInvalid, "%v", err)
+	}
+	return w, nil
+}
+
+// JSON is the body that asks for w.
+func (w Withdrawal) JSON() ([]byte, error) { return json.Marshal(w) }

@@ -1,0 +1,210 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/admin"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/revoke"
+)
+
+// revokeDeadline bounds how long a running gate may take to make a withdrawal durable.
+const revokeDeadline = 10 * time.Second
+
+func revokeCommand() command {
+	return command{
+		name:  "revoke",
+		usage: `(@FILE | - | --jti ID | --subject S | --client ID | --tenant T | --key KID | --all) [--before TIME] [--issuer URL] [--config FILE]`,
+		brief: "withdraw a token, or all that were issued before a moment", run: withdraw,
+		help: `Withdraws one token, given as @FILE or on standard input, or by its jti; or every token of a subject, client, tenant,
+signing key or issuer that was issued before a moment, which is now if --before names no other. It needs revocations.file
+in the config. When it ends with 0 the withdrawal is durable and in force: a running gate is asked through its admin
+listener (admin.token), otherwise the file is written here.
+
+  jotgate revoke --config config.yaml @stolen.jwt
+  jotgate revoke --config config.yaml --subject alice
+  jotgate revoke --config config.yaml --key NroMG9otiUyhwknMsbtx0Ibm9w4NY3n2LUiVGAm2Oww
+`,
+	}
+}
+
+type revokeFlags struct {
+	jti, subject, client, tenant, key string
+	all                               bool
+	before, issuer                    string
+}
+
+func withdraw(p *Process, c *call) error {
+	fromFlag := configFlag(c.FlagSet)
+	var f revokeFlags
+	c.StringVar(&f.jti, "jti", "", "the token's `ID`")
+	c.StringVar(&f.subject, "subject", "", "every token of this `SUBJECT`")
+	c.StringVar(&f.client, "client", "", "every token that the client of this `ID` redeemed or granted")
+	c.StringVar(&f.tenant, "tenant", "", "every token, when it is used on this `TENANT`")
+	c.StringVar(&f.key, "key", "", "every token that the key of this `KID` signed")
+	c.BoolVar(&f.all, "all", false, "every token of the issuer")
+	c.StringVar(&f.before, "before", "", "the moment, as 2006-01-02T15:04:05Z; without it, now: a `TIME`")
+	c.StringVar(&f.issuer, "issuer", "", "the tokens' issuer, by its `URL`; without it, issuer.url")
+	if err := c.parse(1); err != nil {
+		return err
+	}
+	file, err := p.configFile(*fromFlag)
+	if err != nil {
+		return err
+	}
+	settings, err := config.Check(file)
+	if err != nil {
+		return err
+	}
+	w, err := f.withdrawal(p, c, settings)
+	if err != nil {
+		return err
+	}
+	if settings.Revocations.File == "" {
+		return refusal.Because(refusal.RevocationOff, "without revocations.file in the config nothing can be withdrawn")
+	}
+	return apply(w, settings)
+}
+
+// withdrawal is what the flags ask for: exactly one thing.
+func (f *revokeFlags) withdrawal(p *Process, c *call, settings *config.Config) (w admin.Withdrawal, err error) {
+	kinds := map[string]struct{ kind, value string }{
+		"jti": {"token", f.jti}, "subject": {string(revoke.Subject), f.subject}, "client": {string(revoke.Client), f.client},
+		"tenant": {string(revoke.Tenant), f.tenant}, "key": {string(revoke.KeyID), f.key}, "all": {string(revoke.Issuer), ""},
+	}
+	named := 0
+	for flag, k := range kinds {
+		if c.given(flag) {
+			named++
+			w.Kind, w.Value = k.kind, k.value
+			if k.value == "" && flag != "all" {
+				return w, usagef("--%s is empty", flag)
+			}
+		}
+	}
+	if named+len(c.operands) != 1 {
+		return w, usagef("name exactly one of @FILE, -, --jti, --subject, --client, --tenant, --key and --all")
+	}
+	if len(c.operands) == 1 {
+		if c.given("before") || c.given("issuer") {
+			return w, usagef("a token says itself who issued it and when it ends: --issuer and --before do not go with it")
+		}
+		return p.tokenWithdrawal(c.operand(""), settings)
+	}
+	if w.Issuer = f.issuer; w.Issuer == "" {
+		if settings.Issuer == nil {
+			return w, usagef("--issuer is missing, as the config issues no tokens: whose are to be withdrawn?")
+		}
+		w.Issuer = settings.Issuer.URL
+	}
+	w.At, err = f.moment(w.Kind, c, settings)
+	return w, err
+}
+
+// moment is the mark's, or the latest time at which the token of a bare jti can end.
+func (f *revokeFlags) moment(kind string, c *call, settings *config.Config) (int64, error) {
+	if kind == "token" {
+		if c.given("before") {
+			return 0, usagef("--before does not go with --jti: one token is withdrawn whole")
+		}
+		return time.Now().Add(longestLife(settings)).UnixMilli(), nil
+	}
+	if f.before == "" {
+		return time.Now().UnixMilli(), nil
+	}
+	at, err := time.Parse(time.RFC3339, f.before)
+	if err != nil {
+		return 0, usagef("--before %q: want a time like 2006-01-02T15:04:05Z", f.before)
+	}
+	return at.UnixMilli(), nil
+}
+
+// longestLife bounds how long any token can live that the config lets in.
+func longestLife(settings *config.Config) (life time.Duration) {
+	if i := settings.Issuer; i != nil {
+		life = max(i.MaxTokenTTL, i.MaxAccessTokenTTL)
+	}
+	for _, i := range settings.TrustedIssuers {
+		life = max(life, i.MaxTokenTTL)
+	}
+	return life
+}
+
+// tokenWithdrawal reads a token that one of the config's issuers signed; it may have expired.
+func (p *Process) tokenWithdrawal(operand string, settings *config.Config) (w admin.Withdrawal, err error) {
+	compact, err := p.credential(operand)
+	if err != nil {
+		return w, err
+	}
+	verifier, err := settings.Verifier()
+	if err != nil {
+		return w, err
+	}
+	v, err := verifier.VerifyUntimed(compact, nil)
+	if err != nil {
+		return w, err
+	}
+	return admin.Withdrawal{Kind: "token", Issuer: v.Claims.Issuer, Value: v.Claims.ID, At: v.Claims.Expiry}, nil
+}
+
+// apply writes the journal if nobody holds it, and otherwise asks the gate that does.
+func apply(w admin.Withdrawal, settings *config.Config) error {
+	body, err := w.JSON()
+	if err != nil {
+		return err
+	}
+	if _, err := admin.ParseWithdrawal(body); err != nil {
+		return usagef("%v", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), revokeDeadline)
+	defer cancel()
+	clients := 0
+	if settings.Issuer != nil {
+		clients = len(settings.Issuer.Clients)
+	}
+	list, err := revoke.Open(revoke.Options{
+		File: settings.Revocations.File, Capacity: settings.Revocations.Capacity, Clients: clients, Clock: time.Now,
+	})
+	if errors.Is(err, revoke.ErrHeld) {
+		return ask(ctx, body, settings)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(w.Apply(ctx, list), list.Close())
+}
+
+// ask posts a withdrawal to the running gate.
+func ask(ctx context.Context, body []byte, settings *config.Config) error {
+	if settings.Admin.Token == "" || settings.Admin.Listen == "" {
+		return errors.New("a running gate holds the revocations, and it cannot be asked: set admin.listen and admin.token, " +
+			"or stop the gate first")
+	}
+	address, err := reachable(settings.Admin.Listen)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+admin.RevocationsPath, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+settings.Admin.Token.Reveal())
+	answer, err := direct().Do(r)
+	if err != nil {
+		return fmt.Errorf("ask the running gate: %w", err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusNoContent {
+		text, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10)) // what came is better than nothing
+		return fmt.Errorf("the running gate answered %s: %s", answer.Status, bytes.TrimSpace(text))
+	}
+	return nil
+}
