@@ -169,6 +169,7 @@ func TestOtherSpellingsOfAToken(t *testing.T) {
 	good := key.token(goodClaims)
 	parts := strings.Split(good, ".")
 	h, p, s := parts[0], parts[1], parts[2]
+	raw := string(must(base64.RawURLEncoding.DecodeString(s)))
 	inner := func(format string) string { return fmt.Sprintf(format, p, h, s) }
 	refuse(t, v, []attack{
 		{"empty", "", refusal.TokenMalformed},
@@ -188,7 +189,9 @@ func TestOtherSpellingsOfAToken(t *testing.T) {
 		{"space at the start", " " + good, refusal.TokenMalformed},
 		{"NUL at the end", good + "\x00", refusal.TokenMalformed},
 		{"an unused bit set", good[:len(good)-1] + nextSpelling(good[len(good)-1]), refusal.TokenMalformed},
-		{"a byte more in the signature", h + "." + p + "." + b64(string(must(base64.RawURLEncoding.DecodeString(s)))+"\x00"), refusal.TokenSignatureInvalid},
+		{"a byte more in the signature", h + "." + p + "." + b64(raw+"\x00"), refusal.TokenSignatureInvalid},
+		{"a zero byte before s", h + "." + p + "." + b64(raw[:32]+"\x00"+raw[32:]), refusal.TokenSignatureInvalid},
+		{"no kid, though we have one key", key.forge(`{"alg":"ES256","typ":"at+jwt"}`, goodClaims), refusal.TokenKeyUnknown},
 		{"a signature in DER", h + "." + p + "." + b64("\x30\x06\x02\x01\x01\x02\x01\x01"), refusal.TokenSignatureInvalid},
 		{"r and s zero", h + "." + p + "." + b64(strings.Repeat("\x00", 64)), refusal.TokenSignatureInvalid},
 		{"r and s all ones", h + "." + p + "." + b64(strings.Repeat("\xff", 64)), refusal.TokenSignatureInvalid},
@@ -307,6 +310,25 @@ func TestTimes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestUntimedForgivesTimesAlone: an expired token is read, one that nobody signed is not.
+func TestUntimedForgivesTimesAlone(t *testing.T) {
+	t.Parallel()
+	key := keyFor(t, "ES256")
+	v := newVerifier(t, ours(key))
+	expired := key.token(with("exp", "1"))
+	x, err := v.VerifyUntimed(expired, nil)
+	if err != nil || x.Claims.Expiry != 1000 {
+		t.Fatalf("%v, %+v", err, x)
+	}
+	if have := refusal.Of(v.CheckTimes(x, epoch)); have != refusal.TokenExpired {
+		t.Errorf("CheckTimes: %q", have)
+	}
+	forged := expired[:len(expired)-86] + strings.Repeat("A", 86)
+	if x, err := v.VerifyUntimed(forged, nil); x != nil || refusal.Of(err) != refusal.TokenSignatureInvalid {
+		t.Errorf("forged: %v, %+v", err, x)
 	}
 }
 

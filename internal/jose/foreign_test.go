@@ -58,12 +58,13 @@ func TestForeignClaims(t *testing.T) {
 		{"a path with dots of its own", auth0, `"email_verified":true,"org":{"id":"7"},"https://shop.example.com/roles":["r"]`, answer{Roles: []string{"r"}}},
 		{"a required claim in two places", auth0, `"email_verified":true,"org.id":"7","org":{"id":"8"}`, answer{Reason: refusal.TokenClaimsMalformed}},
 		{"not true", auth0, `"email_verified":false,"org":{"id":"7"}`, answer{Reason: refusal.TokenClaimRequired}},
+		{"an empty list of audiences", plain, `"aud":[]`, answer{Reason: refusal.TokenClaimsMalformed}},
 		{"an id_token's nonce", keycloak, `"typ":"Bearer","nonce":"n"`, answer{Reason: refusal.TokenTypeRefused}},
 		{"a nonce deeper down", keycloak, `"typ":"Bearer","x":{"nonce":"n"},"realm_access":{"nonce":"n"}`, answer{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			payload := `{"iss":"` + foreignIssuer + `","sub":"s","aud":"api","exp":1700003600,` + c.claims + `}`
+			payload := `{"iss":"` + foreignIssuer + `","sub":"s","exp":1700003600,` + c.claims + `}`
 			x, err := newVerifier(t, &c.issuer).Verify(key.forge(key.header("JWT"), payload), epoch, nil)
 			have := answer{Reason: refusal.Of(err)}
 			if err == nil {
