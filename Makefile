@@ -2,7 +2,7 @@
 # they are no part of the product.
 
 GO          ?= go
-FUZZTIME    ?= 3s
+FUZZTIME    ?= 2000x
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -31,7 +31,7 @@ tidy:
 noskip: # a skipped test proves nothing
 	@! grep -rnE '\bt\.Skip(f|Now)?\(' --include='*_test.go' .
 
-fuzz: ## each fuzz target for FUZZTIME
+fuzz: ## each fuzz target for FUZZTIME, a time or a number of inputs
 	GO=$(GO) scripts/fuzz $(FUZZTIME)
 
 deps: ## what the tests need from the system
