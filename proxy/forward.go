@@ -8,16 +8,11 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/upstream"
 )
-
-// bodyGrace is how long the rest of a body is taken that the upstream did not wait for: closing at once could cost the
-// client the answer (RFC 9112 §9.6).
-const bodyGrace = 500 * time.Millisecond
 
 // A forwarding is one judged request at its upstream.
 type forwarding struct {
@@ -40,7 +35,6 @@ func (g *Gate) forward(p *passage) {
 	f.kept = p.x.Header().Clone()
 	clear(p.x.Header())
 	f.proxy().ServeHTTP(p.x, p.r)
-	f.letGo()
 }
 
 // admissible refuses by the head what need not be tried.
@@ -125,7 +119,8 @@ func (f *forwarding) answer(r *http.Response) error {
 	}
 	r.Header[exchange.RequestIDHeader] = []string{f.x.ID}
 	if f.body != nil && !f.body.over.Load() {
-		// Answered before the body was read: what is left of it must never be read as another request.
+		// Answered before the body was read. What is left of it must never be read as another request: full duplex,
+		// net/http would go on with the connection although it could not read the body to its end.
 		r.Header["Connection"] = []string{"close"}
 	}
 	r.Body = &answerBody{ReadCloser: r.Body, f: f}
@@ -166,13 +161,6 @@ func (f *forwarding) cause(err error) error {
 		return refusal.Because(refusal.UpstreamTimeout, "%v", err)
 	}
 	return refusal.Because(refusal.UpstreamBroken, "%v", err)
-}
-
-// letGo ends the reading of a body that nobody waits for any more; its connection is closed after the answer.
-func (f *forwarding) letGo() {
-	if f.body != nil && !f.body.over.Load() {
-		_ = http.NewResponseController(f.x).SetReadDeadline(time.Now().Add(bodyGrace))
-	}
 }
 
 // An answerBody tells the log why an answer broke off. The client's connection is broken off then, too

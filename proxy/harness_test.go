@@ -413,39 +413,55 @@ func (h *house) mintForeign(issuer, more string, change ...func(*token.Claims)) 
 	return must(h.foreign.Sign(jose.TypeAccessToken, []byte(text)))
 }
 
+// patience ends a test that would hang; nothing passes because of it.
+const patience = 30 * time.Second
+
+// dial connects to the gate.
+func (h *house) dial() (net.Conn, *bufio.Reader) {
+	h.t.Helper()
+	c, err := net.Dial("tcp", h.address)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(patience))
+	h.t.Cleanup(func() { c.Close() })
+	return c, bufio.NewReader(c)
+}
+
 // An outcome is a whole answer, and what the exchange noted.
 type outcome struct {
 	status int
 	header http.Header
 	body   string
 	err    error // of reading the body
+	last   bool  // Connection: close
 	reason refusal.Reason
 }
 
 // raw sends bytes on a connection of their own and reads one answer.
 func (h *house) raw(text string) outcome {
 	h.t.Helper()
-	c, err := net.Dial("tcp", h.address)
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	c, in := h.dial()
 	defer c.Close()
 	if _, err := io.WriteString(c, text); err != nil {
 		h.t.Fatal(err)
 	}
 	method, _, _ := strings.Cut(text, " ")
-	return h.read(bufio.NewReader(c), method)
+	return h.read(in, method)
 }
 
 func (h *house) read(in *bufio.Reader, method string) outcome {
 	h.t.Helper()
 	r, err := http.ReadResponse(in, &http.Request{Method: method})
+	for err == nil && r.StatusCode < 200 && r.StatusCode != http.StatusSwitchingProtocols {
+		r, err = http.ReadResponse(in, &http.Request{Method: method})
+	}
 	if err != nil {
 		return outcome{err: err}
 	}
 	defer r.Body.Close()
 	body, err := io.ReadAll(r.Body)
-	return outcome{status: r.StatusCode, header: r.Header, body: string(body), err: err, reason: h.last.Load().Reason}
+	return outcome{status: r.StatusCode, header: r.Header, body: string(body), err: err, last: r.Close, reason: h.last.Load().Reason}
 }
 
 // get sends a GET with a bearer, if there is one, and further lines.
