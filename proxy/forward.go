@@ -123,6 +123,9 @@ func (f *forwarding) answer(r *http.Response) error {
 		// net/http would go on with the connection although it could not read the body to its end.
 		r.Header["Connection"] = []string{"close"}
 	}
+	if _, typed := r.Header["Content-Type"]; !typed {
+		f.x.Header()["Content-Type"] = nil // net/http would guess one
+	}
 	r.Body = &answerBody{ReadCloser: r.Body, f: f}
 	return nil
 }

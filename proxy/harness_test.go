@@ -202,7 +202,20 @@ type house struct {
 	now     atomic.Int64 // unix ms
 	server  *http.Server
 	address string
-	last    atomic.Pointer[exchange.Exchange]
+	last    atomic.Pointer[visit]
+}
+
+// A visit is one request in the gate. Its exchange may be read when it is over.
+type visit struct {
+	*exchange.Exchange
+	over chan struct{}
+}
+
+// visit waits for the last request to be over.
+func (h *house) visit() *exchange.Exchange {
+	v := h.last.Load()
+	<-v.over
+	return v.Exchange
 }
 
 const settings = `
@@ -339,7 +352,9 @@ func (h *house) serve() {
 func (h *house) chain(w http.ResponseWriter, r *http.Request) {
 	x := new(exchange.Exchange)
 	x.Begin(w, time.Now())
-	h.last.Store(x)
+	v := &visit{x, make(chan struct{})}
+	defer close(v.over)
+	h.last.Store(v)
 	x.ID, x.Scheme = "0190-id", "http"
 	x.Peer = netip.MustParseAddrPort(r.RemoteAddr).Addr()
 	x.Client = x.Peer
@@ -457,11 +472,11 @@ func (h *house) read(in *bufio.Reader, method string) outcome {
 		r, err = http.ReadResponse(in, &http.Request{Method: method})
 	}
 	if err != nil {
-		return outcome{err: err}
+		return outcome{err: err, reason: h.visit().Reason}
 	}
 	defer r.Body.Close()
 	body, err := io.ReadAll(r.Body)
-	return outcome{status: r.StatusCode, header: r.Header, body: string(body), err: err, last: r.Close, reason: h.last.Load().Reason}
+	return outcome{status: r.StatusCode, header: r.Header, body: string(body), err: err, last: r.Close, reason: h.visit().Reason}
 }
 
 // get sends a GET with a bearer, if there is one, and further lines.
