@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -126,9 +127,9 @@ func (c *call) read() ([]byte, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.x.BodyError = err
 		return nil, refusal.Because(refusal.BodyTimeout, "%d bytes came in time", len(data))
-	case c.r.Context().Err() != nil:
+	case errors.Is(c.r.Context().Err(), context.Canceled):
 		c.x.BodyError = err
-		return nil, refusal.Because(refusal.BodyTimeout, "the client went away, or its time is over")
+		return nil, refusal.Because(refusal.ClientClosed, "after %d bytes", len(data))
 	default:
 		c.x.BodyError = err
 		return nil, refusal.Because(refusal.BodyMalformed, "after %d bytes: %v", len(data), err)

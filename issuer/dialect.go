@@ -45,10 +45,14 @@ func (f *fault) Unwrap() error {
 func asFault(err error) *fault {
 	f := new(fault)
 	var known *fault
-	if errors.As(err, &known) {
+	var cause *refusal.Error
+	switch {
+	case errors.As(err, &known):
 		*f = *known
-	} else {
-		f.reason = refusal.Of(err)
+	case errors.As(err, &cause):
+		f.reason, f.detail = cause.Reason, cause.Detail
+	default:
+		f.reason, f.detail = refusal.InternalError, err.Error()
 	}
 	if f.text == "" {
 		f.text = text(f.reason)
@@ -131,9 +135,6 @@ type dialect interface {
 func (c *call) refuse(err error) {
 	f := asFault(err)
 	c.x.Note(f.Unwrap())
-	if f.detail == "" && c.x.Detail == f.text {
-		c.x.Detail = err.Error()
-	}
 	c.record("refused", f.reason)
 	if f.reason == refusal.InternalError {
 		c.issuer.log.Error("internal error", zap.String("endpoint", c.endpoint.name),

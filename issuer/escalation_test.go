@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -116,10 +117,43 @@ func TestEscalationAccessTokenID(t *testing.T) {
 		"a foreign issuer's master":      {foreign, refusal.TokenIssuerUnknown},
 		"a management token, other word": {h.management("shop", token.IssueCodes), refusal.MasterRequired},
 		"a client that may not":          {plainID, refusal.MasterRequired},
+		"a master whose grantor is gone": {h.master(func(c *token.Claims) { c.Grantor = "gone" }), refusal.GrantorUnknown},
+		"a master whose client is gone":  {h.master(func(c *token.Claims) { c.ClientID = "gone" }), refusal.GrantorUnknown},
+		"a master for other routes":      {h.master(func(c *token.Claims) { c.Audience = []string{"https://other.test"} }), refusal.TokenAudienceMismatch},
+		"a master with a scope of ours":  {h.master(func(c *token.Claims) { c.Scope = token.CreateAccessTokens }), refusal.TokenAudienceMismatch},
 	} {
 		got := h.create(c.id, `{"application":"a"}`)
 		if reason := h.events.last().Reason; got.Status != 403 || reason != c.reason {
 			t.Errorf("%s: %d %s, want 403 %s", name, got.Status, reason, c.reason)
+		}
+	}
+}
+
+// master is a token that our key signed and our minter would not make.
+func (h *house) master(change func(*token.Claims)) string {
+	h.Helper()
+	now := h.clock.now()
+	c := h.minter().claimsAt(h.minter().clients.byID["maker"], "m", "7d44b3b2-5a51-4f0e-9a2f-3f2d5b1c0abd", now, now.Add(time.Hour))
+	c.Application, c.Master, c.Permissions = "m", true, token.Permissions{}
+	change(c)
+	compact, err := testKey(h, "ES256").Sign(jose.TypeAccessToken, jose.EncodeClaims(nil, c))
+	if err != nil {
+		h.Fatal(err)
+	}
+	return compact
+}
+
+// TestEscalationAnyTenant: "*" is no tenant's name, however wide the config's pattern is.
+func TestEscalationAnyTenant(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *config.Config) {
+		c.TenantPattern = regexp.MustCompile(`^.+$`)
+		c.Issuer.Clients[0].Delegate = all("*", "*")
+	})
+	for _, tenant := range []string{"*", "{tenant}"} {
+		got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"agent","tenant":"`+tenant+`"}`, bearer(h.management("shop", token.IssueCodes)))
+		if got.Status != 400 {
+			t.Errorf("%s: %v", tenant, got)
 		}
 	}
 }
@@ -311,7 +345,7 @@ func TestNoCredentialAnywhere(t *testing.T) {
 	credentials := map[string]string{
 		"a code secret": "a code secret of thirty-two bytes or more", "a client secret": "shop's own secret of 22 bytes",
 		"the directory's bearer": "the-directory-bearer", "the directory's key": "a-key-in-the-url",
-		"a fixed id": makerID, "another fixed id": plainID,
+		"a fixed id": makerID, "another fixed id": plainID, "a secret of letters": "LettersAloneAreASecretToo",
 	}
 	manage := h.management("shop", token.IssueCodes+" "+token.IssueUserTokens)
 	credentials["a management token"] = manage

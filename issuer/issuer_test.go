@@ -259,16 +259,24 @@ func (h *house) reload(c *config.Config) {
 	h.doc = h.openAPI(i)
 }
 
+var apiDocuments sync.Map // by their text: reading one is slow
+
+// openAPI reads and validates the document that i serves.
 func (h *house) openAPI(i *Issuer) *openapi3.T {
 	h.Helper()
-	doc, err := openapi3.NewLoader().LoadFromData(i.documents.openAPI.data)
+	data := i.documents.openAPI.data
+	if doc, ok := apiDocuments.Load(string(data)); ok {
+		return doc.(*openapi3.T)
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(data)
 	if err != nil {
 		h.Fatal(err)
 	}
 	if err := doc.Validate(context.Background()); err != nil {
 		h.Fatal(err)
 	}
-	return doc
+	kept, _ := apiDocuments.LoadOrStore(string(data), doc)
+	return kept.(*openapi3.T)
 }
 
 // chain is what the server does before the issuer, and the access line after it.

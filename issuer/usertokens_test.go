@@ -334,6 +334,24 @@ func TestLookupAnswersThatOpenNothing(t *testing.T) {
 	}
 }
 
+// TestLookupRedirect: a redirect is no answer, and nobody follows it with the directory's bearer.
+func TestLookupRedirect(t *testing.T) {
+	t.Parallel()
+	p := newPeople(t)
+	h := lookupHouse(t, p, nil)
+	p.does(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/elsewhere" {
+			fmt.Fprint(w, endUserAnswer)
+			return
+		}
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	})
+	userFault(t, h.askUser(userBody(aliceID)), 500)
+	if n := p.asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
 func TestLookupInTime(t *testing.T) {
 	t.Parallel()
 	p := newPeople(t)
