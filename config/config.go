@@ -57,10 +57,11 @@ type Config struct {
 
 // A Listener is one address that requests come in on.
 type Listener struct {
-	Name     string
-	Address  string // host:port
-	TLS      *TLS   // nil: plain HTTP/1.1
-	Redirect bool   // redirect: https; answers nothing else
+	Name      string
+	Address   string // host:port
+	TLS       *TLS   // nil: plain HTTP/1.1
+	Redirect  bool   // redirect: https; answers nothing else
+	ReusePort bool   // another instance may listen beside this one
 }
 
 // TLS names the certificates of a listener; the handshake's server name chooses among them, the first is the default.

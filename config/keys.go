@@ -93,10 +93,11 @@ func version() kind[int] {
 }
 
 type writtenListener struct {
-	name     setting[string]
-	address  setting[string]
-	tls      setting[writtenTLS]
-	redirect setting[string]
+	name      setting[string]
+	address   setting[string]
+	tls       setting[writtenTLS]
+	redirect  setting[string]
+	reusePort bool
 }
 
 func listener() kind[writtenListener] {
@@ -109,6 +110,8 @@ func listener() kind[writtenListener] {
 		placed("tls", tlsKind(), func(l *t) *setting[writtenTLS] { return &l.tls }, "serve HTTPS; without it plain HTTP/1.1"),
 		placed("redirect", word("https"), func(l *t) *setting[string] { return &l.redirect },
 			"answer every request with a redirect to https, and nothing else"),
+		plain("reuse_port", boolean(), func(l *t) *bool { return &l.reusePort },
+			"another instance may listen on the same address, and take over while this one drains; Linux only").or("false"),
 	)
 }
 

@@ -28,7 +28,10 @@ func (b *builder) buildListeners() {
 }
 
 func (b *builder) buildListener(w setting[writtenListener]) {
-	l := Listener{Name: w.Value.name.Value, Address: w.Value.address.Value, Redirect: w.Value.redirect.given}
+	l := Listener{
+		Name: w.Value.name.Value, Address: w.Value.address.Value,
+		Redirect: w.Value.redirect.given, ReusePort: w.Value.reusePort,
+	}
 	if l.Name == "" {
 		l.Name = l.Address
 	}

@@ -187,7 +187,7 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 	want.File = "/etc/jotgate/parts.yaml"
 	want.Listeners = []Listener{
 		{Name: "main", Address: ":443", TLS: &TLS{Certificates: []Certificate{{Cert: "/etc/jotgate/a.pem", Key: "/etc/jotgate/a.key"}}}},
-		{Name: ":80", Address: ":80", Redirect: true},
+		{Name: ":80", Address: ":80", Redirect: true, ReusePort: true},
 	}
 	want.Admin = Admin{Listen: "127.0.0.1:9090", HealthListen: ":9091"}
 	want.Issuer = &Issuer{

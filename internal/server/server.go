@@ -124,7 +124,7 @@ func (s *Server) listenOptions(c *config.Config) ListenOptions {
 		Connections: c.Limits.Connections, H2Streams: uint32(c.Limits.H2Streams),
 	}}
 	for _, l := range c.Listeners {
-		listener := Listener{Name: l.Name, Address: l.Address, RedirectHTTPS: l.Redirect}
+		listener := Listener{Name: l.Name, Address: l.Address, RedirectHTTPS: l.Redirect, ReusePort: l.ReusePort}
 		if l.Redirect {
 			listener.HTTPSPort = httpsPort(c.Listeners)
 		}
