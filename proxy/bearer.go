@@ -8,8 +8,9 @@ import (
 )
 
 // bearer takes the request's one credential: the Authorization field with the Bearer scheme (RFC 6750 §2.1). Tokens in the
-// query end in logs and in Referer fields, so they are refused (RFC 9700 §4.3.2); a form body is not read, and a cookie is
-// the app's own affair. Two credentials are refused because gate and app might each take another (RFC 6750 §2).
+// query end in logs and in Referer fields, so they are refused (RFC 9700 §4.3.2); a form body is not read, and a cookie
+// is never a credential here. Two credentials are refused because gate and app might each take another (RFC 6750 §2); a
+// cookie named access_token beside the field is such a second one.
 func (g *Gate) bearer(p *passage) error {
 	fields := p.r.Header["Authorization"]
 	inQuery := p.x.Target.HasQuery && hasAccessToken(p.x.Target.Query)
@@ -18,6 +19,8 @@ func (g *Gate) bearer(p *passage) error {
 		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization is there more than once"}
 	case len(fields) == 1 && inQuery:
 		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization beside access_token in the query"}
+	case len(fields) == 1 && hasTokenCookie(p.r.Header["Cookie"]):
+		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization beside a cookie access_token"}
 	case inQuery:
 		return &refusal.Error{Reason: refusal.TokenInQuery}
 	case len(fields) == 0:
@@ -52,6 +55,22 @@ func token68(s string) bool {
 		}
 	}
 	return body != ""
+}
+
+// hasTokenCookie tells whether a cookie has the name of a token (RFC 6265 §4.2.1).
+func hasTokenCookie(fields []string) bool {
+	for _, field := range fields {
+		if !strings.Contains(field, "access_token") {
+			continue
+		}
+		for cookie := range strings.SplitSeq(field, ";") {
+			name, _, _ := strings.Cut(cookie, "=")
+			if strings.TrimSpace(name) == "access_token" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // hasAccessToken tells whether some reader could find the member access_token in a query: names are unescaped, and ";" is

@@ -51,6 +51,8 @@ func TestOneCredentialInOnePlace(t *testing.T) {
 		{"beside an empty member", "/me?access_token", []string{auth}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
 		{"beside an escaped member", "/me?x&%61ccess_token=1", []string{auth}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
 		{"beside a member after ;", "/me?x=1;access_token=1", []string{auth}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
+		{"beside a cookie", "/me", []string{auth, "Cookie: a=b; access_token=" + good}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
+		{"beside another cookie", "/me", []string{auth, "Cookie: session=access_token"}, verdict{200, "", "", 1}},
 		{"query alone", "/me?access_token=" + good, nil, verdict{401, refusal.TokenInQuery, noBearer, 0}},
 		{"a member with a longer name", "/me?access_tokens=1", []string{auth}, verdict{200, "", "", 1}},
 		{"cookie is none", "/me", []string{"Cookie: access_token=" + good}, verdict{401, refusal.TokenMissing, noBearer, 0}},
