@@ -62,13 +62,14 @@ func panicType(p any) string {
 
 // admit refuses what no route can allow, and fills in what every later step judges by.
 func (snap *snapshot) admit(x *exchange.Exchange, r *http.Request) error {
-	x.LogPath, _, _ = strings.Cut(r.RequestURI, "?")
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	x.LogPath = redacted(path)
 	if !snap.config.Table.Knows(r.Method) {
 		x.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT") // RFC 9110 §15.5.6 wants the field
 		return refusal.Because(refusal.MethodUnsupported, "%.32q", r.Method)
 	}
 	if len(r.RequestURI) > snap.config.Limits.URIBytes {
-		x.LogPath = x.LogPath[:min(len(x.LogPath), 256)]
+		x.LogPath = x.LogPath[:min(len(x.LogPath), longestLogged)]
 		return refusal.Because(refusal.URITooLong, "%d bytes", len(r.RequestURI))
 	}
 	host, err := route.CanonicalHost(r.Host)
@@ -79,8 +80,29 @@ func (snap *snapshot) admit(x *exchange.Exchange, r *http.Request) error {
 	if err := x.Target.Parse(r.RequestURI); err != nil {
 		return err
 	}
-	x.LogPath = x.Target.Path
 	return nil
+}
+
+// longestLogged bounds what the log has of a target that is over the limit.
+const longestLogged = 256
+
+// longestPlain is how long a segment of a path can be without looking like a credential: a code has 128 characters, the
+// shortest token more.
+const longestPlain = 100
+
+// redacted is a path as it may stand in a log. The access-token dialect has a credential in its paths, and a client that
+// misspells one still sends it: so whatever is as long as a credential is left out, in every path.
+func redacted(path string) string {
+	if len(path) <= longestPlain {
+		return path
+	}
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		if len(segment) > longestPlain {
+			segments[i] = "[redacted]"
+		}
+	}
+	return strings.Join(segments, "/")
 }
 
 // dispatch gives our own endpoints to the issuer and the rest to the gate.

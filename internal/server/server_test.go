@@ -224,6 +224,25 @@ func TestRequestsBothSidesServe(t *testing.T) {
 	}
 }
 
+// TestPathsThatHoldACredential are logged without it, however they are misspelled.
+func TestPathsThatHoldACredential(t *testing.T) {
+	t.Parallel()
+	g := startGate(t)
+	credential := g.token("acme")
+	for _, path := range []string{
+		"/api/1/access_token/" + credential, "/api/1/access_token/" + credential + "/delete", "//api/1/access_token/" + credential,
+		"/api/1/access_token/" + credential + ";x", "/api/1/access_token/../" + credential, "/api/1/access_token/" + credential + "%00",
+		"/nowhere/" + credential, "/open/%2f" + credential, "/" + credential + "/" + strings.Repeat("x", 16<<10),
+	} {
+		g.raw("GET " + path + " HTTP/1.1\r\nHost: a\r\nX-Last: no\r\n\r\n")
+	}
+	g.get("/open/last")
+	g.eventually(`"path":"/open/last"`)
+	if log := g.log.String(); strings.Contains(log, credential[:40]) || strings.Contains(log, credential[len(credential)-40:]) || !strings.Contains(log, "[redacted]") {
+		t.Errorf("a credential is in the log: %s", log)
+	}
+}
+
 func TestForwardedFromTrustedProxiesOnly(t *testing.T) {
 	t.Parallel()
 	forwarded := []string{
