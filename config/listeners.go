@@ -141,8 +141,12 @@ func (b *builder) buildIdentityHeaders() {
 		from setting[string]
 		to   *string
 	}{
-		{w.subject, &h.Subject}, {w.issuer, &h.Issuer}, {w.client, &h.Client},
-		{w.tenant, &h.Tenant}, {w.actions, &h.Actions}, {w.tokenID, &h.TokenID},
+		{w.subject, &h.Subject},
+		{w.issuer, &h.Issuer},
+		{w.client, &h.Client},
+		{w.tenant, &h.Tenant},
+		{w.actions, &h.Actions},
+		{w.tokenID, &h.TokenID},
 	} {
 		canonical := canonicalHeader(name.from.Value)
 		if canonical != "" && slices.Contains(h.All(), canonical) {

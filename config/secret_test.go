@@ -47,9 +47,15 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	const text = "hunter2hunter2hunter2!"
 	secret := Secret(text)
 	for _, value := range []any{
-		secret, &secret, []Secret{secret}, map[string]Secret{"key": secret},
-		Client{ID: "web", Secret: secret}, &Client{AccessTokenID: secret}, struct{ S Secret }{secret},
-		UserLookup{Bearer: secret}, Admin{Token: secret}, Issuer{CodeSecrets: []Secret{secret}},
+		secret, &secret,
+		[]Secret{secret},
+		map[string]Secret{"key": secret},
+		Client{ID: "web", Secret: secret},
+		&Client{AccessTokenID: secret},
+		struct{ S Secret }{secret},
+		UserLookup{Bearer: secret},
+		Admin{Token: secret},
+		Issuer{CodeSecrets: []Secret{secret}},
 	} {
 		for how, got := range printed(t, value) {
 			for _, leak := range []string{"hunter2", fmt.Sprintf("%x", text), fmt.Sprintf("%X", text), fmt.Sprintf("% x", text), "104 117 110"} {

@@ -98,15 +98,19 @@ func (c *call) mayCreate(h *holder, t *accessToken) error {
 		return notAllowed("CREATE_MASTER_TOKEN")
 	}
 	if err := covered(h.client, t.Permissions); err != nil {
-		return &fault{reason: refusal.DelegateExceeded, code: actionDenied, detail: err.Error(),
-			text: "The tenantPermissions are more than the client may hand on"}
+		return &fault{
+			reason: refusal.DelegateExceeded, code: actionDenied, detail: err.Error(),
+			text: "The tenantPermissions are more than the client may hand on",
+		}
 	}
 	return nil
 }
 
 func notAllowed(action string) error {
-	return &fault{reason: refusal.MasterRequired, code: actionDenied,
-		text: `Current subject does not have permission to execute global action "` + action + `"`}
+	return &fault{
+		reason: refusal.MasterRequired, code: actionDenied,
+		text: `Current subject does not have permission to execute global action "` + action + `"`,
+	}
 }
 
 // mintAccessToken signs the token that t describes. An expiresOn that is absent or too far away is cut to the longest

@@ -53,8 +53,11 @@ func TestCreateAccessToken(t *testing.T) {
 		got := h.ask("POST", target+"?accessTokenId="+makerID, fmt.Sprintf(sampleBody, end))
 		a := into[accessToken](t, got, 200)
 		claims := h.claimsOf(a.ID)
-		same(t, target, got, reply{200, map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json", "X-Access-Token-Jti": claims.ID},
-			fmt.Sprintf(`{"application":"sample-app","master":false,"tenantPermissions":[{"tenant":"sample-tenant","allowedActions":["MANAGE_TICKETS","READ_TENANT"]}],"expiresOn":%d,"id":"%s"}`, end, a.ID) + "\n"})
+		same(t, target, got, reply{
+			200,
+			map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json", "X-Access-Token-Jti": claims.ID},
+			fmt.Sprintf(`{"application":"sample-app","master":false,"tenantPermissions":[{"tenant":"sample-tenant","allowedActions":["MANAGE_TICKETS","READ_TENANT"]}],"expiresOn":%d,"id":"%s"}`, end, a.ID) + "\n",
+		})
 		same(t, "claims", claims, token.Claims{
 			Issuer: issuerURL, Subject: "sample-app", Audience: []string{issuerURL + "/api"}, ClientID: "maker", Grantor: "maker", ID: claims.ID,
 			IssuedAt: h.clock.now().Unix() * 1000, Expiry: end / 1000 * 1000, ExpiresOn: end, Application: "sample-app",

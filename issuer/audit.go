@@ -30,8 +30,15 @@ type Event struct {
 func (e *Event) Fields() []zap.Field {
 	fields := append(make([]zap.Field, 0, 12), zap.String("event", e.Name), zap.String("outcome", e.Outcome))
 	for _, f := range [...]struct{ name, value string }{
-		{"reason", string(e.Reason)}, {"client_id", e.ClientID}, {"subject", e.Subject}, {"tenant", e.Tenant},
-		{"role", e.Role}, {"jti", e.TokenID}, {"note", e.Note}, {"request_id", e.RequestID}, {"remote", e.Remote},
+		{"reason", string(e.Reason)},
+		{"client_id", e.ClientID},
+		{"subject", e.Subject},
+		{"tenant", e.Tenant},
+		{"role", e.Role},
+		{"jti", e.TokenID},
+		{"note", e.Note},
+		{"request_id", e.RequestID},
+		{"remote", e.Remote},
 	} {
 		if f.value != "" {
 			fields = append(fields, zap.String(f.name, f.value))

@@ -85,8 +85,11 @@ func TestRedeem(t *testing.T) {
 	ok := h.redeem(h.code(`{"subject":"alice","role":"support"}`))
 	h.againstSeed(seed, ok)
 	answer := into[tokenAnswer](t, ok, 201)
-	same(t, "201", ok, reply{201, map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json"},
-		`{"access_token":"` + answer.AccessToken + `","token_type":"Bearer","expires_in":3600}` + "\n"})
+	same(t, "201", ok, reply{
+		201,
+		map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json"},
+		`{"access_token":"` + answer.AccessToken + `","token_type":"Bearer","expires_in":3600}` + "\n",
+	})
 }
 
 func seedDocument(t testing.TB) *openapi3.T {
@@ -235,8 +238,11 @@ func TestIssueCode(t *testing.T) {
 	}
 	got := h.ask("POST", path, `{"subject":"alice","role":"support","expires_in":7}`, auth)
 	answer := into[codeAnswer](t, got, 201)
-	same(t, "201", got, reply{201, map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json"},
-		`{"authorization_code":"` + answer.AuthorizationCode + `","expires_in":7}` + "\n"})
+	same(t, "201", got, reply{
+		201,
+		map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json"},
+		`{"authorization_code":"` + answer.AuthorizationCode + `","expires_in":7}` + "\n",
+	})
 }
 
 // TestBearerOfIssueCode: who may ask for codes.

@@ -227,8 +227,10 @@ func verifier(t testing.TB, c *config.Config, foreign ...*jose.Issuer) *jose.Ver
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := &jose.Issuer{URL: c.Issuer.URL, Keys: func() *jose.KeySet { return keys }, Own: true,
-		MaxLifetime: max(c.Issuer.MaxTokenTTL, c.Issuer.MaxAccessTokenTTL)}
+	own := &jose.Issuer{
+		URL: c.Issuer.URL, Keys: func() *jose.KeySet { return keys }, Own: true,
+		MaxLifetime: max(c.Issuer.MaxTokenTTL, c.Issuer.MaxAccessTokenTTL),
+	}
 	v, err := jose.NewVerifier(jose.Options{Issuers: append(foreign, own), Leeway: c.ClockLeeway, MaxBytes: c.Limits.TokenBytes})
 	if err != nil {
 		t.Fatal(err)
@@ -515,14 +517,26 @@ func TestErrorsInTheDialectOfThePath(t *testing.T) {
 		method, path string
 		want         reply
 	}{
-		{"GET", "/api/v1/tokens", reply{405, map[string]string{"Allow": "POST", "Cache-Control": "no-store", "Content-Type": "application/json"},
-			`{"name":"MethodNotAllowedError","message":"The endpoint does not have this method; the Allow header lists those it has","code":10013,"statusCode":405,"httpCode":405,"method":"GET","path":"/api/v1/tokens"}` + "\n"}},
-		{"GET", "/api/1/access_token/create", reply{405, map[string]string{"Allow": "POST", "Cache-Control": "no-store", "Content-Type": "application/json"},
-			`{"errorCode":"OTHER","message":"The endpoint does not have this method; the Allow header lists those it has"}` + "\n"}},
-		{"DELETE", "/api/1/access_token/some-id", reply{405, map[string]string{"Allow": "GET, HEAD", "Cache-Control": "no-store", "Content-Type": "application/json"},
-			`{"errorCode":"OTHER","message":"The endpoint does not have this method; the Allow header lists those it has"}` + "\n"}},
-		{"GET", "/api/1/access_token/a/b/c", reply{404, map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json"},
-			`{"errorCode":"OTHER","message":"There is no such endpoint"}` + "\n"}},
+		{"GET", "/api/v1/tokens", reply{
+			405,
+			map[string]string{"Allow": "POST", "Cache-Control": "no-store", "Content-Type": "application/json"},
+			`{"name":"MethodNotAllowedError","message":"The endpoint does not have this method; the Allow header lists those it has","code":10013,"statusCode":405,"httpCode":405,"method":"GET","path":"/api/v1/tokens"}` + "\n",
+		}},
+		{"GET", "/api/1/access_token/create", reply{
+			405,
+			map[string]string{"Allow": "POST", "Cache-Control": "no-store", "Content-Type": "application/json"},
+			`{"errorCode":"OTHER","message":"The endpoint does not have this method; the Allow header lists those it has"}` + "\n",
+		}},
+		{"DELETE", "/api/1/access_token/some-id", reply{
+			405,
+			map[string]string{"Allow": "GET, HEAD", "Cache-Control": "no-store", "Content-Type": "application/json"},
+			`{"errorCode":"OTHER","message":"The endpoint does not have this method; the Allow header lists those it has"}` + "\n",
+		}},
+		{"GET", "/api/1/access_token/a/b/c", reply{
+			404,
+			map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json"},
+			`{"errorCode":"OTHER","message":"There is no such endpoint"}` + "\n",
+		}},
 	} {
 		same(t, c.method+" "+c.path, h.ask(c.method, c.path, ""), c.want)
 	}

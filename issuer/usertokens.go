@@ -21,11 +21,11 @@ const (
 
 // A userTokenRequest is what POST /api/v1/authorization-tokens takes. All that is wrong with its members is told at once.
 type userTokenRequest struct {
-	userType, userID string // the id in lower case
-	expiration       *int64 // seconds
-	limit            int64  // max_token_ttl in seconds
-	faults           []field
-	seen             map[string]bool
+	userID     string // in lower case
+	expiration *int64 // seconds
+	limit      int64  // max_token_ttl in seconds
+	faults     []field
+	seen       map[string]bool
 }
 
 func (q *userTokenRequest) fault(name, kind, msg string) {

@@ -140,20 +140,32 @@ func TestUserTokenRefusals(t *testing.T) {
 		want      userError
 		challenge string
 	}{
-		"no bearer": {userBody(aliceID), func(r *http.Request) { r.Header.Del("Authorization") }, 401,
-			userError{Title: "Unauthorized", Detail: "A management token is needed, as Authorization: Bearer"}, `Bearer realm="jotgate"`},
-		"bad bearer": {userBody(aliceID), func(r *http.Request) { r.Header.Set("Authorization", "Bearer x.y.z") }, 401,
-			userError{Title: "Unauthorized", Detail: "The token is not accepted"}, `Bearer realm="jotgate", error="invalid_token"`},
-		"two bearers": {userBody(aliceID), bearer("x"), 400,
-			userError{Title: "Bad Request", Detail: "The request brings more than one credential; send exactly one"}, `Bearer realm="jotgate", error="invalid_request"`},
+		"no bearer": {
+			userBody(aliceID), func(r *http.Request) { r.Header.Del("Authorization") }, 401,
+			userError{Title: "Unauthorized", Detail: "A management token is needed, as Authorization: Bearer"},
+			`Bearer realm="jotgate"`,
+		},
+		"bad bearer": {
+			userBody(aliceID), func(r *http.Request) { r.Header.Set("Authorization", "Bearer x.y.z") }, 401,
+			userError{Title: "Unauthorized", Detail: "The token is not accepted"},
+			`Bearer realm="jotgate", error="invalid_token"`,
+		},
+		"two bearers": {
+			userBody(aliceID), bearer("x"), 400,
+			userError{Title: "Bad Request", Detail: "The request brings more than one credential; send exactly one"},
+			`Bearer realm="jotgate", error="invalid_request"`,
+		},
 		"an end user's own token": {userBody(aliceID), func(r *http.Request) {
 			r.Header.Set("Authorization", "Bearer "+into[userTokenAnswer](t, h.askUser(userBody(aliceID)), 200).AccessToken)
 		}, 403, userError{Title: "Forbidden", Detail: "The token is no management token"}, insufficient},
 		"another scope": {userBody(aliceID), func(r *http.Request) {
 			r.Header.Set("Authorization", "Bearer "+h.management("shop", token.IssueCodes))
 		}, 403, userError{Title: "Forbidden", Detail: "The token's scope, or its client, does not allow this"}, insufficient},
-		"a person": {userBody(personID), nil, 400,
-			userError{Title: "Bad Request", Detail: "Tokens are issued for end users only", ErrorType: "cannot_issue_token_for_user_type"}, ""},
+		"a person": {
+			userBody(personID), nil, 400,
+			userError{Title: "Bad Request", Detail: "Tokens are issued for end users only", ErrorType: "cannot_issue_token_for_user_type"},
+			"",
+		},
 		"unknown user": {userBody(nobodyID), nil, 404, userError{Title: "Not Found", Detail: "There is no such user", Resource: "user"}, ""},
 	} {
 		options := []option{}

@@ -221,8 +221,12 @@ func actions(r *strictjson.Reader) ([]string, error) {
 // control character. Other characters that are not plain ASCII are for the gate to percent-encode.
 func CheckIdentity(c *token.Claims) error {
 	for _, claim := range [...]struct{ name, value string }{
-		{"sub", c.Subject}, {"iss", c.Issuer}, {"client_id", c.ClientID}, {"jti", c.ID},
-		{"application", c.Application}, {"grantor", c.Grantor},
+		{"sub", c.Subject},
+		{"iss", c.Issuer},
+		{"client_id", c.ClientID},
+		{"jti", c.ID},
+		{"application", c.Application},
+		{"grantor", c.Grantor},
 	} {
 		if hasControl(claim.value) {
 			return refusal.Because(refusal.TokenIdentityRefused, "%s holds a control character", claim.name)

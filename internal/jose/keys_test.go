@@ -53,13 +53,18 @@ func TestPrivateKeysInEveryFormat(t *testing.T) {
 	sec1 := pemOf("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(ec)))
 	parameters := pemOf("EC PARAMETERS", must(asn1.Marshal(asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7})))
 	for _, c := range []struct{ name, text, alg, kid string }{
-		{"EC PKCS#8", pkcs8(t, ec), "ES256", ""}, {"EC SEC 1", sec1, "ES256", ""},
+		{"EC PKCS#8", pkcs8(t, ec), "ES256", ""},
+		{"EC SEC 1", sec1, "ES256", ""},
 		{"EC SEC 1 as openssl writes it", parameters + sec1, "ES256", ""},
-		{"EC with white space around", "\n\n" + sec1 + "\n \n", "ES256", ""}, {"EC with CRLF", strings.ReplaceAll(sec1, "\n", "\r\n"), "ES256", ""},
-		{"EC JWK", privateJWK(t, ec), "ES256", ""}, {"EC JWK with kid and alg", privateJWK(t, ec, `"kid":"mine","alg":"ES256","use":"sig","key_ops":["sign"]`), "ES256", "mine"},
-		{"RSA PKCS#8", pkcs8(t, rsaKey()), "RS256", ""}, {"RSA PKCS#1", pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey())), "RS256", ""},
+		{"EC with white space around", "\n\n" + sec1 + "\n \n", "ES256", ""},
+		{"EC with CRLF", strings.ReplaceAll(sec1, "\n", "\r\n"), "ES256", ""},
+		{"EC JWK", privateJWK(t, ec), "ES256", ""},
+		{"EC JWK with kid and alg", privateJWK(t, ec, `"kid":"mine","alg":"ES256","use":"sig","key_ops":["sign"]`), "ES256", "mine"},
+		{"RSA PKCS#8", pkcs8(t, rsaKey()), "RS256", ""},
+		{"RSA PKCS#1", pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey())), "RS256", ""},
 		{"RSA JWK", privateJWK(t, rsaKey()), "RS256", ""},
-		{"Ed25519 PKCS#8", pkcs8(t, ed), "EdDSA", ""}, {"Ed25519 JWK", privateJWK(t, ed), "EdDSA", ""},
+		{"Ed25519 PKCS#8", pkcs8(t, ed), "EdDSA", ""},
+		{"Ed25519 JWK", privateJWK(t, ed), "EdDSA", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -240,8 +240,11 @@ func (l *List) Check(c *token.Claims, keyID string) error {
 		return nil
 	}
 	for _, m := range [...]markKey{
-		{Issuer, c.Issuer, ""}, {Subject, c.Issuer, c.Subject}, {Client, c.Issuer, c.ClientID},
-		{Client, c.Issuer, c.Grantor}, {KeyID, c.Issuer, keyID},
+		{Issuer, c.Issuer, ""},
+		{Subject, c.Issuer, c.Subject},
+		{Client, c.Issuer, c.ClientID},
+		{Client, c.Issuer, c.Grantor},
+		{KeyID, c.Issuer, keyID},
 	} {
 		if err := l.before(m, c.IssuedAt); err != nil {
 			return err

@@ -108,11 +108,24 @@ func TestHostCovers(t *testing.T) {
 		p, q string
 		want bool
 	}{
-		{"", "", true}, {"", "a.b", true}, {"", "{x}.b", true}, {"a.b", "", false}, {"{x}", "", false},
-		{"a.b", "A.b.", true}, {"a.b", "a.c", false}, {"a.b", "{x}.b", false},
-		{"{x}.b", "a.b", true}, {"{x}.b", "{y}.b", true}, {"{x}.b", "{x}.{y}", false}, {"{x}.{y}", "{x}.b", true},
-		{"{x}.b", "a.c", false}, {"{x}.b", "a.a.b", false}, {"{x}.b", "b", false},
-		{"{a}.{b}.{c}.{d}", "127.0.0.1", false}, {"{a}", "[::1]", false}, {"127.0.0.1", "127.0.0.1", true},
+		{"", "", true},
+		{"", "a.b", true},
+		{"", "{x}.b", true},
+		{"a.b", "", false},
+		{"{x}", "", false},
+		{"a.b", "A.b.", true},
+		{"a.b", "a.c", false},
+		{"a.b", "{x}.b", false},
+		{"{x}.b", "a.b", true},
+		{"{x}.b", "{y}.b", true},
+		{"{x}.b", "{x}.{y}", false},
+		{"{x}.{y}", "{x}.b", true},
+		{"{x}.b", "a.c", false},
+		{"{x}.b", "a.a.b", false},
+		{"{x}.b", "b", false},
+		{"{a}.{b}.{c}.{d}", "127.0.0.1", false},
+		{"{a}", "[::1]", false},
+		{"127.0.0.1", "127.0.0.1", true},
 	} {
 		if got := mustHost(t, c.p).Covers(mustHost(t, c.q)); got != c.want {
 			t.Errorf("%q covers %q: %v", c.p, c.q, got)

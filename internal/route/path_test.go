@@ -64,11 +64,26 @@ func TestPathCovers(t *testing.T) {
 		p, q string
 		want bool
 	}{
-		{"/", "/", true}, {"/", "/a", true}, {"/", "/a/{x}/", true},
-		{"/a", "/a", true}, {"/a", "/a/", false}, {"/a/", "/a", false}, {"/a/", "/a/", true}, {"/a/", "/a/b", true},
-		{"/a/", "/ab/c", false}, {"/a/b", "/a/", false}, {"/a/", "/", false}, {"/{x}/", "/", false},
-		{"/{x}", "/a", true}, {"/a", "/{x}", false}, {"/{x}", "/{y}", true}, {"/{x}/b", "/a/{y}", false},
-		{"/{x}/", "/a/b/c/", true}, {"/a/{x}/", "/a/b", false}, {"/a/{x}/", "/a/b/", true}, {"/a/b", "/a/{x}", false},
+		{"/", "/", true},
+		{"/", "/a", true},
+		{"/", "/a/{x}/", true},
+		{"/a", "/a", true},
+		{"/a", "/a/", false},
+		{"/a/", "/a", false},
+		{"/a/", "/a/", true},
+		{"/a/", "/a/b", true},
+		{"/a/", "/ab/c", false},
+		{"/a/b", "/a/", false},
+		{"/a/", "/", false},
+		{"/{x}/", "/", false},
+		{"/{x}", "/a", true},
+		{"/a", "/{x}", false},
+		{"/{x}", "/{y}", true},
+		{"/{x}/b", "/a/{y}", false},
+		{"/{x}/", "/a/b/c/", true},
+		{"/a/{x}/", "/a/b", false},
+		{"/a/{x}/", "/a/b/", true},
+		{"/a/b", "/a/{x}", false},
 	} {
 		if got := mustPath(t, c.p).Covers(mustPath(t, c.q)); got != c.want {
 			t.Errorf("%q covers %q: %v", c.p, c.q, got)

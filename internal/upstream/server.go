@@ -31,6 +31,7 @@ func (s *server) queueIsFull(n int32) bool { return int(n) > cap(s.slots) }
 func (s *server) busy(why string) error {
 	return refusal.Because(refusal.UpstreamBusy, "%s: %s", s.url.Host, why)
 }
+
 func (s *server) gone(err error) error {
 	return refusal.Because(refusal.ClientClosed, "waiting for %s: %v", s.url.Host, err)
 }
