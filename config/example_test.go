@@ -42,11 +42,29 @@ func TestExampleLoadsWithoutAnyEnvironmentAndOpensNothing(t *testing.T) {
 	}
 }
 
+// switchedOn is the example with every key that it switches off.
+func switchedOn(t *testing.T) string {
+	t.Helper()
+	return regexp.MustCompile(`(?m)^( *)#([a-z])`).ReplaceAllString(example(t), "$1$2")
+}
+
+// An editor that knows YAML finds the schema by the first line.
+func TestExampleNamesItsSchema(t *testing.T) {
+	t.Parallel()
+	first, _, _ := strings.Cut(example(t), "\n")
+	path, ok := strings.CutPrefix(first, "# yaml-language-server: $schema=./")
+	if !ok {
+		t.Fatalf("the first line is %q", first)
+	}
+	if _, err := os.Stat("../" + path); err != nil {
+		t.Error(err)
+	}
+}
+
 // The keys that the example switches off load, too.
 func TestExampleLoadsWithEveryKeySwitchedOn(t *testing.T) {
 	t.Parallel()
-	on := regexp.MustCompile(`(?m)^( *)#([a-z])`).ReplaceAllString(example(t), "$1$2")
-	if _, err := Parse("config.yaml", []byte(on), Options{Env: noEnvironment, ReadFile: laidOut, NoCreate: true}); err != nil {
+	if _, err := Parse("config.yaml", []byte(switchedOn(t)), Options{Env: noEnvironment, ReadFile: laidOut, NoCreate: true}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -41,7 +41,7 @@ func file() kind[writtenFile] {
 	return object(
 		plain("version", version(), func(f *t) *int { return &f.version },
 			"the version of this file's keys").must("begin with version: 1"),
-		placed("listen", text(isAddress), func(f *t) *setting[string] { return &f.listen },
+		placed("listen", text(isAddress).like(addressLike), func(f *t) *setting[string] { return &f.listen },
 			"host:port that requests come in on, short for one listener called main; default 127.0.0.1:8080"),
 		placed("listeners", list(1, listener()), func(f *t) *setting[[]setting[writtenListener]] { return &f.listeners },
 			"the addresses that requests come in on, instead of listen"),
@@ -59,7 +59,7 @@ func file() kind[writtenFile] {
 			"what a whole tenant name looks like (RE2)").or("[A-Za-z0-9._~-]{1,64}"),
 		placed("issuer", issuer(), func(f *t) *setting[writtenIssuer] { return &f.issuer },
 			"the token side; without it nothing is issued here"),
-		plain("roles", names(isName, permissions()), func(f *t) *[]named[writtenPermissions] { return &f.roles },
+		plain("roles", names(text(isName).like(nameLike), permissions()), func(f *t) *[]named[writtenPermissions] { return &f.roles },
 			"named sets of permissions; the tenant \"{tenant}\" is filled in with each code"),
 		plain("trusted_issuers", list(0, trusted()), func(f *t) *[]setting[writtenTrusted] { return &f.trustedIssuers },
 			"other issuers whose tokens open our routes"),
@@ -70,13 +70,13 @@ func file() kind[writtenFile] {
 		later[t]("redis", "a memory that replicas share", "run one replica, with replay.store: memory"),
 		placed("identity_headers", identity(), func(f *t) *setting[writtenIdentity] { return &f.identity },
 			"the headers that tell the upstream who is asking").filled(),
-		plain("upstreams", names(isUpstreamName, upstream()), func(f *t) *[]named[writtenUpstream] { return &f.upstreams },
+		plain("upstreams", names(text(isUpstreamName).like(upstreamNameLike), upstream()), func(f *t) *[]named[writtenUpstream] { return &f.upstreams },
 			"the apps behind the gate"),
 		placed("routes", list(0, routeKind()), func(f *t) *setting[[]setting[writtenRoute]] { return &f.routes },
 			"which requests need what, and where they go"),
 		plain("tests", list(0, testKind()), func(f *t) *[]setting[writtenTest] { return &f.tests },
 			"the policy's own tests"),
-	)
+	).oneAtMost("listen", "listeners")
 }
 
 // version is checked first of all by a reader of a later file: keys that it does not know may come from there.
@@ -103,9 +103,9 @@ type writtenListener struct {
 func listener() kind[writtenListener] {
 	type t = writtenListener
 	return object(
-		placed("name", text(isName), func(l *t) *setting[string] { return &l.name },
+		placed("name", text(isName).like(nameLike), func(l *t) *setting[string] { return &l.name },
 			"what the log calls it; default its address"),
-		placed("address", text(isAddress), func(l *t) *setting[string] { return &l.address },
+		placed("address", text(isAddress).like(addressLike), func(l *t) *setting[string] { return &l.address },
 			"host:port; a host that is left out means every interface").must(`write it like ":8080"`),
 		placed("tls", tlsKind(), func(l *t) *setting[writtenTLS] { return &l.tls }, "serve HTTPS; without it plain HTTP/1.1"),
 		placed("redirect", word("https"), func(l *t) *setting[string] { return &l.redirect },
@@ -124,8 +124,8 @@ type writtenCertificate struct{ cert, key setting[string] }
 func tlsKind() kind[writtenTLS] {
 	type c = writtenCertificate
 	certificate := object(
-		placed("cert", text(isPath), func(x *c) *setting[string] { return &x.cert }, "PEM file: the certificate and its chain").must("name the PEM file"),
-		placed("key", text(isPath), func(x *c) *setting[string] { return &x.key }, "PEM file: its private key").must("name the PEM file"),
+		placed("cert", text(isPath).like(filledLike), func(x *c) *setting[string] { return &x.cert }, "PEM file: the certificate and its chain").must("name the PEM file"),
+		placed("key", text(isPath).like(filledLike), func(x *c) *setting[string] { return &x.key }, "PEM file: its private key").must("name the PEM file"),
 	)
 	return object(
 		plain("certificates", list(1, certificate), func(x *writtenTLS) *[]setting[c] { return &x.certificates },
@@ -141,11 +141,11 @@ type writtenAdmin struct {
 func admin() kind[writtenAdmin] {
 	type t = writtenAdmin
 	return object(
-		placed("listen", text(isAddressOrNone), func(a *t) *setting[string] { return &a.listen },
+		placed("listen", text(isAddressOrNone).like(addressOrNoneLike), func(a *t) *setting[string] { return &a.listen },
 			`host:port; "" turns admin off`).or("127.0.0.1:9090"),
-		plain("token", secret(isSecretOrNone), func(a *t) *Secret { return &a.token },
+		plain("token", secret(isSecretOrNone).like(secretOrNoneLike), func(a *t) *Secret { return &a.token },
 			"the bearer for everything but health and metrics, 22 characters or more; without it these are refused"),
-		placed("health_listen", text(isAddressOrNone), func(a *t) *setting[string] { return &a.healthListen },
+		placed("health_listen", text(isAddressOrNone).like(addressOrNoneLike), func(a *t) *setting[string] { return &a.healthListen },
 			"host:port of a second listener that answers health alone"),
 	)
 }
@@ -210,15 +210,15 @@ const (
 func issuer() kind[writtenIssuer] {
 	type t = writtenIssuer
 	return object(
-		placed("url", text(isIssuer), func(i *t) *setting[string] { return &i.url },
+		placed("url", text(isIssuer).like(issuerURLLike), func(i *t) *setting[string] { return &i.url },
 			"the iss of our tokens, as clients reach us").must("write it like https://gate.example.com"),
-		placed("audiences", distinct(1, text(isAudience)), func(i *t) *setting[[]setting[string]] { return &i.audiences },
+		placed("audiences", distinct(1, text(isAudience).like(audienceLike)), func(i *t) *setting[[]setting[string]] { return &i.audiences },
 			"the aud of tokens for our routes; never the url itself; default [<url>/api]"),
 		plain("keys", list(1, keyFile()), func(i *t) *[]setting[writtenKey] { return &i.keys },
 			"signing keys, PEM or JWK: the first signs, all verify and are published").must("write [{file: keys/main.pem, create: true}]"),
-		plain("code_secrets", distinct(0, secret(isCodeSecret)), func(i *t) *[]setting[Secret] { return &i.codeSecrets },
+		plain("code_secrets", distinct(0, secret(isCodeSecret).like(codeSecretLike)), func(i *t) *[]setting[Secret] { return &i.codeSecrets },
 			"what codes are sealed with, 32 bytes or more: the first seals, all open; default a random one per process"),
-		plain("code_prefixes", distinct(0, text(isCodePrefix)), func(i *t) *[]setting[string] { return &i.codePrefixes },
+		plain("code_prefixes", distinct(0, text(isCodePrefix).like(filledLike)), func(i *t) *[]setting[string] { return &i.codePrefixes },
 			"beginnings of subjects and tenants that a code holds in one byte, like did:empe:testnet:"),
 		plain("code_ttl", seconds(time.Second, mostCodeTTL), func(i *t) *time.Duration { return &i.codeTTL },
 			"how long a code can be redeemed").or("60s"),
@@ -243,7 +243,7 @@ type writtenKey struct {
 
 func keyFile() kind[writtenKey] {
 	return object(
-		placed("file", text(isPath), func(k *writtenKey) *setting[string] { return &k.file },
+		placed("file", text(isPath).like(filledLike), func(k *writtenKey) *setting[string] { return &k.file },
 			"PEM or JWK file; a relative path starts at this file's folder").must("name the key's file"),
 		plain("create", boolean(), func(k *writtenKey) *bool { return &k.create },
 			"make a new ES256 key with mode 0600 if there is no such file").or("false"),
@@ -268,11 +268,11 @@ const (
 func serve() kind[writtenServe] {
 	type t = writtenServe
 	return object(
-		plain("hosts", distinct(0, text(isServeHost)), func(s *t) *[]setting[string] { return &s.hosts },
+		plain("hosts", distinct(0, text(isServeHost).like(filledLike)), func(s *t) *[]setting[string] { return &s.hosts },
 			"the hosts that our endpoints answer on; default any"),
 		plain("dialects", distinct(0, word(codesDialect, userTokensDialect, accessTokensDialect, oauth2Dialect)),
 			func(s *t) *[]setting[string] { return &s.dialects }, "which APIs are served; default all four"),
-		plain("access_token_prefix", text(isAccessTokenPrefix), func(s *t) *string { return &s.accessTokenPrefix },
+		plain("access_token_prefix", text(isAccessTokenPrefix).like(prefixLike), func(s *t) *string { return &s.accessTokenPrefix },
 			"a path before /api/1/access_token, like /crafter-profile; default none"),
 		plain("insecure_missing_tenant_is_any", boolean(), func(s *t) *bool { return &s.missingTenantIsAny },
 			"take an omitted tenant of the access-token dialect for *, as the original does").or("false"),
@@ -294,11 +294,11 @@ type writtenClient struct {
 func client() kind[writtenClient] {
 	type t = writtenClient
 	return object(
-		placed("id", text(isClientID), func(c *t) *setting[string] { return &c.id }, "its client_id").must("name the client"),
-		placed("secret", secret(isSecret), func(c *t) *setting[Secret] { return &c.secret }, "22 characters or more"),
+		placed("id", text(isClientID).like(clientIDLike), func(c *t) *setting[string] { return &c.id }, "its client_id").must("name the client"),
+		placed("secret", secret(isSecret).like(secretLike), func(c *t) *setting[Secret] { return &c.secret }, "22 characters or more"),
 		placed("secret_sha256", hexSecret(), func(c *t) *setting[string] { return &c.secretSHA256 },
 			"the secret's SHA-256 in hex, instead of the secret"),
-		placed("access_token_id", secret(isSecret), func(c *t) *setting[Secret] { return &c.accessTokenID },
+		placed("access_token_id", secret(isSecret).like(secretLike), func(c *t) *setting[Secret] { return &c.accessTokenID },
 			"a fixed accessTokenId for the access-token dialect, 22 characters or more"),
 		placed("permissions", permissions(), func(c *t) *setting[writtenPermissions] { return &c.permissions },
 			"what its own token opens; default nothing"),
@@ -310,12 +310,12 @@ func client() kind[writtenClient] {
 			"how long its codes can be redeemed; default issuer.code_ttl"),
 		placed("public", boolean(), func(c *t) *setting[bool] { return &c.public },
 			"it cannot keep a secret; its codes need PKCE").or("false"),
-	)
+	).oneAtMost("secret", "secret_sha256")
 }
 
 // hexSecret is a digest: not secret itself, but nothing that a message should repeat.
 func hexSecret() kind[string] {
-	k := secret(isDigest)
+	k := secret(isDigest).like(digestLike)
 	return kind[string]{k.shape, func(r *reader, v value) (string, bool) {
 		s, ok := k.read(r, v)
 		return s.Reveal(), ok
@@ -334,7 +334,7 @@ func permissions() kind[writtenPermissions] {
 	entries := list(0, object(
 		placed("tenant", text(nil), func(p *t) *setting[string] { return &p.tenant },
 			`a tenant's name, or "*" for any and for global actions`).must(`write a tenant's name, or "*" for any`),
-		plain("actions", distinct(0, text(isAction)), func(p *t) *[]setting[string] { return &p.actions },
+		plain("actions", distinct(0, text(isAction).like(actionLike)), func(p *t) *[]setting[string] { return &p.actions },
 			`actions of 1 to 64 of A-Z a-z 0-9 _ . : -, or "*" for any`).must(`write the actions, or ["*"] for any`),
 	))
 	return kind[writtenPermissions]{entries.shape, func(r *reader, v value) (writtenPermissions, bool) {
@@ -361,9 +361,9 @@ func users() kind[writtenUsers] {
 	type t = writtenUsers
 	whole := object(
 		placed("open", only(), func(u *t) *setting[bool] { return &u.open }, "any UUID is an end user"),
-		placed("role", text(isName), func(u *t) *setting[string] { return &u.role }, "… with this role"),
+		placed("role", text(isName).like(nameLike), func(u *t) *setting[string] { return &u.role }, "… with this role"),
 		placed("lookup", lookup(), func(u *t) *setting[UserLookup] { return &u.lookup }, "ask an HTTP directory"),
-	)
+	).oneOf("open", "lookup")
 	each := list(0, user())
 	shape := &Shape{Either: []*Shape{whole.shape, each.shape}}
 	return kind[writtenUsers]{shape, func(r *reader, v value) (writtenUsers, bool) {
@@ -378,21 +378,21 @@ func users() kind[writtenUsers] {
 func user() kind[writtenUser] {
 	type t = writtenUser
 	return object(
-		placed("id", text(isUUID), func(u *t) *setting[string] { return &u.id }, "a UUID").must("write the user's UUID"),
+		placed("id", text(isUUID).like(uuidLike), func(u *t) *setting[string] { return &u.id }, "a UUID").must("write the user's UUID"),
 		plain("type", word("end_user", "person", "api_user", "api_signer", "system"), func(u *t) *string { return &u.kind },
 			"tokens are issued for an end_user alone").or("end_user"),
-		placed("role", text(isName), func(u *t) *setting[string] { return &u.role }, "its role"),
+		placed("role", text(isName).like(nameLike), func(u *t) *setting[string] { return &u.role }, "its role"),
 		placed("permissions", permissions(), func(u *t) *setting[writtenPermissions] { return &u.permissions },
 			"its permissions, instead of a role"),
-	)
+	).oneAtMost("role", "permissions")
 }
 
 func lookup() kind[UserLookup] {
 	type t = UserLookup
 	return object(
-		plain("url", text(isDirectory), func(l *t) *string { return &l.URL },
+		plain("url", text(isDirectory).like(directoryLike), func(l *t) *string { return &l.URL },
 			"where {user_id} is replaced").must("write it like https://directory.example.com/users/{user_id}"),
-		plain("bearer", secret(isBearer), func(l *t) *Secret { return &l.Bearer }, "sent as Authorization: Bearer; default none"),
+		plain("bearer", secret(isBearer).like(bearerLike), func(l *t) *Secret { return &l.Bearer }, "sent as Authorization: Bearer; default none"),
 		plain("timeout", duration(10*time.Millisecond, time.Minute), func(l *t) *time.Duration { return &l.Timeout }, "for the whole answer").or("2s"),
 		plain("cache", duration(0, 5*time.Minute), func(l *t) *time.Duration { return &l.Cache }, "how long an answer is believed").or("30s"),
 		plain("entries", integer(1, 10_000_000), func(l *t) *int { return &l.Entries }, "how many answers are kept").or("10000"),
@@ -422,29 +422,29 @@ type writtenForeignRoles struct {
 
 func trusted() kind[writtenTrusted] {
 	type t = writtenTrusted
-	keys := object(placed("file", text(isPath), func(k *writtenKeySet) *setting[string] { return &k.file },
+	keys := object(placed("file", text(isPath).like(filledLike), func(k *writtenKeySet) *setting[string] { return &k.file },
 		"a JWKS, a JWK or a PEM public key").must("name the file"))
 	roles := object(
-		plain("from", text(isClaimPath), func(x *writtenForeignRoles) *string { return &x.from },
+		plain("from", text(isClaimPath).like(filledLike), func(x *writtenForeignRoles) *string { return &x.from },
 			"the claim that lists the issuer's roles, like realm_access.roles").must("name the claim"),
-		plain("map", names(isShort, text(isName)), func(x *writtenForeignRoles) *[]named[string] { return &x.roles },
+		plain("map", names(text(isShort).like(filledLike), text(isName).like(nameLike)), func(x *writtenForeignRoles) *[]named[string] { return &x.roles },
 			"the issuer's role: our role").must("write {their-role: our-role}"),
 	)
 	return object(
-		placed("issuer", text(isForeignIssuer), func(i *t) *setting[string] { return &i.issuer },
+		placed("issuer", text(isForeignIssuer).like(foreignIssuerLike), func(i *t) *setting[string] { return &i.issuer },
 			"its iss").must("write it as its tokens spell it"),
 		plain("keys", list(1, keys), func(i *t) *[]setting[writtenKeySet] { return &i.keys },
 			"its public keys").must("write [{file: keys.json}]: this version does not fetch them by discovery"),
 		later[t]("jwks_url", "where its keys are published", "save the key set to a file and write keys: [{file: keys.json}]"),
-		plain("audiences", distinct(1, text(isAudience)), func(i *t) *[]setting[string] { return &i.audiences },
+		plain("audiences", distinct(1, text(isAudience).like(audienceLike)), func(i *t) *[]setting[string] { return &i.audiences },
 			"a token must name one of them in aud").must("name what its tokens say in aud for us"),
 		plain("algorithms", distinct(1, word(jose.Algorithms()...)), func(i *t) *[]setting[string] { return &i.algorithms },
 			"the algorithms that its keys may use; default those of the keys"),
-		placed("token_types", distinct(1, text(isShort)), func(i *t) *setting[[]setting[string]] { return &i.tokenTypes },
+		placed("token_types", distinct(1, text(isShort).like(filledLike)), func(i *t) *setting[[]setting[string]] { return &i.tokenTypes },
 			"the typ of its tokens; default [at+jwt, application/at+jwt]"),
-		plain("require_claims", names(isShort, text(isShort)), func(i *t) *[]named[string] { return &i.requireClaims },
+		plain("require_claims", names(text(isShort).like(filledLike), text(isShort).like(filledLike)), func(i *t) *[]named[string] { return &i.requireClaims },
 			"claims that must have exactly this text; default none"),
-		plain("client_claim", text(isClaimPath), func(i *t) *string { return &i.clientClaim },
+		plain("client_claim", text(isClaimPath).like(filledLike), func(i *t) *string { return &i.clientClaim },
 			"the claim that names the client").or("client_id"),
 		placed("roles", roles, func(i *t) *setting[writtenForeignRoles] { return &i.roles },
 			"which of our roles its roles mean; default none"),
@@ -472,7 +472,7 @@ func replay() kind[writtenReplay] {
 
 func revocations() kind[Revocations] {
 	return object(
-		plain("file", text(isPath), func(x *Revocations) *string { return &x.File },
+		plain("file", text(isPath).like(filledLike), func(x *Revocations) *string { return &x.File },
 			"where withdrawn tokens are written; without it nothing can be revoked"),
 		plain("capacity", integer(1, 1<<26), func(x *Revocations) *int { return &x.Capacity }, "entries").or("65536"),
 	)
@@ -485,12 +485,12 @@ type writtenIdentity struct {
 func identity() kind[writtenIdentity] {
 	type t = writtenIdentity
 	return object(
-		placed("subject", text(isHeader), func(x *t) *setting[string] { return &x.subject }, "the token's sub").or("X-Jotgate-Subject"),
-		placed("issuer", text(isHeader), func(x *t) *setting[string] { return &x.issuer }, "its iss").or("X-Jotgate-Issuer"),
-		placed("client", text(isHeader), func(x *t) *setting[string] { return &x.client }, "its client_id").or("X-Jotgate-Client"),
-		placed("tenant", text(isHeader), func(x *t) *setting[string] { return &x.tenant }, "the tenant that was judged").or("X-Jotgate-Tenant"),
-		placed("actions", text(isHeader), func(x *t) *setting[string] { return &x.actions }, "the actions that the token allows on it").or("X-Jotgate-Actions"),
-		placed("token_id", text(isHeader), func(x *t) *setting[string] { return &x.tokenID }, "its jti").or("X-Jotgate-Token-Id"),
+		placed("subject", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.subject }, "the token's sub").or("X-Jotgate-Subject"),
+		placed("issuer", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.issuer }, "its iss").or("X-Jotgate-Issuer"),
+		placed("client", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.client }, "its client_id").or("X-Jotgate-Client"),
+		placed("tenant", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.tenant }, "the tenant that was judged").or("X-Jotgate-Tenant"),
+		placed("actions", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.actions }, "the actions that the token allows on it").or("X-Jotgate-Actions"),
+		placed("token_id", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.tokenID }, "its jti").or("X-Jotgate-Token-Id"),
 	)
 }
 
@@ -515,19 +515,19 @@ func upstream() kind[writtenUpstream] {
 	type t = writtenUpstream
 	type a = writtenAssertion
 	assertion := object(
-		placed("header", text(isHeader), func(x *a) *setting[string] { return &x.header }, "the header that carries it").or("X-Jotgate-Assertion"),
-		plain("audience", text(isAudience), func(x *a) *string { return &x.audience }, "its aud").must("name the app"),
+		placed("header", text(isHeader).like(headerLike), func(x *a) *setting[string] { return &x.header }, "the header that carries it").or("X-Jotgate-Assertion"),
+		plain("audience", text(isAudience).like(audienceLike), func(x *a) *string { return &x.audience }, "its aud").must("name the app"),
 		plain("ttl", seconds(time.Second, time.Hour), func(x *a) *time.Duration { return &x.ttl }, "how long it lives").or("60s"),
 	)
 	return object(
-		plain("servers", distinct(1, text(isServer)), func(u *t) *[]setting[string] { return &u.servers },
+		plain("servers", distinct(1, text(isServer).like(serverLike)), func(u *t) *[]setting[string] { return &u.servers },
 			"http(s)://host:port of each").must("write [http://127.0.0.1:3000]"),
-		plain("host", text(isHostHeader), func(u *t) *string { return &u.host }, "the Host header that is sent; default the client's"),
+		plain("host", text(isHostHeader).like(filledLike), func(u *t) *string { return &u.host }, "the Host header that is sent; default the client's"),
 		plain("connect_timeout", duration(10*time.Millisecond, time.Minute), func(u *t) *time.Duration { return &u.connectTimeout }, "for a connection").or("5s"),
 		plain("response_timeout", duration(10*time.Millisecond, 24*time.Hour), func(u *t) *time.Duration { return &u.responseTimeout }, "until the head of the answer").or("60s"),
 		plain("max_connections", integer(1, 65_536), func(u *t) *int { return &u.maxConnections }, "per server").or("512"),
 		placed("max_idle", integer(0, 65_536), func(u *t) *setting[int] { return &u.maxIdle }, "kept connections per server").or("64"),
-		placed("ca_file", text(isPath), func(u *t) *setting[string] { return &u.caFile },
+		placed("ca_file", text(isPath).like(filledLike), func(u *t) *setting[string] { return &u.caFile },
 			"PEM of the authorities for https servers; default the system's"),
 		placed("assertion", assertion, func(u *t) *setting[writtenAssertion] { return &u.assertion },
 			"a short-lived JWT that tells the app what was decided; default none"),
@@ -552,26 +552,26 @@ type writtenRoute struct {
 func routeKind() kind[writtenRoute] {
 	type t = writtenRoute
 	return object(
-		placed("name", text(isRouteName), func(x *t) *setting[string] { return &x.name }, "what logs and metrics call it; default its path"),
-		plain("hosts", distinct(0, text(isHostPattern)), func(x *t) *[]setting[string] { return &x.hosts },
+		placed("name", text(isRouteName).like(routeNameLike), func(x *t) *setting[string] { return &x.name }, "what logs and metrics call it; default its path"),
+		plain("hosts", distinct(0, text(isHostPattern).like(filledLike)), func(x *t) *[]setting[string] { return &x.hosts },
 			`exact, or "{tenant}.example.com"; default any`),
-		placed("path", text(isPathPattern), func(x *t) *setting[string] { return &x.path },
+		placed("path", text(isPathPattern).like(pathLike), func(x *t) *setting[string] { return &x.path },
 			`"/t/{tenant}/": {name} is one segment, a slash at the end covers the tree below`).must("write it like /tickets/"),
-		plain("methods", distinct(0, text(isMethod)), func(x *t) *[]setting[string] { return &x.methods }, "default GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+		plain("methods", distinct(0, text(isMethod).like(methodLike)), func(x *t) *[]setting[string] { return &x.methods }, "default GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
 		placed("require", require(), func(x *t) *setting[writtenRequire] { return &x.require },
 			"authenticated, or an action and its tenant"),
 		placed("public", only(), func(x *t) *setting[bool] { return &x.public }, "no token is judged"),
-		placed("upstream", text(isUpstream), func(x *t) *setting[string] { return &x.upstream },
+		placed("upstream", text(isUpstream).like(upstreamLike), func(x *t) *setting[string] { return &x.upstream },
 			"a name from upstreams, or a URL").must("name one of upstreams, or write a URL"),
 		plain("insecure_allow", distinct(0, word("encoded_slash", "semicolon", "double_slash", "double_encoding")),
 			func(x *t) *[]setting[string] { return &x.insecureAllow }, "spellings of a path that two readers could take differently"),
 		placed("forward_token", boolean(), func(x *t) *setting[bool] { return &x.forwardToken }, "pass the bearer on to the upstream").or("false"),
-		placed("audiences", distinct(1, text(isAudience)), func(x *t) *setting[[]setting[string]] { return &x.audiences },
+		placed("audiences", distinct(1, text(isAudience).like(audienceLike)), func(x *t) *setting[[]setting[string]] { return &x.audiences },
 			"a token must name one of them in aud; default the issuer's"),
 		plain("upgrade", boolean(), func(x *t) *bool { return &x.upgrade }, "let WebSocket and other upgrades through").or("false"),
 		placed("body_bytes", size[int64](0, 1<<50), func(x *t) *setting[int64] { return &x.bodyBytes },
 			"the longest request body; default limits.body_bytes"),
-	)
+	).oneOf("require", "public")
 }
 
 type writtenRequire struct {
@@ -585,13 +585,13 @@ type writtenRequire struct {
 func require() kind[writtenRequire] {
 	type t = writtenRequire
 	mapping := object(
-		placed("action", text(isPlainAction), func(x *t) *setting[string] { return &x.action },
+		placed("action", text(isPlainAction).like(plainActionLike), func(x *t) *setting[string] { return &x.action },
 			"what the token must allow").must("name the action that the token must allow, like READ"),
 		placed("tenant", text(nil), func(x *t) *setting[string] { return &x.tenant }, "on this tenant"),
 		placed("tenant_from", text(nil), func(x *t) *setting[string] { return &x.tenantFrom },
 			"on the tenant that stands in path.x, host.x, header.X-Tenant or query.x"),
 		placed("global", only(), func(x *t) *setting[bool] { return &x.global }, "without a tenant"),
-	)
+	).oneOf("tenant", "tenant_from", "global")
 	scalar := word("authenticated")
 	shape := &Shape{Either: []*Shape{scalar.shape, mapping.shape}}
 	return kind[writtenRequire]{shape, func(r *reader, v value) (writtenRequire, bool) {
@@ -618,9 +618,9 @@ type writtenExpect struct {
 func testKind() kind[writtenTest] {
 	type t = writtenTest
 	return object(
-		placed("request", text(isRequest), func(x *t) *setting[string] { return &x.request },
+		placed("request", text(isRequest).like(requestLike), func(x *t) *setting[string] { return &x.request },
 			"a method and a whole URL").must(`write it like "GET https://app.example.com/tenants/acme/"`),
-		plain("headers", names(isTestHeader, text(isShort)), func(x *t) *[]named[string] { return &x.headers }, "headers of the request"),
+		plain("headers", names(text(isTestHeader).like(testHeaderLike), text(isShort).like(filledLike)), func(x *t) *[]named[string] { return &x.headers }, "headers of the request"),
 		placed("permissions", permissions(), func(x *t) *setting[writtenPermissions] { return &x.permissions },
 			"what its token allows; without this key it brings no token"),
 		plain("expect", expect(), func(x *t) *writtenExpect { return &x.expect },
@@ -630,7 +630,7 @@ func testKind() kind[writtenTest] {
 
 func expect() kind[writtenExpect] {
 	scalar := word("allow", "refuse")
-	mapping := object(plain("refuse", text(isReason), func(x *writtenExpect) *string { return &x.refuse },
+	mapping := object(plain("refuse", text(isReason).like(reasonLike), func(x *writtenExpect) *string { return &x.refuse },
 		"the reason code of the refusal").must("write {refuse: tenant_denied}"))
 	shape := &Shape{Either: []*Shape{scalar.shape, mapping.shape}}
 	return kind[writtenExpect]{shape, func(r *reader, v value) (writtenExpect, bool) {

@@ -17,9 +17,17 @@ type Shape struct {
 	Type        string // text, secret, integer, size, duration, boolean, word, list, mapping (named keys), names (any keys)
 	Words       []string
 	Least, Most string
-	Items       *Shape // of a list, or of the values of a mapping of any names
-	Keys        []Key  // of a mapping
+	Pattern     string   // of a text or a secret: what every good one matches, though not all that matches is good; RE2 and ECMA-262
+	Whole       bool     // of a duration: whole seconds
+	Unique      bool     // of a list: no item twice
+	Items       *Shape   // of a list, or of the values of a mapping of any names
+	Names       *Shape   // of a mapping of any names: what the names look like
+	Keys        []Key    // of a mapping
+	OneOf       []string // of a mapping: exactly one of these keys is there
+	OneAtMost   []string // of a mapping: at most one of these keys is there
 	Either      []*Shape
+
+	check check // of a text: beyond Pattern
 }
 
 // A Key is one key of a mapping.
@@ -182,15 +190,16 @@ type named[V any] struct {
 }
 
 // names reads a mapping from the operator's own names, in the file's order.
-func names[V any](check check, k kind[V]) kind[[]named[V]] {
-	return kind[[]named[V]]{&Shape{Type: "names", Items: k.shape}, func(r *reader, v value) ([]named[V], bool) {
+func names[V any](name kind[string], k kind[V]) kind[[]named[V]] {
+	naming := name.shape.check
+	return kind[[]named[V]]{&Shape{Type: "names", Items: k.shape, Names: name.shape}, func(r *reader, v value) ([]named[V], bool) {
 		if !r.isMapping(v, &Shape{}) {
 			return nil, false
 		}
 		before := len(r.faults)
 		var all []named[V]
 		for name, member := range r.members(v) {
-			if problem, remedy := check(name.Value); problem != "" {
+			if problem, remedy := naming(name.Value); problem != "" {
 				r.fault(place{name.Line, name.Column, member.path}, "the name "+quote(name.Value)+" "+problem, remedy)
 			}
 			all = append(all, named[V]{name.Value, settle(r, member, k)})
@@ -225,6 +234,7 @@ func list[V any](least int, k kind[V]) kind[[]setting[V]] {
 // distinct reads a list of texts, each at most once.
 func distinct[V ~string](least int, k kind[V]) kind[[]setting[V]] {
 	all := list(least, k)
+	all.shape.Unique = true
 	return kind[[]setting[V]]{all.shape, func(r *reader, v value) ([]setting[V], bool) {
 		items, ok := all.read(r, v)
 		seen := make(map[V]bool, len(items))
@@ -238,6 +248,13 @@ func distinct[V ~string](least int, k kind[V]) kind[[]setting[V]] {
 		return items, ok
 	}}
 }
+
+// like says what every good text of this kind matches.
+func (k kind[V]) like(pattern string) kind[V] { k.shape.Pattern = pattern; return k }
+
+// oneOf and oneAtMost say of a mapping which of its keys exclude each other. Whoever builds settings of them tells it.
+func (k kind[V]) oneOf(keys ...string) kind[V]     { k.shape.OneOf = keys; return k }
+func (k kind[V]) oneAtMost(keys ...string) kind[V] { k.shape.OneAtMost = keys; return k }
 
 // values strips the places of a list's good items.
 func values[V any](items []setting[V]) []V {
@@ -255,7 +272,7 @@ type check func(text string) (problem, remedy string)
 
 // text reads a string.
 func text(c check) kind[string] {
-	return kind[string]{&Shape{Type: "text"}, func(r *reader, v value) (string, bool) {
+	return kind[string]{&Shape{Type: "text", check: c}, func(r *reader, v value) (string, bool) {
 		s, ok := r.text(v)
 		return s, ok && r.holds(v, s, c)
 	}}
@@ -263,7 +280,7 @@ func text(c check) kind[string] {
 
 // secret reads a string that is never printed.
 func secret(c check) kind[Secret] {
-	return kind[Secret]{&Shape{Type: "secret"}, func(r *reader, v value) (Secret, bool) {
+	return kind[Secret]{&Shape{Type: "secret", check: c}, func(r *reader, v value) (Secret, bool) {
 		v.secret = true
 		s, ok := r.text(v)
 		return Secret(s), ok && r.holds(v, s, c)
@@ -301,6 +318,7 @@ func boolean() kind[bool] {
 // only reads true; false is what an absent key means already.
 func only() kind[bool] {
 	b := boolean()
+	b.shape.Words = []string{"true"}
 	return kind[bool]{b.shape, func(r *reader, v value) (bool, bool) {
 		x, ok := b.read(r, v)
 		if ok && !x {
@@ -407,6 +425,7 @@ func duration(least, most time.Duration) kind[time.Duration] {
 // seconds is a duration of whole seconds: what goes into a token or a code has no finer grain.
 func seconds(least, most time.Duration) kind[time.Duration] {
 	k := duration(least, most)
+	k.shape.Whole = true
 	return kind[time.Duration]{k.shape, func(r *reader, v value) (time.Duration, bool) {
 		d, ok := k.read(r, v)
 		if ok && d%time.Second != 0 {

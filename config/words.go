@@ -18,6 +18,39 @@ import (
 // leastSecret is 22 characters: 128 bits in base64url.
 const leastSecret = 22
 
+// What every good text of a kind matches, for a schema: it may be less than its check asks for, never more. RE2 and
+// ECMA-262 read all of these alike.
+const (
+	nameLike          = `^[A-Za-z0-9._:~@/+-]{1,64}$`
+	clientIDLike      = "^[A-Za-z0-9!#$&'()*+./<=>?@\\[\\]^_`{|}~-]{1,128}$"
+	actionLike        = `^(\*|[A-Za-z0-9_.:-]{1,64})$`
+	plainActionLike   = `^[A-Za-z0-9_.:-]{1,64}$`
+	secretLike        = `^[!-~]{22,512}$`
+	secretOrNoneLike  = `^([!-~]{22,512})?$`
+	bearerLike        = `^[!-~]*$`
+	codeSecretLike    = `^[\s\S]{8,}` // 32 bytes; a character has four at most
+	digestLike        = `^[0-9A-Fa-f]{64}$`
+	audienceLike      = `^[!-~]{1,256}$`
+	filledLike        = `[\s\S]`
+	uuidLike          = `^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`
+	addressLike       = `^(\[[^\]]+\]|[^:]*):[0-9]{1,5}$`
+	addressOrNoneLike = `^((\[[^\]]+\]|[^:]*):[0-9]{1,5})?$`
+	issuerURLLike     = `^https?://[!-~]*[^/]$`
+	foreignIssuerLike = `^https?://[!-~]+$`
+	directoryLike     = `^[Hh][Tt][Tt][Pp][Ss]?://[!-~]*\{user_id\}[!-~]*$`
+	serverLike        = `^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+$`
+	prefixLike        = `^((/[A-Za-z0-9._~-]+)+)?$`
+	headerLike        = `^[A-Za-z0-9-]{1,64}$`
+	testHeaderLike    = `^[A-Za-z0-9_-]{1,64}$`
+	routeNameLike     = `^[ -~]{1,128}$`
+	requestLike       = `^[A-Za-z0-9_-]+ [Hh][Tt][Tt][Pp][Ss]?://[!-~]+$`
+	reasonLike        = `^[a-z_]+$`
+	upstreamNameLike  = `^[A-Za-z0-9._-]{1,64}$`
+	upstreamLike      = `^([A-Za-z0-9._-]{1,64}|[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+)$`
+	pathLike          = `^/`
+	methodLike        = "^[A-Z0-9!#$%&'*+.^_`|~-]+$"
+)
+
 // The checks below say what a single text must look like. Each answers the problem, which follows the text, and the
 // remedy.
 

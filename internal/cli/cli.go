@@ -55,7 +55,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		serveCommand(), checkCommand(), mintCommand(), revokeCommand(), keygenCommand(), hashCommand(),
-		initCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
+		initCommand(), schemaCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
 	}
 }
 
