@@ -278,7 +278,21 @@ const (
 type Test struct {
 	Method, URL string
 	Headers     map[string]string
-	Permissions token.Permissions // of the token that the request brings; nil: it brings none
+	Permissions token.Permissions // what the token opens that the request brings; nil: it has Claims, or brings none
+	Claims      string            // what that token says, a JSON object that may lack any claim; "": it has Permissions, or brings none
 	Allow       bool
 	Reason      string // the expected reason of a refusal, or "" for any
+
+	test, expect Fault // their places
+}
+
+// Fault is a fault of the test as a whole, at its place in the file.
+func (t *Test) Fault(problem, remedy string) Fault { return t.test.saying(problem, remedy) }
+
+// ExpectFault is a fault of what the test expects.
+func (t *Test) ExpectFault(problem, remedy string) Fault { return t.expect.saying(problem, remedy) }
+
+func (f Fault) saying(problem, remedy string) Fault {
+	f.Problem, f.Remedy = problem, remedy
+	return f
 }

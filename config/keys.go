@@ -607,7 +607,8 @@ type writtenTest struct {
 	request     setting[string]
 	headers     []named[string]
 	permissions setting[writtenPermissions]
-	expect      writtenExpect
+	claims      setting[string]
+	expect      setting[writtenExpect]
 }
 
 type writtenExpect struct {
@@ -622,10 +623,12 @@ func testKind() kind[writtenTest] {
 			"a method and a whole URL").must(`write it like "GET https://app.example.com/tenants/acme/"`),
 		plain("headers", names(text(isTestHeader).like(testHeaderLike), text(isShort).like(filledLike)), func(x *t) *[]named[string] { return &x.headers }, "headers of the request"),
 		placed("permissions", permissions(), func(x *t) *setting[writtenPermissions] { return &x.permissions },
-			"what its token allows; without this key it brings no token"),
-		plain("expect", expect(), func(x *t) *writtenExpect { return &x.expect },
+			"what its token opens here; without permissions and claims it brings no token"),
+		placed("claims", claims(), func(x *t) *setting[string] { return &x.claims },
+			"what its token says, instead: any claims; those left out are filled in as our own token would have them"),
+		placed("expect", expect(), func(x *t) *setting[writtenExpect] { return &x.expect },
 			"allow, refuse, or {refuse: reason}").must("write allow, refuse, or {refuse: tenant_denied}"),
-	)
+	).oneAtMost("permissions", "claims")
 }
 
 func expect() kind[writtenExpect] {

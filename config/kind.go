@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -14,7 +15,7 @@ import (
 // A Shape says what a value of the file looks like. The reader and the reference come from the same declarations, so
 // they cannot disagree.
 type Shape struct {
-	Type        string // text, secret, integer, size, duration, boolean, word, list, mapping (named keys), names (any keys)
+	Type        string // text, secret, integer, size, duration, boolean, word, list, mapping (named keys), names (any keys), object (any)
 	Words       []string
 	Least, Most string
 	Pattern     string   // of a text or a secret: what every good one matches, though not all that matches is good; RE2 and ECMA-262
@@ -446,4 +447,24 @@ func spell(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
+}
+
+// claims reads a mapping of any members, as the JSON object that a token would have in its place.
+func claims() kind[string] {
+	return kind[string]{&Shape{Type: "object"}, func(r *reader, v value) (string, bool) {
+		if !r.isMapping(v, &Shape{}) {
+			return "", false
+		}
+		var members map[string]any
+		if err := v.node.Decode(&members); err != nil { // its text can have several lines
+			r.fault(v.at(), "cannot be read as claims", "write each claim once, with a text for its name")
+			return "", false
+		}
+		text, err := json.Marshal(members)
+		if err != nil {
+			r.fault(v.at(), "has a value that JSON cannot say", "write texts, whole numbers, true, false, lists and mappings of them")
+			return "", false
+		}
+		return string(text), true
+	}}
 }

@@ -61,6 +61,8 @@ func (s *Shape) schema() *schema {
 	switch s.Type {
 	case "mapping":
 		return s.mapping()
+	case "object":
+		return &schema{Type: "object"}
 	case "names":
 		return &schema{Type: "object", PropertyNames: &schema{Pattern: s.Names.Pattern}, Additional: s.Items.schema()}
 	case "list":

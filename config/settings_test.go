@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/route"
@@ -90,6 +91,7 @@ var same = cmp.Options{
 	cmp.Comparer(func(a, b *jose.KeySet) bool { return (a == nil) == (b == nil) }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b Secret) bool { return a == b }),
+	cmpopts.IgnoreUnexported(Test{}), // its places
 }
 
 func path(t *testing.T, pattern string) route.Path {
