@@ -77,6 +77,8 @@ func decodeClaim(r *strictjson.Reader, name string, c *token.Claims) (err error)
 		c.Grantor, err = named(r)
 	case "tenantPermissions":
 		c.Permissions, err = permissions(r)
+	case "act":
+		c.Actors, err = actors(r)
 	case "application":
 		c.Application, err = named(r)
 	case "master":
@@ -205,6 +207,29 @@ func permission(r *strictjson.Reader) (entry token.TenantPermission, err error) 
 		return entry, r.Fault("no allowedActions")
 	}
 	return entry, nil
+}
+
+// actors reads the act claim (RFC 8693 §4.1), the latest actor first. It opens nothing, so what other issuers put there,
+// beside or instead of sub, is skipped.
+func actors(r *strictjson.Reader) ([]string, error) {
+	if r.Kind() != strictjson.KindObject {
+		return nil, r.Skip()
+	}
+	var latest, earlier []string
+	err := r.Object(func(name string) (err error) {
+		switch {
+		case name == "sub" && r.Kind() == strictjson.KindString:
+			var s string
+			s, err = r.String()
+			latest = []string{s}
+		case name == "act":
+			earlier, err = actors(r)
+		default:
+			err = r.Skip()
+		}
+		return err
+	})
+	return append(latest, earlier...), err
 }
 
 func actions(r *strictjson.Reader) ([]string, error) {

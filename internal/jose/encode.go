@@ -34,6 +34,10 @@ func EncodeClaims(dst []byte, c *token.Claims) []byte {
 		e.name("tenantPermissions")
 		e.dst = AppendPermissions(e.dst, c.Permissions)
 	}
+	if len(c.Actors) > 0 {
+		e.name("act")
+		e.dst = appendActors(e.dst, c.Actors)
+	}
 	e.text("application", c.Application)
 	if c.Master {
 		e.name("master")
@@ -71,6 +75,20 @@ func (e *encoder) integer(name string, value int64) {
 		e.name(name)
 		e.dst = strconv.AppendInt(e.dst, value, 10)
 	}
+}
+
+// appendActors appends the act claim: each actor holds the one before it (RFC 8693 §4.1).
+func appendActors(dst []byte, actors []string) []byte {
+	for i, a := range actors {
+		if i > 0 {
+			dst = append(dst, `,"act":`...)
+		}
+		dst = AppendString(append(dst, `{"sub":`...), a)
+	}
+	for range actors {
+		dst = append(dst, '}')
+	}
+	return dst
 }
 
 // AppendPermissions appends p as a JSON array; allowedActions is never null.

@@ -184,6 +184,7 @@ func reference(payload []byte) (c token.Claims, err error) {
 	if err := json.Unmarshal(payload, &names); err != nil {
 		return c, err
 	}
+	act := names["act"]
 	for name := range names {
 		if !slices.Contains([]string{"iss", "sub", "jti", "scope", "grantor", "application", "client_id", "aud", "iat", "nbf", "exp", "expiresOn", "master", "tenantPermissions"}, name) {
 			delete(names, name)
@@ -197,6 +198,7 @@ func reference(payload []byte) (c token.Claims, err error) {
 		Application: m.Application, Master: m.Master, ExpiresOn: m.ExpiresOn, Permissions: m.TenantPermissions,
 		IssuedAt: exactMilliseconds(m.Iat), NotBefore: exactMilliseconds(m.Nbf), Expiry: exactMilliseconds(m.Exp),
 	}
+	c.Actors = referenceActors(act)
 	var one string
 	if json.Unmarshal(m.Aud, &one) == nil {
 		c.Audience = []string{one}
@@ -204,6 +206,19 @@ func reference(payload []byte) (c token.Claims, err error) {
 		err = json.Unmarshal(m.Aud, &c.Audience)
 	}
 	return c, err
+}
+
+// referenceActors reads the act claim, the latest actor first.
+func referenceActors(act json.RawMessage) (actors []string) {
+	var names map[string]json.RawMessage
+	for json.Unmarshal(act, &names) == nil && names != nil {
+		var sub string
+		if names["sub"] != nil && names["sub"][0] == '"' && json.Unmarshal(names["sub"], &sub) == nil {
+			actors = append(actors, sub)
+		}
+		act, names = names["act"], nil
+	}
+	return actors
 }
 
 func exactMilliseconds(n json.Number) int64 {
@@ -292,6 +307,9 @@ func anyClaims(t *rapid.T) *token.Claims {
 	if len(c.Audience) == 0 {
 		c.Audience = nil
 	}
+	if actors := rapid.SliceOfN(name, 0, 3).Draw(t, "act"); len(actors) > 0 {
+		c.Actors = actors
+	}
 	if rapid.Bool().Draw(t, "has nbf") {
 		c.NotBefore = seconds.Draw(t, "nbf") * 1000
 	}
@@ -340,6 +358,7 @@ func TestEncodedClaimsAsText(t *testing.T) {
 		{"nil actions", token.Claims{Permissions: token.Permissions{{Tenant: "a"}}}, `{"tenantPermissions":[{"tenant":"a","allowedActions":[]}]}`},
 		{"one audience", token.Claims{Audience: []string{"a"}}, `{"aud":"a"}`},
 		{"two audiences", token.Claims{Audience: []string{"a", "b"}}, `{"aud":["a","b"]}`},
+		{"actors", token.Claims{Actors: []string{"b", "a"}}, `{"act":{"sub":"b","act":{"sub":"a"}}}`},
 		{"HTML", token.Claims{Subject: "<a&b>"}, `{"sub":"<a&b>"}`},
 		{"injection", token.Claims{Subject: `x","master":true,"y":"`}, `{"sub":"x\",\"master\":true,\"y\":\""}`},
 		{"controls", token.Claims{Subject: "\x00\n\r\t\x1f\x7f\\"}, `{"sub":"\u0000\n\r\t\u001f` + "\x7f" + `\\"}`},
@@ -362,6 +381,8 @@ func FuzzDecodeClaims(f *testing.F) {
 	f.Add(goodClaims)
 	f.Add(`{"iss":"i","exp":1.5e9,"aud":["a","b"],"master":true,"expiresOn":7,"scope":"a b","application":"\u00e9"}`)
 	f.Add(`{"iss":"i","exp":0.001,"ISS":"x"}`)
+	f.Add(`{"iss":"i","exp":1,"act":{"act":{"sub":"b","x":[]},"sub":"a"}}`)
+	f.Add(`{"iss":"i","exp":1,"act":{"sub":7,"act":null}}`)
 	f.Fuzz(func(t *testing.T, payload string) {
 		have, err := jose.DecodeClaims(payload)
 		if err != nil {

@@ -102,6 +102,18 @@ const (
 	RevocationFull    Reason = "revocation_full"    // the list or the client's share of it is full
 )
 
+// What the OAuth endpoints refuse beside that (RFC 6749 §5.2).
+const (
+	ClientUnauthenticated Reason = "client_unauthenticated" // no client, an unknown one, or not its secret or key
+	AssertionUsed         Reason = "assertion_used"         // a client assertion that came before, or may have
+	GrantUnsupported      Reason = "grant_unsupported"      // a grant_type that is not served
+	GrantNotAllowed       Reason = "grant_not_allowed"      // the client may not use this grant, or has nothing to get by it
+	ScopeUnknown          Reason = "scope_unknown"          // a scope that the client's `may` does not have
+	ResourceUnknown       Reason = "resource_unknown"       // a resource or audience that no token is issued for
+	PKCEFailed            Reason = "pkce_failed"            // the code_verifier is missing, wrong, or too much
+	SubjectTokenRefused   Reason = "subject_token_refused"  // a token that cannot be exchanged
+)
+
 // Upstreams that failed.
 const (
 	UpstreamUnreachable Reason = "upstream_unreachable" // no connection
@@ -131,6 +143,9 @@ var statuses = map[Reason]int{
 	CodeClientGone: 400, CodeRoleGone: 400, CodeNotCovered: 400, StoreUnavailable: 503, CredentialUnknown: 403,
 	MasterRequired: 403, UserUnknown: 404, UserTypeRefused: 400, UserLookupFailed: 408, RevocationOff: 501,
 	RevocationFull: 503,
+
+	ClientUnauthenticated: 401, AssertionUsed: 401, GrantUnsupported: 400, GrantNotAllowed: 400, ScopeUnknown: 400,
+	ResourceUnknown: 400, PKCEFailed: 400, SubjectTokenRefused: 400,
 
 	UpstreamUnreachable: 502, UpstreamBroken: 502, UpstreamTimeout: 504, UpstreamBusy: 503,
 }

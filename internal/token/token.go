@@ -180,6 +180,7 @@ type Claims struct {
 	Scope       string      // scope, words separated by single spaces (RFC 6749 §3.3)
 	Grantor     string      // our claim: the client whose delegate covers the permissions
 	Permissions Permissions // tenantPermissions
+	Actors      []string    // act: the clients that exchanged the token, the latest first (RFC 8693 §4.1)
 
 	// The access-token dialect's own claims.
 	Application string // application
