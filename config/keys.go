@@ -166,7 +166,7 @@ func limits() kind[Limits] {
 		plain("stall_timeout", duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.StallTimeout }, "without any progress of a body, either way").or("30s"),
 		plain("idle_timeout", duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.IdleTimeout }, "for the next request on a kept connection").or("75s"),
 		plain("token_cache_bytes", size[int64](0, 64*gib), func(l *t) *int64 { return &l.TokenCacheBytes }, "the memory of verified tokens; 0 verifies each time").or("64MiB"),
-		plain("issue_rate", integer(1, 1_000_000), func(l *t) *int { return &l.IssueRate }, "issuances per second and client; twice that at once").or("1000"),
+		plain("issue_rate", integer(1, 1_000_000), func(l *t) *int { return &l.IssueRate }, "issuances per second and client; twice that at once").or("10000"),
 	)
 }
 

@@ -130,7 +130,7 @@ func defaults() *Config {
 			HeaderBytes: 32 << 10, URIBytes: 16 << 10, TokenBytes: 8 << 10, TokenBodyBytes: 64 << 10, BodyBytes: 1 << 30,
 			Connections: 10000, H2Streams: 250,
 			HeaderTimeout: 10 * time.Second, BodyTimeout: 10 * time.Second, StallTimeout: 30 * time.Second, IdleTimeout: 75 * time.Second,
-			TokenCacheBytes: 64 << 20, IssueRate: 1000,
+			TokenCacheBytes: 64 << 20, IssueRate: 10000,
 		},
 		Log:         Log{Level: "info", Access: true},
 		Drain:       Drain{Delay: time.Second, Timeout: 30 * time.Second},
