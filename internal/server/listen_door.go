@@ -146,7 +146,9 @@ func (d *door) admit(c *net.TCPConn) {
 // shake does the TLS handshake and lets ALPN choose the server.
 func (d *door) shake(s *socket) {
 	t := tls.Server(s, d.TLS)
-	_ = s.SetDeadline(time.Now().Add(d.all.limits.TLSTimeout))
+	if within := d.all.limits.TLSTimeout; within > 0 {
+		_ = s.SetDeadline(time.Now().Add(within)) // if it cannot be set, the handshake fails
+	}
 	if err := t.HandshakeContext(context.Background()); err != nil {
 		d.all.log.Debug("handshake failed", zap.String("listener", d.Name), zap.Error(err))
 		_ = s.Close()

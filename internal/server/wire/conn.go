@@ -244,9 +244,11 @@ func (c *Conn) moreHead() error {
 	if c.head.since.IsZero() {
 		c.head.since = time.Now()
 	}
-	n, err := c.early.fill(func(p []byte) (int, error) {
-		return c.read(p, c.head.since.Add(c.limits.HeaderTimeout), false)
-	})
+	var by time.Time
+	if c.limits.HeaderTimeout > 0 {
+		by = c.head.since.Add(c.limits.HeaderTimeout)
+	}
+	n, err := c.early.fill(func(p []byte) (int, error) { return c.read(p, by, false) })
 	if n == 0 {
 		return c.headFailed(err)
 	}

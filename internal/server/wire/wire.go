@@ -39,7 +39,7 @@ type Limits struct {
 	HeaderBytes   int           // the whole head, from the method to the empty line
 	URIBytes      int           // the request target
 	Fields        int           // header fields
-	HeaderTimeout time.Duration // from a head's first byte to its last
+	HeaderTimeout time.Duration // from a head's first byte to its last; negative: for ever
 	BodyStall     time.Duration // how long a body may stand still; negative: for ever
 	BodyRate      int           // bytes a second that a body must reach in the long run; negative: any
 }
