@@ -148,6 +148,8 @@ type Client struct {
 	Delegate      token.Permissions // the most that it may hand on
 	CodeTTL       time.Duration     // at most 600 s; default issuer.code_ttl
 	Public        bool              // it has no secret and cannot keep one (RFC 6749 §2.1): its codes need PKCE
+	Keys          *jose.KeySet      // its public keys, for private_key_jwt (RFC 7523); nil: none
+	Audiences     []string          // the aud of the tokens that it may introspect; nil: issuer.audiences
 }
 
 // A Role is a named set of permissions.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/route"
 	"github.com/jotgate/jotgate/internal/token"
 )
@@ -88,6 +89,12 @@ func (b *builder) buildClients(w []setting[writtenClient]) {
 		if !c.codeTTL.given {
 			client.CodeTTL = b.Issuer.CodeTTL
 		}
+		if c.audiences.given {
+			client.Audiences = values(c.audiences.Value)
+		}
+		if c.keys.given {
+			client.Keys = b.clientKeys(c.keys.Value)
+		}
 		b.checkSecrets(c, client)
 		b.checkUnique(c, client)
 		b.Issuer.Clients = append(b.Issuer.Clients, client)
@@ -104,9 +111,21 @@ func (b *builder) checkSecrets(c *writtenClient, client *Client) {
 	if c.secretSHA256.usable() {
 		client.SecretSHA256, _ = hex.DecodeString(c.secretSHA256.Value) // checked when it was read
 	}
-	if c.public.Value && (c.secret.given || c.secretSHA256.given) {
-		b.fault(c.public.at, "is there beside a secret", "a public client has none: keep one of the two")
+	if c.public.Value && (c.secret.given || c.secretSHA256.given || c.keys.given) {
+		b.fault(c.public.at, "is there beside a secret or keys", "a public client has neither: keep one of the two")
 	}
+}
+
+// clientKeys are what a client signs its assertions with. A shared secret is no such key: it is for secret alone.
+func (b *builder) clientKeys(w []setting[writtenKeySet]) *jose.KeySet {
+	set := b.keySet(w)
+	if set == nil {
+		return nil
+	}
+	if slices.ContainsFunc(set.Keys(), (*jose.PublicKey).Symmetric) {
+		b.fault(w[0].at, "holds a shared secret", "list public keys alone; a secret goes into secret")
+	}
+	return set
 }
 
 func (b *builder) checkUnique(c *writtenClient, client *Client) {

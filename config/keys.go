@@ -289,6 +289,8 @@ type writtenClient struct {
 	delegate      setting[writtenPermissions]
 	codeTTL       setting[time.Duration]
 	public        setting[bool]
+	keys          setting[[]setting[writtenKeySet]]
+	audiences     setting[[]setting[string]]
 }
 
 func client() kind[writtenClient] {
@@ -310,6 +312,10 @@ func client() kind[writtenClient] {
 			"how long its codes can be redeemed; default issuer.code_ttl"),
 		placed("public", boolean(), func(c *t) *setting[bool] { return &c.public },
 			"it cannot keep a secret; its codes need PKCE").or("false"),
+		placed("keys", list(1, publicKeyFile()), func(c *t) *setting[[]setting[writtenKeySet]] { return &c.keys },
+			"its public keys, to sign its client assertions with (private_key_jwt)"),
+		placed("audiences", distinct(1, text(isAudience).like(audienceLike)), func(c *t) *setting[[]setting[string]] { return &c.audiences },
+			"the aud of the tokens that it may introspect; default issuer.audiences"),
 	).oneAtMost("secret", "secret_sha256")
 }
 
@@ -414,6 +420,12 @@ type writtenTrusted struct {
 }
 
 type writtenKeySet struct{ file setting[string] }
+
+// publicKeyFile is a file of a client's public keys.
+func publicKeyFile() kind[writtenKeySet] {
+	return object(placed("file", text(isPath).like(filledLike), func(k *writtenKeySet) *setting[string] { return &k.file },
+		"a JWKS, a JWK or a PEM public key; a relative path starts at this file's folder").must("name the file of its public keys"))
+}
 
 type writtenForeignRoles struct {
 	from  string

@@ -51,13 +51,14 @@ var files = sync.OnceValue(func() map[string][]byte {
 	}
 	stranger := []byte("-----BEGIN PRIVATE KEY-----\nbm8ga2V5\n-----END PRIVATE KEY-----\n")
 	return map[string][]byte{
-		"a.pem":      pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
-		"a.key":      pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
-		"kc.json":    set.JWKS(),
-		"broken.pem": stranger,
-		"shop":       []byte("shop-token-shop-token-shop\r\n"),
-		"two-lines":  []byte("hunter2hunter2hunter2hunter2\nhunter2\n"),
-		"bad.json":   []byte(`{"kty":"EC","crv":"P-256","d":"hunter2hunter2hunter2","x":"AA","y":"AA"}`),
+		"a.pem":       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
+		"a.key":       pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+		"kc.json":     set.JWKS(),
+		"broken.pem":  stranger,
+		"shop":        []byte("shop-token-shop-token-shop\r\n"),
+		"two-lines":   []byte("hunter2hunter2hunter2hunter2\nhunter2\n"),
+		"shared.json": []byte(`{"kty":"oct","kid":"s","alg":"HS256","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}`),
+		"bad.json":    []byte(`{"kty":"EC","crv":"P-256","d":"hunter2hunter2hunter2","x":"AA","y":"AA"}`),
 	}
 })
 
