@@ -88,16 +88,12 @@ func (g *Gate) timely(p *passage, v *jose.Verified) error {
 // verifyAnew is what a token costs that the cache does not know. What it refuses does not depend on the request, since
 // others that bring the same token at the same moment get the same answer.
 func (g *Gate) verifyAnew(compact string) (*entry, error) {
-	var keys *jose.KeySet
-	v, err := g.verifier.Verify(compact, g.clock(), func(v *jose.Verified) error {
-		// Before the signature: should the keys change meanwhile, the entry is one of the old keys and does not count.
-		keys = v.Issuer.Keys()
-		return g.worthVerifying(v)
-	})
+	v, err := g.verifier.Verify(compact, g.clock(), g.worthVerifying)
 	if err != nil {
 		return nil, err
 	}
-	return &entry{verified: v, by: g.verifier, keys: keys, size: weigh(compact, v)}, nil
+	// Of the very set that the key was found in: should the keys change meanwhile, the entry does not count.
+	return &entry{verified: v, by: g.verifier, keys: v.Keys, size: weigh(compact, v)}, nil
 }
 
 // worthVerifying refuses what no route would take, before the signature is paid for.

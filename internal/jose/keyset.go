@@ -108,6 +108,37 @@ func ParseKeySet(data []byte) (set *KeySet, skipped []error, err error) {
 	return set, parsed.skipped, nil
 }
 
+// ParseRemoteKeySet reads a JWK set that an issuer publishes where anybody may read it (RFC 7517 §5). As in ParseKeySet a
+// key that cannot be used is left out; so is a symmetric one, which is no secret there, and so are all that share a kid,
+// since which one is meant would be a guess. A set without any key of use is a set all the same: its issuer has withdrawn
+// what it published before.
+func ParseRemoteKeySet(data []byte) (set *KeySet, skipped []error, err error) {
+	if len(data) > MaxKeySetBytes {
+		return nil, nil, fmt.Errorf("the key set has more than %d bytes", MaxKeySetBytes)
+	}
+	var parsed parsedKeys
+	isSet, err := parsed.readSet(data)
+	switch {
+	case err != nil:
+		return nil, nil, fmt.Errorf("key set: %w", err)
+	case !isSet:
+		return nil, nil, errors.New("key set: no member keys, so it is no JWK set")
+	}
+	parsed.keepUnambiguous()
+	if set, err = NewKeySet(parsed.keys...); err != nil {
+		return nil, parsed.skipped, fmt.Errorf("key set: %w", err)
+	}
+	return set, parsed.skipped, nil
+}
+
+// Equal tells whether both sets verify exactly the same: each key with its kid and algorithm, in any order.
+func (s *KeySet) Equal(other *KeySet) bool {
+	if len(s.keys) != len(other.keys) {
+		return false
+	}
+	return !slices.ContainsFunc(s.keys, func(key *PublicKey) bool { return !key.equal(other.Key(key.id)) })
+}
+
 type parsedKeys struct {
 	keys    []*PublicKey
 	skipped []error
@@ -125,9 +156,41 @@ func (p *parsedKeys) add(key *PublicKey, err error) error {
 	return nil
 }
 
+// keepUnambiguous leaves out symmetric keys and those of one kid. A key that is there twice as it is stays, once.
+func (p *parsedKeys) keepUnambiguous() {
+	first, differ := map[string]*PublicKey{}, map[string]bool{}
+	for _, key := range p.keys {
+		if first[key.id] == nil {
+			first[key.id] = key
+		} else if !key.equal(first[key.id]) {
+			differ[key.id] = true
+		}
+	}
+	kept := p.keys[:0]
+	for _, key := range p.keys {
+		switch {
+		case key.Symmetric():
+			p.skipped = append(p.skipped, fmt.Errorf("key %s: a symmetric key that is published is no secret", brief(key.id)))
+		case differ[key.id]:
+			p.skipped = append(p.skipped, fmt.Errorf("key %s: several keys have this kid", brief(key.id)))
+		case first[key.id] == key:
+			kept = append(kept, key)
+		}
+	}
+	p.keys = kept
+}
+
 func (p *parsedKeys) readJSON(data []byte) error {
-	isSet := false
-	err := strictjson.Document(data, func(r *strictjson.Reader, name string) error {
+	isSet, err := p.readSet(data)
+	if err == nil && !isSet {
+		err = p.add(parsePublicJWK(string(data)))
+	}
+	return err
+}
+
+// readSet reads the member keys; isSet tells whether there is one.
+func (p *parsedKeys) readSet(data []byte) (isSet bool, err error) {
+	err = strictjson.Document(data, func(r *strictjson.Reader, name string) error {
 		if name != "keys" {
 			return r.Skip()
 		}
@@ -140,10 +203,7 @@ func (p *parsedKeys) readJSON(data []byte) error {
 			return p.add(parsePublicJWK(text))
 		})
 	})
-	if err == nil && !isSet {
-		err = p.add(parsePublicJWK(string(data)))
-	}
-	return err
+	return isSet, err
 }
 
 func (p *parsedKeys) readPEM(data []byte) error {

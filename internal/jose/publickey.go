@@ -52,6 +52,21 @@ func (k *PublicKey) Symmetric() bool {
 	return secret
 }
 
+// equal tells whether both verify the same, under one name.
+func (k *PublicKey) equal(other *PublicKey) bool {
+	if other == nil || k.id != other.id || k.alg != other.alg || k.named != other.named {
+		return false
+	}
+	switch key := k.material.(type) {
+	case interface{ Equal(crypto.PublicKey) bool }:
+		return key.Equal(other.material)
+	case hmacSecret:
+		secret, ok := other.material.(hmacSecret)
+		return ok && bytes.Equal(key, secret)
+	}
+	return false
+}
+
 // algorithmAmong chooses the key's algorithm where an issuer's settings list some: the key's own if it is listed, or,
 // for a key that names none, the first that fits; "" if none does. The token has no say.
 func (k *PublicKey) algorithmAmong(listed []string) string {

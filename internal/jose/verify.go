@@ -20,6 +20,9 @@ type Issuer struct {
 	URL string
 	// Keys gives the present key set; nil while none is at hand, which refuses every token (IssuerUnavailable).
 	Keys func() *KeySet
+	// Seek is asked once more for the set when Keys gives none, or one without the kid that a token names. It may take a
+	// moment, and is asked after every other check but the signature. nil: what Keys says is the last word.
+	Seek func(kid string) (*KeySet, error)
 	// Types lists the typ that its tokens may have, with or without "application/", in any case;
 	// none: at+jwt. "" stands for a token without typ.
 	Types []string
@@ -68,6 +71,7 @@ type Verified struct {
 	Claims token.Claims
 	Issuer *Issuer
 	KeyID  string
+	Keys   *KeySet  // the set that the key was found in
 	Roles  []string // from a foreign issuer's RolesFrom
 }
 
@@ -142,7 +146,22 @@ func (v *Verifier) VerifyUntimed(compact string, before func(*Verified) error) (
 	if err != nil {
 		return nil, err
 	}
-	key, alg, err := x.Issuer.key(&u.Header)
+	x.Keys = x.Issuer.Keys()
+	key := x.find(&u.Header)
+	if key == nil && x.worthSeeking(&u.Header) {
+		// An answer over the network is dearer than a signature; and a stranger is to cause one with no less than a token
+		// that only its key is missing from.
+		if before != nil {
+			if err := before(x); err != nil {
+				return nil, err
+			}
+		}
+		if x.Keys, err = x.Issuer.Seek(u.Header.KeyID); err != nil {
+			return nil, err
+		}
+		key = x.find(&u.Header)
+	}
+	alg, err := x.algorithm(key, &u.Header)
 	if err != nil {
 		return nil, err
 	}
@@ -202,25 +221,37 @@ func complete(c *token.Claims) error {
 	return nil
 }
 
-// key finds the key that the header names, and the one algorithm that it verifies for this issuer.
-func (i *Issuer) key(h *Header) (*PublicKey, string, error) {
-	set := i.Keys()
-	if set == nil {
-		return nil, "", refusal.Because(refusal.IssuerUnavailable, "no keys of issuer %s are at hand", i.URL)
+// find gives the key that the header names; nil if none is at hand.
+func (x *Verified) find(h *Header) *PublicKey {
+	switch {
+	case x.Keys == nil:
+		return nil
+	case h.KeyID == "" && !x.Issuer.Own:
+		return x.Keys.only()
 	}
-	key := set.Key(h.KeyID)
-	if h.KeyID == "" && !i.Own {
-		key = set.only()
-	}
-	if key == nil {
-		return nil, "", refusal.Because(refusal.TokenKeyUnknown, "issuer %s has no key %s", i.URL, brief(h.KeyID))
+	return x.Keys.Key(h.KeyID)
+}
+
+// worthSeeking tells whether another key set could have what this one lacks; a token that names no key asks for none.
+func (x *Verified) worthSeeking(h *Header) bool {
+	return x.Issuer.Seek != nil && (x.Keys == nil || h.KeyID != "")
+}
+
+// algorithm is the one that the key verifies for this issuer.
+func (x *Verified) algorithm(key *PublicKey, h *Header) (string, error) {
+	i := x.Issuer
+	switch {
+	case x.Keys == nil:
+		return "", refusal.Because(refusal.IssuerUnavailable, "no keys of issuer %s are at hand", i.URL)
+	case key == nil:
+		return "", refusal.Because(refusal.TokenKeyUnknown, "issuer %s has no key %s", i.URL, brief(h.KeyID))
 	}
 	alg := key.algorithmAmong(i.Algorithms)
 	if alg == "" || alg != h.Algorithm {
-		return nil, "", refusal.Because(refusal.TokenAlgorithmRefused,
+		return "", refusal.Because(refusal.TokenAlgorithmRefused,
 			"the token says %s, key %s of issuer %s verifies %s", brief(h.Algorithm), brief(key.id), i.URL, brief(alg))
 	}
-	return key, alg, nil
+	return alg, nil
 }
 
 // CheckTimes judges a token's times at now: exp without leeway, for that is its owner's promise; nbf and iat with it;
