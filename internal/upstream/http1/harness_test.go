@@ -209,9 +209,10 @@ func read(answer *http.Response, err error) (int, string, error) {
 // hinted has informational answers collected.
 func hinted(ctx context.Context, hints *[]string) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
-		if *hints = append(*hints, fmt.Sprint(code, " ", h)); len(*hints) > hintLimit {
+		if len(*hints) == hintLimit {
 			return errHints
 		}
+		*hints = append(*hints, fmt.Sprint(code, " ", h))
 		return nil
 	}})
 }
