@@ -46,6 +46,8 @@ func (b *builder) loadKey(k setting[writtenKey], path string, index int) *jose.P
 	case errors.Is(err, fs.ErrNotExist) && k.Value.create:
 		b.missing = append(b.missing, missingKey{index, w.at, path})
 		return b.standIn(w.at)
+	case err != nil && b.keysElsewhere:
+		return b.standIn(w.at)
 	case errors.Is(err, fs.ErrNotExist):
 		b.fault(w.at, "the key file "+w.shown+" does not exist", "make it with `jotgate keygen`, or write create: true beside it")
 		return nil

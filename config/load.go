@@ -10,6 +10,8 @@ type Options struct {
 	ReadFile func(path string) ([]byte, error)          // nil: os.ReadFile; a missing file's error is fs.ErrNotExist
 	// NoCreate leaves missing key files with create: true as they are; a key that lives as long as the Config stands in.
 	NoCreate bool
+	// KeysElsewhere does the same for every private key that cannot be read here. What those keys signed is then unknown.
+	KeysElsewhere bool
 }
 
 // Load reads the file at path and makes the key files that it says to create. A file with faults makes none. The error
@@ -18,6 +20,11 @@ func Load(path string) (*Config, error) { return load(path, Options{}) }
 
 // Check reads the file at path as Load does, but writes nothing.
 func Check(path string) (*Config, error) { return load(path, Options{NoCreate: true}) }
+
+// Peek reads the file at path as Check does, where its private keys are not at hand. What they signed cannot be verified.
+func Peek(path string) (*Config, error) {
+	return load(path, Options{NoCreate: true, KeysElsewhere: true})
+}
 
 func load(path string, opts Options) (*Config, error) {
 	data, err := os.ReadFile(path)
@@ -42,7 +49,7 @@ func Parse(name string, data []byte, opts Options) (*Config, error) {
 		return nil, inOrder(r.faults)
 	}
 	written, _ := file().read(r, root)
-	b := &builder{reader: r, file: &written, Config: &Config{File: name}}
+	b := &builder{reader: r, file: &written, Config: &Config{File: name}, keysElsewhere: opts.KeysElsewhere}
 	b.build()
 	if len(r.faults) == 0 && !opts.NoCreate {
 		b.createKeys()
@@ -60,6 +67,8 @@ type builder struct {
 	*Config
 	file    *writtenFile
 	missing []missingKey
+
+	keysElsewhere bool
 }
 
 // build goes from what others refer to, to what refers to it.

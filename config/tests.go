@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/jotgate/jotgate/internal/token"
@@ -29,4 +30,12 @@ func (b *builder) buildTests() {
 		}
 		b.Tests = append(b.Tests, test)
 	}
+}
+
+// CheckRequest tells what is wrong with a method and a whole URL, as tests and `jotgate explain` take them.
+func CheckRequest(s string) error {
+	if problem, remedy := isRequest(s); problem != "" {
+		return fmt.Errorf("%s %s; %s", quote(s), problem, remedy)
+	}
+	return nil
 }
