@@ -185,7 +185,8 @@ type UserLookup struct {
 // A TrustedIssuer is another issuer whose tokens open our routes.
 type TrustedIssuer struct {
 	Issuer        string
-	Keys          *jose.KeySet
+	Keys          *jose.KeySet // from files, or nil …
+	Remote        *RemoteKeys  // … and where they are published
 	Audiences     []string
 	Algorithms    []string
 	TokenTypes    []string
@@ -195,6 +196,18 @@ type TrustedIssuer struct {
 	RolesMap      map[string]*Role
 	Permissions   token.Permissions // the most that its tokens may open
 	MaxTokenTTL   time.Duration
+}
+
+// RemoteKeys say where a trusted issuer publishes its keys and how they are kept.
+type RemoteKeys struct {
+	URL          string // of the JWK set; "": discovery
+	InsecureHTTP bool   // plain http to hosts other than this one is allowed
+	Authorities  string // PEM of the authorities that https servers are checked with; "": the system's
+	Refresh      time.Duration
+	MaxAge       time.Duration // at least Refresh
+	Cooldown     time.Duration // between two fetches that tokens with unknown keys cause
+	Wait         time.Duration // how long the request of such a token waits
+	Timeout      time.Duration // for a whole fetch
 }
 
 // Replay is the guard that lets a code be used once.

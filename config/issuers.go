@@ -240,7 +240,12 @@ func (b *builder) buildTrusted(w *writtenTrusted) {
 	case slices.ContainsFunc(b.TrustedIssuers, same):
 		b.fault(w.issuer.at, w.issuer.shown+" is there twice", "keep one entry for each issuer")
 	}
-	t.Keys = b.keySet(w.keys)
+	if w.keys.given {
+		t.Keys = b.keySet(w.keys.Value)
+		b.onlyFetched(w)
+	} else {
+		t.Remote = b.remoteKeys(w)
+	}
 	b.TrustedIssuers = append(b.TrustedIssuers, t)
 }
 

@@ -408,7 +408,10 @@ func lookup() kind[UserLookup] {
 
 type writtenTrusted struct {
 	issuer        setting[string]
-	keys          []setting[writtenKeySet]
+	keys          setting[[]setting[writtenKeySet]]
+	jwksURL       setting[string]
+	insecureHTTP  setting[bool]
+	fetch         setting[writtenFetch]
 	audiences     []setting[string]
 	algorithms    []setting[string]
 	tokenTypes    setting[[]setting[string]]
@@ -425,6 +428,12 @@ type writtenKeySet struct{ file setting[string] }
 func publicKeyFile() kind[writtenKeySet] {
 	return object(placed("file", text(isPath).like(filledLike), func(k *writtenKeySet) *setting[string] { return &k.file },
 		"a JWKS, a JWK or a PEM public key; a relative path starts at this file's folder").must("name the file of its public keys"))
+}
+
+type writtenFetch struct {
+	refresh, maxAge         setting[time.Duration]
+	cooldown, wait, timeout time.Duration
+	caFile                  setting[string]
 }
 
 type writtenForeignRoles struct {
@@ -445,9 +454,14 @@ func trusted() kind[writtenTrusted] {
 	return object(
 		placed("issuer", text(isForeignIssuer).like(foreignIssuerLike), func(i *t) *setting[string] { return &i.issuer },
 			"its iss").must("write it as its tokens spell it"),
-		plain("keys", list(1, keys), func(i *t) *[]setting[writtenKeySet] { return &i.keys },
-			"its public keys").must("write [{file: keys.json}]: this version does not fetch them by discovery"),
-		later[t]("jwks_url", "where its keys are published", "save the key set to a file and write keys: [{file: keys.json}]"),
+		placed("keys", list(1, keys), func(i *t) *setting[[]setting[writtenKeySet]] { return &i.keys },
+			"its public keys in files; without them and jwks_url, its metadata says where its keys are (discovery)"),
+		placed("jwks_url", text(isJWKSURL).like(jwksURLLike), func(i *t) *setting[string] { return &i.jwksURL },
+			"where its keys are published, instead of discovery"),
+		placed("insecure_http", boolean(), func(i *t) *setting[bool] { return &i.insecureHTTP },
+			"fetch them over plain http from other hosts than this one, too: whoever is in between can put in keys of his own").or("false"),
+		placed("fetch", fetch(), func(i *t) *setting[writtenFetch] { return &i.fetch },
+			"how its keys are fetched and kept").filled(),
 		plain("audiences", distinct(1, text(isAudience).like(audienceLike)), func(i *t) *[]setting[string] { return &i.audiences },
 			"a token must name one of them in aud").must("name what its tokens say in aud for us"),
 		plain("algorithms", distinct(1, word(jose.Algorithms()...)), func(i *t) *[]setting[string] { return &i.algorithms },
@@ -464,6 +478,24 @@ func trusted() kind[writtenTrusted] {
 			"the most that its tokens may open").must("write a ceiling, like [{tenant: acme, actions: [READ]}]"),
 		plain("max_token_ttl", seconds(time.Second, mostTokenTTL), func(i *t) *time.Duration { return &i.maxTokenTTL },
 			"a token that lives longer is refused").or("24h"),
+	).oneAtMost("keys", "jwks_url")
+}
+
+func fetch() kind[writtenFetch] {
+	type t = writtenFetch
+	return object(
+		placed("refresh", duration(time.Second, 24*time.Hour), func(f *t) *setting[time.Duration] { return &f.refresh },
+			"between two fetches, a tenth less by chance").or("10m"),
+		placed("max_age", duration(time.Minute, 30*24*time.Hour), func(f *t) *setting[time.Duration] { return &f.maxAge },
+			"keys that could not be fetched anew for so long no longer count").or("24h"),
+		plain("cooldown", duration(time.Second, time.Hour), func(f *t) *time.Duration { return &f.cooldown },
+			"between two fetches because a token names a key that is not there").or("30s"),
+		plain("wait", duration(0, 30*time.Second), func(f *t) *time.Duration { return &f.wait },
+			"how long the request of such a token waits").or("2s"),
+		plain("timeout", duration(100*time.Millisecond, time.Minute), func(f *t) *time.Duration { return &f.timeout },
+			"for a whole fetch").or("5s"),
+		placed("ca_file", text(isPath).like(filledLike), func(f *t) *setting[string] { return &f.caFile },
+			"PEM of the authorities that its servers are checked with; default the system's"),
 	)
 }
 

@@ -18,8 +18,25 @@ func (c *Config) KeySet() (*jose.KeySet, error) {
 	return jose.NewKeySet(public...)
 }
 
-// Verifier judges the tokens of our own issuer, if there is one, and of the trusted ones.
+// Verifier judges the tokens of our own issuer, if there is one, and of the trusted ones. Those whose keys would have to be
+// fetched have none, and their tokens are refused: VerifierWith is for whoever fetches them.
 func (c *Config) Verifier() (*jose.Verifier, error) {
+	return c.VerifierWith(func(*TrustedIssuer) KeySource { return nowhere{} })
+}
+
+// A KeySource gives the keys that an issuer publishes; see the members of [jose.Issuer] of the same names.
+type KeySource interface {
+	Keys() *jose.KeySet
+	Seek(kid string) (*jose.KeySet, error)
+}
+
+type nowhere struct{}
+
+func (nowhere) Keys() *jose.KeySet                { return nil }
+func (nowhere) Seek(string) (*jose.KeySet, error) { return nil, nil }
+
+// VerifierWith is Verifier with a source for each trusted issuer that has Remote.
+func (c *Config) VerifierWith(source func(*TrustedIssuer) KeySource) (*jose.Verifier, error) {
 	var issuers []*jose.Issuer
 	own, err := c.KeySet()
 	if err != nil {
@@ -36,9 +53,15 @@ func (c *Config) Verifier() (*jose.Verifier, error) {
 		})
 	}
 	for _, t := range c.TrustedIssuers {
+		keys, seek := always(t.Keys), (func(string) (*jose.KeySet, error))(nil)
+		if t.Remote != nil {
+			from := source(t)
+			keys, seek = from.Keys, from.Seek
+		}
 		issuers = append(issuers, &jose.Issuer{
 			URL:           t.Issuer,
-			Keys:          always(t.Keys),
+			Keys:          keys,
+			Seek:          seek,
 			Types:         t.TokenTypes,
 			Algorithms:    t.Algorithms,
 			MaxLifetime:   t.MaxTokenTTL,

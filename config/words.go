@@ -37,6 +37,7 @@ const (
 	addressOrNoneLike = `^((\[[^\]]+\]|[^:]*):[0-9]{1,5})?$`
 	issuerURLLike     = `^https?://[!-~]*[^/]$`
 	foreignIssuerLike = `^https?://[!-~]+$`
+	jwksURLLike       = `^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$`
 	directoryLike     = `^[Hh][Tt][Tt][Pp][Ss]?://[!-~]*\{user_id\}[!-~]*$`
 	serverLike        = `^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+$`
 	prefixLike        = `^((/[A-Za-z0-9._~-]+)+)?$`
@@ -214,6 +215,13 @@ func isForeignIssuer(s string) (problem, remedy string) {
 	u, err := webURL(s)
 	if err != nil || u.String() != s || u.RawQuery != "" || u.ForceQuery || len(s) > 256 {
 		return "is not an issuer's URL", "write http(s)://host, with a port and a path if need be, without user, query and fragment"
+	}
+	return "", ""
+}
+
+func isJWKSURL(s string) (problem, remedy string) {
+	if _, err := webURL(s); err != nil || len(s) > 1024 {
+		return "is not the address of a key set", "write it like https://kc.example.com/realms/shop/protocol/openid-connect/certs"
 	}
 	return "", ""
 }

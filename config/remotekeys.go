@@ -1,0 +1,62 @@
+package config
+
+import (
+	"crypto/x509"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// remoteKeys is where a trusted issuer's keys are published: at jwks_url, or where its own metadata says.
+func (b *builder) remoteKeys(w *writtenTrusted) *RemoteKeys {
+	f := &w.fetch.Value
+	r := &RemoteKeys{
+		URL: w.jwksURL.Value, InsecureHTTP: w.insecureHTTP.Value, Authorities: b.authorities(f.caFile),
+		Refresh: f.refresh.Value, MaxAge: f.maxAge.Value, Cooldown: f.cooldown, Wait: f.wait, Timeout: f.timeout,
+	}
+	asked := w.issuer
+	if w.jwksURL.given {
+		asked = w.jwksURL
+	}
+	if asked.usable() && !r.InsecureHTTP && plainHTTP(asked.Value) {
+		b.fault(asked.at, asked.shown+" is plain http, and whoever is in between can put in keys of his own", "use https, or write insecure_http: true beside it, or keep its keys in files")
+	}
+	if f.refresh.usable() && f.maxAge.usable() && r.MaxAge < r.Refresh {
+		b.fault(f.maxAge.at, spell(r.MaxAge)+" is less than refresh, "+spell(r.Refresh), "raise it: keys that are too old refuse every token")
+	}
+	return r
+}
+
+// onlyFetched refuses what has a meaning only for keys that are fetched. jwks_url beside keys is one too many.
+func (b *builder) onlyFetched(w *writtenTrusted) {
+	if w.jwksURL.given {
+		b.fault(w.jwksURL.at, "is there beside keys", "keep one of the two")
+	}
+	if w.insecureHTTP.given {
+		b.fault(w.insecureHTTP.at, "has a meaning only for keys that are fetched", "remove it")
+	}
+	if w.fetch.given {
+		b.fault(w.fetch.at, "has a meaning only for keys that are fetched", "remove it")
+	}
+}
+
+func (b *builder) authorities(file setting[string]) string {
+	if !file.usable() || !file.given {
+		return ""
+	}
+	data, ok := b.contents(file)
+	if ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
+		b.fault(file.at, file.shown+" holds no certificate", "name a PEM file with the certificates of the authorities")
+	}
+	return string(data)
+}
+
+// plainHTTP tells whether an address that was checked as a URL is asked without TLS, and not on this very machine.
+func plainHTTP(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	return !(err == nil && addr.IsLoopback() || strings.EqualFold(u.Hostname(), "localhost"))
+}
