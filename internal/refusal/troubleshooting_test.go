@@ -1,0 +1,36 @@
+package refusal
+
+import (
+	"maps"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The troubleshooting page has every reason once, with its status, and says what to do.
+func TestTroubleshootingHasEveryReason(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\| ([0-9]{3}) \\| ([^|]{10,}) \\| ([^|]{10,}) \\|$")
+	told := map[Reason]int{}
+	for _, m := range row.FindAllStringSubmatch(string(page), -1) {
+		reason := Reason(m[1])
+		if _, twice := told[reason]; twice {
+			t.Errorf("%s is there twice", reason)
+		}
+		told[reason], err = strconv.Atoi(m[2])
+		if err != nil {
+			t.Errorf("%s: %v", reason, err)
+		}
+	}
+	want := maps.Clone(statuses)
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("docs/troubleshooting.md (-refusal.All +page):\n%s", diff)
+	}
+}
