@@ -87,7 +87,7 @@ func (a *Answer) exchange(q *Request) error {
 	if q.Body == nil {
 		return a.hear(q)
 	}
-	a.sender = newSender(k, q, s)
+	a.sender = a.client.newSender(k, q)
 	go a.sender.run()
 	err := a.receiveHead(k, q)
 	a.sender.answered()

@@ -43,6 +43,7 @@ type Settings struct {
 type Client struct {
 	settings Settings
 	dialer   net.Dialer
+	buffers  sync.Pool // of *[sendBuffer]byte
 
 	mu     sync.Mutex
 	idle   []*conn // the one used last is at the end, and taken first

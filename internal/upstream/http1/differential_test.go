@@ -44,10 +44,11 @@ type behaviour struct {
 	same    func(*outcome)
 }
 
-// says sends raw bytes, reads no further request before that, and goes on as a server that keeps its connections.
+// says sends raw bytes in one piece, so that none of them come when the client has gone on, and goes on as a server that keeps
+// its connections.
 func says(parts ...string) func(*peer) {
 	return func(p *peer) {
-		if p.say(parts...) {
+		if p.say(strings.Join(parts, "")) {
 			answering(next)(p)
 		}
 	}
@@ -56,7 +57,7 @@ func says(parts ...string) func(*peer) {
 // ends sends raw bytes and closes.
 func ends(parts ...string) func(*peer) { return func(p *peer) { p.say(parts...) } }
 
-// resets sends raw bytes and breaks the connection off. The bytes are read first, or the reset would overtake them.
+// resets sends raw bytes and breaks the connection off.
 func resets(parts ...string) func(*peer) {
 	return func(p *peer) {
 		p.say(parts...)
@@ -259,8 +260,8 @@ var behaviours = []behaviour{
 	},
 }
 
-// TestBothClientsSeeTheSame runs every behaviour through http.Transport and through our client, and then a plain GET, which
-// must get its own answer.
+// TestBothClientsSeeTheSame runs every behaviour through http.Transport and through our client, and then a plain GET
+// through ours, which must get its own answer.
 func TestBothClientsSeeTheSame(t *testing.T) {
 	t.Parallel()
 	for _, b := range behaviours {
@@ -310,6 +311,9 @@ func (b *behaviour) run(t *testing.T, make func(Settings) http.RoundTripper) out
 	o := b.ask(t, c, s)
 	if first := len(s.seen()); first != 1 {
 		t.Errorf("the request was sent %d times", first)
+	}
+	if _, is := c.(*Client); !is {
+		return o // http.Transport sometimes takes what is left on a connection for the next answer
 	}
 	if status, body, err := get(c, s); status != 200 || body != "next" || err != nil {
 		t.Errorf("the next request got %d %q %v", status, body, err)

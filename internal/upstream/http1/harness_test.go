@@ -29,6 +29,8 @@ type server struct {
 	open    map[net.Conn]bool
 	dialled int
 	serving sync.WaitGroup
+	over    context.Context
+	stop    func()
 }
 
 // A peer is one connection to the server.
@@ -46,6 +48,7 @@ func serve(t testing.TB, speak func(*peer)) *server {
 		t.Fatal(err)
 	}
 	s := &server{listener: l, speak: speak, open: map[net.Conn]bool{}}
+	s.over, s.stop = context.WithCancel(context.Background())
 	s.serving.Go(s.accept)
 	t.Cleanup(s.close)
 	return s
@@ -72,7 +75,11 @@ func (s *server) accept() {
 	}
 }
 
+// pause waits until the server stops, without reading.
+func (s *server) pause() { <-s.over.Done() }
+
 func (s *server) close() {
+	s.stop()
 	s.listener.Close()
 	s.mu.Lock()
 	for c := range s.open {

@@ -20,9 +20,6 @@ const (
 	lastWrite = 50 * time.Millisecond
 )
 
-// sendBuffers are shared by all clients; what is in one is of no interest to the next user.
-var sendBuffers = sync.Pool{New: func() any { return new([sendBuffer]byte) }}
-
 // A sender writes a request's body while the answer is awaited. It outlives an answer that came early until the body's
 // present Read returns, and touches nothing then but its own connection, which nobody else uses.
 type sender struct {
@@ -31,6 +28,7 @@ type sender struct {
 	left     int64 // below zero: unknown
 	trailer  http.Header
 	settings *Settings
+	buffers  *sync.Pool
 
 	failed atomic.Pointer[error] // the body's own failure, or the server's to take it
 	ending atomic.Bool           // the last write has begun
@@ -41,12 +39,11 @@ type sender struct {
 	heard bool // the answer's head is there
 }
 
-func newSender(k *conn, q *Request, s *Settings) *sender {
-	length := q.Length
-	if length < 0 {
-		length = -1
+func (c *Client) newSender(k *conn, q *Request) *sender {
+	return &sender{
+		conn: k, body: q.Body, left: max(q.Length, -1), trailer: q.Trailer, settings: &c.settings, buffers: &c.buffers,
+		done: make(chan struct{}),
 	}
-	return &sender{conn: k, body: q.Body, left: length, trailer: q.Trailer, settings: s, done: make(chan struct{})}
 }
 
 func (s *sender) run() {
@@ -118,8 +115,11 @@ func (s *sender) write(p []byte) error {
 }
 
 func (s *sender) copy() error {
-	buffer := sendBuffers.Get().(*[sendBuffer]byte)
-	defer sendBuffers.Put(buffer)
+	buffer, ok := s.buffers.Get().(*[sendBuffer]byte)
+	if !ok {
+		buffer = new([sendBuffer]byte)
+	}
+	defer s.buffers.Put(buffer)
 	if s.left < 0 {
 		return s.copyChunks(buffer[:])
 	}
