@@ -135,7 +135,7 @@ func BenchmarkRedeem(b *testing.B) {
 				sealed := sealAgain(b, i)
 				c := &call{issuer: i, x: new(exchange.Exchange), r: r, now: time.Now()}
 				b.StartTimer()
-				if _, err := c.redeem(sealed, code.Binding{}); err != nil {
+				if _, err := c.redeem(redemption{code: sealed, audiences: i.settings.Audiences}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -172,7 +172,7 @@ func TestAllocations(t *testing.T) {
 	n := 0
 	redeem := testing.AllocsPerRun(200, func() {
 		c := &call{issuer: i, x: new(exchange.Exchange), r: r, now: time.Now()}
-		if _, err := c.redeem(codes[n], code.Binding{}); err != nil {
+		if _, err := c.redeem(redemption{code: codes[n], audiences: i.settings.Audiences}); err != nil {
 			t.Fatal(err)
 		}
 		n++

@@ -22,6 +22,7 @@ type clients struct {
 	byID     map[string]*config.Client
 	byDigest map[code.Digest]*config.Client
 	fixed    []fixedID
+	secrets  map[string][sha256.Size]byte // digests, by id
 }
 
 // A fixedID is the accessTokenId that the config gives a client.
@@ -31,7 +32,10 @@ type fixedID struct {
 }
 
 func newClients(list []*config.Client) (*clients, error) {
-	all := &clients{byID: make(map[string]*config.Client), byDigest: make(map[code.Digest]*config.Client)}
+	all := &clients{
+		byID: make(map[string]*config.Client), byDigest: make(map[code.Digest]*config.Client),
+		secrets: make(map[string][sha256.Size]byte),
+	}
 	names := make([]string, 0, len(list))
 	for _, c := range list {
 		if all.byID[c.ID] != nil {
@@ -40,6 +44,9 @@ func newClients(list []*config.Client) (*clients, error) {
 		names = append(names, c.ID)
 		all.byID[c.ID] = c
 		all.byDigest[code.DigestOf(c.ID)] = c
+		if sum, has := secretDigest(c); has {
+			all.secrets[c.ID] = sum
+		}
 		if c.AccessTokenID != "" {
 			all.fixed = append(all.fixed, fixedID{sha256.Sum256([]byte(c.AccessTokenID.Reveal())), c})
 		}

@@ -122,6 +122,9 @@ func (c *call) codeGrant(client *config.Client, q *codeRequest) (*code.Grant, er
 	if id := q.binding.ClientID; id != "" && i.clients.byID[id] == nil {
 		return nil, bad("client_id is no client of the config")
 	}
+	if bound := i.clients.byID[q.binding.ClientID]; bound != nil && bound.Public && q.binding.Challenge == "" {
+		return nil, bad("client_id is a public client: its codes need a code_challenge")
+	}
 	if err := covered(client, permissions); err != nil {
 		return nil, err
 	}

@@ -106,6 +106,10 @@ func text(reason refusal.Reason) string {
 		return "The user directory did not answer in time"
 	case refusal.RevocationOff:
 		return "Nothing can be revoked without revocations.file"
+	case refusal.GrantNotAllowed:
+		return "The client may not use this grant"
+	case refusal.ScopeUnknown:
+		return "The scope has a word that the client may not have"
 	case refusal.RevocationFull:
 		return "The list of revocations is full; nothing was revoked"
 	}
@@ -126,8 +130,8 @@ type dialect interface {
 	status(reason refusal.Reason) int
 	// body is the answer's body, for encoding/json.
 	body(c *call, status int, f *fault) any
-	// challenges tells whether the dialect's callers come with a bearer (RFC 6750 §3).
-	challenges() bool
+	// challenge is the WWW-Authenticate of a reason; "" if there is none, or if the dialect's callers expect none.
+	challenge(reason refusal.Reason) string
 }
 
 // refuse records the refusal and answers it in the dialect of the path. Refusals that come of a fault of ours, or of
@@ -145,8 +149,11 @@ func (c *call) refuse(err error) {
 		h[name] = values
 	}
 	h.Set("Cache-Control", "no-store")
-	if challenge := exchange.Challenge(f.reason); challenge != "" && c.endpoint.dialect.challenges() {
+	if challenge := c.endpoint.dialect.challenge(f.reason); challenge != "" {
 		h.Set("WWW-Authenticate", challenge)
+	}
+	if _, ok := c.endpoint.dialect.(oauth); ok {
+		h.Set("Pragma", "no-cache") // RFC 6749 §5.1
 	}
 	if f.reason == refusal.BodyTooLarge || f.reason == refusal.BodyTimeout || f.reason == refusal.BodyMalformed {
 		h.Set("Connection", "close") // what is left of the body is not worth reading
@@ -193,15 +200,15 @@ func (c *call) write(status int, body any, raw []byte) {
 // problems is how the endpoints outside the three dialects refuse: as the gate does (RFC 9457).
 type problems struct{}
 
-func (problems) status(r refusal.Reason) int { return r.Status() }
-func (problems) body(*call, int, *fault) any { return nil }
-func (problems) challenges() bool            { return false }
+func (problems) status(r refusal.Reason) int     { return r.Status() }
+func (problems) body(*call, int, *fault) any     { return nil }
+func (problems) challenge(refusal.Reason) string { return "" }
 
 // codes is the issuer dialect.
 type codes struct{}
 
-func (codes) status(r refusal.Reason) int { return r.Status() }
-func (codes) challenges() bool            { return true }
+func (codes) status(r refusal.Reason) int       { return r.Status() }
+func (codes) challenge(r refusal.Reason) string { return exchange.Challenge(r) }
 
 // codeError is the issuer dialect's error. All members are always there; a stack never is.
 type codeError struct {
@@ -270,7 +277,7 @@ func application(reason refusal.Reason) (number int, name string) {
 // userTokens is the user-token dialect.
 type userTokens struct{}
 
-func (userTokens) challenges() bool { return true }
+func (userTokens) challenge(r refusal.Reason) string { return exchange.Challenge(r) }
 
 func (userTokens) status(r refusal.Reason) int {
 	if r == refusal.BodyInvalid {
@@ -311,7 +318,7 @@ func (userTokens) body(c *call, status int, f *fault) any {
 // accessTokens is the access-token dialect.
 type accessTokens struct{}
 
-func (accessTokens) challenges() bool { return false }
+func (accessTokens) challenge(refusal.Reason) string { return "" }
 
 func (accessTokens) status(r refusal.Reason) int {
 	if s := r.Status(); s != http.StatusUnauthorized {

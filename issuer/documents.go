@@ -66,6 +66,10 @@ func describe(serve config.Serve) ([]byte, error) {
 			if serve.Codes {
 				served[path] = item
 			}
+		case strings.HasPrefix(path, "/oauth2/"):
+			if serve.OAuth2 {
+				served[path] = item
+			}
 		default:
 			served[path] = item
 		}

@@ -49,7 +49,8 @@ func TestKeySet(t *testing.T) {
 func TestDocumentIsWhatIsServed(t *testing.T) {
 	t.Parallel()
 	for name, serve := range map[string]config.Serve{
-		"all":         {Codes: true, UserTokens: true, AccessTokens: true},
+		"all":         {Codes: true, UserTokens: true, AccessTokens: true, OAuth2: true},
+		"oauth2":      {OAuth2: true},
 		"prefix":      {AccessTokens: true, AccessTokenPrefix: "/p"},
 		"codes":       {Codes: true},
 		"user tokens": {UserTokens: true},

@@ -9,8 +9,12 @@
 //   - the user-token dialect (usertokens.go): a service asks for an end user's token;
 //   - the access-token dialect (accesstokens.go): a master makes tokens whose id is the credential.
 //
-// Whatever the dialect, the way is the same. The caller is known by a management token, by an accessTokenId or by a code
-// (caller.go). The body is read strictly (body.go). What is asked for is held to the ceiling of the client that grants it
+// Beside them stands standard OAuth 2.0 (oauth.go), for clients that have a library for it: the token endpoint of RFC 6749
+// with a file for each grant (grantcode.go, grantclient.go, grantexchange.go), whose clients authenticate by secret or by
+// key (clientauth.go, assertion.go).
+//
+// Whatever the dialect, the way is the same. The caller is known by a management token, by an accessTokenId, by a code
+// (caller.go) or by client authentication. The body is read strictly (body.go). What is asked for is held to the ceiling of the client that grants it
 // (ceiling.go): nobody hands on more than the present config lets them. Only then is a code consumed and a token signed
 // (mint.go), in the form of RFC 9068. The answer is written in the dialect of the path, and so is every refusal
 // (dialect.go), whose reason stays with us: in the access log, and in one audit event for each issuance and for each
@@ -72,6 +76,7 @@ type Issuer struct {
 	clients     *clients
 	roles       map[code.Digest]*config.Role
 	verifier    *jose.Verifier
+	assertions  *jose.Verifier // of client assertions
 	guard       Guard
 	sealer      *code.Sealer
 	minter      *Minter
@@ -117,6 +122,12 @@ func New(o Options) (*Issuer, error) {
 	}
 	if i.documents, err = newDocuments(o.Config); err != nil {
 		return nil, err
+	}
+	if i.assertions, err = newAssertions(o.Config); err != nil {
+		return nil, fmt.Errorf("issuer: the keys of clients: %w", err)
+	}
+	if err = o.State.remember(i.settings.Clients, o.Clock); err != nil {
+		return nil, fmt.Errorf("issuer: client assertions: %w", err)
 	}
 	o.State.retain(i.settings.Clients)
 	i.route()

@@ -36,25 +36,39 @@ func (c *call) redeemCode() (*answer, error) {
 	if given == nil {
 		return nil, need("authorization_code")
 	}
-	compact, err := c.redeem(*given, code.Binding{})
+	compact, err := c.redeem(redemption{code: *given, audiences: c.issuer.settings.Audiences})
 	if err != nil {
 		return nil, err
 	}
 	return &answer{status: http.StatusCreated, body: tokenAnswer{compact, "Bearer", int64(c.event.TTL / time.Second)}}, nil
 }
 
+// A redemption is a code and how it is presented.
+type redemption struct {
+	code      string
+	presented code.Binding
+	client    *config.Client // who redeems, and has the token; nil: the client that issued the code
+	audiences []string
+	// replayed is told of a code that was used before, or may have been; nil: nobody is.
+	replayed func(t *token.Claims, issuing *config.Client)
+}
+
 // redeem exchanges a code for a token. Everything that can be refused is refused before the code is consumed, so that
 // nobody can burn a code that he could not redeem; the signature comes after, so that there are never two tokens. If it
 // fails, the code is spent.
-func (c *call) redeem(given string, presented code.Binding) (string, error) {
+func (c *call) redeem(r redemption) (string, error) {
 	i := c.issuer
-	opened, err := i.sealer.Open(given, presented)
+	opened, err := i.sealer.Open(r.code, r.presented)
 	if err != nil {
 		return "", err
 	}
 	claims, client, err := c.codeClaims(opened)
 	if err != nil {
 		return "", err
+	}
+	claims.Audience = r.audiences
+	if r.client != nil {
+		claims.ClientID = r.client.ID
 	}
 	payload, err := i.minter.encode(claims, i.config.Limits.TokenBytes)
 	if err != nil {
@@ -70,6 +84,10 @@ func (c *call) redeem(given string, presented code.Binding) (string, error) {
 	defer release()
 	use := replay.Use{Client: client.ID, Nonce: opened.Nonce, Expiry: opened.NominalExpiry()}
 	if err := i.guard.Consume(c.r.Context(), use); err != nil {
+		reason := refusal.Of(err)
+		if r.replayed != nil && (reason == refusal.CodeUsed || reason == refusal.CodeBelowFloor) {
+			r.replayed(claims, client)
+		}
 		return "", err
 	}
 	return i.minter.sign(payload)

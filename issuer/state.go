@@ -14,16 +14,19 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/replay"
 )
 
-// State is what outlives a reload: how much each client has asked for lately, who is signing with RSA, and the secret
-// that seals codes where the config has none. It is safe for concurrent use.
+// State is what outlives a reload: how much each client has asked for lately, which client assertions were used, who is
+// signing with RSA, and the secret that seals codes where the config has none. It is safe for concurrent use.
 type State struct {
 	codeSecret []byte
 	rsa        chan struct{} // one element for each RSA signature under way
 
-	mu    sync.Mutex
-	rates map[string]*rate.Limiter // two for each client at most, so bounded by the config
+	mu         sync.Mutex
+	rates      map[string]*rate.Limiter // two for each client at most, so bounded by the config
+	assertions *replay.Memory           // the client assertions that were used
+	began      time.Time                // when assertions began to remember
 }
 
 // NewState makes the State of a process that has issued nothing yet.

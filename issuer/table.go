@@ -51,6 +51,11 @@ func (i *Issuer) table() []*endpoint {
 	if serve.AccessTokens {
 		list = append(list, accessTokenEndpoints(serve.AccessTokenPrefix)...)
 	}
+	if serve.OAuth2 {
+		list = append(list,
+			&endpoint{"oauth_token", http.MethodPost, "/oauth2/token", oauth{}, deadline, "", "oauth_token", (*call).oauthToken},
+		)
+	}
 	return list
 }
 

@@ -1,0 +1,142 @@
+package issuer
+
+import (
+	"crypto/sha256"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/replay"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+const (
+	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+	// longestAssertion bounds exp - iat, and with it how long the jti of an assertion must be remembered.
+	longestAssertion = 10 * time.Minute
+
+	// assertionsPerClient bounds the memory of used assertions. Beyond it, old ones are refused, never accepted twice.
+	assertionsPerClient = 1 << 16
+)
+
+// newAssertions makes the verifier of client assertions (RFC 7523 §3): each client that has keys is the issuer of its
+// own, and its keys are for nothing else. Their typ is "JWT" or absent, as libraries send it, or the explicit one; never
+// that of an access token.
+func newAssertions(cfg *config.Config) (*jose.Verifier, error) {
+	o := jose.Options{Leeway: cfg.ClockLeeway, MaxBytes: cfg.Limits.TokenBytes}
+	for _, c := range cfg.Issuer.Clients {
+		if c.Keys == nil {
+			continue
+		}
+		o.Issuers = append(o.Issuers, &jose.Issuer{
+			URL: c.ID, Keys: func() *jose.KeySet { return c.Keys }, Types: []string{"", "JWT", "client-authentication+jwt"},
+			MaxLifetime: longestAssertion,
+		})
+	}
+	return jose.NewVerifier(o)
+}
+
+// asserted is the client whose key signed the assertion. Its jti is consumed last, after every other check.
+func (i *Issuer) asserted(c *call, who presented) (*config.Client, error) {
+	v, err := i.assertions.Verify(who.assertion, c.now, func(v *jose.Verified) error { return i.meant(v, who.id) })
+	if err != nil {
+		return nil, assertionFault(err)
+	}
+	if err := i.state.spend(c, &v.Claims); err != nil {
+		return nil, assertionFault(err)
+	}
+	return i.clients.byID[v.Claims.Issuer], nil
+}
+
+// meant tells whether the assertion says what RFC 7523 §3 asks for: its subject is its issuer, and it is meant for us.
+// It must name nobody but us: whoever else it named could use it here.
+func (i *Issuer) meant(v *jose.Verified, id string) error {
+	t := &v.Claims
+	switch {
+	case t.Subject != t.Issuer || id != "" && id != t.Issuer:
+		return refusal.Because(refusal.ClientUnauthenticated, "iss, sub and client_id are not one")
+	case t.ID == "":
+		return refusal.Because(refusal.ClientUnauthenticated, "no jti")
+	case len(t.Audience) == 0:
+		return refusal.Because(refusal.ClientUnauthenticated, "no aud")
+	}
+	ours := []string{i.settings.URL, i.at("/oauth2/token"), i.at("/oauth2/introspect"), i.at("/oauth2/revoke")}
+	for _, a := range t.Audience {
+		if !slices.Contains(ours, a) {
+			return refusal.Because(refusal.ClientUnauthenticated, "aud names another than us")
+		}
+	}
+	return nil
+}
+
+// at is the URL of one of our paths: they begin at the root of the issuer's host, whatever path the issuer has.
+func (i *Issuer) at(path string) string { return origin(i.settings.URL) + path }
+
+// origin is the scheme and host of an issuer's URL, which the config has checked.
+func origin(issuer string) string {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return issuer
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// assertionFault tells the log what is wrong with an assertion, and the client only that it is.
+func assertionFault(err error) error {
+	reason := refusal.Of(err)
+	switch reason {
+	case refusal.StoreUnavailable:
+		return err
+	case refusal.AssertionUsed:
+	default:
+		reason = refusal.ClientUnauthenticated
+	}
+	return &fault{reason: reason, text: "Client authentication failed", detail: err.Error()}
+}
+
+// spend consumes the jti of an assertion. The memory of them ends with the process; so an assertion that was made before
+// it began, and may have been used then, is refused. One that does not say when it was made counts as made as early as
+// it can have been.
+func (s *State) spend(c *call, t *token.Claims) error {
+	made := t.IssuedAt
+	if made == 0 {
+		made = t.Expiry - longestAssertion.Milliseconds()
+	}
+	if began := s.began.UnixMilli(); made < began {
+		return refusal.Because(refusal.AssertionUsed, "made %d ms before this process began", began-made)
+	}
+	sum := sha256.Sum256([]byte(t.ID))
+	use := replay.Use{Client: t.Issuer, Nonce: [24]byte(sum[:24]), Expiry: t.Expiry}
+	switch err := s.assertions.Consume(c.r.Context(), use); refusal.Of(err) {
+	case "":
+		return nil
+	case refusal.StoreUnavailable:
+		return err
+	default:
+		return refusal.Because(refusal.AssertionUsed, "%v", err)
+	}
+}
+
+// remember makes room for the used assertions of the clients that have keys. What a client used before a reload stays
+// used after it.
+func (s *State) remember(all []*config.Client, clock func() time.Time) error {
+	var ids []string
+	for _, c := range all {
+		if c.Keys != nil {
+			ids = append(ids, c.ID)
+		}
+	}
+	capacity := assertionsPerClient * max(1, len(ids))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.assertions != nil {
+		return s.assertions.Reconfigure(ids, capacity)
+	}
+	guard, err := replay.NewMemory(replay.Options{Clients: ids, Capacity: capacity, Clock: clock})
+	s.assertions, s.began = guard, clock()
+	return err
+}
