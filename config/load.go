@@ -93,4 +93,5 @@ func (b *builder) build() {
 	b.buildUpstreams()
 	b.buildRoutes()
 	b.buildTests()
+	b.lint()
 }

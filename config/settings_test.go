@@ -231,6 +231,10 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 		Method: "GET", URL: "https://app.example.com/tenants/acme/tickets/7", Headers: map[string]string{},
 		Permissions: token.Permissions{{Tenant: "acme", AllowedActions: []string{"*"}}}, Allow: true,
 	}}
+	want.Warnings = []Fault{{
+		File: "/etc/jotgate/parts.yaml", Line: 28, Column: 10, Path: "roles.clerk", Problem: "opens no route that asks for an action",
+		Remedy: "compare its tenants and actions with what the routes require",
+	}}
 	got := parseGood(t, "parts.yaml")
 	if diff := cmp.Diff(want, got, same); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)

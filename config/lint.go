@@ -1,0 +1,201 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+// lint warns of what is not wrong but cannot be meant. Whoever both issues and judges can see that a role opens nothing,
+// or that nobody can open a route.
+func (b *builder) lint() {
+	if len(b.faults) > 0 {
+		return // what refers to a faulty value would be warned of for nothing
+	}
+	b.lintRoles()
+	b.lintRoutes()
+	b.lintDelegates()
+	b.lintCase()
+}
+
+// lintRoles warns of roles that open no route. Where no route asks for an action, others judge, and the roles are theirs.
+func (b *builder) lintRoles() {
+	asks := func(r *Route) bool { return r.Require.Action != "" }
+	if !slices.ContainsFunc(b.Routes, asks) {
+		return
+	}
+	for _, w := range b.file.roles {
+		p := b.Roles[w.name].Permissions
+		if !slices.ContainsFunc(b.Routes, func(r *Route) bool { return asks(r) && opens(p, &r.Require) }) {
+			b.warn(w.at, "opens no route that asks for an action", "compare its tenants and actions with what the routes require")
+		}
+	}
+}
+
+// lintRoutes warns of routes that nothing in this file can open.
+func (b *builder) lintRoutes() {
+	sets := b.given()
+	for i, r := range b.Routes {
+		if r.Require.Action == "" || slices.ContainsFunc(sets, func(p token.Permissions) bool { return opens(p, &r.Require) }) {
+			continue
+		}
+		b.warn(b.file.routes.Value[i].Value.require.at, "cannot be met: no role, client, user or trusted issuer has "+r.Require.Action+" there",
+			"give it to a role, or ask for another action")
+	}
+}
+
+// given lists all the permissions that a token can come to have.
+func (b *builder) given() (sets []token.Permissions) {
+	for _, role := range b.Roles {
+		sets = append(sets, role.Permissions)
+	}
+	for _, t := range b.TrustedIssuers {
+		sets = append(sets, t.Permissions)
+	}
+	if b.Issuer == nil {
+		return sets
+	}
+	for _, c := range b.Issuer.Clients {
+		sets = append(sets, c.Permissions)
+		if grantsFreely(c) {
+			sets = append(sets, c.Delegate)
+		}
+	}
+	if b.Issuer.Users != nil {
+		for _, u := range b.Issuer.Users.List {
+			sets = append(sets, u.Permissions)
+		}
+		if b.Issuer.Users.Lookup != nil { // whatever the directory says
+			sets = append(sets, token.Permissions{{Tenant: token.Any, AllowedActions: []string{token.Any}}})
+		}
+	}
+	return sets
+}
+
+// grantsFreely tells clients that hand on permissions of their own choice, and not by roles alone.
+func grantsFreely(c *Client) bool {
+	return slices.Contains(c.May, token.CreateAccessTokens) || slices.Contains(c.May, token.Exchange)
+}
+
+// opens tells whether p, with some tenant in place of {tenant}, meets what a route requires, for some tenant.
+func opens(p token.Permissions, q *Require) bool {
+	switch {
+	case q.Global:
+		return p.Allows(token.Any, q.Action)
+	case q.Tenant != "":
+		return p.Allows(q.Tenant, q.Action) || p.For(q.Tenant).Allows(q.Tenant, q.Action)
+	}
+	return slices.ContainsFunc(p, func(e token.TenantPermission) bool { return p.Allows(e.Tenant, q.Action) })
+}
+
+// lintDelegates warns of actions that a client may hand on and that no role has: it hands on by roles, so they are
+// never used, or misspelled. "*" is a deliberate word for all.
+func (b *builder) lintDelegates() {
+	if b.Issuer == nil || len(b.Roles) == 0 {
+		return
+	}
+	for i, c := range b.Issuer.Clients {
+		if grantsFreely(c) || b.Issuer.Users != nil && (b.Issuer.Users.List != nil || b.Issuer.Users.Lookup != nil) {
+			continue
+		}
+		w := b.file.issuer.Value.clients[i].Value.delegate
+		for j, e := range c.Delegate {
+			if unused := b.unused(e); len(unused) > 0 {
+				b.warn(w.Value[j].at, fmt.Sprintf("hands on %s, which no role has there", strings.Join(unused, ", ")),
+					"give it to a role, or take it out: a client should hand on no more than is used")
+			}
+		}
+	}
+}
+
+// unused are the actions of a delegate's entry that no role has for a tenant of it.
+func (b *builder) unused(e token.TenantPermission) (actions []string) {
+	for _, action := range e.AllowedActions {
+		has := func(r token.TenantPermission) bool {
+			overlap := e.Tenant == token.Any || r.Tenant == e.Tenant || r.Tenant == token.Any || r.Tenant == token.Placeholder
+			return overlap && (slices.Contains(r.AllowedActions, action) || slices.Contains(r.AllowedActions, token.Any))
+		}
+		used := action == token.Any
+		for _, role := range b.Roles {
+			used = used || slices.ContainsFunc(role.Permissions, has)
+		}
+		if !used {
+			actions = append(actions, action)
+		}
+	}
+	return actions
+}
+
+// lintCase warns of names that look alike: tenants compare byte by byte, hosts in lower case.
+func (b *builder) lintCase() {
+	tenants := map[string]string{} // by lower case, the first spelling
+	var lowered bool               // some route takes its tenant from the host, which is in lower case
+	for _, r := range b.Routes {
+		lowered = lowered || r.Require.From == FromHost
+	}
+	b.tenants(func(w setting[string]) {
+		if w.Value == token.Any || w.Value == token.Placeholder || !w.given {
+			return
+		}
+		lower := strings.ToLower(w.Value)
+		if first, seen := tenants[lower]; seen && first != w.Value {
+			b.warn(w.at, w.shown+" differs from the tenant "+quote(first)+" in case alone", "spell it alike if one tenant is meant: they compare byte by byte")
+		} else if lowered && lower != w.Value && !seen {
+			b.warn(w.at, w.shown+" has capitals, and tenants that come from a host never do", "write it in lower case, or take the tenant from elsewhere")
+		}
+		if _, seen := tenants[lower]; !seen {
+			tenants[lower] = w.Value
+		}
+	})
+	hosts := map[string]string{}
+	b.hosts(func(w setting[string]) {
+		lower := strings.ToLower(w.Value)
+		if first, seen := hosts[lower]; seen && first != w.Value {
+			b.warn(w.at, w.shown+" differs from the host "+quote(first)+" in case alone", "spell it alike: hosts compare in lower case")
+		} else if !seen {
+			hosts[lower] = w.Value
+		}
+	})
+}
+
+// tenants yields each tenant that the file names, in the file's order of sections.
+func (b *builder) tenants(yield func(setting[string])) {
+	entries := func(p writtenPermissions) {
+		for _, e := range p {
+			yield(e.Value.tenant)
+		}
+	}
+	for _, role := range b.file.roles {
+		entries(role.Value)
+	}
+	if b.file.issuer.given {
+		for _, c := range b.file.issuer.Value.clients {
+			entries(c.Value.permissions.Value)
+			entries(c.Value.delegate.Value)
+		}
+		for _, u := range b.file.issuer.Value.users.Value.list {
+			entries(u.Value.permissions.Value)
+		}
+	}
+	for _, t := range b.file.trustedIssuers {
+		entries(t.Value.permissions.Value)
+	}
+	for _, r := range b.file.routes.Value {
+		yield(r.Value.require.Value.tenant)
+	}
+}
+
+func (b *builder) hosts(yield func(setting[string])) {
+	if b.file.issuer.given {
+		for _, h := range b.file.issuer.Value.serve.hosts {
+			yield(h)
+		}
+	}
+	for _, r := range b.file.routes.Value {
+		for _, h := range r.Value.hosts {
+			yield(h)
+		}
+	}
+}
