@@ -40,8 +40,8 @@ deps: ## what the tests need from the system
 test: deps check
 	$(GO) test -race -timeout 15m ./...
 
-bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: ## side by side with nginx and HAProxy, into bench/results; BENCH="-help" tells the flags
+	$(GO) run ./bench $(BENCH)
 
 campaign: ## hours, not minutes: the long runs of the property tests, then each fuzz target for ten minutes
 	JOTGATE_CAMPAIGN=1 $(GO) test -timeout 0 -count 1 ./...
