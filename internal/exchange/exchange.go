@@ -52,6 +52,8 @@ type Exchange struct {
 	Waited    time.Duration // from asking the upstream to the head of its answer
 	BodyError error         // the first error of reading the client's body, other than io.EOF
 
+	ResourceMetadata string // URL of the metadata that a bearer challenge tells (RFC 9728 §5.1); "": none
+
 	status int
 	bytes  int64
 }
@@ -150,6 +152,9 @@ func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 	status := reason.Status()
 	h := w.Header()
 	if c := Challenge(reason); c != "" && h.Get("WWW-Authenticate") == "" {
+		if x, ok := w.(*Exchange); ok && x.ResourceMetadata != "" {
+			c += `, resource_metadata="` + x.ResourceMetadata + `"`
+		}
 		h.Set("WWW-Authenticate", c)
 	}
 	title := http.StatusText(status)

@@ -73,6 +73,24 @@ func TestRefuseAfterTheAnswerBeganBreaksItOff(t *testing.T) {
 	x.Refuse(refusal.Because(refusal.UpstreamBroken, "reset"))
 }
 
+// RFC 9728 §5.1: the challenge says where the metadata of what was asked for are; an answer without one does not.
+func TestChallengeTellsTheResourceMetadata(t *testing.T) {
+	t.Parallel()
+	for reason, want := range map[refusal.Reason]string{
+		refusal.TokenMissing:  `Bearer realm="jotgate", resource_metadata="https://gate.test/x"`,
+		refusal.TokenExpired:  `Bearer realm="jotgate", error="invalid_token", resource_metadata="https://gate.test/x"`,
+		refusal.RouteNotFound: "",
+	} {
+		w := httptest.NewRecorder()
+		x := begin(w)
+		x.ResourceMetadata = "https://gate.test/x"
+		x.Refuse(refusal.Because(reason, "x"))
+		if got := w.Header().Get("WWW-Authenticate"); got != want {
+			t.Errorf("%s: %s", reason, got)
+		}
+	}
+}
+
 func TestInformationalHeadsAreNotTheAnswer(t *testing.T) {
 	t.Parallel()
 	x := begin(httptest.NewRecorder())
