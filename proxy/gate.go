@@ -65,6 +65,7 @@ type Revocations interface {
 // A Gate judges requests by one configuration. It is immutable and safe for concurrent use.
 type Gate struct {
 	table         *route.Table[*config.Route]
+	routes        []*config.Route // in the file's order
 	plans         map[*config.Route]*plan
 	judges        map[string]*judge // by issuer
 	clients       map[string]*config.Client
@@ -89,7 +90,7 @@ type Gate struct {
 // New makes a gate of a configuration. The gate must be closed when no more requests come to it.
 func New(o Options) (*Gate, error) {
 	g := &Gate{
-		table: o.Config.Table, limits: o.Config.Limits, verifier: o.Verifier, cache: o.Cache,
+		table: o.Config.Table, routes: o.Config.Routes, limits: o.Config.Limits, verifier: o.Verifier, cache: o.Cache,
 		revocations: o.Revocations, clock: o.Clock, draining: o.Draining, beforeUpgrade: o.BeforeUpgrade, sign: o.Sign,
 		tenants: newTenantNames(o.Config.TenantPattern),
 	}

@@ -57,21 +57,14 @@ func (g *Gate) verify(p *passage) error {
 	if err != nil {
 		return err
 	}
-	v := e.verified
-	if err := g.timely(p, v); err != nil {
+	if err := g.timely(p, e.verified); err != nil {
 		return err
 	}
-	if g.revocations != nil {
-		if err := g.revocations.Check(&v.Claims, v.KeyID); err != nil {
-			return err
-		}
+	if err := g.kept(p, e.verified); err != nil {
+		return err
 	}
-	audiences := p.plan.route.Audiences
-	if len(audiences) == 0 {
-		audiences = g.judge(v).audiences
-	}
-	if !meantFor(&v.Claims, audiences) {
-		return refusal.Because(refusal.TokenAudienceMismatch, "aud %.100q", v.Claims.Audience)
+	if err := g.intended(p, e.verified); err != nil {
+		return err
 	}
 	p.entry = e
 	return nil
@@ -83,6 +76,30 @@ func (g *Gate) timely(p *passage, v *jose.Verified) error {
 		g.cache.drop(p.token)
 	}
 	return err
+}
+
+// kept tells whether the token was not withdrawn.
+func (g *Gate) kept(_ *passage, v *jose.Verified) error {
+	if g.revocations == nil {
+		return nil
+	}
+	return g.revocations.Check(&v.Claims, v.KeyID)
+}
+
+// intended tells whether the token is meant for the route.
+func (g *Gate) intended(p *passage, v *jose.Verified) error {
+	if !meantFor(&v.Claims, g.audiences(p.plan.route, v)) {
+		return refusal.Because(refusal.TokenAudienceMismatch, "aud %.100q", v.Claims.Audience)
+	}
+	return nil
+}
+
+// audiences are those that a route takes of an issuer's tokens.
+func (g *Gate) audiences(r *config.Route, v *jose.Verified) []string {
+	if len(r.Audiences) > 0 {
+		return r.Audiences
+	}
+	return g.judge(v).audiences
 }
 
 // verifyAnew is what a token costs that the cache does not know. What it refuses does not depend on the request, since

@@ -33,6 +33,9 @@ func (v Verdict) String() string {
 	return "unknown"
 }
 
+// Matches tells whether the entry's host and path cover the request's, chosen or not.
+func (v Verdict) Matches() bool { return v != HostDiffers && v != PathDiffers }
+
 // Considered is one entry with what became of it.
 type Considered[T any] struct {
 	Entry   int
