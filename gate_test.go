@@ -89,8 +89,10 @@ func (g *gate) at(t *testing.T, listener string) string {
 // token is alice's, for tenant acme.
 func (g *gate) token(t *testing.T, flags ...string) string {
 	t.Helper()
-	return strings.TrimSpace(run(t, g.folder, g.env, append([]string{"mint", "--config", "config.yaml", "--client", "web",
-		"--role", "reader", "--tenant", "acme", "--sub", "alice"}, flags...)...))
+	return strings.TrimSpace(run(t, g.folder, g.env, append([]string{
+		"mint", "--config", "config.yaml", "--client", "web",
+		"--role", "reader", "--tenant", "acme", "--sub", "alice",
+	}, flags...)...))
 }
 
 // issuing is the part of a config that lets `token` mint.

@@ -90,24 +90,58 @@ func TestTheSidecarExampleWorksStepByStep(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, "config.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	source, err := filepath.Abs("examples/sidecar")
+	play(t, folder, nil, replaceAll(t, "examples/sidecar/README.md", shellBlocks(t, "examples/sidecar/README.md"),
+		buildElsewhere(t, "examples/sidecar", folder),
+		change{"bin/app &", "bin/app -listen " + upstream + " &"},
+		change{"http://127.0.0.1:8080", "http://" + listen},
+		change{"kill %2 %1\n", "kill %2 %1\nwait\n"},
+	))
+}
+
+func TestTheEdgeExampleWorksStepByStep(t *testing.T) {
+	t.Parallel()
+	needs(t, "openssl", "openssl")
+	folder, secure, plain, shop, pages := t.TempDir(), freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
+	text, err := os.ReadFile("examples/edge/config.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands := shellBlocks(t, "examples/sidecar/README.md")
-	for _, change := range []struct{ old, with string }{
-		// The folder's copy is no part of the module, so the build goes on where it is.
-		{"go build -o bin/ ../.. ./app\n", fmt.Sprintf("go build -C %q -o %q ../.. ./app\n", source, filepath.Join(folder, "bin")+"/")},
-		{"bin/app &", "bin/app -listen " + upstream + " &"},
-		{"http://127.0.0.1:8080", "http://" + listen},
-		{"kill %2 %1\n", "kill %2 %1\nwait\n"},
-	} {
-		if !strings.Contains(commands, change.old) {
-			t.Fatalf("examples/sidecar/README.md has no %q", change.old)
+	config := replaceAll(t, "examples/edge/config.yaml", string(text),
+		change{`":8443"`, fmt.Sprintf("%q", secure)}, change{`":8080"`, fmt.Sprintf("%q", plain)},
+		change{"127.0.0.1:3001", shop}, change{"127.0.0.1:3002", pages}) +
+		"admin: {listen: \"\"}\n" // others may have its default address
+	writeFile(t, filepath.Join(folder, "config.yaml"), []byte(config))
+	port := func(address string) string { return address[strings.LastIndexByte(address, ':'):] }
+	play(t, folder, nil, replaceAll(t, "examples/edge/README.md", shellBlocks(t, "examples/edge/README.md"),
+		buildElsewhere(t, "examples/edge", folder),
+		change{":8443", port(secure)}, change{":8080", port(plain)},
+		change{"127.0.0.1:3001", shop}, change{"127.0.0.1:3002", pages},
+		change{"kill %1 %2\n", "kill %1 %2\nwait\n"},
+	))
+}
+
+type change struct{ old, with string }
+
+// replaceAll changes what a test must have its own of, such as ports. What is not there would be changed in vain.
+func replaceAll(t *testing.T, file, text string, changes ...change) string {
+	t.Helper()
+	for _, c := range changes {
+		if !strings.Contains(text, c.old) {
+			t.Fatalf("%s has no %q", file, c.old)
 		}
-		commands = strings.ReplaceAll(commands, change.old, change.with)
+		text = strings.ReplaceAll(text, c.old, c.with)
 	}
-	play(t, folder, nil, commands)
+	return text
+}
+
+// buildElsewhere makes the build of an example go on where it is, since the folder's copy is no part of the module.
+func buildElsewhere(t *testing.T, example, folder string) change {
+	t.Helper()
+	source, err := filepath.Abs(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return change{"go build -o bin/ ../.. ./app\n", fmt.Sprintf("go build -C %q -o %q ../.. ./app\n", source, filepath.Join(folder, "bin")+"/")}
 }
 
 // What the documents show is one config, not three that drift apart.
@@ -129,7 +163,7 @@ func TestTheREADMEShowsTheSidecarsConfig(t *testing.T) {
 // Links within the repository lead somewhere.
 func TestTheDocumentsLinksLeadSomewhere(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/architecture.md", "examples/sidecar/README.md"} {
+	for _, file := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/architecture.md", "examples/sidecar/README.md", "examples/edge/README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
