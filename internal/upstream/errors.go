@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/upstream/http1"
 )
 
 // classify turns what went wrong before the head of an answer into the refusal that the client gets.
@@ -20,7 +21,7 @@ func classify(ctx context.Context, s *server, err error) error {
 
 func reason(ctx context.Context, err error) refusal.Reason {
 	var (
-		dial    *dialError
+		dial    *http1.DialError
 		timeout net.Error
 	)
 	switch {
@@ -45,4 +46,4 @@ func untrusted(err error) bool {
 }
 
 // Stalled tells that an answer's body was given up because it made no progress.
-func Stalled(err error) bool { return errors.Is(err, errStalled) }
+func Stalled(err error) bool { return errors.Is(err, errStalled) || errors.Is(err, http1.ErrStalled) }

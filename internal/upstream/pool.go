@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/jotgate/jotgate/internal/upstream/http1"
 )
 
 const (
@@ -30,10 +32,10 @@ type Pool struct {
 	clock     func() time.Time
 }
 
-func newPool(s Settings, authorities *x509.CertPool, clock func() time.Time) *Pool {
+func newPool(s Settings, authorities *x509.CertPool, clock func() time.Time, standard bool) *Pool {
 	p := &Pool{settings: s, clock: clock}
 	for _, u := range s.Servers {
-		p.servers = append(p.servers, newServer(u, s.MaxConnections))
+		p.servers = append(p.servers, newServer(u, s.MaxConnections, p.plainClient(u, standard)))
 	}
 	p.transport = &http.Transport{
 		Proxy:                  nil, // HTTP_PROXY in the environment is for clients, and could be a request's (httpoxy)
@@ -52,7 +54,14 @@ func newPool(s Settings, authorities *x509.CertPool, clock func() time.Time) *Po
 	return p
 }
 
-func (p *Pool) close() { p.transport.CloseIdleConnections() }
+func (p *Pool) close() {
+	p.transport.CloseIdleConnections()
+	for _, s := range p.servers {
+		if s.client != nil {
+			s.client.Close()
+		}
+	}
+}
 
 // RoundTrip sends r to a server of the pool; it fills in r.URL's scheme and host, so r must be the caller's own.
 // Errors are refusals.
@@ -65,37 +74,70 @@ func (p *Pool) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	boundHints(r.Context())
 	neverTwice(r.Header)
+	var response *http.Response
+	err := p.try(r.Context(), func(s *server) (err error) {
+		r.URL.Scheme, r.URL.Host = s.url.Scheme, s.url.Host
+		response, err = p.roundTrip(s, r)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	original = nil
+	return response, nil
+}
+
+// try asks the servers in turn until one can be reached. It holds a place at the one that was asked when there is no error.
+func (p *Pool) try(ctx context.Context, ask func(*server) error) error {
 	start := int(p.turn.Add(1))
 	for tried := 0; ; tried++ {
 		s := p.choose(start + tried)
-		response, err := p.ask(s, r)
+		err := p.once(ctx, s, ask)
 		if err == nil {
-			original = nil
-			return response, nil
+			return nil
 		}
-		var d *dialError
+		var d *http1.DialError
 		if !errors.As(err, &d) {
-			return nil, classify(r.Context(), s, err)
+			return classify(ctx, s, err)
 		}
-		s.eject(p.clock().Add(ejection))
-		if tried+1 >= len(p.servers) || r.Context().Err() != nil {
-			return nil, classify(r.Context(), s, err)
+		if ctx.Err() == nil {
+			s.eject(p.clock().Add(ejection))
+		}
+		if tried+1 >= len(p.servers) || ctx.Err() != nil {
+			return classify(ctx, s, err)
 		}
 	}
 }
 
-// ask sends r to one server, once a connection to it may be used.
-func (p *Pool) ask(s *server, r *http.Request) (*http.Response, error) {
-	if err := s.acquire(r.Context(), p.settings.ConnectTimeout); err != nil {
-		return nil, err
+// once asks one server, when a connection to it may be used.
+func (p *Pool) once(ctx context.Context, s *server, ask func(*server) error) error {
+	if err := s.acquire(ctx, p.settings.ConnectTimeout); err != nil {
+		return err
 	}
-	r.URL.Scheme, r.URL.Host = s.url.Scheme, s.url.Host
-	response, err := p.transport.RoundTrip(r)
-	if err != nil {
+	if err := ask(s); err != nil {
 		s.release()
+		return err
+	}
+	return nil
+}
+
+// roundTrip sends r by the client that speaks what it asks for.
+func (p *Pool) roundTrip(s *server, r *http.Request) (*http.Response, error) {
+	var (
+		response *http.Response
+		err      error
+		stall    = p.settings.StallTimeout
+	)
+	if s.client != nil && r.Header["Upgrade"] == nil {
+		response, err = s.client.RoundTrip(r)
+		stall = 0 // it looks after that itself
+	} else {
+		response, err = p.transport.RoundTrip(r)
+	}
+	if err != nil {
 		return nil, err
 	}
-	response.Body = p.answerBody(s, response)
+	response.Body = answerBody(s, response, stall)
 	return response, nil
 }
 
@@ -126,18 +168,13 @@ func (p *Pool) dial(ctx context.Context, network, address string) (net.Conn, err
 	d := net.Dialer{Timeout: p.settings.ConnectTimeout, KeepAlive: 30 * time.Second}
 	c, err := d.DialContext(ctx, network, address)
 	if err != nil {
-		return nil, &dialError{err}
+		return nil, &http1.DialError{Err: err}
 	}
 	if p.settings.StallTimeout <= 0 {
 		return c, nil
 	}
 	return &conn{Conn: c, stall: p.settings.StallTimeout}, nil
 }
-
-// A dialError is of a connection that did not come about: nothing was sent.
-type dialError struct{ error }
-
-func (e *dialError) Unwrap() error { return e.error }
 
 // shielded is a request body that outlives the attempt to send it.
 type shielded struct{ io.Reader }

@@ -35,7 +35,7 @@ func settings(servers ...string) Settings {
 
 func open(t *testing.T, s Settings, clock func() time.Time) *Pool {
 	t.Helper()
-	p, release, err := NewPools(clock).Open(s)
+	p, release, err := newPools(clock).Open(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestAServerThatDoesNotReadIsGivenUp(t *testing.T) {
 
 func TestPoolsAreSharedWhileTheirSettingsAre(t *testing.T) {
 	t.Parallel()
-	pools := NewPools(time.Now)
+	pools := newPools(time.Now)
 	a, releaseA, _ := pools.Open(settings("http://a"))
 	b, releaseB, _ := pools.Open(settings("http://a"))
 	c, releaseC, _ := pools.Open(settings("http://c"))
@@ -325,13 +325,13 @@ func TestAuthorities(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	s := settings(server.URL)
 	s.CAFile = file
-	if _, _, err := NewPools(time.Now).Open(s); err == nil {
+	if _, _, err := newPools(time.Now).Open(s); err == nil {
 		t.Error("a missing file was taken")
 	}
 	if err := os.WriteFile(file, []byte("none"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := NewPools(time.Now).Open(s); err == nil || !strings.Contains(err.Error(), "no PEM certificate") {
+	if _, _, err := newPools(time.Now).Open(s); err == nil || !strings.Contains(err.Error(), "no PEM certificate") {
 		t.Errorf("a file without a certificate: %v", err)
 	}
 	if err := os.WriteFile(file, certificate(server), 0o600); err != nil {

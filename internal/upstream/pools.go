@@ -10,6 +10,9 @@
 // one exception of RFC 9110 §9.2.2 and RFC 9112 §9.3.1: an idempotent one without a body, on a kept connection that
 // the server closed in the same moment.
 //
+// Two clients speak: [http1.Client] with plain-HTTP servers, as it costs a third of the other; http.Transport where there is
+// TLS, and where a connection is to be upgraded. [Pool.Do] is the short way to the first.
+//
 // [Pools] outlive a reload: settings that did not change keep their connections.
 package upstream
 
@@ -36,6 +39,10 @@ type Settings struct {
 
 // Pools holds every pool that some configuration in use names.
 type Pools struct {
+	// Standard has every pool that is opened from now on speak by http.Transport alone, so that tests can hold our own client
+	// to what it does.
+	Standard bool
+
 	clock func() time.Time
 	mu    sync.Mutex
 	open  map[string]*shared
@@ -63,7 +70,7 @@ func (p *Pools) Open(s Settings) (pool *Pool, release func(), err error) {
 	defer p.mu.Unlock()
 	in := p.open[key]
 	if in == nil {
-		in = &shared{pool: newPool(s, authorities, p.clock)}
+		in = &shared{pool: newPool(s, authorities, p.clock, p.Standard)}
 		p.open[key] = in
 	}
 	in.users++

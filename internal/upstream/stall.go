@@ -44,14 +44,14 @@ func (c *conn) CloseWrite() error {
 
 // answerBody frees the server's slot when the answer is over, and watches its progress. An event stream may be silent
 // for as long as it likes (WHATWG HTML §9.2), and so may an upgraded one.
-func (p *Pool) answerBody(s *server, r *http.Response) io.ReadCloser {
+func answerBody(s *server, r *http.Response, stall time.Duration) io.ReadCloser {
 	free := sync.OnceFunc(s.release)
 	if both, ok := r.Body.(io.ReadWriteCloser); ok && r.StatusCode == http.StatusSwitchingProtocols {
 		return &stream{ReadWriteCloser: both, free: free}
 	}
 	b := &body{ReadCloser: r.Body, free: free}
-	if p.settings.StallTimeout > 0 && r.Body != http.NoBody && !eventStream(r.Header) {
-		b.stall = p.settings.StallTimeout
+	if stall > 0 && r.Body != http.NoBody && !eventStream(r.Header) {
+		b.stall = stall
 		b.timer = time.AfterFunc(b.stall, b.giveUp)
 	}
 	return b

@@ -138,6 +138,12 @@ func (a *Answer) cause() error {
 	return nil
 }
 
+// Bodiless tells that no body comes with this answer.
+func (a *Answer) Bodiless() bool { return a.framing == noBody }
+
+// Waiting tells that Read would have to wait for the server.
+func (a *Answer) Waiting() bool { return a.conn != nil && a.conn.buffered() == 0 }
+
 // Read reads the body. io.EOF says that it is whole; the connection is of use again then.
 func (a *Answer) Read(p []byte) (int, error) {
 	if !a.state.CompareAndSwap(stateIdle, stateReading) {

@@ -66,7 +66,8 @@ func New(s Settings) *Client {
 }
 
 // Do sends q and reads the head of its answer into a, which must be closed after that. On an error a need not be closed, and
-// q's body is closed, or will be as soon as a read of it that is under way returns.
+// q's body is closed, or will be as soon as a read of it that is under way returns; but for a [DialError], which leaves it as
+// it was, so that another server can be asked.
 //
 // A request is sent twice in one case alone (RFC 9110 §9.2.2, RFC 9112 §9.3.1): it has a safe method and no body, and met a
 // kept connection that ended without a byte of an answer.
@@ -77,7 +78,6 @@ func (c *Client) Do(ctx context.Context, q *Request, a *Answer) error {
 	}
 	k, kept, err := c.take(ctx)
 	if err != nil {
-		q.closeBody()
 		return err
 	}
 	err = a.ask(ctx, c, k, q)

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -37,6 +38,10 @@ func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	a := &x.answer
 	if err := c.Do(r.Context(), q, a); err != nil {
+		var dial *DialError
+		if errors.As(err, &dial) {
+			q.closeBody()
+		}
 		return nil, err
 	}
 	x.response = http.Response{
