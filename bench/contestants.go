@@ -41,14 +41,26 @@ func (b *bench) startApp(ctx context.Context) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+	// nginx alone answers before it has read a body, and a proxy then rightly gives up its connection. So the upload is
+	// read whole, into memory, before a request without it goes on to another location.
 	p, err := b.startNginx("app", b.loadCPU, folder, fmt.Sprintf(`
+  upstream self { server %s; keepalive 64; keepalive_requests 1000000000; }
   server {
-    listen %s;
-    location / { return 200 "%s"; }
-    location = %s { client_max_body_size 0; return 200 "ok"; }
-    location = %s { default_type text/plain; alias %s; }
+    listen %[1]s;
+    location / { return 200 "%[2]s"; }
+    location = /sink { return 200 "ok"; }
+    location = %[3]s {
+      client_max_body_size 0;
+      client_body_buffer_size %[4]d;
+      proxy_pass http://self/sink;
+      proxy_http_version 1.1;
+      proxy_pass_request_body off;
+      proxy_set_header Content-Length "";
+      proxy_set_header Connection "";
+    }
+    location = %[5]s { default_type text/plain; alias %[6]s; }
   }
-`, address, strings.Repeat("x", smallAnswer), uploadPath, largePath, filepath.Join(folder, "large")))
+`, address, strings.Repeat("x", smallAnswer), uploadPath, 2*largeAnswer, largePath, filepath.Join(folder, "large")))
 	if err != nil {
 		return nil, err
 	}

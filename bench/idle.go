@@ -78,16 +78,13 @@ func aimOf(name string, aim float64) float64 {
 	return aim
 }
 
-// breath is how long a process may put its memory in order.
-const breath = time.Second
-
 func (b *bench) resident(ctx context.Context, x starter, n int) (before, after int64, err error) {
 	s, err := x.start(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer b.running.stop(s.process)
-	if err := pause(ctx, breath); err != nil {
+	if err := pause(ctx, b.breath); err != nil {
 		return 0, 0, err
 	}
 	if before, err = residentOf(s.process); err != nil {
@@ -98,7 +95,7 @@ func (b *bench) resident(ctx context.Context, x starter, n int) (before, after i
 		return 0, 0, fmt.Errorf("%s: %d idle connections: %w", x.name, n, err)
 	}
 	defer release()
-	if err := pause(ctx, breath); err != nil {
+	if err := pause(ctx, b.breath); err != nil {
 		return 0, 0, err
 	}
 	after, err = residentOf(s.process)

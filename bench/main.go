@@ -48,6 +48,7 @@ type settings struct {
 	rate        int
 	pace        time.Duration
 	starts      int
+	breath      time.Duration // before memory is read
 	idle        []int
 	routes      []int
 	gateCPU     int
@@ -96,6 +97,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.IntVar(&s.rate, "rate", 2000, "requests per second where latency is measured")
 	f.DurationVar(&s.pace, "pace", 2*time.Second, "one turn where latency is measured")
 	f.IntVar(&s.starts, "starts", 13, "starts of each contestant, where starting is measured")
+	f.DurationVar(&s.breath, "breath", time.Second, "how long a process may put its memory in order before it is read")
 	idle := f.String("idle", "1000,10000", "idle `CONNECTIONS`")
 	routes := f.String("routes", "10,1000,10000", "`SIZES` of the tables of routes")
 	f.IntVar(&s.gateCPU, "gate-cpu", -1, "the contestants' `CORE`; default the second of those that may be used")
@@ -138,13 +140,14 @@ func (s *settings) hurry(given map[string]bool) {
 		}
 	}
 	set("rounds", func() { s.rounds = 2 })
-	set("tries", func() { s.tries = 2 })
-	set("turn", func() { s.turn = 200 * time.Millisecond })
+	set("tries", func() { s.tries = 6 }) // a machine that builds beside it may not answer at all in so short a turn
+	set("turn", func() { s.turn = 300 * time.Millisecond })
 	set("tokens", func() { s.tokens = 100 })
 	set("foreign", func() { s.foreign = 2 }) // nothing is foreign enough
 	set("codes", func() { s.codes = 200 })
 	set("rate", func() { s.rate = 200 })
 	set("pace", func() { s.pace = 300 * time.Millisecond })
+	set("breath", func() { s.breath = 50 * time.Millisecond })
 	set("starts", func() { s.starts = 2 })
 }
 

@@ -50,6 +50,9 @@ const settle = 20 * time.Millisecond
 // and connections to the app fill.
 func (b *bench) play(ctx context.Context, all []*contestant) ([]round, Thrown, error) {
 	for _, c := range all {
+		if b.quick {
+			break
+		}
 		if _, err := b.take(ctx, c); err != nil && !errors.Is(err, errWrong) {
 			return nil, Thrown{}, fmt.Errorf("%s: %w", c.name, err)
 		}
@@ -63,6 +66,7 @@ func (b *bench) play(ctx context.Context, all []*contestant) ([]round, Thrown, e
 		case errors.Is(err, errWrong):
 			thrown.Wrong++
 			why = err
+			fmt.Fprintf(b.out, "  round %d does not count: %v\n", try+1, why)
 			continue
 		case err != nil:
 			return nil, thrown, err
@@ -70,6 +74,7 @@ func (b *bench) play(ctx context.Context, all []*contestant) ([]round, Thrown, e
 		if busiest := slices.MaxFunc(r, byForeign); busiest.Foreign > b.foreign {
 			thrown.Foreign++
 			why = fmt.Errorf("others had %.0f %% of the two cores", 100*busiest.Foreign)
+			fmt.Fprintf(b.out, "  round %d does not count: %v\n", try+1, why)
 			continue
 		}
 		if kept = append(kept, r); len(kept) == b.rounds {
@@ -140,8 +145,11 @@ func (b *bench) take(ctx context.Context, c *contestant) (turn, error) {
 	if err != nil {
 		return turn{}, err
 	}
-	if seen.wrong > 0 || seen.requests == 0 {
+	switch {
+	case seen.wrong > 0:
 		return turn{}, fmt.Errorf("%w: %d of %d", errWrong, seen.wrong, seen.requests)
+	case seen.requests == 0:
+		return turn{}, fmt.Errorf("%w: there was none in %v", errWrong, wall)
 	}
 	return turn{
 		Requests: seen.requests,
