@@ -25,6 +25,8 @@ type Options struct {
 
 	Revocations Revocations                   // nil: nothing can be withdrawn
 	Audit       func(w Withdrawal, err error) // told of each withdrawal and of each that failed; required with Revocations
+
+	Explain func(q Question) (any, error) // nil: nothing is explained; its error is about the question
 }
 
 // New makes the handler of an admin listener.
@@ -32,6 +34,7 @@ type Options struct {
 //	GET /healthz  200 while the process answers
 //	GET /readyz   200 while it wants requests, 503 with the reason while it does not (starting, draining)
 //	POST /revocations  204 once a withdrawal is durable and in force; needs the token
+//	POST /explain      200 with the trace of a decision, as JSON; needs the token
 func New(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") })
@@ -61,6 +64,9 @@ func operator(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", notFound)
 	mux.HandleFunc("POST "+RevocationsPath, withdrawing)
+	if o.Explain != nil {
+		mux.HandleFunc("POST "+ExplainPath, explain(o.Explain))
+	}
 	return mux
 }
 

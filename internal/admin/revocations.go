@@ -106,17 +106,26 @@ func withdraw(list Revocations, audit func(w Withdrawal, err error)) http.Handle
 }
 
 func readWithdrawal(rw http.ResponseWriter, r *http.Request) (w Withdrawal, err error) {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return w, refusal.Because(refusal.MediaUnsupported, "want application/json")
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, revocationBytes))
+	body, err := readJSON(rw, r, revocationBytes)
 	if err != nil {
-		return w, refusal.Because(refusal.BodyTooLarge, "want at most %d bytes", revocationBytes)
+		return w, err
 	}
 	if w, err = ParseWithdrawal(body); err != nil {
 		return w, refusal.Because(refusal.BodyInvalid, "%v", err)
 	}
 	return w, nil
+}
+
+// readJSON reads a body of at most so many bytes that says that it is JSON.
+func readJSON(rw http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return nil, refusal.Because(refusal.MediaUnsupported, "want application/json")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, most))
+	if err != nil {
+		return nil, refusal.Because(refusal.BodyTooLarge, "want at most %d bytes", most)
+	}
+	return body, nil
 }
 
 // JSON is the body that asks for w.

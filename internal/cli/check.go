@@ -2,15 +2,18 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/server"
 )
 
 func checkCommand() command {
 	return command{
 		name: "check", usage: "[--config FILE]", brief: "tell every fault of a config, with its line", run: check,
-		help: `Loads and compiles the config as serve does, without serving and without making any file. Every fault is told on
-standard error as file:line:column: yaml.path: what is wrong, what to do; it then ends with 3.
+		help: `Loads and compiles the config as serve does, and runs its tests, without serving and without making any file. Every
+fault and every test that fails is told on standard error as file:line:column: yaml.path: what is wrong, what to do; it
+then ends with 3.
 
   jotgate check --config config.yaml
 `,
@@ -33,12 +36,24 @@ func check(p *Process, c *call) error {
 	for _, w := range settings.Warnings {
 		fmt.Fprintf(p.Stderr, "warning: %v\n", w)
 	}
+	judge, err := server.NewJudge(settings, time.Now)
+	if err != nil {
+		return err
+	}
+	defer judge.Close() // nothing was written
+	if err := judge.Policy(); err != nil {
+		return err
+	}
 	clients := 0
 	if settings.Issuer != nil {
 		clients = len(settings.Issuer.Clients)
 	}
-	_, err = fmt.Fprintf(p.Stdout, "%s is fine: %s, %s, %s\n", file,
-		count(len(settings.Listeners), "listener"), count(clients, "client"), count(len(settings.Routes), "route"))
+	tests := ""
+	if n := len(settings.Tests); n > 0 {
+		tests = ", " + count(n, "test") + " passed"
+	}
+	_, err = fmt.Fprintf(p.Stdout, "%s is fine: %s, %s, %s%s\n", file,
+		count(len(settings.Listeners), "listener"), count(clients, "client"), count(len(settings.Routes), "route"), tests)
 	return err
 }
 

@@ -54,7 +54,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand(), checkCommand(), mintCommand(), revokeCommand(), keygenCommand(), hashCommand(),
+		serveCommand(), checkCommand(), explainCommand(), mintCommand(), revokeCommand(), keygenCommand(), hashCommand(),
 		initCommand(), schemaCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
 	}
 }
@@ -217,6 +217,9 @@ func (e *usageError) Error() string { return e.text }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
+// errToldRefused ends a command whose output has said already that something is refused.
+var errToldRefused = errors.New("refused")
+
 // report says on w how a command ended, and gives its exit code.
 func report(w io.Writer, c *command, err error) int {
 	name := "jotgate"
@@ -240,6 +243,8 @@ func report(w io.Writer, c *command, err error) int {
 			fmt.Fprintln(w, f)
 		}
 		return exitConfig
+	case errors.Is(err, errToldRefused):
+		return exitRefused
 	case errors.As(err, &refused):
 		fmt.Fprintf(w, "%s: refused: %v\n", name, err)
 		return exitRefused

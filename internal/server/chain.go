@@ -107,11 +107,15 @@ func redacted(path string) string {
 
 // dispatch gives our own endpoints to the issuer and the rest to the gate.
 func (snap *snapshot) dispatch(x *exchange.Exchange, r *http.Request) {
-	if snap.issuer != nil && x.Target.Oddities == 0 && snap.issuer.Owns(x.Host, r.URL.Path) {
+	if snap.owns(x, r) {
 		snap.issuer.ServeHTTP(x, r)
 		return
 	}
 	snap.gate.ServeHTTP(x, r)
+}
+
+func (snap *snapshot) owns(x *exchange.Exchange, r *http.Request) bool {
+	return snap.issuer != nil && x.Target.Oddities == 0 && snap.issuer.Owns(x.Host, r.URL.Path)
 }
 
 // peer fills in who is asking. What a peer says of others counts only if it is one of trusted_proxies.

@@ -51,6 +51,10 @@ func (s *Server) replace() error {
 	if err != nil {
 		return err
 	}
+	if err := next.policy(s.clock()); err != nil {
+		next.close()
+		return err
+	}
 	if err := s.reconfigure(next); err != nil {
 		next.close()
 		return fmt.Errorf("replay: %w", err)

@@ -82,6 +82,10 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.memory.close())
 	}
+	if err := snap.policy(s.clock()); err != nil {
+		snap.close()
+		return nil, errors.Join(err, s.memory.close())
+	}
 	s.memory.guard = snap.guard
 	s.snapshot.Store(snap)
 	return s, nil
@@ -185,7 +189,7 @@ func (s *Server) serveAdmin(ctx context.Context, address string, health bool) (n
 	if err != nil {
 		return nil, err
 	}
-	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Health: health, Audit: s.auditWithdrawal}
+	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Health: health, Audit: s.auditWithdrawal, Explain: s.explain}
 	if s.memory.revocations != nil {
 		options.Revocations = s.memory.revocations
 	}

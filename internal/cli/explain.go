@@ -1,0 +1,275 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/server"
+	"github.com/jotgate/jotgate/internal/token"
+	"github.com/jotgate/jotgate/proxy"
+)
+
+func explainCommand() command {
+	return command{
+		name:  "explain",
+		usage: `[--config FILE] [--request "GET https://host/path"] [--header "Name: value"]… [--unverified] [--json] [@TOKEN | -]`,
+		brief: "tell why a request is let through or refused", run: explain,
+		help: `Judges a request by the config as the gate would, and tells each step: which routes were considered, what was checked of
+the token, the tenant, the entry that decided, and what would have been let through. A token alone is told apart, with
+the routes that it opens. The token comes from @FILE, or from standard input as -; it is never printed.
+
+Nothing is asked of a running gate: what was withdrawn is unknown here. POST /explain on its admin listener knows, with
+admin.token as the bearer and {"request": "…", "headers": {}, "token": "…"} as the body.
+
+It ends with 0 if the request is allowed, or the token good, and with 4 if it is refused.
+
+  jotgate explain --config config.yaml --request "GET https://app.example.com/t/acme/1" @token
+  jotgate mint --config config.yaml --client web | jotgate explain --config config.yaml -
+`,
+	}
+}
+
+type explainFlags struct {
+	request    string
+	headers    headerFlag
+	unverified bool
+	json       bool
+}
+
+// A headerFlag gathers "Name: value".
+type headerFlag http.Header
+
+func (h headerFlag) String() string { return "" }
+
+func (h headerFlag) Set(text string) error {
+	name, value, ok := strings.Cut(text, ":")
+	if name = strings.TrimSpace(name); !ok || name == "" {
+		return fmt.Errorf(`want "Name: value"`)
+	}
+	http.Header(h).Add(name, strings.TrimSpace(value))
+	return nil
+}
+
+func explain(p *Process, c *call) error {
+	fromFlag := configFlag(c.FlagSet)
+	f := explainFlags{headers: headerFlag{}}
+	c.StringVar(&f.request, "request", "", "a `REQUEST`: its method and whole URL; without it the token alone is told apart")
+	c.Var(f.headers, "header", "a `HEADER` of the request, as \"Name: value\"; may be repeated")
+	c.BoolVar(&f.unverified, "unverified", false, "look neither at the token's key nor at its signature: anybody may have written it")
+	c.BoolVar(&f.json, "json", false, "print the trace as JSON")
+	if err := c.parse(1); err != nil {
+		return err
+	}
+	q, err := f.question(p, c)
+	if err != nil {
+		return err
+	}
+	trace, err := f.ask(p, *fromFlag, q)
+	if err != nil {
+		return err
+	}
+	if err := f.print(p.Stdout, trace); err != nil {
+		return err
+	}
+	if !trace.Allowed && !trace.Own {
+		return errToldRefused
+	}
+	return nil
+}
+
+func (f *explainFlags) question(p *Process, c *call) (q server.Question, err error) {
+	q = server.Question{Request: f.request, Header: http.Header(f.headers), Unverified: f.unverified}
+	switch {
+	case f.request == "" && len(c.operands) == 0:
+		return q, usagef("name a request with --request, a token as @FILE or -, or both")
+	case f.request == "" && len(f.headers) > 0:
+		return q, usagef("--header goes with --request alone")
+	case f.request != "":
+		if err := config.CheckRequest(f.request); err != nil {
+			return q, usagef("--request %v", err)
+		}
+	}
+	if len(c.operands) == 0 {
+		return q, nil
+	}
+	if q.Token, err = p.credential(c.operand("")); err == nil && q.Token == "" {
+		err = usagef("the token is empty")
+	}
+	return q, err
+}
+
+func (f *explainFlags) ask(p *Process, fromFlag string, q server.Question) (*proxy.Trace, error) {
+	file, err := p.configFile(fromFlag)
+	if err != nil {
+		return nil, err
+	}
+	load := config.Check
+	if f.unverified {
+		load = config.Peek // nothing that the keys signed is looked at
+	}
+	settings, err := load(file)
+	if err != nil {
+		return nil, err
+	}
+	judge, err := server.NewJudge(settings, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer judge.Close() // nothing was written
+	return judge.Trace(q)
+}
+
+func (f *explainFlags) print(w io.Writer, t *proxy.Trace) error {
+	if f.json {
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		return e.Encode(t)
+	}
+	var b strings.Builder
+	printVerdict(&b, t)
+	printRoutes(&b, t)
+	printSteps(&b, t)
+	printToken(&b, t)
+	printOpens(&b, t)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printVerdict(w io.Writer, t *proxy.Trace) {
+	if t.Unverified {
+		fmt.Fprintln(w, "UNVERIFIED: nobody knows whether this token is genuine. Anybody may have written it.")
+	}
+	what := "the token is good here"
+	if t.Request != nil {
+		what = shown(t.Request.Method) + " " + t.Request.Host + " " + shown(t.Request.Path)
+	}
+	switch {
+	case t.Own:
+		fmt.Fprintln(w, "OURS  one of the issuer's own endpoints answers this; no route decides")
+	case t.Allowed:
+		fmt.Fprintln(w, "ALLOWED  "+what)
+	default:
+		fmt.Fprintf(w, "REFUSED  %d %s\n", t.Status, t.Reason)
+		if t.Request != nil {
+			fmt.Fprintln(w, "  "+what)
+		}
+		if t.Detail != "" {
+			fmt.Fprintln(w, "  because: "+shown(t.Detail))
+		}
+		if t.Needed != "" {
+			fmt.Fprintln(w, "  needed:  "+shown(t.Needed))
+		}
+	}
+}
+
+// printRoutes lists the routes whose host and path match, or all if there are few.
+func printRoutes(w io.Writer, t *proxy.Trace) {
+	const few = 12
+	if len(t.Routes) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nroutes")
+	table, left := tabwriter.NewWriter(w, 0, 1, 2, ' ', 0), 0
+	for _, r := range t.Routes {
+		if !r.Matches && len(t.Routes) > few {
+			left++
+			continue
+		}
+		methods := "the usual methods"
+		if len(r.Methods) > 0 {
+			methods = strings.Join(r.Methods, ",")
+		}
+		fmt.Fprintf(table, "  routes[%d]\t%s\t%s\t%s\n", r.Index, r.Host+r.Path, methods, r.Verdict)
+	}
+	table.Flush() // a strings.Builder does not fail
+	if left > 0 {
+		fmt.Fprintf(w, "  and %s whose host or path does not match\n", count(left, "route"))
+	}
+}
+
+func printSteps(w io.Writer, t *proxy.Trace) {
+	fmt.Fprintln(w, "\nchecks")
+	table := tabwriter.NewWriter(w, 0, 1, 2, ' ', 0)
+	for _, s := range t.Steps {
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", s.Outcome, s.Check, shown(s.Detail))
+	}
+	table.Flush()
+}
+
+func printToken(w io.Writer, t *proxy.Trace) {
+	said := t.Token
+	if said == nil {
+		return
+	}
+	fmt.Fprintln(w, "\nthe token says")
+	table := tabwriter.NewWriter(w, 0, 1, 2, ' ', 0)
+	for _, claim := range [][2]string{
+		{"iss", said.Issuer}, {"sub", said.Subject}, {"client_id", said.Client}, {"grantor", said.Grantor},
+		{"aud", strings.Join(said.Audience, " ")}, {"scope", said.Scope}, {"roles", strings.Join(said.Roles, " ")}, {"jti", said.ID},
+		{"kid", said.Key}, {"iat", said.IssuedAt}, {"nbf", said.NotBefore}, {"exp", said.Expiry}, {"permissions", permissions(said.Permissions)},
+	} {
+		if claim[1] != "" {
+			fmt.Fprintf(table, "  %s\t%s\n", claim[0], shown(claim[1]))
+		}
+	}
+	if here := permissions(t.Permissions); here != permissions(said.Permissions) {
+		fmt.Fprintf(table, "  worth here\t%s\n", shown(here))
+	}
+	table.Flush()
+}
+
+// permissions is one line: the entries in their order, which matters.
+func permissions(p token.Permissions) string {
+	entries := make([]string, len(p))
+	for i := range p {
+		entries[i] = fmt.Sprintf("%d. %s: %s", i, p[i].Tenant, strings.Join(p[i].AllowedActions, " "))
+	}
+	return strings.Join(entries, "; ")
+}
+
+func printOpens(w io.Writer, t *proxy.Trace) {
+	if t.Request != nil || !t.Allowed {
+		return
+	}
+	fmt.Fprintln(w, "\nit opens")
+	if len(t.Opens) == 0 {
+		fmt.Fprintln(w, "  no route")
+	}
+	table := tabwriter.NewWriter(w, 0, 1, 2, ' ', 0)
+	for _, o := range t.Opens {
+		methods := "the usual methods"
+		if len(o.Methods) > 0 {
+			methods = strings.Join(o.Methods, ",")
+		}
+		tenants := ""
+		switch {
+		case o.Public:
+			tenants = "public: no token is needed"
+		case o.Any && len(o.Tenants) > 0:
+			tenants = "every tenant but " + strings.Join(o.Tenants, ", ")
+		case o.Any:
+			tenants = "every tenant"
+		case len(o.Tenants) > 0:
+			tenants = "tenant " + strings.Join(o.Tenants, ", ")
+		}
+		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", shown(o.Route), o.Path, methods, shown(tenants))
+	}
+	table.Flush()
+}
+
+// shown keeps what came with a request or a token from playing with the terminal.
+func shown(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c >= 0x7f && c < 0xa0 {
+			return '\ufffd'
+		}
+		return c
+	}, s)
+}
