@@ -1,0 +1,258 @@
+package keysets
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/strictjson"
+)
+
+const (
+	mostRedirects   = 3
+	mostHeaderBytes = 64 << 10
+)
+
+// A fetcher asks one issuer's servers.
+type fetcher struct {
+	settings Settings
+	issuer   *url.URL
+	client   *http.Client
+}
+
+// fetched is what a fetch brought.
+type fetched struct {
+	set     *jose.KeySet
+	skipped []error
+	from    string // its address, without a query, which may hold a credential
+}
+
+func newFetcher(s Settings) (*fetcher, error) {
+	f := &fetcher{settings: s}
+	var err error
+	if f.issuer, err = url.Parse(s.Issuer); err != nil {
+		return nil, fmt.Errorf("issuer %q: not a URL", s.Issuer)
+	}
+	if s.URL != "" {
+		_, err = f.allowed(s.URL)
+	} else {
+		_, err = f.allowed(s.Issuer)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("issuer %s: %w", s.Issuer, err)
+	}
+	var authorities *x509.CertPool
+	if s.Authorities != "" {
+		authorities = x509.NewCertPool()
+		if !authorities.AppendCertsFromPEM([]byte(s.Authorities)) {
+			return nil, fmt.Errorf("issuer %s: its authorities hold no PEM certificate", s.Issuer)
+		}
+	}
+	f.client = &http.Client{
+		CheckRedirect: sameOrigin,
+		Transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            (&net.Dialer{Timeout: s.Timeout}).DialContext,
+			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities},
+			TLSHandshakeTimeout:    s.Timeout,
+			MaxResponseHeaderBytes: mostHeaderBytes,
+			DisableKeepAlives:      true, // the next fetch is minutes away
+			DisableCompression:     true, // so that a limit in bytes is one
+		},
+	}
+	return f, nil
+}
+
+func (f *fetcher) close() { f.client.CloseIdleConnections() }
+
+// sameOrigin follows a redirect within a server, as one that adds a slash: the server that is trusted for the keys must not
+// hand that trust to another, nor lead us to addresses that only we can reach.
+func sameOrigin(r *http.Request, before []*http.Request) error {
+	first := before[0].URL
+	if r.URL.Scheme != first.Scheme || r.URL.Host != first.Host || r.URL.User != nil {
+		return fmt.Errorf("it redirects to another server, %s://%s", r.URL.Scheme, r.URL.Host)
+	}
+	if len(before) > mostRedirects {
+		return fmt.Errorf("it redirects more than %d times", mostRedirects)
+	}
+	return nil
+}
+
+// allowed reads an address that keys or metadata may come from. What is fetched decides whose tokens count, so it comes
+// over TLS; but for this machine's own addresses, and where the operator says otherwise.
+func (f *fetcher) allowed(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+		return nil, fmt.Errorf("%.200q is no address of a server", address)
+	}
+	switch u.Scheme {
+	case "https":
+		return u, nil
+	case "http":
+		if f.settings.InsecureHTTP || loopback(u.Hostname()) {
+			return u, nil
+		}
+		return nil, fmt.Errorf("%s://%s is not https; insecure_http: true would allow it", u.Scheme, u.Host)
+	}
+	return nil, fmt.Errorf("%.200q is not https", address)
+}
+
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback() || strings.EqualFold(host, "localhost")
+}
+
+// fetch finds the key set and reads it.
+func (f *fetcher) fetch(ctx context.Context) (*fetched, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, f.settings.Timeout, fmt.Errorf("no whole answer within %v", f.settings.Timeout))
+	defer cancel()
+	address := f.settings.URL
+	if address == "" {
+		var err error
+		if address, err = f.discover(ctx); err != nil {
+			return nil, fmt.Errorf("discovery: %w", err)
+		}
+	}
+	at, err := f.allowed(address)
+	if err != nil {
+		return nil, err
+	}
+	text, err := f.get(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	set, skipped, err := jose.ParseRemoteKeySet(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", shown(at), err)
+	}
+	return &fetched{set, skipped, shown(at)}, nil
+}
+
+// discover asks the issuer where its keys are: the place of OpenID Connect first, which most have, then RFC 8414's.
+func (f *fetcher) discover(ctx context.Context) (jwksURI string, err error) {
+	places := f.places()
+	text, err := f.get(ctx, places[0])
+	var status statusError
+	if errors.As(err, &status) {
+		first := err
+		if text, err = f.get(ctx, places[1]); err != nil {
+			return "", errors.Join(first, err)
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	return f.metadata(text)
+}
+
+// places are where an issuer's metadata can be: after its path (OpenID Connect Discovery 1.0 §4.1), or between host and
+// path (RFC 8414 §3.1). Either way a slash at the issuer's end is not counted.
+func (f *fetcher) places() [2]*url.URL {
+	path := strings.TrimSuffix(f.issuer.EscapedPath(), "/")
+	root := f.issuer.Scheme + "://" + f.issuer.Host
+	var places [2]*url.URL
+	for i, text := range [2]string{
+		root + path + "/.well-known/openid-configuration",
+		root + "/.well-known/oauth-authorization-server" + path,
+	} {
+		u, err := url.Parse(text)
+		if err != nil { // not with parts of a parsed URL
+			u = f.issuer
+		}
+		places[i] = u
+	}
+	return places
+}
+
+// metadata reads jwks_uri from a document that says whose it is. It must be this issuer's, byte by byte (RFC 8414 §3.3):
+// otherwise one tenant of a server could pass its keys off as another's.
+func (f *fetcher) metadata(text []byte) (jwksURI string, err error) {
+	issuer := ""
+	err = strictjson.Document(text, func(r *strictjson.Reader, name string) (err error) {
+		switch name {
+		case "issuer":
+			issuer, err = r.String()
+		case "jwks_uri":
+			jwksURI, err = r.String()
+		default:
+			err = r.Skip()
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("the metadata is not JSON as it must be: %w", err)
+	}
+	if issuer != f.settings.Issuer {
+		return "", fmt.Errorf("the metadata is of issuer %.200q", issuer)
+	}
+	u, err := f.allowed(jwksURI)
+	if err != nil {
+		return "", fmt.Errorf("jwks_uri: %w", err)
+	}
+	if u.Scheme == "http" && f.issuer.Scheme == "https" && !f.settings.InsecureHTTP {
+		return "", fmt.Errorf("jwks_uri: %s://%s is not https, as its issuer is", u.Scheme, u.Host)
+	}
+	return jwksURI, nil
+}
+
+// A statusError is an answer that is there, and is not the document.
+type statusError struct {
+	place  string
+	status int
+}
+
+func (e statusError) Error() string { return fmt.Sprintf("%s answers %d", e.place, e.status) }
+
+// get reads a whole document.
+func (f *fetcher) get(ctx context.Context, at *url.URL) ([]byte, error) {
+	text, err := f.read(ctx, at)
+	if err == nil {
+		return text, nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, fmt.Errorf("%s: %w", shown(at), cause)
+	}
+	var status statusError
+	if errors.As(err, &status) {
+		return nil, status
+	}
+	var outer *url.Error // it repeats the address, with the query
+	if errors.As(err, &outer) {
+		err = outer.Err
+	}
+	return nil, fmt.Errorf("%s: %w", shown(at), err)
+}
+
+func (f *fetcher) read(ctx context.Context, at *url.URL) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Accept", "application/json, application/jwk-set+json")
+	r.Header.Set("User-Agent", "jotgate")
+	a, err := f.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Body.Close()
+	if a.StatusCode != http.StatusOK {
+		return nil, statusError{shown(at), a.StatusCode}
+	}
+	text, err := io.ReadAll(io.LimitReader(a.Body, jose.MaxKeySetBytes+1))
+	if err == nil && len(text) > jose.MaxKeySetBytes {
+		err = fmt.Errorf("more than %d bytes", jose.MaxKeySetBytes)
+	}
+	return text, err
+}
+
+// shown is an address as a log may have it.
+func shown(u *url.URL) string { return u.Scheme + "://" + u.Host + u.EscapedPath() }
