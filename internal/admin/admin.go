@@ -22,6 +22,8 @@ type Options struct {
 	Token  func() string // the present admin.token; "" refuses everything but health
 	Ready  func() error  // nil: ready; else why not
 	Health bool          // health alone, for admin.health_listen
+	// Warnings are what an operator should see to although the gate is ready, one line each. nil: there are never any.
+	Warnings func() []string
 
 	Revocations Revocations                   // nil: nothing can be withdrawn
 	Audit       func(w Withdrawal, err error) // told of each withdrawal and of each that failed; required with Revocations
@@ -32,7 +34,8 @@ type Options struct {
 // New makes the handler of an admin listener.
 //
 //	GET /healthz  200 while the process answers
-//	GET /readyz   200 while it wants requests, 503 with the reason while it does not (starting, draining)
+//	GET /readyz   200 while it wants requests, 503 with the reason while it does not (starting, draining); the 200 has a
+//	              line for each thing amiss that most requests do not suffer from, as a trusted issuer that is down
 //	POST /revocations  204 once a withdrawal is durable and in force; needs the token
 //	POST /explain      200 with the trace of a decision, as JSON; needs the token
 func New(o Options) http.Handler {
@@ -43,7 +46,13 @@ func New(o Options) http.Handler {
 			plain(w, http.StatusServiceUnavailable, err.Error()+"\n")
 			return
 		}
-		plain(w, http.StatusOK, "ready\n")
+		body := "ready\n"
+		if o.Warnings != nil {
+			for _, warning := range o.Warnings() {
+				body += "warning: " + warning + "\n"
+			}
+		}
+		plain(w, http.StatusOK, body)
 	})
 	if o.Health {
 		mux.HandleFunc("/", notFound)

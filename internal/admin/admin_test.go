@@ -45,3 +45,14 @@ func TestAdmin(t *testing.T) {
 		})
 	}
 }
+
+// TestReadyWithWarnings: what is amiss with one issuer is told, and takes nothing out of service.
+func TestReadyWithWarnings(t *testing.T) {
+	t.Parallel()
+	handler := New(Options{Ready: func() error { return nil }, Warnings: func() []string { return []string{"one", "two"} }, Health: true})
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	if want := "ready\nwarning: one\nwarning: two\n"; w.Code != http.StatusOK || w.Body.String() != want {
+		t.Errorf("have %d %q, want 200 %q", w.Code, w.Body, want)
+	}
+}

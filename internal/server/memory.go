@@ -9,6 +9,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/replay"
 	"github.com/jotgate/jotgate/internal/revoke"
 	"github.com/jotgate/jotgate/internal/telemetry"
@@ -25,11 +26,13 @@ type memory struct {
 	cache       *proxy.Cache
 	upstreams   *upstream.Pools
 	issuer      *issuer.State
+	keys        *keysets.Sources // of trusted issuers
 }
 
 func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*memory, error) {
 	m := &memory{
 		cache: proxy.NewCache(c.Limits.TokenCacheBytes), upstreams: upstream.NewPools(clock), issuer: issuer.NewState(),
+		keys: keysets.New(log.Logger, clock),
 	}
 	if c.Revocations.File == "" {
 		return m, nil
@@ -45,8 +48,9 @@ func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*m
 	return m, err
 }
 
-// close lets go of files. What is in memory ends with the process.
+// close lets go of files, and waits for what works in the background. What is in memory ends with the process.
 func (m *memory) close() error {
+	m.keys.Close()
 	if m.revocations == nil {
 		return nil
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/admin"
 	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/server/wire"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
@@ -189,7 +190,7 @@ func (s *Server) serveAdmin(ctx context.Context, address string, health bool) (n
 	if err != nil {
 		return nil, err
 	}
-	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Health: health, Audit: s.auditWithdrawal, Explain: s.explain}
+	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Warnings: s.Warnings, Health: health, Audit: s.auditWithdrawal, Explain: s.explain}
 	if s.memory.revocations != nil {
 		options.Revocations = s.memory.revocations
 	}
@@ -230,6 +231,29 @@ func (s *Server) Ready() error {
 	}
 	return nil
 }
+
+// Warnings name the trusted issuers whose keys are not at hand. The gate is ready all the same: only their own tokens are
+// refused, and taking every replica out of service would make one issuer's failure everybody's.
+func (s *Server) Warnings() []string {
+	var all []string
+	for _, k := range s.KeySets() {
+		of := "trusted issuer " + k.Issuer + ": "
+		switch {
+		case k.Fetched.IsZero():
+			all = append(all, of+"no keys yet, its tokens are refused")
+		case !k.Available:
+			all = append(all, of+"its keys are too old, its tokens are refused")
+		case k.Err != nil:
+			all = append(all, of+"its keys cannot be fetched, those of "+k.Fetched.UTC().Format(time.RFC3339)+" still count")
+		case k.Keys == 0:
+			all = append(all, of+"it publishes no key of use, its tokens are refused")
+		}
+	}
+	return all
+}
+
+// KeySets tell how the keys of each trusted issuer that publishes them are doing.
+func (s *Server) KeySets() []keysets.Stats { return s.memory.keys.Stats() }
 
 // Addr is the address that a listener is bound to; nil if there is none of that name.
 func (s *Server) Addr(name string) net.Addr { return s.listeners.Addr(name) }

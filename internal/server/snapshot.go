@@ -6,6 +6,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/replay"
 	"github.com/jotgate/jotgate/internal/server/wire"
 	"github.com/jotgate/jotgate/issuer"
@@ -18,17 +19,20 @@ type snapshot struct {
 	issuer *issuer.Issuer // nil: nothing is issued
 	guard  *replay.Memory // the one in memory, or a new one that goes there with this snapshot
 	gate   *proxy.Gate
+	keys   []func() // let go of the sources of trusted issuers' keys
 }
 
 // build makes a snapshot, or nothing.
 func (s *Server) build(c *config.Config) (*snapshot, error) {
-	verifier, err := c.Verifier()
+	snap := &snapshot{config: c, guard: s.memory.guard}
+	verifier, err := s.buildVerifier(snap)
 	if err != nil {
+		snap.close()
 		return nil, err
 	}
-	snap := &snapshot{config: c, guard: s.memory.guard}
 	if c.Issuer != nil {
 		if err := s.buildIssuer(snap, verifier); err != nil {
+			snap.close()
 			return nil, err
 		}
 	}
@@ -44,6 +48,26 @@ func (s *Server) build(c *config.Config) (*snapshot, error) {
 		return nil, err
 	}
 	return snap, nil
+}
+
+// buildVerifier opens the sources of the keys that are fetched. Those of the snapshot before stay warm.
+func (s *Server) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
+	sources := make(map[*config.TrustedIssuer]*keysets.Source)
+	for _, t := range snap.config.TrustedIssuers {
+		if t.Remote == nil {
+			continue
+		}
+		source, release, err := s.memory.keys.Open(keysets.Settings{
+			Issuer: t.Issuer, URL: t.Remote.URL, InsecureHTTP: t.Remote.InsecureHTTP, Authorities: t.Remote.Authorities,
+			Refresh: t.Remote.Refresh, MaxAge: t.Remote.MaxAge, Cooldown: t.Remote.Cooldown, Wait: t.Remote.Wait,
+			Timeout: t.Remote.Timeout,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("trusted_issuers: %w", err)
+		}
+		sources[t], snap.keys = source, append(snap.keys, release)
+	}
+	return snap.config.VerifierWith(func(t *config.TrustedIssuer) config.KeySource { return sources[t] })
 }
 
 func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error) {
@@ -68,6 +92,9 @@ func (snap *snapshot) close() {
 	}
 	if snap.gate != nil {
 		snap.gate.Close()
+	}
+	for _, release := range snap.keys {
+		release()
 	}
 }
 
