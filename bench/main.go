@@ -140,7 +140,8 @@ func (s *settings) hurry(given map[string]bool) {
 		}
 	}
 	set("rounds", func() { s.rounds = 2 })
-	set("tries", func() { s.tries = 6 }) // a machine that builds beside it may not answer at all in so short a turn
+	set("tries", func() { s.tries = 6 })
+	set("connections", func() { s.connections = 16 })
 	set("turn", func() { s.turn = 300 * time.Millisecond })
 	set("tokens", func() { s.tokens = 100 })
 	set("foreign", func() { s.foreign = 2 }) // nothing is foreign enough
