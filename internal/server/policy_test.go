@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,6 +166,37 @@ func TestFailingPolicyKeepsTheConfigurationInForce(t *testing.T) {
 	}
 	if status, _, _ := g.get("/opened/"); status != 200 {
 		t.Errorf("/opened/ answers %d after the good reload", status)
+	}
+}
+
+// A config is checked without a word to anybody: an issuer's keys are not fetched, and its claims can be tested all the same.
+func TestPolicyIsJudgedWithoutTheNetwork(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	idp := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer idp.Close()
+	file := filepath.Join(t.TempDir(), "gate.yaml")
+	text := `version: 1
+trusted_issuers: [{issuer: "` + idp.URL + `", insecure_http: true, audiences: [api], permissions: [{tenant: acme, actions: [READ]}]}]
+routes: [{path: /a, require: {tenant: acme, action: READ}, upstream: "http://127.0.0.1:9"}]
+tests: [{request: "GET http://app/a", claims: {tenantPermissions: [{tenant: acme, allowedActions: [READ]}]}, expect: allow}]
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Check(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge, err := server.NewJudge(c, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(judge.Policy(), judge.Close()); err != nil {
+		t.Error(err)
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("the issuer was asked %d times", n)
 	}
 }
 

@@ -43,6 +43,7 @@ type Server struct {
 	path  string
 	log   *telemetry.Log
 	clock func() time.Time
+	dry   bool // nothing is fetched; see Judge
 
 	memory   *memory
 	snapshot atomic.Pointer[snapshot]

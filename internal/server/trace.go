@@ -16,7 +16,8 @@ import (
 )
 
 // A Judge judges requests as a gate of its configuration would, and sends none: for `jotgate check` and `jotgate explain`.
-// It binds nothing, writes nothing and knows nothing of withdrawn tokens.
+// It binds nothing, writes nothing and fetches nothing, so it knows neither withdrawn tokens nor the keys that a trusted
+// issuer publishes.
 type Judge struct {
 	server *Server
 	snap   *snapshot
@@ -31,7 +32,7 @@ func NewJudge(c *config.Config, clock func() time.Time) (*Judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: quiet, clock: clock, drain: make(chan struct{}), memory: m}
+	s := &Server{dry: true, log: quiet, clock: clock, drain: make(chan struct{}), memory: m}
 	snap, err := s.build(c)
 	if err != nil {
 		return nil, errors.Join(err, m.close())
