@@ -23,6 +23,9 @@ func (x *Verified) readForeign(issuer *trusted, payload, typ string) error {
 			return refusal.Because(refusal.TokenClaimRequired, "issuer %s: %s is not as required", issuer.URL, path)
 		}
 	}
+	if (typ == "" || typ == "jwt") && !f.accessToken {
+		return refusal.Because(refusal.TokenTypeRefused, "a token of issuer %s that nothing tells from an id_token", issuer.URL)
+	}
 	if issuer.ClientClaim != "" {
 		x.Claims.ClientID = f.client
 	}
@@ -39,13 +42,38 @@ type foreign struct {
 	roles    []string
 	hasRoles bool
 	idToken  bool // it has a claim that only an id_token has (OpenID Connect Core §2, §3.3.2.11)
+	// accessToken: it has one that no id_token has. An id_token need not have any claim of its own (a code flow without
+	// nonce gives one without), and with token_types [JWT] its typ is that of the access tokens; so what has neither a typ
+	// nor a claim that says what it is does not count (RFC 8725 §3.12).
+	accessToken bool
+}
+
+// tellsAccessToken knows the claims by whose presence an issuer's access tokens differ from its id_tokens: RFC 9068 §2.2, and what
+// Microsoft (scp, appid, azpacr), Okta (scp, cid), Auth0 (gty) and Kubernetes write.
+func tellsAccessToken(name string) bool {
+	switch name {
+	case "scope", "client_id", "scp", "cid", "appid", "azpacr", "gty", "kubernetes.io":
+		return true
+	}
+	return false
+}
+
+// kind reads the claims in which Keycloak (typ) and Amazon Cognito (token_use) say which of the two a token is.
+func (f *foreign) kind(name, value string) {
+	switch name + " " + value {
+	case "typ Bearer", "token_use access":
+		f.accessToken = true
+	case "typ ID", "token_use id":
+		f.idToken = true
+	}
 }
 
 // object walks an object whose members' paths start with prefix.
 func (f *foreign) object(prefix string, depth int) error {
 	return f.r.Object(func(name string) error {
-		if depth == 0 && (name == "nonce" || name == "at_hash" || name == "c_hash") {
-			f.idToken = true
+		if depth == 0 {
+			f.idToken = f.idToken || name == "nonce" || name == "at_hash" || name == "c_hash" || name == "s_hash"
+			f.accessToken = f.accessToken || tellsAccessToken(name)
 		}
 		return f.claim(prefix+name, depth)
 	})
@@ -56,8 +84,8 @@ func (f *foreign) object(prefix string, depth int) error {
 func (f *foreign) claim(path string, depth int) error {
 	isRequired := has(f.issuer.RequireClaims, path)
 	isClient, isRoles := path == f.issuer.ClientClaim, path == f.issuer.RolesFrom
-	switch {
-	case !isRequired && !isClient && !isRoles:
+	isKind := depth == 0 && (path == "typ" || path == "token_use") && f.r.Kind() == strictjson.KindString
+	if !isRequired && !isClient && !isRoles && !isKind {
 		if f.r.Kind() == strictjson.KindObject && f.leads(path+".") {
 			return f.object(path+".", depth+1)
 		}
@@ -66,6 +94,9 @@ func (f *foreign) claim(path string, depth int) error {
 	values, isList, err := f.values()
 	if err != nil {
 		return err
+	}
+	if isKind {
+		f.kind(path, values[0])
 	}
 	if isRoles {
 		if f.hasRoles {
