@@ -148,12 +148,9 @@ func (c *call) refuse(err error) {
 	for name, values := range f.header {
 		h[name] = values
 	}
-	h.Set("Cache-Control", "no-store")
+	c.private(h)
 	if challenge := c.endpoint.dialect.challenge(f.reason); challenge != "" {
 		h.Set("WWW-Authenticate", challenge)
-	}
-	if _, ok := c.endpoint.dialect.(oauth); ok {
-		h.Set("Pragma", "no-cache") // RFC 6749 §5.1
 	}
 	if f.reason == refusal.BodyTooLarge || f.reason == refusal.BodyTimeout || f.reason == refusal.BodyMalformed {
 		h.Set("Connection", "close") // what is left of the body is not worth reading

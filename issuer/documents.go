@@ -26,23 +26,36 @@ func newDocument(data []byte) document {
 	return document{data, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
 }
 
-type documents struct{ keys, openAPI document }
+type documents struct {
+	keys, openAPI, server document
+	resources             []resource
+}
 
-func newDocuments(cfg *config.Config) (documents, error) {
+// newDocuments makes what is published. Whether something can be revoked is not in the config alone.
+func newDocuments(cfg *config.Config, revocable bool) (documents, error) {
 	keys, err := cfg.KeySet()
 	if err != nil {
 		return documents{}, fmt.Errorf("issuer: %w", err)
 	}
-	api, err := describe(cfg.Issuer.Serve)
+	api, err := describe(cfg.Issuer)
 	if err != nil {
 		return documents{}, err
 	}
-	return documents{newDocument(keys.JWKS()), newDocument(api)}, nil
+	d := documents{keys: newDocument(keys.JWKS()), openAPI: newDocument(api)}
+	if !cfg.Issuer.Serve.OAuth2 {
+		return d, nil
+	}
+	if d.server, err = newServerMetadata(cfg.Issuer, revocable); err != nil {
+		return documents{}, err
+	}
+	d.resources, err = newResources(cfg.Issuer)
+	return d, err
 }
 
-// describe is the OpenAPI document of what this config serves: without the dialects that are off, and with the
-// access-token dialect below its prefix.
-func describe(serve config.Serve) ([]byte, error) {
+// describe is the OpenAPI document of what this config serves: without the dialects that are off, with the access-token
+// dialect below its prefix, and with the metadata where they are for this issuer and these audiences.
+func describe(settings *config.Issuer) ([]byte, error) {
+	serve := settings.Serve
 	var doc map[string]json.RawMessage
 	if err := json.Unmarshal(openAPIDocument, &doc); err != nil {
 		return nil, fmt.Errorf("issuer: openapi.json: %w", err)
@@ -66,9 +79,11 @@ func describe(serve config.Serve) ([]byte, error) {
 			if serve.Codes {
 				served[path] = item
 			}
-		case strings.HasPrefix(path, "/oauth2/"):
+		case strings.HasPrefix(path, "/oauth2/"), strings.HasPrefix(path, "/.well-known/o"):
 			if serve.OAuth2 {
-				served[path] = item
+				for _, at := range standing(path, settings) {
+					served[at] = item
+				}
 			}
 		default:
 			served[path] = item
@@ -79,6 +94,19 @@ func describe(serve config.Serve) ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(doc)
+}
+
+// standing are the paths at which the OpenAPI document's path of this name stands here.
+func standing(path string, settings *config.Issuer) []string {
+	switch metadata := settings.MetadataPaths(); path {
+	case "/.well-known/oauth-authorization-server":
+		return metadata[:1]
+	case "/.well-known/openid-configuration":
+		return metadata[1:]
+	case "/.well-known/oauth-protected-resource":
+		return settings.ResourceMetadataPaths()
+	}
+	return []string{path}
 }
 
 // keySet publishes the public halves of our keys. Verifiers keep them for five minutes, so a new key must be published

@@ -11,7 +11,8 @@
 //
 // Beside them stands standard OAuth 2.0 (oauth.go), for clients that have a library for it: the token endpoint of RFC 6749
 // with a file for each grant (grantcode.go, grantclient.go, grantexchange.go), whose clients authenticate by secret or by
-// key (clientauth.go, assertion.go).
+// key (clientauth.go, assertion.go), introspection (introspect.go), revocation (revoke.go) and the metadata that tell of
+// them (metadata.go).
 //
 // Whatever the dialect, the way is the same. The caller is known by a management token, by an accessTokenId, by a code
 // (caller.go) or by client authentication. The body is read strictly (body.go). What is asked for is held to the ceiling of the client that grants it
@@ -120,7 +121,7 @@ func New(o Options) (*Issuer, error) {
 	if i.users, err = newDirectory(o.Config, o.Clock); err != nil {
 		return nil, err
 	}
-	if i.documents, err = newDocuments(o.Config); err != nil {
+	if i.documents, err = newDocuments(o.Config, o.Revocations != nil); err != nil {
 		return nil, err
 	}
 	if i.assertions, err = newAssertions(o.Config); err != nil {
@@ -175,10 +176,12 @@ func (i *Issuer) Close() { i.users.close() }
 // Owns tells whether a request for path at host is answered here. The host is canonical (lower case, without port and
 // trailing dot), the path decoded once.
 func (i *Issuer) Owns(host, path string) bool {
-	if hosts := i.settings.Serve.Hosts; len(hosts) > 0 && !slices.Contains(hosts, host) {
-		return false
-	}
-	return i.owned[path] || i.inTree(path)
+	return i.servesHost(host) && (i.owned[path] || i.inTree(path))
+}
+
+func (i *Issuer) servesHost(host string) bool {
+	hosts := i.settings.Serve.Hosts
+	return len(hosts) == 0 || slices.Contains(hosts, host)
 }
 
 func (i *Issuer) inTree(path string) bool { return i.tree != "" && strings.HasPrefix(path, i.tree) }
@@ -276,9 +279,17 @@ func (c *call) grant(a *answer) {
 		h[name] = values
 	}
 	if !a.public {
-		h.Set("Cache-Control", "no-store")
+		c.private(h)
 	}
 	c.write(a.status, a.body, a.raw)
+}
+
+// private keeps an answer out of every cache. Pragma is RFC 6749's wish (§5.1), for caches of HTTP/1.0.
+func (c *call) private(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	if _, ok := c.endpoint.dialect.(oauth); ok {
+		h.Set("Pragma", "no-cache")
+	}
 }
 
 // recovered turns a panic into the dialect's 500, so that it costs one request, and an answer that is already on its way

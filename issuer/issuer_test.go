@@ -287,7 +287,7 @@ func (h *house) chain(w http.ResponseWriter, r *http.Request) {
 	x.Begin(w, time.Now())
 	x.ID = exchange.NewID()
 	x.Client = netip.MustParseAddrPort(r.RemoteAddr).Addr()
-	x.LogPath = r.URL.EscapedPath()
+	x.LogPath, x.Host = r.URL.EscapedPath(), r.Header.Get("X-Test-Host")
 	h.issuer.Load().ServeHTTP(x, r)
 	h.logger().Named("access").Info("access", zap.String("path", x.LogPath), zap.String("route", x.Route),
 		zap.Int("status", x.Status()), zap.String("reason", string(x.Reason)), zap.String("detail", x.Detail),

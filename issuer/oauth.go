@@ -56,7 +56,7 @@ func (c *call) oauthToken() (*answer, error) {
 		return nil, err
 	}
 	body.TokenType, body.ExpiresIn = "Bearer", int64(c.event.TTL/time.Second)
-	return &answer{status: http.StatusOK, body: body, header: http.Header{"Pragma": {"no-cache"}}}, nil
+	return &answer{status: http.StatusOK, body: body}, nil
 }
 
 // params are the parameters of a request to an OAuth endpoint. Those that we do not know are ignored (RFC 6749 §3.2).

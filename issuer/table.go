@@ -54,7 +54,15 @@ func (i *Issuer) table() []*endpoint {
 	if serve.OAuth2 {
 		list = append(list,
 			&endpoint{"oauth_token", http.MethodPost, "/oauth2/token", oauth{}, deadline, "", "oauth_token", (*call).oauthToken},
+			&endpoint{"oauth_introspect", http.MethodPost, "/oauth2/introspect", oauth{}, deadline, token.Introspect, "", (*call).introspect},
+			&endpoint{"oauth_revoke", http.MethodPost, "/oauth2/revoke", oauth{}, deadline, token.Revoke, "oauth_revoke", (*call).revoke},
 		)
+		for _, path := range i.settings.MetadataPaths() {
+			list = append(list, &endpoint{"oauth_metadata", http.MethodGet, path, problems{}, deadline, "", "", (*call).serverMetadata})
+		}
+		for _, path := range i.settings.ResourceMetadataPaths() {
+			list = append(list, &endpoint{"oauth_resource_metadata", http.MethodGet, path, problems{}, deadline, "", "", (*call).resourceMetadata})
+		}
 	}
 	return list
 }

@@ -111,6 +111,9 @@ func (snap *snapshot) dispatch(x *exchange.Exchange, r *http.Request) {
 		snap.issuer.ServeHTTP(x, r)
 		return
 	}
+	if snap.issuer != nil {
+		x.ResourceMetadata = snap.issuer.ResourceMetadata(x.Host)
+	}
 	snap.gate.ServeHTTP(x, r)
 }
 

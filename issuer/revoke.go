@@ -1,0 +1,70 @@
+package issuer
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// revoke withdraws a token (RFC 7009), for the client that was given it, and for clients that may `revoke`. When it is
+// answered, the next request with the token is refused here, and on every replica when they share a store. A token that
+// is none of ours, or has ended, is withdrawn already (§2.2).
+func (c *call) revoke() (*answer, error) {
+	p, err := c.params()
+	if err != nil {
+		return nil, err
+	}
+	client, anyones, err := c.revoker(p)
+	if err != nil {
+		return nil, err
+	}
+	given := p.one("token")
+	if given == "" {
+		return nil, lacking("token")
+	}
+	i := c.issuer
+	if err := i.turn(issuing, client, c.now); err != nil {
+		return nil, err
+	}
+	v, err := i.verifier.VerifyUntimed(given, ours)
+	if err != nil && refusal.Of(err).Status() >= http.StatusInternalServerError {
+		return nil, err
+	}
+	if err != nil {
+		c.event.Note = "no token of ours"
+		return &answer{status: http.StatusOK}, nil
+	}
+	t := &v.Claims
+	c.event.TokenID, c.event.Subject = t.ID, t.Subject
+	switch {
+	case !anyones && t.ClientID != client.ID:
+		return nil, &fault{reason: refusal.GrantNotAllowed, text: "The token is another client's", detail: "client " + client.ID + " may not revoke"}
+	case t.Expiry <= c.now.UnixMilli():
+		c.event.Note = "it had ended"
+		return &answer{status: http.StatusOK}, nil
+	case i.revocations == nil:
+		return nil, refusal.Because(refusal.RevocationOff, "revocations.file is not set")
+	}
+	if err := i.revocations.Withdraw(c.r.Context(), t.Issuer, t.ID, client.ID, t.Expiry); err != nil {
+		return nil, err
+	}
+	return &answer{status: http.StatusOK}, nil
+}
+
+// revoker is who asks, and whether that may revoke anyone's tokens. A public client only says who it is; as it has to have
+// the token, and can withdraw its own alone, that does (§2.1).
+func (c *call) revoker(p params) (client *config.Client, anyones bool, err error) {
+	if c.byBearer() {
+		client, err = c.asking(p)
+		return client, true, err
+	}
+	if client, err = c.caller(p); err == nil && client == nil {
+		err = unauthenticated("no client is named")
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return client, !client.Public && slices.Contains(client.May, c.endpoint.scope), nil
+}
