@@ -339,7 +339,9 @@ func TestSpreadsAndPairedRatios(t *testing.T) {
 		values []float64
 		want   Spread
 	}{
-		{nil, Spread{}}, {[]float64{3}, Spread{3, 3, 3}}, {[]float64{4, 1, 3, 2}, Spread{1.75, 2.5, 3.25}},
+		{nil, Spread{}},
+		{[]float64{3}, Spread{3, 3, 3}},
+		{[]float64{4, 1, 3, 2}, Spread{1.75, 2.5, 3.25}},
 		{[]float64{5, 1, 4, 2, 3}, Spread{2, 3, 4}},
 	} {
 		if got := spreadOf(x.values); got != x.want {
@@ -355,7 +357,8 @@ func TestSpreadsAndPairedRatios(t *testing.T) {
 func TestTheTableAndThePictureSayWhatTheResultsSay(t *testing.T) {
 	t.Parallel()
 	c := &Case{Name: "cached", Title: "a token that is known", Unit: perRequest, Rounds: 2, Figures: []Figure{
-		{Name: nginxName, Samples: []float64{20, 30}, Rate: 1000}, {Name: gateName, Samples: []float64{40, 60}},
+		{Name: nginxName, Samples: []float64{20, 30}, Rate: 1000},
+		{Name: gateName, Samples: []float64{40, 60}},
 		{Name: "haproxy ES256", Samples: []float64{100, 150}},
 	}}
 	c.conclude([]pair{{gateName, nginxName, 2}, {"haproxy ES256", gateName, 1}, {gateName, baseName, 0}})

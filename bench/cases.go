@@ -120,8 +120,12 @@ func cached(ctx context.Context, b *bench, r *Case) error {
 		return err
 	}
 	return b.compete(ctx, r, all, []pair{
-		{gateName, nginxName, 2.0}, {gateName, "haproxy ES256", 0.35}, {gateName, haproxyName, 0}, {"haproxy ES256", nginxName, 0},
-		{haproxyName, nginxName, 0}, {gateName, baseName, 0},
+		{gateName, nginxName, 2.0},
+		{gateName, "haproxy ES256", 0.35},
+		{gateName, haproxyName, 0},
+		{"haproxy ES256", nginxName, 0},
+		{haproxyName, nginxName, 0},
+		{gateName, baseName, 0},
 	})
 }
 
@@ -260,9 +264,12 @@ func bodies(ctx context.Context, b *bench, r *Case) error {
 		return err
 	}
 	return b.compete(ctx, r, all, []pair{
-		{gateName + " up", nginxName + " up", 2}, {gateName + " down", nginxName + " down", 2},
-		{haproxyName + " up", nginxName + " up", 0}, {haproxyName + " down", nginxName + " down", 0},
-		{gateName + " up", baseName + " up", 0}, {gateName + " down", baseName + " down", 0},
+		{gateName + " up", nginxName + " up", 2},
+		{gateName + " down", nginxName + " down", 2},
+		{haproxyName + " up", nginxName + " up", 0},
+		{haproxyName + " down", nginxName + " down", 0},
+		{gateName + " up", baseName + " up", 0},
+		{gateName + " down", baseName + " down", 0},
 	})
 }
 
@@ -292,8 +299,10 @@ func overTLS(ctx context.Context, b *bench, r *Case) error {
 		return err
 	}
 	return b.compete(ctx, r, all, []pair{
-		{gateName + " h1", nginxName + " h1", 2}, {gateName + " h2", nginxName + " h2", 2},
-		{gateName + " h1", baseName + " h1", 0}, {gateName + " h2", baseName + " h2", 0},
+		{gateName + " h1", nginxName + " h1", 2},
+		{gateName + " h2", nginxName + " h2", 2},
+		{gateName + " h1", baseName + " h1", 0},
+		{gateName + " h2", baseName + " h2", 0},
 	})
 }
 

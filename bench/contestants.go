@@ -319,7 +319,8 @@ func (b *bench) ready(ctx context.Context, s *server, algs ...string) error {
 			what, bearer string
 			want         int
 		}{
-			{"a good token", good, http.StatusOK}, {"a tampered token", tampered(good), http.StatusUnauthorized},
+			{"a good token", good, http.StatusOK},
+			{"a tampered token", tampered(good), http.StatusUnauthorized},
 			{"no token", "", http.StatusUnauthorized},
 		} {
 			if err := s.expect(ctx, x.bearer, x.want); err != nil {

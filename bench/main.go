@@ -169,9 +169,15 @@ func (s *settings) check(only string) error {
 		name string
 		ok   bool
 	}{
-		{"-rounds", s.rounds > 0}, {"-tries", s.tries >= s.rounds}, {"-turn", s.turn >= 50*time.Millisecond},
-		{"-connections", s.connections > 0}, {"-tokens", s.tokens > 1}, {"-codes", s.codes >= 100}, {"-rate", s.rate > 0},
-		{"-pace", s.pace >= 50*time.Millisecond}, {"-starts", s.starts > 0},
+		{"-rounds", s.rounds > 0},
+		{"-tries", s.tries >= s.rounds},
+		{"-turn", s.turn >= 50*time.Millisecond},
+		{"-connections", s.connections > 0},
+		{"-tokens", s.tokens > 1},
+		{"-codes", s.codes >= 100},
+		{"-rate", s.rate > 0},
+		{"-pace", s.pace >= 50*time.Millisecond},
+		{"-starts", s.starts > 0},
 	} {
 		if !n.ok {
 			return fmt.Errorf("%w: %s is too small to measure anything with", errUsage, n.name)
