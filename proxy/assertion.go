@@ -29,17 +29,16 @@ type assertion struct {
 
 // setAssertion tells the upstream what was decided in a JWT that it can check with our key set, so that it need not trust
 // the network between us.
-func (g *Gate) setAssertion(p *passage, h http.Header) error {
-	to := p.plan.upstream.Assertion
-	if to == nil {
-		return nil
+func (g *Gate) setAssertion(to []field, p *passage) ([]field, error) {
+	a := p.plan.upstream.Assertion
+	if a == nil {
+		return to, nil
 	}
-	compact, err := g.assert(p, to)
+	compact, err := g.assert(p, a)
 	if err != nil {
-		return fault("sign the assertion for upstream %s: %v", p.plan.upstream.Name, err)
+		return to, fault("sign the assertion for upstream %s: %v", p.plan.upstream.Name, err)
 	}
-	h[http.CanonicalHeaderKey(to.Header)] = []string{compact}
-	return nil
+	return set(to, http.CanonicalHeaderKey(a.Header), compact), nil
 }
 
 // assert gives a signed assertion, the last one for the first half of its life: a signature costs more than a request.

@@ -12,9 +12,9 @@ import (
 )
 
 // A clientBody is the request's body on its way to the upstream. It counts, and remembers what went wrong on the client's
-// side, which would otherwise look like a fault of the upstream. The transport may still read it when the handler is done.
+// side, which would otherwise look like a fault of the upstream. Whoever sends it may still read it when the handler is done.
 type clientBody struct {
-	io.ReadCloser
+	io.Reader
 	left  int64 // below zero: unbounded
 	limit int64
 	over  atomic.Bool // read to its end
@@ -28,16 +28,20 @@ type bodyFault struct {
 
 func newClientBody(b io.ReadCloser, limit int64) *clientBody {
 	if limit <= 0 {
-		return &clientBody{ReadCloser: b, left: -1}
+		return &clientBody{Reader: b, left: -1}
 	}
-	return &clientBody{ReadCloser: b, left: limit, limit: limit}
+	return &clientBody{Reader: b, left: limit, limit: limit}
 }
+
+// Close does nothing: the body is net/http's to close, when it has ended a Read that is under way. Closed here, it would wait for
+// that Read, and with it for the client: an upstream that has failed would not be answered for until the client sent more.
+func (b *clientBody) Close() error { return nil }
 
 func (b *clientBody) Read(p []byte) (int, error) {
 	if f := b.fault.Load(); f != nil {
 		return 0, f.refused
 	}
-	n, err := b.ReadCloser.Read(p)
+	n, err := b.Reader.Read(p)
 	if b.limit > 0 {
 		if b.left -= int64(n); b.left < 0 {
 			return 0, b.fail(nil, tooLarge(b.limit))

@@ -24,13 +24,22 @@ type forwarding struct {
 	fault   error       // ours, found while the request was written anew
 }
 
-// forward sends what was judged.
+// forward sends what was judged: the short way (direct.go) to upstreams that speak plain HTTP, else by ReverseProxy.
 func (g *Gate) forward(p *passage) {
-	f := &forwarding{passage: p, gate: g}
+	f := forwarding{passage: p, gate: g}
 	if err := f.admissible(); err != nil {
 		p.x.Refuse(err)
 		return
 	}
+	if f.upgrade == "" && p.plan.direct {
+		g.direct(f)
+		return
+	}
+	g.relay(f)
+}
+
+func (g *Gate) relay(judged forwarding) {
+	f, p := &judged, judged.passage
 	// The proxy's answer replaces these, and an informational answer (1xx) would clear them.
 	f.kept = p.x.Header().Clone()
 	clear(p.x.Header())

@@ -10,7 +10,7 @@
 //	standing   whom the token stands for here, and what it opens at most          (standing.go)
 //	tenant     the tenant that the request is about                               (tenant.go)
 //	authorize  the first entry for that tenant decides                            (authorize.go)
-//	forward    headers of ours instead of the client's, and on to the upstream    (headers.go, forward.go, upgrade.go)
+//	forward    headers of ours instead of the client's, and on to the upstream    (headers.go, direct.go, forward.go, upgrade.go)
 //
 // A public route goes from route to forward. What is cached is never a verdict: time, revocation, audience and permission
 // are judged on every request, on a cached token too.
@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -83,6 +84,7 @@ type Gate struct {
 	issuer        string // ours, for assertions
 	errorLog      *log.Logger
 	buffers       buffers
+	directs       sync.Pool // of *direct
 	chain         []func(*passage) error
 	releases      []func()
 }

@@ -16,8 +16,8 @@ func TestAGoodTokenReachesTheUpstream(t *testing.T) {
 	want := &request{
 		line: "GET /t/acme/x HTTP/1.1",
 		fields: []string{
-			"Host: app.example",
 			"Forwarded: for=127.0.0.1;host=app.example;proto=http",
+			"Host: app.example",
 			"X-Forwarded-For: 127.0.0.1",
 			"X-Forwarded-Host: app.example",
 			"X-Forwarded-Proto: http",

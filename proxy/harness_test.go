@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,8 +39,8 @@ type app struct {
 
 // A request is what came, as it came.
 type request struct {
-	line   string // without CRLF
-	fields []string
+	line   string   // without CRLF
+	fields []string // by name
 	body   string
 	in     *bufio.Reader
 }
@@ -122,6 +124,12 @@ func readRequest(in *bufio.Reader) (*request, error) {
 		line = strings.TrimSuffix(line, "\r\n")
 		switch {
 		case line == "":
+			// Their order means nothing but among those of one name (RFC 9110 §5.3).
+			slices.SortStableFunc(r.fields, func(a, b string) int {
+				a, _, _ = strings.Cut(a, ":")
+				b, _, _ = strings.Cut(b, ":")
+				return strings.Compare(a, b)
+			})
 			return r, nil
 		case r.line == "":
 			r.line = line
@@ -280,6 +288,7 @@ func newHouse(t testing.TB) *house {
 	}
 	h.now.Store(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli())
 	h.pools = upstream.NewPools(time.Now)
+	h.pools.Standard = os.Getenv(standardClient) != ""
 	h.load(settings)
 	h.serve()
 	t.Cleanup(h.close)

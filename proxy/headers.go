@@ -88,13 +88,19 @@ func (f *fields) claim(name string) {
 func (f *fields) strip(h http.Header, trusted bool) {
 	var room [maxFold]byte
 	for name := range h {
-		folded := fold(room[:0], name)
-		if f.ours(folded) {
-			delete(h, name)
-		} else if _, is := f.untold[string(folded)]; is && !trusted {
+		if !f.passes(fold(room[:0], name), trusted) {
 			delete(h, name)
 		}
 	}
+}
+
+// passes tells of a folded name that a client may say it.
+func (f *fields) passes(folded []byte, trusted bool) bool {
+	if f.ours(folded) {
+		return false
+	}
+	_, is := f.untold[string(folded)]
+	return trusted || !is
 }
 
 func (f *fields) ours(folded []byte) bool {
@@ -108,27 +114,31 @@ func hasPrefix(b []byte, prefix string) bool {
 	return len(b) >= len(prefix) && string(b[:len(prefix)]) == prefix
 }
 
+// A field is one that we set.
+type field struct{ name, value string }
+
+// ownAtMost is room for the fields that we set on one request.
+const ownAtMost = 16
+
 // outward turns the fields of a request, as the client sent them and without those for one hop, into those that its
 // upstream gets.
 func (g *Gate) outward(p *passage, h http.Header) error {
-	in := p.r.Header
 	g.fields.strip(h, p.x.Trusted)
-	h[exchange.RequestIDHeader] = []string{p.x.ID}
-	setOrigin(h, in, p)
-	if p.standing == nil { // a public route: nothing was judged, so the credential is the app's affair
-		restore(h, in, "Authorization")
-		return nil
-	}
 	delete(h, "Authorization")
-	if p.plan.route.ForwardToken {
-		restore(h, in, "Authorization")
+	if p.passesAuthorization() {
+		restore(h, p.r.Header, "Authorization")
 	}
-	if q := &p.plan.route.Require; q.From == config.FromHeader && p.tenant != "" {
-		h[textproto.CanonicalMIMEHeaderKey(q.Name)] = []string{p.tenant}
+	var room [ownAtMost]field
+	own, err := g.own(p, room[:0])
+	for _, f := range own {
+		h[f.name] = []string{f.value}
 	}
-	g.setIdentity(p, h)
-	return g.setAssertion(p, h)
+	return err
 }
+
+// passesAuthorization tells whether the client's credential goes on. On a public route nothing was judged, so it is the app's
+// affair.
+func (p *passage) passesAuthorization() bool { return p.standing == nil || p.plan.route.ForwardToken }
 
 // restore brings back a field that was judged, or that passes on purpose, should Connection have listed it: what was
 // judged is what is sent.
@@ -138,26 +148,47 @@ func restore(h, in http.Header, name string) {
 	}
 }
 
-func (g *Gate) setIdentity(p *passage, h http.Header) {
-	names, s := &g.fields.identity, p.standing
-	set(h, names.Subject, s.subject)
-	set(h, names.Issuer, s.issuer)
-	set(h, names.Client, s.client)
-	set(h, names.TokenID, s.id)
-	set(h, names.Tenant, p.tenant) // ASCII by its pattern, or by the configuration's
-	set(h, names.Actions, p.actions)
+// own gives the fields that we set, each under its canonical name and none without a value.
+func (g *Gate) own(p *passage, to []field) ([]field, error) {
+	to = set(to, exchange.RequestIDHeader, p.x.ID)
+	to = setOrigin(to, p)
+	if p.standing == nil {
+		return to, nil
+	}
+	to = set(to, p.tenantHeader(), p.tenant)
+	to = g.setIdentity(to, p)
+	return g.setAssertion(to, p)
 }
 
-func set(h http.Header, name, value string) {
-	if name != "" && value != "" {
-		h[name] = []string{value}
+// tenantHeader is the field that the tenant was read from, canonical, since what was judged is what is sent; "" for none.
+func (p *passage) tenantHeader() string {
+	if q := &p.plan.route.Require; p.standing != nil && q.From == config.FromHeader {
+		return textproto.CanonicalMIMEHeaderKey(q.Name)
 	}
+	return ""
+}
+
+func (g *Gate) setIdentity(to []field, p *passage) []field {
+	names, s := &g.fields.identity, p.standing
+	to = set(to, names.Subject, s.subject)
+	to = set(to, names.Issuer, s.issuer)
+	to = set(to, names.Client, s.client)
+	to = set(to, names.TokenID, s.id)
+	to = set(to, names.Tenant, p.tenant) // ASCII by its pattern, or by the configuration's
+	return set(to, names.Actions, p.actions)
+}
+
+func set(to []field, name, value string) []field {
+	if name == "" || value == "" {
+		return to
+	}
+	return append(to, field{name, value})
 }
 
 // setOrigin says where the request came from, in the words of RFC 7239 and of the X-Forwarded fields that came before it.
 // What a trusted proxy said is kept in front; what anybody else said is gone.
-func setOrigin(h, in http.Header, p *passage) {
-	x := p.x
+func setOrigin(to []field, p *passage) []field {
+	x, in := p.x, p.r.Header
 	address := ""
 	if x.Peer.IsValid() {
 		address = x.Peer.Unmap().WithZone("").String()
@@ -166,10 +197,10 @@ func setOrigin(h, in http.Header, p *passage) {
 	if strings.HasPrefix(p.r.Host, host) { // with its port, as long as it is the host that was judged
 		host = p.r.Host
 	}
-	set(h, "X-Forwarded-For", chained(in["X-Forwarded-For"], x.Trusted, address))
-	set(h, "X-Forwarded-Host", host)
-	set(h, "X-Forwarded-Proto", x.Scheme)
-	set(h, "Forwarded", chained(in["Forwarded"], x.Trusted, forwarded(address, host, x.Scheme)))
+	to = set(to, "X-Forwarded-For", chained(in["X-Forwarded-For"], x.Trusted, address))
+	to = set(to, "X-Forwarded-Host", host)
+	to = set(to, "X-Forwarded-Proto", x.Scheme)
+	return set(to, "Forwarded", chained(in["Forwarded"], x.Trusted, forwarded(address, host, x.Scheme)))
 }
 
 func chained(before []string, trusted bool, last string) string {

@@ -14,6 +14,7 @@ type plan struct {
 	route     *config.Route
 	upstream  *config.Upstream
 	pool      *upstream.Pool
+	direct    bool  // the pool speaks plain HTTP alone
 	bodyLimit int64 // 0: none
 }
 
@@ -34,7 +35,7 @@ func (g *Gate) plan(c *config.Config, pools *upstream.Pools) error {
 		if limit == 0 {
 			limit = c.Limits.BodyBytes
 		}
-		g.plans[r] = &plan{route: r, upstream: r.Upstream, pool: pool, bodyLimit: limit}
+		g.plans[r] = &plan{route: r, upstream: r.Upstream, pool: pool, direct: pool.Plain(), bodyLimit: limit}
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ import (
 )
 
 func settings(servers ...string) Settings {
-	s := Settings{ConnectTimeout: time.Second, ResponseTimeout: 5 * time.Second, StallTimeout: 5 * time.Second, MaxConnections: 4, MaxIdle: 4}
+	s := Settings{ConnectTimeout: 10 * time.Second, ResponseTimeout: 5 * time.Second, StallTimeout: 5 * time.Second, MaxConnections: 4, MaxIdle: 4}
 	for _, text := range servers {
 		u, err := url.Parse(text)
 		if err != nil {

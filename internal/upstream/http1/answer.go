@@ -35,6 +35,7 @@ type Answer struct {
 	framing framing
 	left    int64 // bytes of the body, or of the present chunk
 	within  bool  // a chunk came before
+	ahead   error // read before its data was asked for
 	over    error // what Read says from then on
 
 	state atomic.Int32
@@ -49,7 +50,7 @@ const (
 
 // ask sends q on k and reads until an answer's head is there. On an error the connection is closed.
 func (a *Answer) ask(ctx context.Context, c *Client, k *conn, q *Request) error {
-	a.ctx, a.client, a.conn, a.sender, a.release, a.over, a.within, a.left = ctx, c, k, nil, nil, nil, false, 0
+	a.ctx, a.client, a.conn, a.sender, a.release, a.over, a.within, a.ahead, a.left = ctx, c, k, nil, nil, nil, false, nil, 0
 	a.state.Store(stateIdle)
 	out, err := q.appendHead(k.out[:0])
 	if k.out = out; err != nil {
@@ -65,7 +66,7 @@ func (a *Answer) ask(ctx context.Context, c *Client, k *conn, q *Request) error 
 		a.finish(false)
 		return err
 	}
-	if a.framing == noBody {
+	if a.lookAhead(); a.framing == noBody {
 		a.over = io.EOF
 		a.finish(true)
 	}
@@ -142,7 +143,12 @@ func (a *Answer) cause() error {
 func (a *Answer) Bodiless() bool { return a.framing == noBody }
 
 // Waiting tells that Read would have to wait for the server.
-func (a *Answer) Waiting() bool { return a.conn != nil && a.conn.buffered() == 0 }
+func (a *Answer) Waiting() bool {
+	if a.conn == nil || a.ahead != nil {
+		return false
+	}
+	return a.conn.buffered() == 0 || a.framing == byChunks && a.left == 0
+}
 
 // Read reads the body. io.EOF says that it is whole; the connection is of use again then.
 func (a *Answer) Read(p []byte) (int, error) {

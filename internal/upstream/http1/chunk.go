@@ -13,20 +13,66 @@ const (
 	trailerLimit   = 4 << 10
 )
 
-// readChunked reads into p what is left of the present chunk, or of the next one.
+// readChunked reads into p what is left of the present chunk, or of the next one. The end comes with the last data where it
+// is there already.
 func (a *Answer) readChunked(p []byte) (int, error) {
-	k := a.conn
+	if a.ahead != nil {
+		return 0, a.ahead
+	}
 	if a.left == 0 {
-		size, err := k.nextChunk(a.within)
-		if err != nil {
+		if err := a.nextChunk(); err != nil {
 			return 0, err
 		}
-		if a.within = true; size == 0 {
-			return 0, a.readTrailer()
-		}
-		a.left = size
 	}
-	return a.readSome(p)
+	n, err := a.readSome(p)
+	if err != nil {
+		return n, err
+	}
+	if a.lookAhead(); a.ahead == io.EOF {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// lookAhead reads the line before the next data, if that can be done without waiting.
+func (a *Answer) lookAhead() {
+	if a.framing == byChunks && a.left == 0 && a.ahead == nil && a.lineIsThere() {
+		a.ahead = a.nextChunk()
+	}
+}
+
+// lineIsThere tells that nextChunk would not wait.
+func (a *Answer) lineIsThere() bool {
+	there := a.conn.in[a.conn.start:a.conn.end]
+	if a.within {
+		if len(there) < 2 {
+			return false
+		}
+		if there[0] != '\r' || there[1] != '\n' {
+			return true // nextChunk says no
+		}
+		there = there[2:]
+	}
+	line, rest, whole := bytes.Cut(there, []byte("\r\n"))
+	if !whole {
+		return false
+	}
+	size, err := parseChunkSize(line)
+	return err != nil || size > 0 || bytes.HasPrefix(rest, []byte("\r\n"))
+}
+
+// nextChunk begins the next chunk; io.EOF says that there is none, and that the trailers are read.
+func (a *Answer) nextChunk() error {
+	size, err := a.conn.nextChunk(a.within)
+	if err != nil {
+		return err
+	}
+	a.within = true
+	if size == 0 {
+		return a.readTrailer()
+	}
+	a.left = size
+	return nil
 }
 
 // nextChunk reads the line before a chunk's data, and what ends the data before it.
