@@ -164,6 +164,10 @@ func TestAccessTokenCredential(t *testing.T) {
 		"forged":              {createPath + "?accessTokenId=" + changed(master), nil, none(changed(master))},
 		"twice":               {createPath + "?accessTokenId=" + makerID + "&accessTokenId=" + makerID, nil, two},
 		"beside a bearer":     {createPath + "?accessTokenId=" + makerID, []option{bearer(master)}, two},
+		"beside a cookie":     {createPath + "?accessTokenId=" + makerID, []option{header("Cookie", "access_token=x")}, two},
+		"beside Basic":        {createPath + "?accessTokenId=" + makerID, []option{header("Authorization", "Basic eDp5")}, two},
+		"Basic alone":         {createPath, []option{header("Authorization", "Basic eDp5")}, missing},
+		"an empty bearer":     {createPath, []option{header("Authorization", "Bearer ")}, missing},
 		"malformed query":     {createPath + "?accessTokenId=" + makerID + "&a=%zz", nil, accessFault(400, "OTHER", "The query is malformed")},
 		"fixed, not a master": {createPath + "?accessTokenId=" + plainID, nil, noPermission("CREATE_TOKEN")},
 	} {

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -50,8 +51,20 @@ func (e *Event) Fields() []zap.Field {
 	return fields
 }
 
+// longestNoted bounds, in bytes, what a line has of a name that the caller gave and that may have been refused for its
+// length, or be a credential in the wrong place, of which this leaves the end out.
+const longestNoted = longSubject
+
+func noted(name string) string {
+	if len(name) <= longestNoted {
+		return name
+	}
+	return strings.ToValidUTF8(name[:longestNoted], "") + "…"
+}
+
 // record writes the call's event, if its endpoint has one, and tells the exchange what the event knows.
 func (c *call) record(outcome string, reason refusal.Reason) {
+	c.event.Subject, c.event.Tenant, c.event.Role = noted(c.event.Subject), noted(c.event.Tenant), noted(c.event.Role)
 	c.x.ClientID, c.x.Subject, c.x.Tenant, c.x.TokenID = c.event.ClientID, c.event.Subject, c.event.Tenant, c.event.TokenID
 	if c.event.Name == "" {
 		return

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -18,12 +18,12 @@ import (
 
 // json reads the body as one JSON object, member by member. Nothing else is taken for it.
 func (c *call) json(member func(r *strictjson.Reader, name string) error) error {
-	if !c.contentType("application/json") {
-		return refusal.Because(refusal.MediaUnsupported, "Content-Type is not application/json")
-	}
 	data, err := c.read()
 	if err != nil {
 		return err
+	}
+	if len(data) > 0 && !c.contentType("application/json") { // no body at all is no JSON, whatever its type
+		return refusal.Because(refusal.MediaUnsupported, "Content-Type is not application/json")
 	}
 	if err := strictjson.Document(data, member); err != nil {
 		return &fault{reason: refusal.BodyInvalid, text: "The body is not what this endpoint takes: " + readable(err)}
@@ -121,23 +121,31 @@ func (c *call) read() ([]byte, error) {
 	size := max(c.r.ContentLength, 0) + 1
 	data := make([]byte, 0, size)
 	data, err := readAll(io.LimitReader(c.r.Body, limit+1), data)
-	switch {
-	case err == nil:
-		_ = control.SetReadDeadline(time.Time{})
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	if err != nil {
 		c.x.BodyError = err
-		return nil, refusal.Because(refusal.BodyTimeout, "%d bytes came in time", len(data))
-	case errors.Is(c.r.Context().Err(), context.Canceled):
-		c.x.BodyError = err
-		return nil, refusal.Because(refusal.ClientClosed, "after %d bytes", len(data))
-	default:
-		c.x.BodyError = err
-		return nil, refusal.Because(refusal.BodyMalformed, "after %d bytes: %v", len(data), err)
+		return nil, c.brokeOff(err, len(data))
 	}
+	_ = control.SetReadDeadline(time.Time{})
 	if int64(len(data)) > limit {
 		return nil, refusal.Because(refusal.BodyTooLarge, "more than %d bytes", limit)
 	}
 	return data, nil
+}
+
+// brokeOff tells why a body could not be read. net/http cancels the request's context whenever a read fails, so a
+// cancelled context alone does not mean that the client went away: the strict reader's own word and a timeout come first.
+func (c *call) brokeOff(err error, after int) error {
+	var known *refusal.Error
+	var timeout net.Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return refusal.Because(refusal.BodyTimeout, "%d bytes came in time", after)
+	case errors.Is(c.r.Context().Err(), context.Canceled):
+		return refusal.Because(refusal.ClientClosed, "after %d bytes", after)
+	}
+	return refusal.Because(refusal.BodyMalformed, "after %d bytes: %v", after, err)
 }
 
 // readAll is io.ReadAll into a buffer that is large enough, if the length was told.

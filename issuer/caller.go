@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/token"
@@ -81,6 +82,8 @@ func (c *call) bearer() (string, error) {
 	switch {
 	case len(headers) > 1 || len(headers) == 1 && inQuery:
 		return "", refusal.Because(refusal.CredentialsMultiple, "%d Authorization headers, access_token in the query: %t", len(headers), inQuery)
+	case len(headers) == 1 && exchange.HasTokenCookie(c.r.Header["Cookie"]):
+		return "", refusal.Because(refusal.CredentialsMultiple, "an Authorization header beside a cookie access_token")
 	case inQuery:
 		return "", refusal.Because(refusal.TokenInQuery, "access_token is a query member")
 	case len(headers) == 0:
@@ -139,7 +142,7 @@ func (c *call) holder(form map[string]string) (*holder, error) {
 		return nil, err
 	}
 	if id == "" {
-		return nil, denied(refusal.TokenMissing, "Access token ID param missing from request")
+		return nil, denied(refusal.TokenMissing, missingID)
 	}
 	h, err := c.issuer.holderOf(id, c.now)
 	if err != nil {
@@ -149,21 +152,33 @@ func (c *call) holder(form map[string]string) (*holder, error) {
 	return h, c.issuer.turn(issuing, h.client, c.now)
 }
 
+// missingID is what the original says to a request without an accessTokenId.
+const missingID = "Access token ID param missing from request"
+
 func (c *call) accessTokenID(form map[string]string) (string, error) {
 	query, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
 		return "", bad("The query is malformed")
 	}
 	given := query["accessTokenId"]
+	if len(given) > 0 && exchange.HasTokenCookie(c.r.Header["Cookie"]) {
+		return "", refusal.Because(refusal.CredentialsMultiple, "an accessTokenId beside a cookie access_token")
+	}
 	if id, ok := form["accessTokenId"]; ok {
 		given = append(given, id)
 	}
 	if _, ok := c.r.Header["Authorization"]; ok || hasMember(c.r.URL.RawQuery, "access_token") {
 		bearer, err := c.bearer()
-		if err != nil {
+		switch reason := refusal.Of(err); {
+		case err == nil:
+			given = append(given, bearer)
+		case reason == refusal.CredentialsMultiple:
 			return "", err
+		case len(given) == 0:
+			return "", denied(reason, missingID) // nothing that could be an id
+		default:
+			return "", refusal.Because(refusal.CredentialsMultiple, "an accessTokenId beside another credential")
 		}
-		given = append(given, bearer)
 	}
 	switch len(given) {
 	case 0:

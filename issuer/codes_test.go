@@ -81,6 +81,7 @@ func TestRedeem(t *testing.T) {
 	// No body at all, as a client that forgot it sends it.
 	got := h.ask("POST", path, "", header("Content-Type", "application/json"))
 	same(t, "no body", got, body("byte 0: want an object, but the document ends here"))
+	same(t, "no body, no type", h.ask("POST", path, "", header("Content-Type", "")), body("byte 0: want an object, but the document ends here"))
 
 	ok := h.redeem(h.code(`{"subject":"alice","role":"support"}`))
 	h.againstSeed(seed, ok)
@@ -269,6 +270,7 @@ func TestBearerOfIssueCode(t *testing.T) {
 		"two headers":           {path, []option{bearer(good), bearer(good)}, two},
 		"header and query":      {path + "?access_token=x", []option{bearer(good)}, two},
 		"header, encoded query": {path + "?a=b;%61ccess_token", []option{bearer(good)}, two},
+		"header and cookie":     {path, []option{bearer(good), header("Cookie", "a=b; access_token=x")}, two},
 		"garbage":               {path, []option{bearer("garbage")}, refused},
 		"one character changed": {path, []option{bearer(changed(good))}, refused},
 		"a scope without it":    {path, []option{bearer(h.management("shop", token.IssueUserTokens))}, scope},

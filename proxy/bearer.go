@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
@@ -19,7 +20,7 @@ func (g *Gate) bearer(p *passage) error {
 		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization is there more than once"}
 	case len(fields) == 1 && inQuery:
 		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization beside access_token in the query"}
-	case len(fields) == 1 && hasTokenCookie(p.r.Header["Cookie"]):
+	case len(fields) == 1 && exchange.HasTokenCookie(p.r.Header["Cookie"]):
 		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization beside a cookie access_token"}
 	case inQuery:
 		return &refusal.Error{Reason: refusal.TokenInQuery}
@@ -55,22 +56,6 @@ func token68(s string) bool {
 		}
 	}
 	return body != ""
-}
-
-// hasTokenCookie tells whether a cookie has the name of a token (RFC 6265 §4.2.1).
-func hasTokenCookie(fields []string) bool {
-	for _, field := range fields {
-		if !strings.Contains(field, "access_token") {
-			continue
-		}
-		for cookie := range strings.SplitSeq(field, ";") {
-			name, _, _ := strings.Cut(cookie, "=")
-			if strings.TrimSpace(name) == "access_token" {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // hasAccessToken tells whether some reader could find the member access_token in a query: names are unescaped, and ";" is

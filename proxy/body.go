@@ -67,10 +67,13 @@ func tooLarge(limit int64) error {
 
 func bodyReason(err error) refusal.Reason {
 	var (
+		known   *refusal.Error // from the strict reader in front of net/http
 		timeout net.Error
 		op      *net.OpError
 	)
 	switch {
+	case errors.As(err, &known):
+		return known.Reason
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return refusal.BodyTimeout
 	case errors.Is(err, context.Canceled), errors.Is(err, http.ErrBodyReadAfterClose), errors.As(err, &op):

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -30,8 +31,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	snap.dispatch(x, r) // ours, or an app's
 }
 
-// finish answers a panic, which costs this request alone, and writes the access line.
-func (s *Server) finish(x *exchange.Exchange, r *http.Request) {
+// finish answers a panic, which costs this request alone, writes the access line and counts.
+func (s *Server) finish(x *exchange.Exchange, r *http.Request, snap *snapshot) {
 	p := recover()
 	if p != nil && p != http.ErrAbortHandler {
 		s.log.Error("panic", zap.String("request_id", x.ID), zap.String("route", x.Route),
@@ -64,10 +65,6 @@ func panicType(p any) string {
 func (snap *snapshot) admit(x *exchange.Exchange, r *http.Request) error {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	x.LogPath = redacted(path)
-	if !snap.config.Table.Knows(r.Method) {
-		x.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT") // RFC 9110 §15.5.6 wants the field
-		return refusal.Because(refusal.MethodUnsupported, "%.32q", r.Method)
-	}
 	if len(r.RequestURI) > snap.config.Limits.URIBytes {
 		x.LogPath = x.LogPath[:min(len(x.LogPath), longestLogged)]
 		return refusal.Because(refusal.URITooLong, "%d bytes", len(r.RequestURI))
@@ -77,6 +74,10 @@ func (snap *snapshot) admit(x *exchange.Exchange, r *http.Request) error {
 		return err
 	}
 	x.Host = host
+	if r.Method == http.MethodConnect && !strings.HasPrefix(r.RequestURI, "/") {
+		x.Header().Set("Allow", "")
+		return refusal.Because(refusal.MethodUnsupported, "CONNECT")
+	}
 	if err := x.Target.Parse(r.RequestURI); err != nil {
 		return err
 	}
@@ -91,18 +92,36 @@ const longestLogged = 256
 const longestPlain = 100
 
 // redacted is a path as it may stand in a log. The access-token dialect has a credential in its paths, and a client that
-// misspells one still sends it: so whatever is as long as a credential is left out, in every path.
+// misspells one, or sends it where nobody takes it, still sends it: so whatever stands behind its name is left out, and
+// whatever is as long as a token, in every path.
 func redacted(path string) string {
-	if len(path) <= longestPlain {
-		return path
+	if len(path) <= longestPlain && strings.IndexByte(path, '_') < 0 && strings.IndexByte(path, '%') < 0 {
+		return path // as most are
 	}
 	segments := strings.Split(path, "/")
+	behind := false
 	for i, segment := range segments {
-		if len(segment) > longestPlain {
+		if len(segment) > longestPlain || behind && !harmless[segment] {
 			segments[i] = "[redacted]"
 		}
+		behind = behind || strings.Contains(strings.ToLower(plain(segment)), "access_token")
 	}
 	return strings.Join(segments, "/")
+}
+
+// harmless are the segments of the dialect's paths that are no credential.
+var harmless = map[string]bool{"": true, "create": true, "create.json": true, "delete": true, "delete.json": true}
+
+// plain undoes escapes, also those of escapes, as far as they can be.
+func plain(path string) string {
+	for range 3 {
+		decoded, err := url.PathUnescape(path)
+		if err != nil || decoded == path {
+			break
+		}
+		path = decoded
+	}
+	return path
 }
 
 // dispatch gives our own endpoints to the issuer and the rest to the gate.
@@ -110,6 +129,9 @@ func (snap *snapshot) dispatch(x *exchange.Exchange, r *http.Request) {
 	if snap.owns(x, r) {
 		snap.issuer.ServeHTTP(x, r)
 		return
+	}
+	if !snap.config.Table.Knows(r.Method) {
+		x.Header().Set("Allow", "") // RFC 9110 §15.5.6 wants the field; the gate fills it in if a route has the path
 	}
 	if snap.issuer != nil {
 		x.ResourceMetadata = snap.issuer.ResourceMetadata(x.Host)

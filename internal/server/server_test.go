@@ -192,6 +192,7 @@ func TestRequestsThatNoRouteCanAllow(t *testing.T) {
 		{"asterisk", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
 		{"TRACE", "TRACE /open/ HTTP/1.1\r\nHost: a\r\n\r\n", "405"},
 		{"CONNECT", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "405"},
+		{"CONNECT with a path", "CONNECT /open/ HTTP/1.1\r\nHost: a\r\n\r\n", "405"},
 		{"lower case", "gEt /open/ HTTP/1.1\r\nHost: a\r\n\r\n", "405"},
 		{"unknown", "PURGE /open/ HTTP/1.1\r\nHost: a\r\n\r\n", "405"},
 		{"no host", "GET /open/ HTTP/1.1\r\n\r\n", "400"},
@@ -204,6 +205,58 @@ func TestRequestsThatNoRouteCanAllow(t *testing.T) {
 	}
 	if n := g.app.seen.Load(); n != 0 {
 		t.Errorf("the app saw %d requests", n)
+	}
+}
+
+// TestBodiesThatBreakOff are the client's fault on our endpoints and on routes alike, and never the network's or ours.
+func TestBodiesThatBreakOff(t *testing.T) {
+	t.Parallel()
+	g := startGate(t, "drain:", "limits: {body_timeout: 200ms, stall_timeout: 1s}\ndrain:")
+	token := g.token("acme")
+	for _, c := range []struct{ name, request, want, reason string }{
+		{"bad chunk to an endpoint", "POST /api/v1/tokens HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400", "body_malformed"},
+		{"slow body to an endpoint", "POST /api/v1/tokens HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{", "408", "body_timeout"},
+		{"bad chunk to a route", "POST /t/acme/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + token + "\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400", "body_malformed"},
+		{"slow body to a route", "POST /t/acme/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + token + "\r\nContent-Length: 9\r\n\r\n{", "408", "body_timeout"},
+	} {
+		c2, err := net.Dial("tcp", g.Addr("main").String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c2.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.WriteString(c2, c.request); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(c2).ReadString('\n') // the client stays, and waits
+		if err != nil || !strings.HasPrefix(line, "HTTP/1.1 "+c.want+" ") {
+			t.Errorf("%s: %q, %v, want %s", c.name, line, err, c.want)
+		}
+		_ = c2.Close()
+		g.eventually(`"reason":"` + c.reason + `"`)
+	}
+}
+
+// TestMethodsNobodyRegistered are answered by whose path it is: in the dialect of ours, with the route's own Allow.
+func TestMethodsNobodyRegistered(t *testing.T) {
+	t.Parallel()
+	g := startGate(t, "public: true", "public: true, methods: [GET]")
+	for _, c := range []struct{ path, allow, contentType string }{
+		{"/api/v1/tokens", "POST", "application/json"},
+		{"/open/", "GET", "application/problem+json"},
+		{"/nowhere", "", "application/problem+json"},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), "BREW", g.url(c.path), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = a.Body.Close()
+		if allow, there := a.Header["Allow"]; a.StatusCode != 405 || !there || allow[0] != c.allow || a.Header.Get("Content-Type") != c.contentType {
+			t.Errorf("BREW %s: %d %v", c.path, a.StatusCode, a.Header)
+		}
 	}
 }
 
@@ -234,11 +287,20 @@ func TestPathsThatHoldACredential(t *testing.T) {
 		"/api/1/access_token/" + credential + ";x", "/api/1/access_token/../" + credential, "/api/1/access_token/" + credential + "%00",
 		"/nowhere/" + credential, "/open/%2f" + credential, "/" + credential + "/" + strings.Repeat("x", 16<<10),
 	} {
-		g.raw("GET " + path + " HTTP/1.1\r\nHost: a\r\nX-Last: no\r\n\r\n")
+		g.raw("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n")
+	}
+	const fixed = "a-fixed-id-of-the-config"
+	for _, path := range []string{
+		"/api/1/access_token/" + fixed, "/api/1/access_token/" + fixed + "//", "/api/1/Access_Token/" + fixed + "/delete",
+		"/x/../api/1/access%5ftoken/" + fixed, "/api/1/access%255Ftoken/" + fixed, "/api//1/access_token;v=1/" + fixed,
+		"/api/1/access_token/../" + fixed, "/api/1/access_token/" + fixed + "%00",
+	} {
+		g.raw("TRACE " + path + " HTTP/1.1\r\nHost: a\r\n\r\n")
+		g.raw("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n")
 	}
 	g.get("/open/last")
 	g.eventually(`"path":"/open/last"`)
-	if log := g.log.String(); strings.Contains(log, credential[:40]) || strings.Contains(log, credential[len(credential)-40:]) || !strings.Contains(log, "[redacted]") {
+	if log := g.log.String(); strings.Contains(log, credential[:40]) || strings.Contains(log, credential[len(credential)-40:]) || strings.Contains(log, fixed) || !strings.Contains(log, "[redacted]") {
 		t.Errorf("a credential is in the log: %s", log)
 	}
 }

@@ -161,8 +161,8 @@ func (h *head) requestLine(line []byte) *refusal.Error {
 // otherwise refuse the request itself, in its own words.
 func checkTarget(target []byte, connect, options bool) *refusal.Error {
 	switch {
-	case connect:
-		if target[0] == '/' || !ValidHost(text(target)) {
+	case connect && target[0] != '/': // with a path it is no CONNECT of RFC 9110 §9.3.6, and answered 405 like one
+		if !ValidHost(text(target)) {
 			return malformed("CONNECT without an authority")
 		}
 	case len(target) == 1 && target[0] == '*' && options:
