@@ -240,8 +240,8 @@ func TestARoundWithAWrongAnswerDoesNotCountAndTheOrderTurnsRound(t *testing.T) {
 	}
 }
 
+// Not in parallel: what other tests of this process start and wait for would be our own time.
 func TestForeignLoadIsSeenAndThrowsARoundAway(t *testing.T) {
-	t.Parallel()
 	b, p := idler(t)
 	b.foreign = 0.05
 	stranger := exec.Command("sh", "-c", "while :; do :; done") // not one that we started, as far as b knows
