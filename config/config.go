@@ -113,7 +113,7 @@ type Drain struct {
 type Issuer struct {
 	URL               string             // the iss of our tokens
 	Audiences         []string           // the aud of our access tokens
-	Keys              []*jose.PrivateKey // the first signs, all verify and are published
+	Keys              []*jose.PrivateKey // the first signs, whatever its place in the file; all verify and are published
 	CodeSecrets       []Secret
 	CodePrefixes      []string
 	CodeTTL           time.Duration

@@ -22,7 +22,7 @@ type missingKey struct {
 
 func (b *builder) buildKeys(w []setting[writtenKey]) {
 	seen := map[string]string{}
-	for i, k := range w {
+	for i, k := range b.signingFirst(w) {
 		if k.bad {
 			continue
 		}
@@ -37,6 +37,32 @@ func (b *builder) buildKeys(w []setting[writtenKey]) {
 		}
 		seen[key.ID()] = k.Value.file.shown
 	}
+}
+
+// signingFirst puts the key that signs before the others: the current one, or else the first that is neither next nor
+// retired. So a rotation is three edits, each with a reload between: list the new key as next, so that every verifier
+// hears of it; make it current and the old one retired; remove the old one when its tokens have ended.
+func (b *builder) signingFirst(w []setting[writtenKey]) []setting[writtenKey] {
+	signing, named := -1, false
+	for i, k := range w {
+		switch state := k.Value.state; {
+		case state.bad:
+		case state.given && state.Value == keyCurrent && named:
+			b.fault(state.at, "is the second current key", "one key signs: make the other retired, or next")
+		case state.given && state.Value == keyCurrent:
+			signing, named = i, true
+		case !state.given && signing < 0:
+			signing = i
+		}
+	}
+	if len(w) > 0 && signing < 0 {
+		b.fault(w[0].at, "does not sign, nor does any other key", "make one of the keys current")
+	}
+	if signing <= 0 {
+		return w
+	}
+	ordered := append([]setting[writtenKey]{w[signing]}, w[:signing]...)
+	return append(ordered, w[signing+1:]...)
 }
 
 func (b *builder) loadKey(k setting[writtenKey], path string, index int) *jose.PrivateKey {

@@ -215,7 +215,7 @@ func issuer() kind[writtenIssuer] {
 		placed("audiences", distinct(1, text(isAudience).like(audienceLike)), func(i *t) *setting[[]setting[string]] { return &i.audiences },
 			"the aud of tokens for our routes; never the url itself; default [<url>/api]"),
 		plain("keys", list(1, keyFile()), func(i *t) *[]setting[writtenKey] { return &i.keys },
-			"signing keys, PEM or JWK: the first signs, all verify and are published").must("write [{file: keys/main.pem, create: true}]"),
+			"signing keys, PEM or JWK: one signs, the first unless a state says otherwise; all verify and are published").must("write [{file: keys/main.pem, create: true}]"),
 		plain("code_secrets", distinct(0, secret(isCodeSecret).like(codeSecretLike)), func(i *t) *[]setting[Secret] { return &i.codeSecrets },
 			"what codes are sealed with, 32 bytes or more: the first seals, all open; default a random one per process"),
 		plain("code_prefixes", distinct(0, text(isCodePrefix).like(filledLike)), func(i *t) *[]setting[string] { return &i.codePrefixes },
@@ -239,7 +239,15 @@ func issuer() kind[writtenIssuer] {
 type writtenKey struct {
 	file   setting[string]
 	create bool
+	state  setting[string]
 }
+
+// The states of a signing key.
+const (
+	keyNext    = "next"
+	keyCurrent = "current"
+	keyRetired = "retired"
+)
 
 func keyFile() kind[writtenKey] {
 	return object(
@@ -247,6 +255,8 @@ func keyFile() kind[writtenKey] {
 			"PEM or JWK file; a relative path starts at this file's folder").must("name the key's file"),
 		plain("create", boolean(), func(k *writtenKey) *bool { return &k.create },
 			"make a new ES256 key with mode 0600 if there is no such file").or("false"),
+		placed("state", word(keyNext, keyCurrent, keyRetired), func(k *writtenKey) *setting[string] { return &k.state },
+			"next: published, to sign later; current: signs; retired: verifies what it signed; default: the first key that is neither next nor retired signs"),
 	)
 }
 

@@ -127,7 +127,7 @@ func TestSchemaTakesGoodFiles(t *testing.T) {
 // beyondSchema are the faults of testdata/bad that need more than one value, or the spelling of the YAML, to be seen.
 var beyondSchema = []string{
 	"audience-is-the-issuer", "certificate-without-its-key", "key-file-broken", "key-file-missing",
-	"key-files-of-the-wrong-kind", "merge-key", "missing-file", "nothing-to-do", "password-in-a-url",
+	"key-files-of-the-wrong-kind", "merge-key", "missing-file", "no-key-signs", "nothing-to-do", "password-in-a-url",
 	"placeholder-outside-roles", "replay-too-small", "role-placeholder-inside", "role-shadowed",
 	"route-inside-ours", "route-tenant-from", "route-without-any-issuer", "routes-conflict", "same-key-twice",
 	"second-document", "secret-of-two-lines", "tag", "tenant-pattern-open-paren", "tenant-pattern-open-quote",
