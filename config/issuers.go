@@ -132,6 +132,8 @@ func (b *builder) checkUnique(c *writtenClient, client *Client) {
 	for i, other := range b.Issuer.Clients {
 		if c.id.usable() && other.ID == client.ID {
 			b.fault(c.id.at, fmt.Sprintf("%s is the id of issuer.clients[%d] already", c.id.shown, i), "give each client its own id")
+		} else if c.id.usable() && token.DigestOf(other.ID) == token.DigestOf(client.ID) {
+			b.fault(c.id.at, fmt.Sprintf("%s has the digest of issuer.clients[%d], so that codes could not tell the two apart", c.id.shown, i), "rename one of them")
 		}
 		if c.accessTokenID.usable() && other.AccessTokenID == client.AccessTokenID {
 			b.fault(c.accessTokenID.at, fmt.Sprintf("is that of issuer.clients[%d] already", i), "give each client its own: it is a credential")

@@ -611,7 +611,7 @@ func routeKind() kind[writtenRoute] {
 			`exact, or "{tenant}.example.com"; default any`),
 		placed("path", text(isPathPattern).like(pathLike), func(x *t) *setting[string] { return &x.path },
 			`"/t/{tenant}/": {name} is one segment, a slash at the end covers the tree below`).must("write it like /tickets/"),
-		plain("methods", distinct(0, text(isMethod).like(methodLike)), func(x *t) *[]setting[string] { return &x.methods }, "default GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+		plain("methods", distinct(1, text(isMethod).like(methodLike)), func(x *t) *[]setting[string] { return &x.methods }, "default GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
 		placed("require", require(), func(x *t) *setting[writtenRequire] { return &x.require },
 			"authenticated, or an action and its tenant"),
 		placed("public", only(), func(x *t) *setting[bool] { return &x.public }, "no token is judged"),

@@ -241,7 +241,11 @@ func distinct[V ~string](least int, k kind[V]) kind[[]setting[V]] {
 		seen := make(map[V]bool, len(items))
 		for _, item := range items {
 			if !item.bad && seen[item.Value] {
-				r.fault(item.at, item.shown+" is there twice", "keep one")
+				shown := item.shown
+				if v.secret || all.shape.Items.Type == "secret" {
+					shown = redacted
+				}
+				r.fault(item.at, shown+" is there twice", "keep one")
 				ok = false
 			}
 			seen[item.Value] = true

@@ -61,7 +61,13 @@ func (b *builder) isTenantName(w setting[string]) bool {
 
 func (b *builder) buildRoles() {
 	b.Roles = make(map[string]*Role, len(b.file.roles))
+	digests := make(map[token.Digest]string, len(b.file.roles))
 	for _, w := range b.file.roles {
+		digest := token.DigestOf(w.name)
+		if other, taken := digests[digest]; taken && other != w.name {
+			b.fault(w.at, "has the digest of the role "+quote(other)+", so that codes could not tell the two apart", "rename one of them")
+		}
+		digests[digest] = w.name
 		role := &Role{Name: w.name, Permissions: b.permissions(w.Value, inRoles)}
 		if !w.bad && len(w.Value) == 0 {
 			b.fault(w.at, "has no entries, so it allows nothing", "give it one, or remove the role")

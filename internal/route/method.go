@@ -20,6 +20,8 @@ func ParseMethod(word string) (string, error) {
 		return "", fmt.Errorf("method %q: is never let through: leave it out", word)
 	case word != strings.ToUpper(word):
 		return "", fmt.Errorf("method %q: methods are case-sensitive: write %q", word, strings.ToUpper(word))
+	case word == "*":
+		return "", fmt.Errorf("method %q: leave the methods out to let every known one through", word)
 	case word == "" || strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~") != "":
 		return "", fmt.Errorf("method %q: is no token of RFC 9110", word)
 	}

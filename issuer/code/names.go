@@ -4,22 +4,17 @@ import (
 	"crypto/sha256"
 
 	"github.com/google/uuid"
+
+	"github.com/jotgate/jotgate/internal/token"
 )
 
-const (
-	nameDomain    = "jotgate name in an authorization code\x00"
-	tokenIDDomain = "jotgate token id of an authorization code\x00"
-)
+const tokenIDDomain = "jotgate token id of an authorization code\x00"
 
-// A Digest stands for the name of a client or of a role in a code. It is short, so the config must hold no two names of
-// one digest: see Collision.
-type Digest [4]byte
+// A Digest stands for the name of a client or of a role in a code.
+type Digest = token.Digest
 
 // DigestOf is the digest of name.
-func DigestOf(name string) Digest {
-	sum := sha256.Sum256([]byte(nameDomain + name))
-	return Digest(sum[:4])
-}
+func DigestOf(name string) Digest { return token.DigestOf(name) }
 
 // Collision finds two different names that share a digest; the first two, in the order given.
 func Collision(names []string) (a, b string, found bool) {
