@@ -37,6 +37,7 @@ type load struct {
 	host    string
 	headers string // whole lines
 	renew   int    // requests until a client opens a new connection of its own accord; 0: never
+	stays   bool   // the gate has no reason to end a connection
 
 	sent   atomic.Int64 // ids given out
 	enough atomic.Bool
@@ -134,7 +135,9 @@ func (c *keptConn) ask(l *load, id int64) error {
 	if err != nil {
 		return fmt.Errorf("read the answer's body: %w", err)
 	}
-	c.over = answer.Close
+	if c.over = answer.Close; c.over && l.stays {
+		return fmt.Errorf("%s %s: the answer ends the connection", method, target)
+	}
 	if want := fmt.Sprintf("%s %s %d", method, target, len(body)); answer.StatusCode != 200 || string(text) != want {
 		return fmt.Errorf("%s %q, want 200 %q", answer.Status, text, want)
 	}
@@ -230,7 +233,7 @@ func TestReloadsUnderLoadLoseNoRequestAndDoubleNone(t *testing.T) {
 	good := ledgerConfig(address, book.url())
 	g := openGate(t, good)
 	token := g.token(t)
-	clients := &load{dial: dialTo(address), path: "/t/acme/", host: "gate.test", headers: "Authorization: Bearer " + token + "\r\n", renew: 100}
+	clients := &load{dial: dialTo(address), path: "/t/acme/", host: "gate.test", headers: "Authorization: Bearer " + token + "\r\n", renew: 100, stays: true}
 	inline := fmt.Sprintf("upstream: %q", book.url())
 	versions := []struct{ config, told string }{
 		{strings.Replace(good, "READ]", "READ, WRITE]", 1), "reloaded"},

@@ -44,7 +44,7 @@ func play(t *testing.T, folder string, env []string, commands string) {
 		t.Fatalf("%d of %d curl commands promise a status", len(want), asked)
 	}
 	notes := filepath.Join(t.TempDir(), "statuses")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience) // a build is among the steps
 	defer cancel()
 	script := fmt.Sprintf("set -eu -o pipefail\n"+
 		"curl() { command curl -sS --noproxy '*' -w '%%{stderr}%%{http_code}\\n' \"$@\" 2>>%q; }\n%s\n", notes, commands)
