@@ -28,6 +28,7 @@ type Options struct {
 	Revocations Revocations                   // nil: nothing can be withdrawn
 	Audit       func(w Withdrawal, err error) // told of each withdrawal and of each that failed; required with Revocations
 
+	Metrics http.Handler                  // answers scrapes, without a token; nil: there are none
 	Explain func(q Question) (any, error) // nil: nothing is explained; its error is about the question
 }
 
@@ -36,6 +37,7 @@ type Options struct {
 //	GET /healthz  200 while the process answers
 //	GET /readyz   200 while it wants requests, 503 with the reason while it does not (starting, draining); the 200 has a
 //	              line for each thing amiss that most requests do not suffer from, as a trusted issuer that is down
+//	GET /metrics  200 with what Prometheus scrapes
 //	POST /revocations  204 once a withdrawal is durable and in force; needs the token
 //	POST /explain      200 with the trace of a decision, as JSON; needs the token
 func New(o Options) http.Handler {
@@ -57,6 +59,9 @@ func New(o Options) http.Handler {
 	if o.Health {
 		mux.HandleFunc("/", notFound)
 		return mux
+	}
+	if o.Metrics != nil {
+		mux.Handle("GET /metrics", o.Metrics)
 	}
 	mux.Handle("/", guarded(o.Token, operator(o)))
 	return mux

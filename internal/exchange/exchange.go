@@ -56,6 +56,7 @@ type Exchange struct {
 
 	status int
 	bytes  int64
+	head   time.Time
 }
 
 // NewID makes a request id: a UUID version 7, so that ids sort by time.
@@ -89,7 +90,7 @@ func (x *Exchange) WriteHeader(status int) {
 		if x.status != 0 {
 			return
 		}
-		x.status = status
+		x.status, x.head = status, time.Now()
 	}
 	x.ResponseWriter.WriteHeader(status)
 }
@@ -121,6 +122,9 @@ func (x *Exchange) Switched() { x.status = http.StatusSwitchingProtocols }
 
 // Status is the status that was sent, or 0.
 func (x *Exchange) Status() int { return x.status }
+
+// Head is when the head of the answer was written, by the process's own clock; zero if it was not, or past this writer.
+func (x *Exchange) Head() time.Time { return x.head }
 
 // Bytes is the length of the answer's body so far.
 func (x *Exchange) Bytes() int64 { return x.bytes }

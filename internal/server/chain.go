@@ -21,7 +21,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	snap := s.snapshot.Load()
 	x := new(exchange.Exchange)
 	x.Begin(w, s.clock())
-	defer s.finish(x, r)
+	defer s.finish(x, r, snap)
 
 	s.peer(x, r, snap)                       // who asks: request id, client address, scheme
 	if err := snap.admit(x, r); err != nil { // what nobody may ask, whatever the route
@@ -46,6 +46,7 @@ func (s *Server) finish(x *exchange.Exchange, r *http.Request, snap *snapshot) {
 		}
 	}
 	s.log.Access(r, x, s.clock())
+	snap.series.Observe(r.Method, x)
 	if p != nil {
 		panic(p)
 	}

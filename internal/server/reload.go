@@ -17,7 +17,9 @@ import (
 func (s *Server) Reload() error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
-	if err := s.replace(); err != nil {
+	err := s.replace()
+	s.metrics.Reloaded(err)
+	if err != nil {
 		s.log.Error("reload refused: the configuration in force stays", zap.Error(err))
 		s.log.Audit.Info("reload", zap.String("outcome", "refused"))
 		return err
@@ -67,7 +69,10 @@ func (s *Server) replace() error {
 		s.certificates[name].Take(fresh)
 	}
 	s.log.Level.SetLevel(level)
+	next.series = series(s.metrics, c)
+	s.metrics.Loaded(s.clock())
 	s.snapshot.Store(next)
+	old.series.Retire(next.series)
 	old.close()
 	return nil
 }

@@ -36,6 +36,7 @@ type Options struct {
 	ConfigPath string // where Reload reads; "": there is nothing to reload
 	Log        *telemetry.Log
 	Clock      func() time.Time // nil: time.Now
+	Version    string           // of the release, for metrics; "" asks the build's own stamp
 }
 
 // A Server is a gate and its admin side. New builds it, Start binds and serves, Drain or Close ends it.
@@ -45,6 +46,7 @@ type Server struct {
 	clock func() time.Time
 	dry   bool // nothing is fetched; see Judge
 
+	metrics  *telemetry.Metrics
 	memory   *memory
 	snapshot atomic.Pointer[snapshot]
 	reload   sync.Mutex // one at a time
@@ -68,12 +70,15 @@ type Server struct {
 func New(o Options) (*Server, error) {
 	s := &Server{
 		path: o.ConfigPath, log: o.Log, clock: o.Clock,
-		drain: make(chan struct{}), failed: make(chan error, 4), // one for each part that can break
+		metrics: telemetry.NewMetrics(o.Version), drain: make(chan struct{}), failed: make(chan error, 4), // one for each part that can break
 	}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
-	var err error
+	err := s.metrics.Register(gauges{s})
+	if err != nil {
+		return nil, err
+	}
 	if s.certificates, err = loadCertificates(o.Config.Listeners); err != nil {
 		return nil, err
 	}
@@ -89,6 +94,8 @@ func New(o Options) (*Server, error) {
 		return nil, errors.Join(err, s.memory.close())
 	}
 	s.memory.guard = snap.guard
+	snap.series = series(s.metrics, snap.config)
+	s.metrics.Loaded(s.clock())
 	s.snapshot.Store(snap)
 	return s, nil
 }
@@ -165,6 +172,7 @@ func (s *Server) refused(f Refused) {
 		x.Client = x.Peer
 	}
 	s.log.Refused(&x)
+	s.snapshot.Load().series.Refused(&x)
 }
 
 // startAdmin binds the admin listeners. One that the file does not mention is not worth a failed start: another process
@@ -191,7 +199,7 @@ func (s *Server) serveAdmin(ctx context.Context, address string, health bool) (n
 	if err != nil {
 		return nil, err
 	}
-	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Warnings: s.Warnings, Health: health, Audit: s.auditWithdrawal, Explain: s.explain}
+	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Warnings: s.Warnings, Health: health, Audit: s.auditWithdrawal, Explain: s.explain, Metrics: s.metrics.Handler()}
 	if s.memory.revocations != nil {
 		options.Revocations = s.memory.revocations
 	}

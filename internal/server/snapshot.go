@@ -9,6 +9,7 @@ import (
 	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/replay"
 	"github.com/jotgate/jotgate/internal/server/wire"
+	"github.com/jotgate/jotgate/internal/telemetry"
 	"github.com/jotgate/jotgate/issuer"
 	"github.com/jotgate/jotgate/proxy"
 )
@@ -19,7 +20,8 @@ type snapshot struct {
 	issuer *issuer.Issuer // nil: nothing is issued
 	guard  *replay.Memory // the one in memory, or a new one that goes there with this snapshot
 	gate   *proxy.Gate
-	keys   []func() // let go of the sources of trusted issuers' keys
+	series *telemetry.Routes // nil in a Judge
+	keys   []func()          // let go of the sources of trusted issuers' keys
 }
 
 // build makes a snapshot, or nothing.

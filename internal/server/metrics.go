@@ -1,0 +1,88 @@
+package server
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/telemetry"
+)
+
+// gauges read, when they are scraped, what the parts of a server know of themselves.
+type gauges struct{ server *Server }
+
+var _ prometheus.Collector = gauges{}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("jotgate_"+name, help, labels, nil)
+}
+
+// Describe says nothing, which makes the collector one whose series may come and go.
+func (gauges) Describe(chan<- *prometheus.Desc) {}
+
+// Collect tells everything once.
+func (g gauges) Collect(to chan<- prometheus.Metric) {
+	snap := g.server.snapshot.Load()
+	g.memories(to, snap)
+	g.connections(to)
+	for listener, certificates := range g.server.certificates {
+		for _, e := range certificates.Expiries() {
+			gauge(to, describe("certificate_expiry_timestamp_seconds", "When a listener's certificate ends.", "listener", "file"),
+				seconds(e.NotAfter), listener, e.File)
+		}
+	}
+	for _, k := range g.server.KeySets() {
+		gauge(to, describe("issuer_keys", "Keys of a trusted issuer that publishes them.", "issuer"), float64(k.Keys), k.Issuer)
+		gauge(to, describe("issuer_keys_age_seconds", "Since they were last confirmed.", "issuer"), k.Age.Seconds(), k.Issuer)
+		counter(to, describe("issuer_key_fetches_total", "Attempts to fetch them that ended.", "issuer"), float64(k.Fetches), k.Issuer)
+		counter(to, describe("issuer_key_fetch_failures_total", "Those that failed.", "issuer"), float64(k.Failures), k.Issuer)
+	}
+}
+
+func (g gauges) memories(to chan<- prometheus.Metric, snap *snapshot) {
+	m := g.server.memory
+	gauge(to, describe("token_cache_tokens", "Verified tokens that are kept."), float64(m.cache.Len()))
+	if snap.guard != nil {
+		for _, c := range snap.guard.Stats() {
+			gauge(to, describe("replay_used_codes", "Used codes that are remembered.", "client"), float64(c.Fill), c.Client)
+			gauge(to, describe("replay_capacity", "How many can be.", "client"), float64(c.Capacity), c.Client)
+			gauge(to, describe("replay_floor_timestamp_seconds", "Codes that end at it or before are refused.", "client"),
+				float64(c.Floor)/1000, c.Client)
+		}
+	}
+	if m.revocations != nil {
+		s := m.revocations.Stats()
+		gauge(to, describe("revocations", "Withdrawals in force.", "kind"), float64(s.Tokens), "token")
+		gauge(to, describe("revocations", "Withdrawals in force.", "kind"), float64(s.Marks), "mark")
+		gauge(to, describe("revocations_capacity", "How many withdrawals there can be."), float64(s.Capacity))
+	}
+}
+
+func (g gauges) connections(to chan<- prometheus.Metric) {
+	if !g.server.started.Load() { // before that there are no listeners to ask
+		return
+	}
+	gauge(to, describe("connections_open", "Client connections that are open."), float64(g.server.listeners.Open()))
+	counter(to, describe("connections_turned_away_total", "Connections that were closed at once, over limits.connections."),
+		float64(g.server.listeners.TurnedAway()))
+}
+
+func gauge(to chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...) // the labels are counted above
+}
+
+func counter(to chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// series are those of a configuration's routes.
+func series(m *telemetry.Metrics, c *config.Config) *telemetry.Routes {
+	names := make([]string, len(c.Routes))
+	for i, r := range c.Routes {
+		names[i] = r.Name
+	}
+	return m.Routes(names)
+}

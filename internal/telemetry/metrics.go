@@ -1,0 +1,236 @@
+package telemetry
+
+import (
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// Metrics are what a scrape is told. Every label has few values: routes are named by the configuration, methods come
+// from a list, reasons from package refusal.
+type Metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	added    prometheus.Histogram
+	waited   *prometheus.HistogramVec
+	reloads  *prometheus.CounterVec
+	loaded   prometheus.Gauge
+	reasons  map[refusal.Reason]bool
+}
+
+// NewMetrics makes the metrics of one process. version is the release; "" asks the build's own stamp.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jotgate_requests_total",
+			Help: "Requests that were answered; reason is why one was refused, empty if it was not.",
+		}, []string{"route", "method", "status", "reason"}),
+		added: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "jotgate_added_seconds", Help: "What the gate adds: from a request's head to the head of its answer, without the upstream's part.",
+			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .05, .25},
+		}),
+		waited: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "jotgate_upstream_seconds", Help: "From asking the upstream to the head of its answer.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"route"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jotgate_reloads_total", Help: "Reloads of the configuration: done, or refused, which changes nothing.",
+		}, []string{"result"}),
+		loaded: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "jotgate_config_loaded_timestamp_seconds", Help: "When the configuration in force was loaded.",
+		}),
+		reasons: map[refusal.Reason]bool{},
+	}
+	for _, reason := range refusal.All() {
+		m.reasons[reason] = true
+	}
+	for _, result := range []string{"done", "refused"} {
+		m.reloads.WithLabelValues(result) // so that the first one is an increase
+	}
+	m.registry.MustRegister(m.requests, m.added, m.waited, m.reloads, m.loaded, buildInfo(version), // of names that differ
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func buildInfo(version string) prometheus.Collector {
+	revision := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if version == "" {
+			version = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = s.Value
+			}
+		}
+	}
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "jotgate_build_info", Help: "Always 1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
+	}, func() float64 { return 1 })
+}
+
+// Register adds a collector that reads what is at hand when it is scraped.
+func (m *Metrics) Register(c prometheus.Collector) error { return m.registry.Register(c) }
+
+// Handler answers scrapes.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// Loaded records that a configuration came into force; at the start it is no reload.
+func (m *Metrics) Loaded(at time.Time) { m.loaded.Set(float64(at.UnixMilli()) / 1000) }
+
+// Reloaded counts a reload.
+func (m *Metrics) Reloaded(err error) {
+	result := "done"
+	if err != nil {
+		result = "refused"
+	}
+	m.reloads.WithLabelValues(result).Inc()
+}
+
+// The methods that have a label of their own.
+var methods = [...]string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, "other",
+}
+
+// classes of statuses; the first is an answer that broke off before its head.
+var classes = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
+const (
+	noRoute    = "none"  // refused before a route was chosen
+	otherRoute = "other" // a name beyond those that were announced and the first few that were not
+	mostExtra  = 64
+)
+
+// Routes are the series of one configuration's routes. What is let through is counted without looking up labels.
+type Routes struct {
+	metrics *Metrics
+	byName  map[string]*series
+
+	mu    sync.Mutex
+	extra map[string]*series // our own endpoints, which no configuration names
+}
+
+// series are those of one route, made when they are first needed: most routes see one method and one status.
+type series struct {
+	name   string
+	passed [len(methods)][len(classes)]atomic.Pointer[counter]
+	waited atomic.Pointer[observer]
+}
+
+type (
+	counter  struct{ prometheus.Counter }
+	observer struct{ prometheus.Observer }
+)
+
+// Routes announces the names of a configuration's routes.
+func (m *Metrics) Routes(names []string) *Routes {
+	r := &Routes{metrics: m, byName: make(map[string]*series, len(names)+2), extra: map[string]*series{}}
+	for _, name := range append([]string{noRoute, otherRoute}, names...) {
+		if r.byName[name] == nil {
+			r.byName[name] = &series{name: name}
+		}
+	}
+	return r
+}
+
+// Retire forgets the series of the routes that next does not have any more. A request that is still on its way may
+// bring one back; it is forgotten with the next reload.
+func (r *Routes) Retire(next *Routes) {
+	for name := range r.byName {
+		if next.byName[name] == nil {
+			gone := prometheus.Labels{"route": name}
+			r.metrics.requests.DeletePartialMatch(gone)
+			r.metrics.waited.DeletePartialMatch(gone)
+		}
+	}
+}
+
+// Observe counts a finished exchange.
+func (r *Routes) Observe(method string, x *exchange.Exchange) {
+	s := r.series(x.Route)
+	i := slices.Index(methods[:], method)
+	if i < 0 {
+		i = len(methods) - 1
+	}
+	class := min(max(x.Status()/100, 0), len(classes)-1)
+	if x.Reason == "" {
+		r.passed(s, i, class).Inc()
+	} else {
+		r.metrics.requests.WithLabelValues(s.name, methods[i], classes[class], r.metrics.reason(x.Reason)).Inc()
+	}
+	if x.Upstream != "" {
+		r.waited(s).Observe(x.Waited.Seconds())
+	}
+	if head := x.Head(); !head.IsZero() {
+		r.metrics.added.Observe(max(0, head.Sub(x.Start)-x.Waited).Seconds())
+	}
+}
+
+// Refused counts a request that no handler saw.
+func (r *Routes) Refused(x *exchange.Exchange) {
+	class := min(x.Reason.Status()/100, len(classes)-1)
+	r.metrics.requests.WithLabelValues(noRoute, "other", classes[class], r.metrics.reason(x.Reason)).Inc()
+}
+
+func (r *Routes) series(name string) *series {
+	if name == "" {
+		name = noRoute
+	}
+	if s := r.byName[name]; s != nil {
+		return s
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.extra[name]
+	switch {
+	case s != nil:
+	case len(r.extra) == mostExtra:
+		return r.byName[otherRoute]
+	default:
+		s = &series{name: name}
+		r.extra[name] = s
+	}
+	return s
+}
+
+func (r *Routes) passed(s *series, method, class int) prometheus.Counter {
+	place := &s.passed[method][class]
+	if c := place.Load(); c != nil {
+		return c.Counter
+	}
+	c := r.metrics.requests.WithLabelValues(s.name, methods[method], classes[class], "")
+	place.Store(&counter{c})
+	return c
+}
+
+func (r *Routes) waited(s *series) prometheus.Observer {
+	if o := s.waited.Load(); o != nil {
+		return o.Observer
+	}
+	o := r.metrics.waited.WithLabelValues(s.name)
+	s.waited.Store(&observer{o})
+	return o
+}
+
+// reason bounds the label to the list of reasons.
+func (m *Metrics) reason(r refusal.Reason) string {
+	if m.reasons[r] {
+		return string(r)
+	}
+	return string(refusal.InternalError)
+}

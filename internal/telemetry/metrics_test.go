@@ -1,0 +1,126 @@
+package telemetry
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// scrape lists the series of a metric, as a scrape has them.
+func scrape(t *testing.T, m *Metrics, name string) (lines []string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(w.Body.String()) {
+		if strings.HasPrefix(line, name) {
+			lines = append(lines, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return lines
+}
+
+func answered(route string, status int, reason refusal.Reason, upstream string) *exchange.Exchange {
+	x := new(exchange.Exchange)
+	x.Begin(httptest.NewRecorder(), time.Now())
+	x.Route, x.Reason, x.Upstream, x.Waited = route, reason, upstream, 3*time.Millisecond
+	if status > 0 {
+		x.WriteHeader(status)
+	}
+	return x
+}
+
+func TestRequestsAreCountedByWhatWasDecided(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	r := m.Routes([]string{"app"})
+	r.Observe("GET", answered("app", 200, "", "127.0.0.1:1"))
+	r.Observe("GET", answered("app", 204, "", "127.0.0.1:1"))
+	r.Observe("GET", answered("app", 403, refusal.ActionDenied, ""))
+	r.Observe("GET", answered("", 404, refusal.RouteNotFound, ""))
+	r.Observe("BREW", answered("app", 0, refusal.ClientClosed, ""))
+	r.Observe("POST", answered("redeem_code", 201, "", ""))
+	r.Observe("GET", answered("app", 400, refusal.Reason("made_up"), ""))
+	r.Refused(&exchange.Exchange{Reason: refusal.HeaderTooLarge})
+	want := []string{
+		`jotgate_requests_total{method="GET",reason="",route="app",status="2xx"} 2`,
+		`jotgate_requests_total{method="GET",reason="action_denied",route="app",status="4xx"} 1`,
+		`jotgate_requests_total{method="GET",reason="internal_error",route="app",status="4xx"} 1`,
+		`jotgate_requests_total{method="GET",reason="route_not_found",route="none",status="4xx"} 1`,
+		`jotgate_requests_total{method="POST",reason="",route="redeem_code",status="2xx"} 1`,
+		`jotgate_requests_total{method="other",reason="client_closed",route="app",status="none"} 1`,
+		`jotgate_requests_total{method="other",reason="header_too_large",route="none",status="4xx"} 1`,
+	}
+	if diff := cmp.Diff(want, scrape(t, m, "jotgate_requests_total")); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{`jotgate_upstream_seconds_count{route="app"} 2`}, scrape(t, m, "jotgate_upstream_seconds_count")); diff != "" {
+		t.Errorf("upstream (-want +got):\n%s", diff)
+	}
+	if got := scrape(t, m, "jotgate_added_seconds_count"); len(got) != 1 || got[0] != "jotgate_added_seconds_count 6" {
+		t.Errorf("added: %v", got)
+	}
+	if got := scrape(t, m, "jotgate_build_info"); len(got) != 1 || !strings.Contains(got[0], `version="v1"`) {
+		t.Errorf("build: %v", got)
+	}
+}
+
+// A client cannot make series: neither by methods nor by what becomes a route's name.
+func TestLabelsAreBounded(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("")
+	r := m.Routes(nil)
+	for i := range 10_000 {
+		r.Observe(fmt.Sprintf("M%d", i), answered(fmt.Sprintf("name-%d", i), 200, "", ""))
+	}
+	if n := len(scrape(t, m, "jotgate_requests_total")); n != mostExtra+1 {
+		t.Errorf("%d series, want %d", n, mostExtra+1)
+	}
+}
+
+func TestRoutesThatAReloadDropsAreForgotten(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("")
+	old := m.Routes([]string{"stays", "goes"})
+	for _, name := range []string{"stays", "goes"} {
+		old.Observe("GET", answered(name, 200, "", "a"))
+	}
+	next := m.Routes([]string{"stays", "comes"})
+	old.Retire(next)
+	next.Observe("GET", answered("stays", 200, "", "a"))
+	want := []string{`jotgate_requests_total{method="GET",reason="",route="stays",status="2xx"} 2`}
+	if diff := cmp.Diff(want, scrape(t, m, "jotgate_requests_total")); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{`jotgate_upstream_seconds_count{route="stays"} 2`}, scrape(t, m, "jotgate_upstream_seconds_count")); diff != "" {
+		t.Errorf("upstream (-want +got):\n%s", diff)
+	}
+}
+
+// What is let through costs no allocation.
+func TestObservingDoesNotAllocate(t *testing.T) {
+	r := NewMetrics("").Routes([]string{"app"})
+	x := answered("app", 200, "", "127.0.0.1:1")
+	if n := testing.AllocsPerRun(100, func() { r.Observe("GET", x) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkObserve(b *testing.B) {
+	r := NewMetrics("").Routes([]string{"app"})
+	x := new(exchange.Exchange)
+	x.Begin(httptest.NewRecorder(), time.Now())
+	x.Route, x.Upstream, x.Waited = "app", "127.0.0.1:1", time.Millisecond
+	x.WriteHeader(200)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Observe("GET", x)
+	}
+}
