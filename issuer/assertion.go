@@ -34,7 +34,7 @@ func newAssertions(cfg *config.Config) (*jose.Verifier, error) {
 		}
 		o.Issuers = append(o.Issuers, &jose.Issuer{
 			URL: c.ID, Keys: func() *jose.KeySet { return c.Keys }, Types: []string{"", "JWT", "client-authentication+jwt"},
-			MaxLifetime: longestAssertion,
+			MaxLifetime: longestAssertion, Assertions: true,
 		})
 	}
 	return jose.NewVerifier(o)
