@@ -170,6 +170,11 @@ func newSealer(settings *config.Issuer, state *State, guard Guard) (*code.Sealer
 	return sealer, nil
 }
 
+// Sign signs another JWT than an access token, with the key that signs now.
+func (i *Issuer) Sign(typ string, claims []byte) (string, error) {
+	return i.minter.signing.key(i.clock()).Sign(typ, claims)
+}
+
 // Close lets go of what the Issuer keeps open towards a user directory. Requests under way still end.
 func (i *Issuer) Close() { i.users.close() }
 

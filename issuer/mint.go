@@ -22,9 +22,9 @@ type Minter struct {
 	config   *config.Config
 	settings *config.Issuer
 	clients  *clients
-	key      *jose.PrivateKey
+	signing  signing
 	rsa      bool
-	overhead int // what header and signature add to a token's length
+	overhead int // what header and signature add to a token's length, at most
 	state    *State
 	clock    func() time.Time
 }
@@ -48,15 +48,18 @@ func newMinter(cfg *config.Config, clock func() time.Time, state *State) (*Minte
 	if len(cfg.Issuer.Keys) == 0 {
 		return nil, errors.New("issuer: issuer.keys is empty; at least one key must sign")
 	}
-	m := &Minter{config: cfg, settings: cfg.Issuer, clients: all, key: cfg.Issuer.Keys[0], state: state, clock: clock}
-	m.rsa = strings.HasPrefix(m.key.Algorithm(), "RS")
-	// A first signature shows that the key can sign, and how much longer than its claims a token is: with these keys
-	// always the same.
-	probe, err := m.key.Sign(jose.TypeAccessToken, nil)
-	if err != nil {
-		return nil, fmt.Errorf("issuer: the first key does not sign: %w", err)
+	m := &Minter{config: cfg, settings: cfg.Issuer, clients: all, state: state, clock: clock}
+	m.signing = state.keys.rotate(cfg.Issuer.Keys, clock())
+	m.rsa = m.signing.rsa()
+	// A first signature shows that the key can sign, and how much longer than its claims a token is: with each of these
+	// keys always the same.
+	for _, key := range m.signing.keys() {
+		probe, err := key.Sign(jose.TypeAccessToken, nil)
+		if err != nil {
+			return nil, fmt.Errorf("issuer: key %s does not sign: %w", key.ID(), err)
+		}
+		m.overhead = max(m.overhead, len(probe))
 	}
-	m.overhead = len(probe)
 	return m, nil
 }
 
@@ -204,5 +207,5 @@ func (m *Minter) turn(ctx context.Context) (release func(), err error) {
 }
 
 func (m *Minter) sign(payload []byte) (string, error) {
-	return m.key.Sign(jose.TypeAccessToken, payload)
+	return m.signing.key(m.clock()).Sign(jose.TypeAccessToken, payload)
 }

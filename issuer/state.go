@@ -17,10 +17,11 @@ import (
 	"github.com/jotgate/jotgate/internal/replay"
 )
 
-// State is what outlives a reload: how much each client has asked for lately, which client assertions were used, who is
-// signing with RSA, and the secret that seals codes where the config has none. It is safe for concurrent use.
+// State is what outlives a reload: how much each client has asked for lately, which client assertions were used, which
+// key signs, who is signing with RSA, and the secret that seals codes where the config has none. It is safe for concurrent use.
 type State struct {
 	codeSecret []byte
+	keys       rotation
 	rsa        chan struct{} // one element for each RSA signature under way
 
 	mu         sync.Mutex

@@ -1,0 +1,81 @@
+package issuer
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jotgate/jotgate/internal/jose"
+)
+
+// publishedFirst is how long a key is published before it signs: as long as verifiers may keep the key set that they
+// have (keySet's max-age), so that nobody meets a token whose key he has not heard of.
+const publishedFirst = 5 * time.Minute
+
+// A rotation remembers, over reloads, since when each key is published and which one signs. The first config of a process
+// signs with its own choice at once: whether its keys were published before, only the operator knows.
+type rotation struct {
+	mu        sync.Mutex
+	published map[string]time.Time // by kid, those of the present config; zero: since the process began
+	signing   signing
+}
+
+// signing says which key signs: before until from, wanted thereafter.
+type signing struct {
+	wanted, before *jose.PrivateKey
+	from           time.Time
+}
+
+func (s *signing) key(now time.Time) *jose.PrivateKey {
+	if s.before != nil && now.Before(s.from) {
+		return s.before
+	}
+	return s.wanted
+}
+
+// rotate takes over a config's keys, of which the first is to sign. If it was not published long enough, the key that
+// signs now goes on, as long as the config still has it.
+func (r *rotation) rotate(keys []*jose.PrivateKey, now time.Time) signing {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first, known := r.published == nil, r.published
+	r.published = make(map[string]time.Time, len(keys))
+	for _, k := range keys {
+		since, old := known[k.ID()]
+		if !old && !first {
+			since = now
+		}
+		r.published[k.ID()] = since
+	}
+	next := signing{wanted: keys[0]}
+	if since := r.published[keys[0].ID()]; !since.IsZero() {
+		next.from = since.Add(publishedFirst)
+	}
+	if !first && now.Before(next.from) {
+		for _, k := range keys {
+			if k.ID() == r.signing.key(now).ID() && k.ID() != keys[0].ID() {
+				next.before = k
+			}
+		}
+	}
+	r.signing = next
+	return next
+}
+
+// keys are those that this Minter may sign with.
+func (s *signing) keys() []*jose.PrivateKey {
+	if s.before == nil {
+		return []*jose.PrivateKey{s.wanted}
+	}
+	return []*jose.PrivateKey{s.wanted, s.before}
+}
+
+// rsa tells whether a signature may cost what RSA costs.
+func (s *signing) rsa() bool {
+	for _, k := range s.keys() {
+		if strings.HasPrefix(k.Algorithm(), "RS") {
+			return true
+		}
+	}
+	return false
+}
