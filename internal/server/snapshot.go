@@ -45,6 +45,9 @@ func (s *Server) build(c *config.Config) (*snapshot, error) {
 	if s.memory.revocations != nil {
 		options.Revocations = s.memory.revocations
 	}
+	if snap.issuer != nil {
+		options.Sign = snap.issuer.Sign // which key signs is a matter of time, too
+	}
 	if snap.gate, err = proxy.New(options); err != nil {
 		snap.close()
 		return nil, err
