@@ -8,6 +8,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"go.uber.org/zap"
+
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/server"
 	"github.com/jotgate/jotgate/internal/telemetry"
@@ -60,6 +62,8 @@ func run(settings *config.Config, logTo io.Writer, story func(ctx context.Contex
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
+	// What the standard library says past our loggers becomes a line like any other.
+	defer zap.RedirectStdLog(log.Named("std"))()
 	s, err := server.New(server.Options{Config: settings, ConfigPath: settings.File, Log: log})
 	if err != nil {
 		return err

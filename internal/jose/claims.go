@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/strictjson"
@@ -270,12 +271,5 @@ func CheckIdentity(c *token.Claims) error {
 	return nil
 }
 
-// hasControl looks for C0 and DEL; C1 controls are bytes over 0x7f in UTF-8, which are percent-encoded like all others.
-func hasControl(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] == 0x7f {
-			return true
-		}
-	}
-	return false
-}
+// hasControl finds C0, DEL and C1 (U+0080 to U+009F); the claims are valid UTF-8.
+func hasControl(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }
