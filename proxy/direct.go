@@ -52,7 +52,7 @@ func (d *direct) done() {
 
 func (d *direct) run() {
 	if err := d.ask(); err != nil {
-		if d.body != nil && !d.body.over.Load() {
+		if d.leavesBody() {
 			d.x.Header()["Connection"] = []string{"close"}
 		}
 		d.x.Refuse(d.cause(err))
@@ -165,8 +165,7 @@ func (d *direct) head() (announced int) {
 		}
 		out["Trailer"] = []string{strings.Join(names, ", ")}
 	}
-	if d.body != nil && !d.body.over.Load() {
-		// Answered before the body was read: what is left of it must never be read as another request.
+	if d.leavesBody() {
 		out["Connection"] = []string{"close"}
 	}
 	if _, typed := out["Content-Type"]; !typed {

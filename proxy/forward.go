@@ -53,7 +53,9 @@ func (f *forwarding) admissible() error {
 		return err
 	}
 	if limit := f.plan.bodyLimit; limit > 0 && f.r.ContentLength > limit {
-		f.x.Header().Set("Connection", "close")
+		if f.r.ProtoMajor == 1 {
+			f.x.Header().Set("Connection", "close")
+		}
 		return tooLarge(limit)
 	}
 	if f.hasBody() {
@@ -127,9 +129,7 @@ func (f *forwarding) answer(r *http.Response) error {
 		r.Header[name] = values
 	}
 	r.Header[exchange.RequestIDHeader] = []string{f.x.ID}
-	if f.body != nil && !f.body.over.Load() {
-		// Answered before the body was read. What is left of it must never be read as another request: full duplex,
-		// net/http would go on with the connection although it could not read the body to its end.
+	if f.leavesBody() {
 		r.Header["Connection"] = []string{"close"}
 	}
 	if _, typed := r.Header["Content-Type"]; !typed {
@@ -137,6 +137,13 @@ func (f *forwarding) answer(r *http.Response) error {
 	}
 	r.Body = &answerBody{ReadCloser: r.Body, f: f}
 	return nil
+}
+
+// leavesBody tells whether the answer comes before the body was read. What is left of it must never be read as another request:
+// full duplex, net/http would go on with the connection although it could not read the body to its end. In HTTP/2 it can only
+// be the stream's, and net/http would send GOAWAY, which ends the client's other streams.
+func (f *forwarding) leavesBody() bool {
+	return f.body != nil && !f.body.over.Load() && f.r.ProtoMajor == 1
 }
 
 // fail answers for an upstream that gave no answer, or for a request that broke off.
@@ -149,7 +156,7 @@ func (f *forwarding) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 	for name, values := range f.kept {
 		h[name] = values
 	}
-	if f.body != nil && !f.body.over.Load() {
+	if f.leavesBody() {
 		h["Connection"] = []string{"close"}
 	}
 	f.x.Refuse(f.cause(err))
