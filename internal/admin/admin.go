@@ -25,8 +25,11 @@ type Options struct {
 	// Warnings are what an operator should see to although the gate is ready, one line each. nil: there are never any.
 	Warnings func() []string
 
-	Revocations Revocations                   // nil: nothing can be withdrawn
-	Audit       func(w Withdrawal, err error) // told of each withdrawal and of each that failed; required with Revocations
+	Revocations Revocations // nil: nothing can be withdrawn
+	// Audit is told of each withdrawal and of each that failed, with the request that asked for it; required with Revocations.
+	Audit func(r *http.Request, w Withdrawal, err error)
+	// Refused is told of each request that did not get past the token, and of the id that its answer has; nil: nobody is.
+	Refused func(r *http.Request, reason refusal.Reason, requestID string)
 
 	Metrics http.Handler                  // answers scrapes, without a token; nil: there are none
 	Explain func(q Question) (any, error) // nil: nothing is explained; its error is about the question
@@ -63,7 +66,7 @@ func New(o Options) http.Handler {
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}
-	mux.Handle("/", guarded(o.Token, operator(o)))
+	mux.Handle("/", guarded(o, operator(o)))
 	return mux
 }
 
@@ -89,17 +92,21 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 }
 
 // guarded lets through only requests that bring the admin token and name this listener as their host.
-func guarded(token func() string, next http.Handler) http.Handler {
+func guarded(o Options, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !hostIsOurs(r.Host) {
-			exchange.Problem(w, refusal.HostMalformed, exchange.NewID())
+		reason := refusal.HostMalformed
+		if hostIsOurs(r.Host) {
+			reason = judge(r.Header.Values("Authorization"), o.Token())
+		}
+		if reason == "" {
+			next.ServeHTTP(w, r)
 			return
 		}
-		if reason := judge(r.Header.Values("Authorization"), token()); reason != "" {
-			exchange.Problem(w, reason, exchange.NewID())
-			return
+		id := exchange.NewID()
+		if o.Refused != nil {
+			o.Refused(r, reason, id)
 		}
-		next.ServeHTTP(w, r)
+		exchange.Problem(w, reason, id)
 	})
 }
 

@@ -89,13 +89,13 @@ func (w *Withdrawal) Apply(ctx context.Context, to Revocations) error {
 }
 
 // withdraw serves POST /revocations: 204 once the withdrawal is durable and in force.
-func withdraw(list Revocations, audit func(w Withdrawal, err error)) http.HandlerFunc {
+func withdraw(list Revocations, audit func(r *http.Request, w Withdrawal, err error)) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		w, err := readWithdrawal(rw, r)
 		if err == nil {
 			err = w.Apply(r.Context(), list)
 		}
-		audit(w, err)
+		audit(r, w, err)
 		if err != nil {
 			x := exchange.From(rw)
 			x.Refuse(err)

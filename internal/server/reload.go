@@ -33,6 +33,9 @@ func (s *Server) replace() error {
 	if s.path == "" {
 		return errors.New("this gate was not started from a file")
 	}
+	if err := s.rehearse(); err != nil {
+		return err
+	}
 	c, err := config.Load(s.path)
 	if err != nil {
 		return err
@@ -75,6 +78,24 @@ func (s *Server) replace() error {
 	old.series.Retire(next.series)
 	old.close()
 	return nil
+}
+
+// rehearse builds what the file asks for with stand-ins for keys that are still to be made, so that a reload that is
+// refused leaves no key file behind, which the next start would sign with.
+func (s *Server) rehearse() error {
+	c, err := config.Check(s.path)
+	if err != nil {
+		return err
+	}
+	if err := changeable(s.Config(), c); err != nil {
+		return err
+	}
+	snap, err := s.build(c)
+	if err != nil {
+		return err
+	}
+	defer snap.close()
+	return snap.policy(s.clock())
 }
 
 // reconfigure tells the guard of the new clients and capacity, while the old snapshot still serves: what a client that

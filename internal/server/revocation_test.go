@@ -88,6 +88,7 @@ func TestWithdrawnOnTheVeryNextRequest(t *testing.T) {
 			}
 			g.eventually(`"reason":"token_revoked"`)
 			g.eventually(`"event":"withdraw"`)
+			g.eventually(`"msg":"admin refused"`)
 			if err := g.Reload(); err != nil {
 				t.Fatal(err)
 			}

@@ -26,6 +26,7 @@ import (
 	"github.com/jotgate/jotgate/internal/admin"
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/keysets"
+	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/server/wire"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
@@ -199,7 +200,7 @@ func (s *Server) serveAdmin(ctx context.Context, address string, health bool) (n
 	if err != nil {
 		return nil, err
 	}
-	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Warnings: s.Warnings, Health: health, Audit: s.auditWithdrawal, Explain: s.explain, Metrics: s.metrics.Handler()}
+	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Warnings: s.Warnings, Health: health, Audit: s.auditWithdrawal, Refused: s.adminRefused, Explain: s.explain, Metrics: s.metrics.Handler()}
 	if s.memory.revocations != nil {
 		options.Revocations = s.memory.revocations
 	}
@@ -218,14 +219,20 @@ func (s *Server) serveAdmin(ctx context.Context, address string, health bool) (n
 	return l.Addr(), nil
 }
 
-func (s *Server) auditWithdrawal(w admin.Withdrawal, err error) {
+func (s *Server) auditWithdrawal(r *http.Request, w admin.Withdrawal, err error) {
 	outcome := "done"
 	if err != nil {
 		outcome = "refused"
 	}
 	s.log.Audit.Info("withdraw", zap.String("event", "withdraw"), zap.String("outcome", outcome),
 		zap.String("kind", w.Kind), zap.String("issuer", w.Issuer), zap.String("value", w.Value),
-		zap.Time("at", time.UnixMilli(w.At)), zap.Error(err))
+		zap.Time("at", time.UnixMilli(w.At)), zap.String("by", "admin"), zap.String("remote", r.RemoteAddr), zap.Error(err))
+}
+
+// adminRefused tells of whoever tried the operator's side without its token.
+func (s *Server) adminRefused(r *http.Request, reason refusal.Reason, requestID string) {
+	s.log.Warn("admin refused", zap.String("request_id", requestID), zap.String("remote", r.RemoteAddr),
+		zap.String("method", r.Method), zap.String("path", redacted(r.URL.EscapedPath())), zap.String("reason", string(reason)))
 }
 
 func (s *Server) adminToken() string { return s.Config().Admin.Token.Reveal() }

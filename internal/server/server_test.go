@@ -372,6 +372,19 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestRefusedReloadMakesNoKey: a key file that nothing published must not lie there for the next start to sign with.
+func TestRefusedReloadMakesNoKey(t *testing.T) {
+	t.Parallel()
+	g := startGate(t)
+	g.write("main.pem", "new.pem", "listen: 127.0.0.1:0\n", "listen: 127.0.0.1:1\n")
+	if err := g.Reload(); err == nil {
+		t.Fatal("another address was reloaded")
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(g.file), "new.pem")); !os.IsNotExist(err) {
+		t.Errorf("new.pem: %v", err)
+	}
+}
+
 // TestCodeStaysUsedAcrossReloads drops the issuing client and brings it back in between.
 func TestCodeStaysUsedAcrossReloads(t *testing.T) {
 	t.Parallel()
