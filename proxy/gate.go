@@ -53,6 +53,10 @@ type Options struct {
 	// BeforeUpgrade is called when a connection is about to stop speaking HTTP/1.1, before it is hijacked, so that
 	// whoever reads heads in front of net/http lets the bytes pass. May be nil.
 	BeforeUpgrade func(*http.Request)
+
+	// BodyError tells what was wrong with a request's body as far as it was read; nil: whoever reads it will tell. net/http
+	// cancels the request's context for a broken body, too, and does so before the reader of the body learns why.
+	BodyError func(*http.Request) error
 	// Sign makes the compact JWS of an assertion for an upstream. nil: the issuer's first key, if there is one.
 	Sign func(typ string, claims []byte) (string, error)
 }
@@ -80,6 +84,7 @@ type Gate struct {
 	clock         func() time.Time
 	draining      <-chan struct{}
 	beforeUpgrade func(*http.Request)
+	bodyError     func(*http.Request) error
 	sign          func(typ string, claims []byte) (string, error)
 	issuer        string // ours, for assertions
 	errorLog      *log.Logger
@@ -93,7 +98,7 @@ type Gate struct {
 func New(o Options) (*Gate, error) {
 	g := &Gate{
 		table: o.Config.Table, routes: o.Config.Routes, limits: o.Config.Limits, verifier: o.Verifier, cache: o.Cache,
-		revocations: o.Revocations, clock: o.Clock, draining: o.Draining, beforeUpgrade: o.BeforeUpgrade, sign: o.Sign,
+		revocations: o.Revocations, clock: o.Clock, draining: o.Draining, beforeUpgrade: o.BeforeUpgrade, bodyError: o.BodyError, sign: o.Sign,
 		tenants: newTenantNames(o.Config.TenantPattern),
 	}
 	if g.table == nil || g.verifier == nil || g.cache == nil || o.Upstreams == nil {

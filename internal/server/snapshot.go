@@ -40,7 +40,7 @@ func (s *Server) build(c *config.Config) (*snapshot, error) {
 	}
 	options := proxy.Options{
 		Config: c, Verifier: verifier, Cache: s.memory.cache, Upstreams: s.memory.upstreams,
-		Log: s.log.Logger, Clock: s.clock, Draining: s.drain, BeforeUpgrade: beforeUpgrade,
+		Log: s.log.Logger, Clock: s.clock, Draining: s.drain, BeforeUpgrade: beforeUpgrade, BodyError: bodyError,
 	}
 	if s.memory.revocations != nil {
 		options.Revocations = s.memory.revocations
@@ -111,4 +111,12 @@ func beforeUpgrade(r *http.Request) {
 	if c := wire.FromContext(r.Context()); c != nil {
 		c.Raw()
 	}
+}
+
+// bodyError asks the strict reader what was wrong with the body of a request. HTTP/2 has none.
+func bodyError(r *http.Request) error {
+	if c := wire.FromContext(r.Context()); c != nil {
+		return c.BodyError()
+	}
+	return nil
 }
