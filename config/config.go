@@ -78,6 +78,7 @@ type Admin struct {
 	Implicit     bool   // the file does not mention admin: a port that is taken is then a warning, not an error
 	Token        Secret // "": everything but health and metrics is refused
 	HealthListen string // host:port of a second listener that has health alone; "" for none
+	Pprof        bool   // give the runtime's profiles to whoever has the token
 }
 
 // Limits bound what one request, one connection and one process may take.

@@ -136,6 +136,7 @@ func tlsKind() kind[writtenTLS] {
 type writtenAdmin struct {
 	listen, healthListen setting[string]
 	token                Secret
+	pprof                bool
 }
 
 func admin() kind[writtenAdmin] {
@@ -147,6 +148,8 @@ func admin() kind[writtenAdmin] {
 			"the bearer for everything but health and metrics, 22 characters or more; without it these are refused"),
 		placed("health_listen", text(isAddressOrNone).like(addressOrNoneLike), func(a *t) *setting[string] { return &a.healthListen },
 			"host:port of a second listener that answers health alone"),
+		plain("pprof", boolean(), func(a *t) *bool { return &a.pprof },
+			"give the runtime's profiles under /debug/pprof/ to whoever has the token").or("false"),
 	)
 }
 

@@ -88,7 +88,7 @@ func (b *builder) buildAdmin() {
 	w := b.file.admin
 	b.Admin = Admin{
 		Listen: w.Value.listen.Value, Implicit: !w.given,
-		Token: w.Value.token, HealthListen: w.Value.healthListen.Value,
+		Token: w.Value.token, HealthListen: w.Value.healthListen.Value, Pprof: w.Value.pprof,
 	}
 	for _, address := range []setting[string]{w.Value.listen, w.Value.healthListen} {
 		if address.given && address.Value != "" && b.listensOn(address.Value) {

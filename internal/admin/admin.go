@@ -33,6 +33,10 @@ type Options struct {
 
 	Metrics http.Handler                  // answers scrapes, without a token; nil: there are none
 	Explain func(q Question) (any, error) // nil: nothing is explained; its error is about the question
+
+	Reload   func() error             // nil: there is no POST /reload; its error is what is wrong with the file
+	LogLevel func(level string) error // nil: there is no PUT /log-level
+	Profile  func() bool              // whether profiles are given, now; nil: never
 }
 
 // New makes the handler of an admin listener.
@@ -43,6 +47,9 @@ type Options struct {
 //	GET /metrics  200 with what Prometheus scrapes
 //	POST /revocations  204 once a withdrawal is durable and in force; needs the token
 //	POST /explain      200 with the trace of a decision, as JSON; needs the token
+//	POST /reload       204 when the file is in force, 409 with its faults when nothing has changed; needs the token
+//	PUT /log-level     204, {"level": "debug"} holds until the next reload; needs the token
+//	GET /debug/pprof/  the runtime's profiles, where admin.pprof allows it; needs the token
 func New(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") })
@@ -83,6 +90,15 @@ func operator(o Options) http.Handler {
 	mux.HandleFunc("POST "+RevocationsPath, withdrawing)
 	if o.Explain != nil {
 		mux.HandleFunc("POST "+ExplainPath, explain(o.Explain))
+	}
+	if o.Reload != nil {
+		mux.HandleFunc("POST "+ReloadPath, reload(o.Reload))
+	}
+	if o.LogLevel != nil {
+		mux.HandleFunc("PUT "+LogLevelPath, setLevel(o.LogLevel))
+	}
+	if o.Profile != nil {
+		mux.HandleFunc("GET "+profilePath, profile(o.Profile))
 	}
 	return mux
 }

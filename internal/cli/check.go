@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,20 +30,12 @@ func check(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
-	settings, err := config.Check(file)
+	settings, err := checked(file)
 	if err != nil {
 		return err
 	}
 	for _, w := range settings.Warnings {
 		fmt.Fprintf(p.Stderr, "warning: %v\n", w)
-	}
-	judge, err := server.NewJudge(settings, time.Now)
-	if err != nil {
-		return err
-	}
-	defer judge.Close() // nothing was written
-	if err := judge.Policy(); err != nil {
-		return err
 	}
 	clients := 0
 	if settings.Issuer != nil {
@@ -62,4 +55,17 @@ func count(n int, what string) string {
 		what += "s"
 	}
 	return fmt.Sprintf("%d %s", n, what)
+}
+
+// checked is a config without faults, whose own tests pass.
+func checked(file string) (*config.Config, error) {
+	settings, err := config.Check(file)
+	if err != nil {
+		return nil, err
+	}
+	judge, err := server.NewJudge(settings, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	return settings, errors.Join(judge.Policy(), judge.Close())
 }

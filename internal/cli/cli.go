@@ -54,7 +54,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand(), checkCommand(), explainCommand(), mintCommand(), revokeCommand(), keygenCommand(), hashCommand(),
+		serveCommand(), checkCommand(), explainCommand(), mintCommand(), reloadCommand(), revokeCommand(), keygenCommand(), hashCommand(),
 		initCommand(), schemaCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
 	}
 }

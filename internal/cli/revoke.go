@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -183,28 +181,12 @@ func apply(w admin.Withdrawal, settings *config.Config) error {
 
 // ask posts a withdrawal to the running gate.
 func ask(ctx context.Context, body []byte, settings *config.Config) error {
-	if settings.Admin.Token == "" || settings.Admin.Listen == "" {
-		return errors.New("a running gate holds the revocations, and it cannot be asked: set admin.listen and admin.token, " +
-			"or stop the gate first")
-	}
-	address, err := reachable(settings.Admin.Listen)
-	if err != nil {
-		return err
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+admin.RevocationsPath, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Authorization", "Bearer "+settings.Admin.Token.Reveal())
-	answer, err := direct().Do(r)
-	if err != nil {
-		return fmt.Errorf("ask the running gate: %w", err)
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusNoContent {
-		text, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10)) // what came is better than nothing
-		return fmt.Errorf("the running gate answered %s: %s", answer.Status, bytes.TrimSpace(text))
+	status, text, err := post(ctx, settings, admin.RevocationsPath, body)
+	switch {
+	case err != nil:
+		return fmt.Errorf("a running gate holds the revocations: %w", err)
+	case status != http.StatusNoContent:
+		return fmt.Errorf("the running gate answered %d: %s", status, text)
 	}
 	return nil
 }

@@ -142,7 +142,7 @@ func shapes(listeners []config.Listener) []config.Listener {
 }
 
 func addresses(a config.Admin) config.Admin {
-	a.Token = ""
+	a.Token, a.Pprof = "", false
 	return a
 }
 

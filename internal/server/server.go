@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/admin"
@@ -200,7 +201,8 @@ func (s *Server) serveAdmin(ctx context.Context, address string, health bool) (n
 	if err != nil {
 		return nil, err
 	}
-	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Warnings: s.Warnings, Health: health, Audit: s.auditWithdrawal, Refused: s.adminRefused, Explain: s.explain, Metrics: s.metrics.Handler()}
+	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Warnings: s.Warnings, Health: health, Audit: s.auditWithdrawal, Refused: s.adminRefused, Explain: s.explain, Metrics: s.metrics.Handler(),
+		Reload: s.Reload, LogLevel: s.setLogLevel, Profile: func() bool { return s.Config().Admin.Pprof }}
 	if s.memory.revocations != nil {
 		options.Revocations = s.memory.revocations
 	}
@@ -217,6 +219,16 @@ func (s *Server) serveAdmin(ctx context.Context, address string, health bool) (n
 		}
 	})
 	return l.Addr(), nil
+}
+
+func (s *Server) setLogLevel(text string) error {
+	level, err := zapcore.ParseLevel(text)
+	if err != nil || text == "" || level < zapcore.DebugLevel || level > zapcore.ErrorLevel {
+		return fmt.Errorf("level %.32q: want debug, info, warn or error", text)
+	}
+	s.log.Level.SetLevel(level)
+	s.log.Audit.Info("log_level", zap.Stringer("level", level))
+	return nil
 }
 
 func (s *Server) auditWithdrawal(r *http.Request, w admin.Withdrawal, err error) {

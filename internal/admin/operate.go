@@ -1,0 +1,75 @@
+package admin
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/pprof"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/strictjson"
+)
+
+// The paths of what an operator does with a running gate.
+const (
+	ReloadPath   = "/reload"
+	LogLevelPath = "/log-level"
+	profilePath  = "/debug/pprof/"
+)
+
+// levelBytes bounds the body that asks for a level.
+const levelBytes = 1 << 10
+
+// reload serves POST /reload: 204 when the configuration is in force, 409 with its faults when nothing has changed.
+func reload(run func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if err := run(); err != nil {
+			plain(w, http.StatusConflict, err.Error()+"\n")
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// setLevel serves PUT /log-level with {"level": "debug"}: it holds until the next reload, which brings back the file's.
+func setLevel(set func(level string) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := readJSON(w, r, levelBytes)
+		if err != nil {
+			plain(w, refusal.Of(err).Status(), err.Error()+"\n")
+			return
+		}
+		var level string
+		err = strictjson.Document(body, func(r *strictjson.Reader, name string) (err error) {
+			if name != "level" {
+				return r.Unknown(name)
+			}
+			level, err = r.String()
+			return err
+		})
+		if err == nil {
+			err = set(level)
+		}
+		if err != nil {
+			plain(w, http.StatusBadRequest, fmt.Sprintf("%v\n", err))
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// profile serves the runtime's profiles (admin.pprof). They show no credentials but what memory holds: a heap profile has
+// sizes and places, no contents.
+func profile(enabled func() bool) http.HandlerFunc {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+profilePath, pprof.Index)
+	mux.HandleFunc("GET "+profilePath+"profile", pprof.Profile)
+	mux.HandleFunc("GET "+profilePath+"trace", pprof.Trace)
+	mux.HandleFunc("GET "+profilePath+"symbol", pprof.Symbol)
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !enabled() {
+			notFound(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}
+}

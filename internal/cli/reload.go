@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/admin"
+)
+
+// reloadDeadline bounds how long a running gate may take to build its next configuration.
+const reloadDeadline = 30 * time.Second
+
+func reloadCommand() command {
+	return command{
+		name: "reload", usage: "[--config FILE]", brief: "have the running gate load its config again", run: askToReload,
+		help: `Asks the running gate, through its admin listener (admin.token), to load its config again, and waits for the outcome. The
+config is looked at here first, as check does: one with faults, or with a test that fails, is told with its lines and
+ends with 3, and the gate is not asked. SIGHUP does the same without waiting; the log has its outcome.
+
+  jotgate reload --config config.yaml
+`,
+	}
+}
+
+func askToReload(p *Process, c *call) error {
+	fromFlag := configFlag(c.FlagSet)
+	if err := c.parse(0); err != nil {
+		return err
+	}
+	file, err := p.configFile(*fromFlag)
+	if err != nil {
+		return err
+	}
+	settings, err := checked(file)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), reloadDeadline)
+	defer cancel()
+	status, text, err := post(ctx, settings, admin.ReloadPath, nil)
+	switch {
+	case err != nil:
+		return err
+	case status != http.StatusNoContent:
+		return fmt.Errorf("the running gate answered %d: %s", status, text)
+	}
+	return nil
+}
+
+// post asks the running gate's admin listener, as the config says where it is and what its token is.
+func post(ctx context.Context, settings *config.Config, path string, body []byte) (status int, text string, err error) {
+	if settings.Admin.Token == "" || settings.Admin.Listen == "" {
+		return 0, "", errors.New("a running gate cannot be asked: set admin.listen and admin.token, or stop the gate first")
+	}
+	address, err := reachable(settings.Admin.Listen)
+	if err != nil {
+		return 0, "", err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+settings.Admin.Token.Reveal())
+	answer, err := direct().Do(r)
+	if err != nil {
+		return 0, "", fmt.Errorf("ask the running gate: %w", err)
+	}
+	defer answer.Body.Close()
+	said, _ := io.ReadAll(io.LimitReader(answer.Body, 16<<10)) // what came is better than nothing
+	return answer.StatusCode, string(bytes.TrimSpace(said)), nil
+}
