@@ -50,8 +50,10 @@ func (c *call) manageWithin(p params, client *config.Client, scope string, claim
 // ownWithin makes claims those of the client's own access token.
 func (c *call) ownWithin(p params, client *config.Client, claims *token.Claims) (err error) {
 	if len(client.Permissions) == 0 {
-		return &fault{reason: refusal.GrantNotAllowed, detail: "client " + client.ID + " has no permissions",
-			text: "The client has no permissions of its own; ask for a scope, if it is to manage tokens"}
+		return &fault{
+			reason: refusal.GrantNotAllowed, detail: "client " + client.ID + " has no permissions",
+			text: "The client has no permissions of its own; ask for a scope, if it is to manage tokens",
+		}
 	}
 	claims.Permissions = client.Permissions
 	claims.Audience, err = p.audiences(c.issuer.settings.Audiences)

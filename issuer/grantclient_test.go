@@ -73,7 +73,8 @@ func TestClientGrantRefusals(t *testing.T) {
 		"own, for the issuer":    {form("resource", issuerURL), []option{svc}, target, refusal.ResourceUnknown},
 		"own, for one unknown":   {form("resource", issuerURL+"/api", "resource", "https://evil.test"), []option{svc}, target, refusal.ResourceUnknown},
 		"own, without permissions": {
-			"", []option{basicAuth("web", webSecret)},
+			"",
+			[]option{basicAuth("web", webSecret)},
 			oauthFault(400, "unauthorized_client", "The client has no permissions of its own; ask for a scope, if it is to manage tokens"), refusal.GrantNotAllowed,
 		},
 	} {

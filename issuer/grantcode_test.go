@@ -51,7 +51,9 @@ func TestCodeGrant(t *testing.T) {
 		},
 		"all at once": {
 			`,"client_id":"web","redirect_uri":"https://app.test/cb"` + pkce,
-			form("redirect_uri", "https://app.test/cb", "code_verifier", appendixVerifier), []option{basicAuth("web", webSecret)}, "web",
+			form("redirect_uri", "https://app.test/cb", "code_verifier", appendixVerifier),
+			[]option{basicAuth("web", webSecret)},
+			"web",
 		},
 	} {
 		sealed := h.codeFor(c.members)

@@ -77,8 +77,10 @@ func repeatable(name string) bool { return name == "resource" || name == "audien
 // may come in the URL, which others log (RFC 6749 §2.3.1).
 func (c *call) params() (params, error) {
 	if !c.contentType("application/x-www-form-urlencoded") {
-		return nil, &fault{reason: refusal.MediaUnsupported,
-			text: "The parameters must be sent as Content-Type: application/x-www-form-urlencoded, without a content coding"}
+		return nil, &fault{
+			reason: refusal.MediaUnsupported,
+			text:   "The parameters must be sent as Content-Type: application/x-www-form-urlencoded, without a content coding",
+		}
 	}
 	if c.r.URL.RawQuery != "" {
 		return nil, bad("The parameters belong into the body, not into the URL")

@@ -3,12 +3,14 @@ package issuer
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/token"
@@ -182,4 +184,121 @@ func TestOAuthErrorsAreRFC6749(t *testing.T) {
 		}
 	}
 	same(t, "described", described("a \"b\" \\c\n\u00e9\U0001F600"), "a 'b' 'c???")
+}
+
+// TestNoOAuthCredentialAnywhere sends every credential to every OAuth endpoint, in every place, and greps what was written.
+func TestNoOAuthCredentialAnywhere(t *testing.T) {
+	t.Parallel()
+	h := oauthHouse(t, nil)
+	h.on = true
+	h.reload(h.config)
+	manage := h.management("svc", token.Introspect)
+	access := h.roleToken("shop", "support", "", "alice")
+	spent := h.codeFor("")
+	credentials := map[string]string{
+		"a secret": svcSecret, "another secret": webSecret, "a management token": manage, "an access token": access, "a code": h.codeFor(""),
+		"a spent code": spent, "a fixed id": makerID, "an assertion": h.assertion(nil), "a verifier": appendixVerifier,
+	}
+	credentials["a token of a spent code"] = into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+spent), 200).AccessToken
+	names := []string{
+		"grant_type", "code", "redirect_uri", "code_verifier", "client_id", "client_secret", "client_assertion", "client_assertion_type", "scope",
+		"resource", "audience", "subject_token", "subject_token_type", "requested_token_type", "actor_token", "tenant_permissions", "expires_in",
+		"token_type_hint",
+	}
+	var answers strings.Builder
+	note := func(r reply) {
+		if r.Status >= 400 {
+			fmt.Fprintln(&answers, r)
+		}
+	}
+	for _, secret := range credentials {
+		for _, grant := range grantTypes() {
+			for _, name := range names {
+				if name == "grant_type" || name == "code" && grant == grantCode {
+					continue // a good code is redeemed
+				}
+				note(h.token(form("grant_type", grant, name, secret)))
+				note(h.token(form("grant_type", grant, name, secret), basicAuth("svc", svcSecret)))
+			}
+		}
+		note(h.token(form("grant_type", secret)))
+		note(h.token(form(secret, secret)))
+		note(h.token(form(secret, "") + "&" + form(secret, "")))
+		note(h.token(form("grant_type", grantCode, "code", secret+"x")))
+		note(h.token("", basicAuth(secret, "x")))
+		note(h.token("grant_type=client_credentials", basicAuth(secret, secret)))
+		note(h.token("grant_type=client_credentials", bearer(strings.ReplaceAll(secret, " ", ""))))
+		note(h.post("/oauth2/token?"+form("client_secret", secret), ""))
+		for _, path := range []string{"/oauth2/introspect", "/oauth2/revoke"} {
+			note(h.post(path, form("token", secret)))
+			note(h.post(path, form("token", secret), basicAuth("web", webSecret)))
+			note(h.post(path, form("token", secret, "client_id", secret)))
+			note(h.post(path, form("token", secret+"x"), basicAuth("svc", svcSecret)))
+		}
+	}
+	note(h.token("grant_type=authorization_code&code=" + spent))
+	logs := h.logs.text()
+	for name, secret := range credentials {
+		for _, spelling := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
+			if strings.Contains(logs, spelling) {
+				t.Errorf("the log has %s", name)
+			}
+			if strings.Contains(answers.String(), spelling) {
+				t.Errorf("an error has %s", name)
+			}
+		}
+	}
+}
+
+// FuzzBasic: what is read from HTTP Basic is what RFC 6749 §2.3.1 would write, or something that it would write otherwise
+// but means the same; and nothing panics.
+func FuzzBasic(f *testing.F) {
+	for _, seed := range []string{"Basic c3ZjOnNlY3JldA==", "basic  YTpi", "Basic YQ==", "Basic Og==", "Basic JTNBOiUyQg==", "Bearer x", "Basic", "Basic %%"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		who, err := basic(header)
+		if err != nil {
+			if refusal.Of(err) != refusal.ClientUnauthenticated {
+				t.Fatalf("%q: %v", header, err)
+			}
+			return
+		}
+		r := &http.Request{Header: http.Header{}}
+		basicAuth(who.id, who.secret)(r)
+		again, err := basic(r.Header.Get("Authorization"))
+		if err != nil || again != who {
+			t.Fatalf("%q: %v, then %v %v", header, who, again, err)
+		}
+	})
+}
+
+// FuzzParams: a form is taken only if encoding it again gives the same parameters, each once.
+func FuzzParams(f *testing.F) {
+	for _, seed := range []string{"a=b&c=d", "a=b&a=c", "resource=a&resource=b", "a=&b", "a;b", "%zz=1", "a=%00", "=x"} {
+		f.Add(seed)
+	}
+	i := &Issuer{config: &config.Config{Limits: config.Limits{TokenBodyBytes: 1 << 16, BodyTimeout: time.Second}}}
+	f.Fuzz(func(t *testing.T, body string) {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", "/oauth2/token", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		c := &call{issuer: i, x: exchange.From(w), r: r}
+		p, err := c.params()
+		if err != nil {
+			return
+		}
+		want, err := url.ParseQuery(body)
+		if err != nil {
+			t.Fatalf("%q is taken: %v", body, err)
+		}
+		for name, values := range want {
+			if len(values) > 1 && !repeatable(name) {
+				t.Fatalf("%q is taken, with %q twice", body, name)
+			}
+			if got := p.one(name); values[0] != "" && got != values[0] {
+				t.Fatalf("%q: %q is %q", body, name, got)
+			}
+		}
+	})
 }
