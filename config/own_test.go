@@ -18,7 +18,8 @@ func TestMetadataPaths(t *testing.T) {
 		{"https://gate.test", []string{"https://gate.test/api"}, []string{server, openid, resource, resource + "/api"}},
 		{"https://gate.test:8443", []string{"api", "https://gate.test", "https://gate.test/"}, []string{server, openid, resource}},
 		{
-			"https://gate.test/tenant/one", []string{"https://a.test/x", "https://b.test/x", "http://c.test/x/y"},
+			"https://gate.test/tenant/one",
+			[]string{"https://a.test/x", "https://b.test/x", "http://c.test/x/y"},
 			[]string{server + "/tenant/one", openid + "/tenant/one", "/tenant/one" + openid, resource, resource + "/x", resource + "/x/y"},
 		},
 		{"https://gate.test", []string{"https://a.test/x?y", "https://a.test/x/", "urn:x:y", "https://a.test/../x"}, []string{server, openid, resource}},
