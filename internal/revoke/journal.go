@@ -220,7 +220,8 @@ func (j *journal) close() error {
 	if j.broken == nil {
 		j.broken = errors.New("journal is closed")
 	}
-	return j.file.Close()
+	// Closing alone does not unlock while a child that was forked in this moment still has the file, until it execs.
+	return errors.Join(syscall.Flock(int(j.file.Fd()), syscall.LOCK_UN), j.file.Close())
 }
 
 // syncFolder makes a file's name durable.
