@@ -48,11 +48,11 @@ type foreign struct {
 	accessToken bool
 }
 
-// tellsAccessToken knows the claims by whose presence an issuer's access tokens differ from its id_tokens: RFC 9068 §2.2, and what
-// Microsoft (scp, appid, azpacr), Okta (scp, cid), Auth0 (gty) and Kubernetes write.
+// tellsAccessToken knows the claims by whose presence an issuer's access tokens differ from its id_tokens: RFC 9068 §2.2, our
+// own, and what Microsoft (scp, appid, azpacr), Okta (scp, cid), Auth0 (gty) and Kubernetes write.
 func tellsAccessToken(name string) bool {
 	switch name {
-	case "scope", "client_id", "scp", "cid", "appid", "azpacr", "gty", "kubernetes.io":
+	case "scope", "client_id", "tenantPermissions", "scp", "cid", "appid", "azpacr", "gty", "kubernetes.io":
 		return true
 	}
 	return false

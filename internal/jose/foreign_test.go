@@ -45,6 +45,7 @@ func TestForeignClaims(t *testing.T) {
 		{"an access token without client", auth0, `"email_verified":true,"org.id":"7"`, answer{Reason: refusal.TokenTypeRefused}},
 		{"a scope deeper down tells nothing", plain, `"x":{"scope":"y"},"realm_access":{"client_id":"c"}`, answer{Reason: refusal.TokenTypeRefused}},
 		{"Okta's scopes", plain, `"scp":["a"],"cid":"c"`, answer{}},
+		{"tenant permissions", plain, `"tenantPermissions":[]`, answer{}},
 		{"a Kubernetes service account", plain, `"kubernetes.io":{"namespace":"shop"}`, answer{}},
 		{"required claim missing", keycloak, `"azp":"web"`, answer{Reason: refusal.TokenClaimRequired}},
 		{"required claim another", keycloak, `"typ":"bearer"`, answer{Reason: refusal.TokenClaimRequired}},
