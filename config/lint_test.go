@@ -18,40 +18,56 @@ func TestLint(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"a role and its route", issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
 routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream: app}]`, ``},
-		{"a role that opens no route", issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}], writer: [{tenant: acme, actions: [WRITE]}]}
+		{
+			"a role that opens no route", issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}], writer: [{tenant: acme, actions: [WRITE]}]}
 routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream: app}, {path: /me, require: authenticated, upstream: app}]`,
-			`gate.yaml:4:66: roles.writer: opens no route that asks for an action; compare its tenants and actions with what the routes require`},
-		{"an action of another tenant", issuer + `roles: {reader: [{tenant: acme, actions: [READ]}]}
+			`gate.yaml:4:66: roles.writer: opens no route that asks for an action; compare its tenants and actions with what the routes require`,
+		},
+		{
+			"an action of another tenant", issuer + `roles: {reader: [{tenant: acme, actions: [READ]}]}
 routes: [{path: /a, require: {tenant: acme, action: READ}, upstream: app}, {path: /b, require: {tenant: other, action: READ}, upstream: app}]`,
-			`gate.yaml:5:96: routes[1].require: cannot be met: no role, client, user or trusted issuer has READ there; give it to a role, or ask for another action`},
-		{"a global action that only one tenant's entry has", issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
+			`gate.yaml:5:96: routes[1].require: cannot be met: no role, client, user or trusted issuer has READ there; give it to a role, or ask for another action`,
+		},
+		{
+			"a global action that only one tenant's entry has", issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
 routes: [{path: /a, require: {tenant: acme, action: READ}, upstream: app}, {path: /b, require: {global: true, action: READ}, upstream: app}]`,
-			`gate.yaml:5:96: routes[1].require: cannot be met: no role, client, user or trusted issuer has READ there; give it to a role, or ask for another action`},
-		{"an entry that decides first and holds nothing", issuer + `roles: {reader: [{tenant: acme, actions: []}, {tenant: "*", actions: [READ]}]}
+			`gate.yaml:5:96: routes[1].require: cannot be met: no role, client, user or trusted issuer has READ there; give it to a role, or ask for another action`,
+		},
+		{
+			"an entry that decides first and holds nothing", issuer + `roles: {reader: [{tenant: acme, actions: []}, {tenant: "*", actions: [READ]}]}
 routes: [{path: /a, require: {tenant: acme, action: READ}, upstream: app}, {path: /b, require: {tenant: other, action: READ}, upstream: app}]`,
-			`gate.yaml:5:30: routes[0].require: cannot be met: no role, client, user or trusted issuer has READ there; give it to a role, or ask for another action`},
+			`gate.yaml:5:30: routes[0].require: cannot be met: no role, client, user or trusted issuer has READ there; give it to a role, or ask for another action`,
+		},
 		{"an action that only a client hands on freely", `issuer: {url: http://gate, keys: [{file: k.pem, create: true}], clients: [{id: web, may: [create_access_tokens], delegate: [{tenant: "*", actions: [WRITE]}]}]}
 routes: [{path: /a, require: {tenant: acme, action: WRITE}, upstream: app}]`, ``},
 		{"no route asks for an action", issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
 routes: [{path: /me, require: authenticated, upstream: app}]`, ``},
-		{"a delegate with a word that no role has", `issuer:
+		{
+			"a delegate with a word that no role has", `issuer:
   url: http://gate
   keys: [{file: k.pem, create: true}]
   clients: [{id: web, may: [issue_codes], delegate: [{tenant: acme, actions: [READ, RAED]}, {tenant: "*", actions: ["*"]}]}]
 roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
 routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream: app}]`,
-			`gate.yaml:6:54: issuer.clients[0].delegate[0]: hands on RAED, which no role has there; give it to a role, or take it out: a client should hand on no more than is used`},
-		{"tenants that differ in case", issuer + `roles: {a: [{tenant: acme, actions: [READ]}], b: [{tenant: Acme, actions: [READ]}]}
+			`gate.yaml:6:54: issuer.clients[0].delegate[0]: hands on RAED, which no role has there; give it to a role, or take it out: a client should hand on no more than is used`,
+		},
+		{
+			"tenants that differ in case", issuer + `roles: {a: [{tenant: acme, actions: [READ]}], b: [{tenant: Acme, actions: [READ]}]}
 routes: [{path: /a, require: {tenant: ACME, action: READ}, upstream: app}, {path: /b, require: {tenant: Acme, action: READ}, upstream: app}, {path: /c, require: {tenant: acme, action: READ}, upstream: app}]`,
 			`gate.yaml:4:60: roles.b[0].tenant: "Acme" differs from the tenant "acme" in case alone; spell it alike if one tenant is meant: they compare byte by byte
 gate.yaml:5:30: routes[0].require: cannot be met: no role, client, user or trusted issuer has READ there; give it to a role, or ask for another action
 gate.yaml:5:39: routes[0].require.tenant: "ACME" differs from the tenant "acme" in case alone; spell it alike if one tenant is meant: they compare byte by byte
-gate.yaml:5:105: routes[1].require.tenant: "Acme" differs from the tenant "acme" in case alone; spell it alike if one tenant is meant: they compare byte by byte`},
-		{"a tenant with capitals, from a host", issuer + `roles: {a: [{tenant: Acme, actions: [READ]}]}
+gate.yaml:5:105: routes[1].require.tenant: "Acme" differs from the tenant "acme" in case alone; spell it alike if one tenant is meant: they compare byte by byte`,
+		},
+		{
+			"a tenant with capitals, from a host", issuer + `roles: {a: [{tenant: Acme, actions: [READ]}]}
 routes: [{path: /, hosts: ["{t}.example.com"], require: {tenant_from: host.t, action: READ}, upstream: app}]`,
-			`gate.yaml:4:22: roles.a[0].tenant: "Acme" has capitals, and tenants that come from a host never do; write it in lower case, or take the tenant from elsewhere`},
-		{"hosts that differ in case", `routes: [{path: /a, hosts: [app.example.com], public: true, upstream: app}, {path: /b, hosts: [App.example.com], public: true, upstream: app}]`,
-			`gate.yaml:3:96: routes[1].hosts[0]: "App.example.com" differs from the host "app.example.com" in case alone; spell it alike: hosts compare in lower case`},
+			`gate.yaml:4:22: roles.a[0].tenant: "Acme" has capitals, and tenants that come from a host never do; write it in lower case, or take the tenant from elsewhere`,
+		},
+		{
+			"hosts that differ in case", `routes: [{path: /a, hosts: [app.example.com], public: true, upstream: app}, {path: /b, hosts: [App.example.com], public: true, upstream: app}]`,
+			`gate.yaml:3:96: routes[1].hosts[0]: "App.example.com" differs from the host "app.example.com" in case alone; spell it alike: hosts compare in lower case`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

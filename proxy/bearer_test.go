@@ -166,8 +166,10 @@ func TestTenants(t *testing.T) {
 	h := newHouse(t)
 	bearer := h.mint(func(c *token.Claims) {
 		c.Permissions = token.Permissions{
-			{Tenant: "acme", AllowedActions: []string{"READ"}}, {Tenant: "none", AllowedActions: []string{}},
-			{Tenant: "A", AllowedActions: []string{"READ"}}, {Tenant: "*", AllowedActions: []string{"CREATE"}},
+			{Tenant: "acme", AllowedActions: []string{"READ"}},
+			{Tenant: "none", AllowedActions: []string{}},
+			{Tenant: "A", AllowedActions: []string{"READ"}},
+			{Tenant: "*", AllowedActions: []string{"CREATE"}},
 		}
 	})
 	for _, c := range []struct {

@@ -34,15 +34,19 @@ func fold(room []byte, name string) []byte {
 // claimed are the folded names that a client may not send on, each group with its reason.
 var claimed = [...][]string{
 	// Another path, host or method than the one that was judged.
-	{"x-original-url", "x-original-uri", "x-original-path", "x-original-method", "x-original-host", "x-rewrite-url", "x-rewrite-uri",
-		"x-http-method-override", "x-http-method", "x-method-override", "x-host", "x-http-host-override", "x-http-path-override"},
+	{
+		"x-original-url", "x-original-uri", "x-original-path", "x-original-method", "x-original-host", "x-rewrite-url", "x-rewrite-uri",
+		"x-http-method-override", "x-http-method", "x-method-override", "x-host", "x-http-host-override", "x-http-path-override",
+	},
 	// Where the request came from: said anew, by us.
 	{"forwarded", "x-real-ip", "x-original-forwarded-for", "x-original-remote-addr"},
 	// httpoxy: a CGI app would take it for its HTTP_PROXY.
 	{"proxy"},
 	// For one hop only, whatever the spelling (RFC 9110 §7.6.1), or about the message's framing.
-	{"connection", "proxy-connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-authentication-info",
-		"trailer", "transfer-encoding", "content-length", "upgrade", "http2-settings", "host"},
+	{
+		"connection", "proxy-connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-authentication-info",
+		"trailer", "transfer-encoding", "content-length", "upgrade", "http2-settings", "host",
+	},
 	{"x-request-id"},
 }
 

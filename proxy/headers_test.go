@@ -106,21 +106,41 @@ func TestWhatPassesOn(t *testing.T) {
 		name, target, bearer string
 		lines, want, lack    []string
 	}{
-		{"ordinary fields", "/me", bearer, []string{"Cookie: a=b", "Accept-Encoding: br", "X-Custom_name: 1", "User-Agent: me"},
-			[]string{"Cookie: a=b", "Accept-Encoding: br", "X-Custom_name: 1", "User-Agent: me"}, []string{"Authorization"}},
+		{
+			"ordinary fields", "/me", bearer,
+			[]string{"Cookie: a=b", "Accept-Encoding: br", "X-Custom_name: 1", "User-Agent: me"},
+			[]string{"Cookie: a=b", "Accept-Encoding: br", "X-Custom_name: 1", "User-Agent: me"},
+			[]string{"Authorization"},
+		},
 		{"no user agent of ours", "/me", bearer, nil, nil, []string{"User-Agent", "Accept-Encoding", "Connection", "Te"}},
-		{"fields for one hop", "/me", bearer, []string{"Connection: x-hop, keep-alive", "X-Hop: 1", "Keep-Alive: 1", "Te: gzip", "Proxy-Connection: x", "Proxy-Authorization: x"},
-			nil, []string{"X-Hop", "Keep-Alive", "Te", "Proxy-Connection", "Proxy-Authorization", "Connection"}},
+		{
+			"fields for one hop", "/me", bearer,
+			[]string{"Connection: x-hop, keep-alive", "X-Hop: 1", "Keep-Alive: 1", "Te: gzip", "Proxy-Connection: x", "Proxy-Authorization: x"},
+			nil,
+			[]string{"X-Hop", "Keep-Alive", "Te", "Proxy-Connection", "Proxy-Authorization", "Connection"},
+		},
 		{"te trailers", "/me", bearer, []string{"Te: trailers, deflate"}, []string{"Te: trailers"}, nil},
 		{"the token where it is asked for", "/pass", bearer, []string{"Connection: authorization"}, []string{"Authorization: Bearer " + bearer}, nil},
 		{"authorization on a public route", "/assets/x", "x", nil, []string{"Authorization: Bearer x"}, []string{"X-Jotgate-Subject"}},
 		{"another host", "/renamed", bearer, nil, []string{"Host: inner.example", "X-Forwarded-Host: app.example"}, nil},
-		{"the host with its port", "/me", bearer, []string{"Host: app.example:8443"},
-			[]string{"Host: app.example:8443", "X-Forwarded-Host: app.example:8443", `Forwarded: for=127.0.0.1;host="app.example:8443";proto=http`}, nil},
-		{"what a trusted proxy said", "/me", bearer, []string{"Test-Trusted: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2", "Forwarded: for=192.0.2.1", "True-Client-Ip: 192.0.2.1", "X-Real-Ip: 192.0.2.9"},
-			[]string{"X-Forwarded-For: 192.0.2.1, 192.0.2.2, 127.0.0.1", "Forwarded: for=192.0.2.1, for=127.0.0.1;host=app.example;proto=http", "True-Client-Ip: 192.0.2.1"}, []string{"X-Real-Ip"}},
-		{"an upgrade that no route allows", "/me", bearer, []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"},
-			nil, []string{"Upgrade", "Connection", "Http2-Settings", "HTTP2-Settings"}},
+		{
+			"the host with its port", "/me", bearer,
+			[]string{"Host: app.example:8443"},
+			[]string{"Host: app.example:8443", "X-Forwarded-Host: app.example:8443", `Forwarded: for=127.0.0.1;host="app.example:8443";proto=http`},
+			nil,
+		},
+		{
+			"what a trusted proxy said", "/me", bearer,
+			[]string{"Test-Trusted: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2", "Forwarded: for=192.0.2.1", "True-Client-Ip: 192.0.2.1", "X-Real-Ip: 192.0.2.9"},
+			[]string{"X-Forwarded-For: 192.0.2.1, 192.0.2.2, 127.0.0.1", "Forwarded: for=192.0.2.1, for=127.0.0.1;host=app.example;proto=http", "True-Client-Ip: 192.0.2.1"},
+			[]string{"X-Real-Ip"},
+		},
+		{
+			"an upgrade that no route allows", "/me", bearer,
+			[]string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"},
+			nil,
+			[]string{"Upgrade", "Connection", "Http2-Settings", "HTTP2-Settings"},
+		},
 		{"h2c where upgrades are allowed", "/ws", bearer, []string{"Connection: Upgrade", "Upgrade: h2c"}, nil, []string{"Upgrade", "Connection"}},
 	} {
 		h.app.forget()

@@ -212,9 +212,19 @@ func printToken(w io.Writer, t *proxy.Trace) {
 	fmt.Fprintln(w, "\nthe token says")
 	table := tabwriter.NewWriter(w, 0, 1, 2, ' ', 0)
 	for _, claim := range [][2]string{
-		{"iss", said.Issuer}, {"sub", said.Subject}, {"client_id", said.Client}, {"grantor", said.Grantor},
-		{"aud", strings.Join(said.Audience, " ")}, {"scope", said.Scope}, {"roles", strings.Join(said.Roles, " ")}, {"jti", said.ID},
-		{"kid", said.Key}, {"iat", said.IssuedAt}, {"nbf", said.NotBefore}, {"exp", said.Expiry}, {"permissions", permissions(said.Permissions)},
+		{"iss", said.Issuer},
+		{"sub", said.Subject},
+		{"client_id", said.Client},
+		{"grantor", said.Grantor},
+		{"aud", strings.Join(said.Audience, " ")},
+		{"scope", said.Scope},
+		{"roles", strings.Join(said.Roles, " ")},
+		{"jti", said.ID},
+		{"kid", said.Key},
+		{"iat", said.IssuedAt},
+		{"nbf", said.NotBefore},
+		{"exp", said.Expiry},
+		{"permissions", permissions(said.Permissions)},
 	} {
 		if claim[1] != "" {
 			fmt.Fprintf(table, "  %s\t%s\n", claim[0], shown(claim[1]))

@@ -201,8 +201,10 @@ func (s *Server) serveAdmin(ctx context.Context, address string, health bool) (n
 	if err != nil {
 		return nil, err
 	}
-	options := admin.Options{Token: s.adminToken, Ready: s.Ready, Warnings: s.Warnings, Health: health, Audit: s.auditWithdrawal, Refused: s.adminRefused, Explain: s.explain, Metrics: s.metrics.Handler(),
-		Reload: s.Reload, LogLevel: s.setLogLevel, Profile: func() bool { return s.Config().Admin.Pprof }}
+	options := admin.Options{
+		Token: s.adminToken, Ready: s.Ready, Warnings: s.Warnings, Health: health, Audit: s.auditWithdrawal, Refused: s.adminRefused, Explain: s.explain, Metrics: s.metrics.Handler(),
+		Reload: s.Reload, LogLevel: s.setLogLevel, Profile: func() bool { return s.Config().Admin.Pprof },
+	}
 	if s.memory.revocations != nil {
 		options.Revocations = s.memory.revocations
 	}

@@ -85,8 +85,16 @@ func TestARequestThatLosesTheRaceIsSentOnceMoreIfThatIsSafe(t *testing.T) {
 		body   string
 		sent   int // on both connections, after the first request
 	}{
-		{"GET", "", 2}, {"HEAD", "", 2}, {"OPTIONS", "", 2},
-		{"POST", "", 1}, {"PUT", "", 1}, {"DELETE", "", 1}, {"PATCH", "", 1}, {"REPORT", "", 1}, {"GET", "x", 1}, {"POST", "x", 1},
+		{"GET", "", 2},
+		{"HEAD", "", 2},
+		{"OPTIONS", "", 2},
+		{"POST", "", 1},
+		{"PUT", "", 1},
+		{"DELETE", "", 1},
+		{"PATCH", "", 1},
+		{"REPORT", "", 1},
+		{"GET", "x", 1},
+		{"POST", "x", 1},
 	} {
 		t.Run(c.method+" "+c.body, func(t *testing.T) {
 			t.Parallel()
@@ -529,5 +537,7 @@ func TestSixtyFourConnectionsHaveNoGoroutines(t *testing.T) {
 	}
 }
 
-var _ net.Error = errHeadTimeout
-var _ http.RoundTripper = (*Client)(nil)
+var (
+	_ net.Error         = errHeadTimeout
+	_ http.RoundTripper = (*Client)(nil)
+)
