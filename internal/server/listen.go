@@ -75,7 +75,6 @@ type Listeners struct {
 	draining atomic.Bool
 	stopping context.Context // done when no more connections are accepted
 	stop     context.CancelFunc
-	handler  atomic.Pointer[http.Handler]
 
 	mu       sync.Mutex
 	open     map[*socket]struct{}
