@@ -98,7 +98,7 @@ func TestTheCacheIsBoundedInBytes(t *testing.T) {
 func TestOneTokenIsVerifiedOnce(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	keys, entered, leave := h.keys.Load(), make(chan struct{}), make(chan struct{})
+	keys, entered, leave := h.keys.Load(), make(chan struct{}, 1), make(chan struct{}) // entered has room: nobody may wait for it yet
 	v := must(jose.NewVerifier(jose.Options{Issuers: []*jose.Issuer{{URL: h.config.Issuer.URL, Own: true, Keys: func() *jose.KeySet {
 		select {
 		case entered <- struct{}{}:

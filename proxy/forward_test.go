@@ -32,7 +32,9 @@ func raws(keep bool, parts ...string) func(net.Conn, *request) bool {
 func TestUpstreamFaults(t *testing.T) {
 	t.Parallel()
 	reset := func(before string) func(net.Conn, *request) bool {
-		return func(c net.Conn, _ *request) bool {
+		return func(c net.Conn, r *request) bool {
+			// The body is read first: http.Transport gives up an answer when it cannot write the rest of the request.
+			_ = r.readBody()
 			io.WriteString(c, before)
 			c.(*net.TCPConn).SetLinger(0)
 			return false

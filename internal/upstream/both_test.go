@@ -22,7 +22,7 @@ func TestAllOnTheStandardClient(t *testing.T) {
 	if os.Getenv(standardClient) != "" {
 		return // this is that run
 	}
-	again := exec.CommandContext(t.Context(), os.Args[0])
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.timeout=5m")
 	again.Env = append(os.Environ(), standardClient+"=1")
 	if out, err := again.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
