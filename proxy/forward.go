@@ -43,7 +43,14 @@ func (g *Gate) relay(judged forwarding) {
 	// The proxy's answer replaces these, and an informational answer (1xx) would clear them.
 	f.kept = p.x.Header().Clone()
 	clear(p.x.Header())
-	f.proxy().ServeHTTP(p.x, p.r)
+	r := p.r
+	if f.hasBody() {
+		// Not the body itself: ReverseProxy closes what it is given, and that waits for a client that is slow to send.
+		f.body = newClientBody(r.Body, f.plan.bodyLimit)
+		r = r.WithContext(r.Context())
+		r.Body = f.body
+	}
+	f.proxy().ServeHTTP(p.x, r)
 }
 
 // admissible refuses by the head what need not be tried.
@@ -88,10 +95,6 @@ func (f *forwarding) rewrite(pr *httputil.ProxyRequest) {
 	f.fault = f.gate.outward(f.passage, pr.Out.Header)
 	if f.upgrade != "" {
 		pr.Out.Header["Connection"], pr.Out.Header["Upgrade"] = []string{"Upgrade"}, []string{f.upgrade}
-	}
-	if pr.Out.Body != nil {
-		f.body = newClientBody(pr.Out.Body, f.plan.bodyLimit)
-		pr.Out.Body = f.body
 	}
 }
 

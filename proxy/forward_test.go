@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -226,6 +227,21 @@ func TestAnEarlyAnswerEndsTheConnection(t *testing.T) {
 		if strings.Contains(r.line, "smuggled") {
 			t.Error("the body was taken for a request")
 		}
+	}
+}
+
+// An upstream that fails while the client has not sent all of its body is answered for at once: nobody waits for the rest.
+func TestAFailureIsNotHeldBackByASlowBody(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(standardClient) != "" {
+		return // http.Transport does wait for the rest before it returns an error
+	}
+	h := newHouse(t)
+	h.app.says(raws(false, "nonsense\r\n\r\n"))
+	c, in := h.dial()
+	io.WriteString(c, head("POST", "/me", h.mint(), "Content-Length: 1000")+"only this")
+	if got := h.read(in, "POST"); got.status != http.StatusBadGateway || got.err != nil {
+		t.Errorf("got %+v", got)
 	}
 }
 
