@@ -59,6 +59,7 @@ func (s *sink) Header() http.Header { return s.header }
 func (s *sink) WriteHeader(status int) {
 	s.status = status
 }
+
 func (s *sink) Write(p []byte) (int, error) {
 	s.bytes += len(p)
 	return len(p), nil

@@ -115,10 +115,18 @@ func TestAnswersPassAsTheyAre(t *testing.T) {
 		header               http.Header
 		body                 string
 	}{
-		{"fields, but those for one hop", "GET", "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-App: 1\r\nX-App: 2\r\nContent-Length: 1\r\nDate: now\r\n\r\na",
-			200, http.Header{"X-App": {"1", "2"}, "Content-Length": {"1"}, "Date": {"now"}}, "a"},
-		{"a request id of the app's", "GET", "HTTP/1.1 200 OK\r\nX-Request-Id: theirs\r\nContent-Length: 0\r\nDate: now\r\n\r\n",
-			200, http.Header{"Content-Length": {"0"}, "Date": {"now"}}, ""},
+		{
+			"fields, but those for one hop", "GET", "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-App: 1\r\nX-App: 2\r\nContent-Length: 1\r\nDate: now\r\n\r\na",
+			200,
+			http.Header{"X-App": {"1", "2"}, "Content-Length": {"1"}, "Date": {"now"}},
+			"a",
+		},
+		{
+			"a request id of the app's", "GET", "HTTP/1.1 200 OK\r\nX-Request-Id: theirs\r\nContent-Length: 0\r\nDate: now\r\n\r\n",
+			200,
+			http.Header{"Content-Length": {"0"}, "Date": {"now"}},
+			"",
+		},
 		{"HEAD", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nDate: now\r\n\r\n", 200, http.Header{"Content-Length": {"99"}, "Date": {"now"}}, ""},
 		{"204", "GET", "HTTP/1.1 204 No Content\r\nDate: now\r\n\r\n", 204, http.Header{"Date": {"now"}}, ""},
 		{"304", "GET", "HTTP/1.1 304 Not Modified\r\nEtag: x\r\nDate: now\r\n\r\n", 304, http.Header{"Etag": {"x"}, "Date": {"now"}}, ""},
