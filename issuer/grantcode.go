@@ -105,8 +105,9 @@ func (c *call) withdrawReplayed(t *token.Claims, issuing *config.Client) {
 		c.event.Note = "presented again; nothing can be withdrawn without revocations.file. "
 		return
 	}
-	// Its token was made before now, for at most the longest life.
-	expiry := c.now.Add(max(i.settings.TokenTTL, i.settings.MaxTokenTTL)).UnixMilli()
+	// Its token was made before now, under a config that may have allowed it more; but none that lives longer than the
+	// larger of the two limits is let in.
+	expiry := c.now.Add(max(i.settings.MaxTokenTTL, i.settings.MaxAccessTokenTTL)).UnixMilli()
 	if err := i.revocations.Withdraw(c.r.Context(), t.Issuer, t.ID, issuing.ID, expiry); err != nil {
 		i.log.Error("the token of a code that was presented again could not be withdrawn: " + err.Error())
 		c.event.Note = "presented again; its token could not be withdrawn. "

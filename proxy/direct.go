@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/upstream"
 	"github.com/jotgate/jotgate/internal/upstream/http1"
 )
@@ -137,12 +138,20 @@ func (h hops) list(name string) bool {
 	return len(h) > 0 && httpguts.HeaderValuesContainsToken(h, name)
 }
 
+// hintable tells whether the client of r may be sent this informational answer. HTTP/1.0 knows none (RFC 9110 §15.2). A
+// client that waits for 100 (Continue) gets no other, since net/http says that one when the body is first read, which
+// happens beside us, and into the same buffer.
+func hintable(r *http.Request, status int) bool {
+	return status != http.StatusContinue && r.ProtoAtLeast(1, 1) && len(r.Header["Expect"]) == 0
+}
+
 // hint passes an informational answer on, with its own fields alone. 100 (Continue) stays here, as our own server says it to
 // the client when the body is asked for.
 func (d *direct) hint(status int, h http.Header) error {
-	if status == http.StatusContinue {
+	if !hintable(d.r, status) {
 		return nil
 	}
+	delete(h, exchange.RequestIDHeader) // the final answer has ours
 	out := d.x.Header()
 	kept := maps.Clone(out)
 	clear(out)

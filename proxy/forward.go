@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
+	"net/textproto"
 	"net/url"
 	"strings"
 	"sync"
@@ -114,6 +116,16 @@ func (f *forwarding) target() *url.URL {
 func (f *forwarding) RoundTrip(r *http.Request) (*http.Response, error) {
 	if f.fault != nil {
 		return nil, f.fault
+	}
+	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.Got1xxResponse != nil {
+		pass := trace.Got1xxResponse
+		trace.Got1xxResponse = func(status int, h textproto.MIMEHeader) error {
+			if !hintable(f.r, status) {
+				return nil
+			}
+			delete(h, exchange.RequestIDHeader)
+			return pass(status, h)
+		}
 	}
 	start := f.gate.clock()
 	answer, err := f.plan.pool.RoundTrip(r)

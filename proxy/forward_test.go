@@ -164,6 +164,27 @@ func TestTrailersAndHintsPass(t *testing.T) {
 	}
 }
 
+// TestHintsThatMustNotPass: HTTP/1.0 knows none, and beside a client that waits for 100 (Continue) they would be written
+// into the same buffer as that one.
+func TestHintsThatMustNotPass(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.app.says(readAndSay("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+	bearer := h.mint()
+	for name, text := range map[string]string{
+		"HTTP/1.0": strings.Replace(head("GET", "/me", bearer), "HTTP/1.1", "HTTP/1.0", 1),
+		"Expect":   head("POST", "/me", bearer, "Connection: close", "Expect: 100-continue", "Content-Length: 2") + "hi",
+	} {
+		c, in := h.dial()
+		io.WriteString(c, text)
+		all, err := io.ReadAll(in)
+		if err != nil || strings.Contains(string(all), " 103 ") || !strings.Contains(string(all), " 200 OK\r\n") {
+			t.Errorf("%s: %v, %q", name, err, all)
+		}
+		h.visit()
+	}
+}
+
 func TestBodiesGoOnAsTheyCome(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

@@ -155,8 +155,8 @@ func hostIsOurs(hostport string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
 	}
-	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil
+	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && address.Zone() == ""
 }
 
 func plain(w http.ResponseWriter, status int, body string) {

@@ -113,6 +113,10 @@ func readWithdrawal(rw http.ResponseWriter, r *http.Request) (w Withdrawal, err 
 	if w, err = ParseWithdrawal(body); err != nil {
 		return w, refusal.Because(refusal.BodyInvalid, "%v", err)
 	}
+	if w.Kind == "token" && w.At <= time.Now().UnixMilli() {
+		// Seconds, most likely. The entry would be forgotten while the token lives.
+		return w, refusal.Because(refusal.BodyInvalid, "at: is in the past; want the token's end in milliseconds since 1970")
+	}
 	return w, nil
 }
 

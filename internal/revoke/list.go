@@ -165,8 +165,8 @@ func (l *List) room(r record) (known, full bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if r.Kind == "token" {
-		if _, known := l.tokens[tokenKey{r.Issuer, r.Value}]; known {
-			return true, false
+		if w, known := l.tokens[tokenKey{r.Issuer, r.Value}]; known { // one that is to be kept longer takes no further place
+			return w.expiry >= r.At, false
 		}
 		full = l.shares[r.Client] >= l.quota
 	} else if at, known := l.marks[markKey{Kind(r.Kind), r.Issuer, r.Value}]; known {
@@ -187,10 +187,13 @@ func (l *List) apply(r record) {
 	defer l.mu.Unlock()
 	if r.Kind == "token" {
 		key := tokenKey{r.Issuer, r.Value}
-		if _, known := l.tokens[key]; !known {
-			l.tokens[key] = withdrawn{r.Client, r.At}
+		w, known := l.tokens[key]
+		if !known {
+			w.client = r.Client
 			l.shares[r.Client]++
 		}
+		w.expiry = max(w.expiry, r.At) // whoever withdrew it first may have known less of when it ends
+		l.tokens[key] = w
 	} else {
 		key := markKey{Kind(r.Kind), r.Issuer, r.Value}
 		l.marks[key] = max(l.marks[key], r.At)
@@ -261,6 +264,28 @@ func (l *List) CheckTenant(c *token.Claims, tenant string) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.before(markKey{Tenant, c.Issuer, tenant}, c.IssuedAt)
+}
+
+// CheckPermissions refuses a token that a mark on any tenant withdrew that its permissions open something on: such a token
+// must not be turned into a younger one, which the mark would not reach.
+func (l *List) CheckPermissions(c *token.Claims) error {
+	if len(c.Permissions) == 0 || !l.any.Load() {
+		return nil
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for m := range l.marks {
+		if m.kind != Tenant || m.issuer != c.Issuer {
+			continue
+		}
+		if i := c.Permissions.Deciding(m.value); i < 0 || len(c.Permissions[i].AllowedActions) == 0 {
+			continue
+		}
+		if err := l.before(m, c.IssuedAt); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // before refuses what was issued before the mark. A token without an iat (0) is before every mark, and since iat is in

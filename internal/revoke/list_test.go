@@ -99,6 +99,60 @@ func TestWithdrawnAtOnceAndAfterRestart(t *testing.T) {
 	}
 }
 
+// TestWithdrawnAgainForLonger: whoever withdraws a token first may know less of when it ends.
+func TestWithdrawnAgainForLonger(t *testing.T) {
+	t.Parallel()
+	path, c := filepath.Join(t.TempDir(), "revoked"), newClock()
+	l := open(t, path, 9, 2, c)
+	for _, expiry := range []int64{1, c.time().Add(time.Hour).UnixMilli(), 2} {
+		if err := l.Withdraw(context.Background(), Token{issuer, "a", "web", expiry}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.write.Lock()
+	err := l.compact()
+	l.write.Unlock()
+	if err != nil || !revoked(l.Check(claims("a"), "k")) || l.Stats().Tokens != 1 {
+		t.Errorf("after compaction: %v, %+v", err, l.Stats())
+	}
+	_ = l.Close()
+	l = open(t, path, 9, 2, c)
+	defer l.Close()
+	if !revoked(l.Check(claims("a"), "k")) {
+		t.Error("forgotten by a restart")
+	}
+}
+
+// TestMarkOnATenantReachesPermissions: what opens something there must not become a younger token.
+func TestMarkOnATenantReachesPermissions(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	l := open(t, filepath.Join(t.TempDir(), "revoked"), 9, 1, c)
+	defer l.Close()
+	if err := l.Mark(context.Background(), Tenant, issuer, "acme", c.time()); err != nil {
+		t.Fatal(err)
+	}
+	read := []string{"READ"}
+	for _, k := range []struct {
+		name        string
+		permissions token.Permissions
+		issued      time.Duration
+		want        bool
+	}{
+		{"names it", token.Permissions{{Tenant: "acme", AllowedActions: read}}, -time.Minute, true},
+		{"any", token.Permissions{{Tenant: "*", AllowedActions: read}}, -time.Minute, true},
+		{"another", token.Permissions{{Tenant: "globex", AllowedActions: read}}, -time.Minute, false},
+		{"nothing there", token.Permissions{{Tenant: "acme"}, {Tenant: "*", AllowedActions: read}}, -time.Minute, false},
+		{"younger", token.Permissions{{Tenant: "acme", AllowedActions: read}}, time.Second, false},
+		{"none", nil, -time.Minute, false},
+	} {
+		claims := token.Claims{Issuer: issuer, Permissions: k.permissions, IssuedAt: c.time().Add(k.issued).UnixMilli()}
+		if got := revoked(l.CheckPermissions(&claims)); got != k.want {
+			t.Errorf("%s: %v, want %v", k.name, got, k.want)
+		}
+	}
+}
+
 func TestMarksWithdrawWhatWasIssuedBefore(t *testing.T) {
 	t.Parallel()
 	c := newClock()

@@ -86,8 +86,13 @@ func codeClients(c *config.Config) []string {
 // withdrawals is the list of revocations as the issuer sees it.
 type withdrawals struct{ list *revoke.List }
 
+// Check judges marks on tenants, too: what comes to the token endpoints names no tenant, and could be exchanged for a
+// token that is younger than the mark.
 func (w withdrawals) Check(v *jose.Verified, _ time.Time) error {
-	return w.list.Check(&v.Claims, v.KeyID)
+	if err := w.list.Check(&v.Claims, v.KeyID); err != nil {
+		return err
+	}
+	return w.list.CheckPermissions(&v.Claims)
 }
 
 func (w withdrawals) Withdraw(ctx context.Context, issuer, jti, client string, expiry int64) error {

@@ -72,6 +72,7 @@ func TestWithdrawnOnTheVeryNextRequest(t *testing.T) {
 				{"an-admin-token-of-nobody", body, 401},
 				{adminToken, strings.Replace(body, "{", `{"extra":1,`, 1), 400},
 				{adminToken, strings.Replace(body, c.kind, "everything", 1), 400},
+				{adminToken, fmt.Sprintf(`{"kind":"token","issuer":"https://gate.test","value":%q,"at":%d}`, claims.ID, claims.Expiry/1000), 400}, // seconds
 			} {
 				if got := g.revoke(refused.token, refused.body); got != refused.want {
 					t.Errorf("%s: %d, want %d", refused.body, got, refused.want)

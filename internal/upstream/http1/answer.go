@@ -24,7 +24,8 @@ type Answer struct {
 	Chunked bool
 	Closing bool // the connection ends with this answer
 
-	lengths     int // how many Content-Length fields came
+	heard       bool // an answer has come, if only an informational one: the request is not sent again
+	lengths     int  // how many Content-Length fields came
 	eventStream bool
 
 	ctx     context.Context
@@ -109,7 +110,7 @@ func (a *Answer) hear(q *Request) error {
 
 // lostBefore marks an error as one before the first byte of an answer, where it is that.
 func (a *Answer) lostBefore(err error) error {
-	if k := a.conn; k.end > 0 || a.ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errSendTimeout) {
+	if k := a.conn; k.end > 0 || a.heard || a.ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errSendTimeout) {
 		return err
 	}
 	return &lostError{err}

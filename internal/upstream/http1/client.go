@@ -72,6 +72,7 @@ func New(s Settings) *Client {
 // A request is sent twice in one case alone (RFC 9110 §9.2.2, RFC 9112 §9.3.1): it has a safe method and no body, and met a
 // kept connection that ended without a byte of an answer.
 func (c *Client) Do(ctx context.Context, q *Request, a *Answer) error {
+	a.heard = false
 	if ctx.Err() != nil {
 		q.closeBody()
 		return context.Cause(ctx)

@@ -67,6 +67,31 @@ func TestBytesOnAKeptConnectionAreNobodysAnswer(t *testing.T) {
 	}
 }
 
+// TestHintIsAnAnswer: a kept connection that ends behind a 1xx was heard on, so the request is not sent again, and what the
+// hint said is no part of any answer.
+func TestHintIsAnAnswer(t *testing.T) {
+	t.Parallel()
+	s := serve(t, func(p *peer) {
+		p.head()
+		p.say(okay)
+		p.head()
+		p.say("HTTP/1.1 103 Early Hints\r\nX-Hint: 1\r\n\r\n")
+		p.Close()
+	})
+	c := client(t, settings(s))
+	if _, _, err := get(c, s); err != nil {
+		t.Fatal(err)
+	}
+	answer := Answer{Header: http.Header{}}
+	q := &Request{Method: "GET", Target: "/", Host: s.address(), Fields: HeaderFields{}}
+	if err := c.Do(t.Context(), q, &answer); err == nil || len(answer.Header) != 0 {
+		t.Errorf("got %v, fields %v", err, answer.Header)
+	}
+	if n := len(s.seen()); n != 2 {
+		t.Errorf("%d requests, want 2", n)
+	}
+}
+
 // killer keeps the first answer's connection and closes it when it has read the next head: the race that a client loses.
 func killer(p *peer) {
 	if p.number > 1 {

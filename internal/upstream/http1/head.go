@@ -255,7 +255,12 @@ func (a *Answer) announce() error {
 
 // receiveHead reads heads until one is an answer's.
 func (a *Answer) receiveHead(k *conn, q *Request) error {
-	target := a.Header
+	target, whole := a.Header, false
+	defer func() {
+		if !whole { // a second try must not find the fields of a hint
+			a.Header = target
+		}
+	}()
 	for hints := 0; ; hints++ {
 		head, lines, err := k.readHead()
 		if err != nil {
@@ -269,8 +274,10 @@ func (a *Answer) receiveHead(k *conn, q *Request) error {
 		if err := a.parse(string(head), lines); err != nil {
 			return err
 		}
+		a.heard = true
 		switch {
 		case a.Status >= 200:
+			whole = true
 			return a.frame(q.Method)
 		case a.Status == http.StatusSwitchingProtocols:
 			return errUpgrade
