@@ -37,6 +37,9 @@ func (s *socket) Close() error {
 	return err
 }
 
+// SetLinger is the socket's own: zero makes its close a reset.
+func (s *socket) SetLinger(seconds int) error { return s.tcp.SetLinger(seconds) }
+
 // writePiece is the most that one deadline covers, so that whoever reads slowly but reads is not cut.
 const writePiece = 64 << 10
 

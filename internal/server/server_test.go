@@ -260,6 +260,38 @@ func TestMethodsNobodyRegistered(t *testing.T) {
 	}
 }
 
+// TestBrokenAnswerToHTTP10 must not look whole, although the end of the connection is all that delimits it.
+func TestBrokenAnswerToHTTP10(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = http.ReadRequest(bufio.NewReader(c))
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5\r\nde")
+			_ = c.Close()
+		}
+	}()
+	g := startGate(t, "$APP", "http://"+l.Addr().String())
+	c, err := net.Dial("tcp", g.Addr("main").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(c, "GET /open/ HTTP/1.0\r\nHost: a\r\n\r\n")
+	if all, err := io.ReadAll(c); err == nil {
+		t.Errorf("the broken answer ends like a whole one: %q", all)
+	}
+}
+
 func TestRequestsBothSidesServe(t *testing.T) {
 	t.Parallel()
 	g := startGate(t)

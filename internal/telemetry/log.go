@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -36,6 +37,7 @@ type Log struct {
 
 	access *zap.Logger
 	buffer *zapcore.BufferedWriteSyncer
+	closed atomic.Bool
 }
 
 // NewLog writes JSON lines to w. The level is one of debug, info, warn, error; access turns the access lines on.
@@ -56,6 +58,10 @@ func NewLog(w io.Writer, level string, access bool) (*Log, error) {
 	if access {
 		l.buffer = &zapcore.BufferedWriteSyncer{WS: sink, Size: accessBuffer, FlushInterval: accessFlush}
 		l.access = zap.New(zapcore.NewCore(encoder, l.buffer, zapcore.DebugLevel)).Named("access")
+		// Its goroutine starts with the first write. Were that one later than Close, nobody would end it.
+		if _, err := l.buffer.Write(nil); err != nil {
+			return nil, fmt.Errorf("log: %w", err)
+		}
 	}
 	return l, nil
 }
@@ -65,11 +71,13 @@ func milliseconds(d time.Duration, to zapcore.PrimitiveArrayEncoder) {
 	to.AppendFloat64(float64(d.Microseconds()) / 1000)
 }
 
-// Close writes out what is buffered. The log can still be written to, but for access lines.
+// Close writes out what is buffered. The log can still be written to; access lines then go out one by one, as those of
+// requests that were cut off do.
 func (l *Log) Close() error {
 	if l.buffer == nil {
 		return nil
 	}
+	l.closed.Store(true)
 	return l.buffer.Stop()
 }
 
@@ -110,6 +118,9 @@ func (l *Log) Access(r *http.Request, x *exchange.Exchange, end time.Time) {
 	}
 	f = text(f, "user_agent", bounded(r.UserAgent(), userAgentBytes))
 	entry.Write(f...)
+	if l.closed.Load() {
+		_ = l.buffer.Sync() // a log that cannot be written has nobody to tell
+	}
 }
 
 // Refused writes the access line of a request that was refused before its head could be believed: nothing of it is

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -52,6 +54,27 @@ func TestAccessLineSaysWhatWasDecided(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "secret") {
 		t.Errorf("the line holds a credential: %s", out.String())
+	}
+}
+
+// TestAccessLineAfterClose is that of a request that a second signal cut off.
+func TestAccessLineAfterClose(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	var out bytes.Buffer
+	log, err := NewLog(&out, "info", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	x := exchange.Exchange{ID: "late"}
+	log.Access(httptest.NewRequest("GET", "/", nil), &x, time.Now())
+	if !strings.Contains(out.String(), `"request_id":"late"`) {
+		t.Errorf("log: %q", out.String())
+	}
+	if err := goleak.Find(before); err != nil {
+		t.Error(err)
 	}
 }
 

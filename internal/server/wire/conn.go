@@ -111,6 +111,19 @@ func (c *Conn) Raw() {
 	c.wake.Broadcast()
 }
 
+// Break ends the connection with a reset, and no TLS goodbye. An answer to HTTP/1.0 may be delimited by the end of the
+// connection: one that broke off must not end like one that is whole.
+func (c *Conn) Break() {
+	under := c.socket
+	if session, ok := under.(*tls.Conn); ok {
+		under = session.NetConn()
+	}
+	if tcp, ok := under.(interface{ SetLinger(seconds int) error }); ok {
+		_ = tcp.SetLinger(0) // a socket that is gone already ends as it does
+	}
+	_ = under.Close()
+}
+
 // Read implements net.Conn. It hands on at most to the end of a head or a body.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
