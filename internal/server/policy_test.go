@@ -137,6 +137,7 @@ func TestFailingPolicyDoesNotStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer log.Close()
 	s, err := server.New(server.Options{Config: c, ConfigPath: g.file, Log: log})
 	var faults config.Faults
 	if s != nil || !errors.As(err, &faults) || faults[0].Path != "tests[0]" {
