@@ -1,10 +1,26 @@
 package proxy
 
 import (
+	"fmt"
+	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
 
-// Whatever a test does, nothing of it goes on when its gate, its server and its app are closed.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain looks for goroutines that were left behind. On a busy machine the last ones take a while to end.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for end := time.Now().Add(20 * time.Second); code == 0; {
+		err := goleak.Find()
+		if err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
