@@ -88,7 +88,7 @@ type Limits struct {
 	TokenBytes      int           // a bearer token
 	TokenBodyBytes  int64         // the body of a request to a token endpoint
 	BodyBytes       int64         // the body of a proxied request
-	Connections     int           // open connections per listener
+	Connections     int           // open connections, over all listeners
 	H2Streams       int           // concurrent streams per HTTP/2 connection
 	HeaderTimeout   time.Duration // for a request head to arrive
 	BodyTimeout     time.Duration // for a token endpoint's body to arrive

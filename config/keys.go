@@ -162,7 +162,7 @@ func limits() kind[Limits] {
 		plain("token_bytes", size(512, 64*kib), func(l *t) *int { return &l.TokenBytes }, "the longest bearer token").or("8KiB"),
 		plain("token_body_bytes", size[int64](kib, 16*mib), func(l *t) *int64 { return &l.TokenBodyBytes }, "the longest body of a request to a token endpoint").or("64KiB"),
 		plain("body_bytes", size[int64](0, 1<<50), func(l *t) *int64 { return &l.BodyBytes }, "the longest body of a request to an upstream").or("1GiB"),
-		plain("connections", integer(1, 1_000_000), func(l *t) *int { return &l.Connections }, "open connections per listener").or("10000"),
+		plain("connections", integer(1, 1_000_000), func(l *t) *int { return &l.Connections }, "open connections, over all listeners").or("10000"),
 		plain("h2_streams", integer(1, 10_000), func(l *t) *int { return &l.H2Streams }, "concurrent streams per HTTP/2 connection").or("250"),
 		plain("header_timeout", duration(100*time.Millisecond, time.Hour), func(l *t) *time.Duration { return &l.HeaderTimeout }, "for a request head to arrive").or("10s"),
 		plain("body_timeout", duration(100*time.Millisecond, time.Hour), func(l *t) *time.Duration { return &l.BodyTimeout }, "for a token endpoint's body to arrive").or("10s"),

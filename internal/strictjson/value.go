@@ -317,7 +317,7 @@ func unescape(s string) (char rune, size int, fault string) {
 	return 0, 0, "a lone surrogate"
 }
 
-// hex4 reads \uXXXX.
+// hex4 reads the four hex digits of a \u escape.
 func hex4(s string) (rune, bool) {
 	if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
 		return 0, false
