@@ -30,20 +30,52 @@ func shellBlocks(t *testing.T, file string) string {
 	return commands.String()
 }
 
+// A block is a ```sh block of a document that a comment before it marks, as in <!-- demo --> or <!-- newcomer: serve -->.
+type block struct{ title, commands string }
+
+var markedBlock = regexp.MustCompile("(?ms)^<!-- ([a-z]+)(?:: ([^\n]*))? -->\n\n```sh\n(.*?)^```$")
+
+// markedBlocks are the blocks of a document with one mark, in order.
+func markedBlocks(t *testing.T, file, mark string) (blocks []block) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range markedBlock.FindAllStringSubmatch(string(text), -1) {
+		if m[1] == mark {
+			blocks = append(blocks, block{m[2], m[3]})
+		}
+	}
+	if len(blocks) == 0 {
+		t.Fatalf("%s has no block of commands that is marked %s", file, mark)
+	}
+	return blocks
+}
+
+func joined(blocks []block) string {
+	var all strings.Builder
+	for _, b := range blocks {
+		all.WriteString(b.commands)
+	}
+	return all.String()
+}
+
 var promised = regexp.MustCompile(`(?m)^.*\bcurl .* # (\d{3})$`)
 
 // play runs commands in bash, where curl also notes the status of each answer, and compares those with the ones that
-// the commands promise after a #.
-func play(t *testing.T, folder string, env []string, commands string) {
+// the commands promise after a #. It gives what else was written.
+func play(t *testing.T, folder string, env []string, commands string) string {
 	t.Helper()
 	var want []string
 	for _, m := range promised.FindAllStringSubmatch(commands, -1) {
 		want = append(want, m[1])
 	}
-	if asked := strings.Count(commands, "curl "); len(want) != asked || asked == 0 {
+	if asked := strings.Count(commands, "curl "); len(want) != asked {
 		t.Fatalf("%d of %d curl commands promise a status", len(want), asked)
 	}
 	notes := filepath.Join(t.TempDir(), "statuses")
+	writeFile(t, notes, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*patience) // a build is among the steps
 	defer cancel()
 	script := fmt.Sprintf("set -eu -o pipefail\n"+
@@ -62,6 +94,7 @@ func play(t *testing.T, folder string, env []string, commands string) {
 	if got := regexp.MustCompile(`(?m)^\d{3}$`).FindAllString(string(noted), -1); !slices.Equal(got, want) {
 		t.Errorf("statuses %v, want %v\n%s\n%s", got, want, noted, out)
 	}
+	return string(out)
 }
 
 func TestTheREADMEsCommandsAnswerAsItSays(t *testing.T) {
@@ -75,7 +108,7 @@ func TestTheREADMEsCommandsAnswerAsItSays(t *testing.T) {
 	if len(env) != 3 {
 		t.Fatalf("the demo prints %d of three variables:\n%s", len(env), told)
 	}
-	play(t, t.TempDir(), env, shellBlocks(t, "README.md"))
+	play(t, t.TempDir(), env, joined(markedBlocks(t, "README.md", "demo")))
 
 	demo.signal(t, syscall.SIGINT)
 	if code := demo.exit(t); code != 0 {
@@ -144,6 +177,18 @@ func buildElsewhere(t *testing.T, example, folder string) change {
 	return change{"go build -o bin/ ../.. ./app\n", fmt.Sprintf("go build -C %q -o %q ../.. ./app\n", source, filepath.Join(folder, "bin")+"/")}
 }
 
+// Every block of commands of the README is marked, so that a test plays it.
+func TestTheREADMEsCommandsAreAllPlayed(t *testing.T) {
+	t.Parallel()
+	all, marked := shellBlocks(t, "README.md"), 0
+	for _, mark := range []string{"demo", "newcomer"} {
+		marked += len(joined(markedBlocks(t, "README.md", mark)))
+	}
+	if marked != len(all) {
+		t.Errorf("%d of %d bytes of the commands are in marked blocks", marked, len(all))
+	}
+}
+
 // What the documents show is one config, not three that drift apart.
 func TestTheREADMEShowsTheSidecarsConfig(t *testing.T) {
 	t.Parallel()
@@ -163,7 +208,7 @@ func TestTheREADMEShowsTheSidecarsConfig(t *testing.T) {
 // Links within the repository lead somewhere.
 func TestTheDocumentsLinksLeadSomewhere(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/architecture.md", "examples/sidecar/README.md", "examples/edge/README.md"} {
+	for _, file := range documents(t) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -177,4 +222,21 @@ func TestTheDocumentsLinksLeadSomewhere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// documents are all of ours, but for those in folders of others' work.
+func documents(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "examples/*/*.md", "bench/*.md", "testdata/*/*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, files...)
+	}
+	if len(all) < 10 {
+		t.Fatalf("there are %d documents", len(all))
+	}
+	return all
 }
