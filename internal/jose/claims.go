@@ -1,6 +1,7 @@
 package jose
 
 import (
+	"crypto/sha256"
 	"errors"
 	"strconv"
 	"strings"
@@ -80,6 +81,8 @@ func decodeClaim(r *strictjson.Reader, name string, c *token.Claims) (err error)
 		c.Permissions, err = permissions(r)
 	case "act":
 		c.Actors, err = actors(r)
+	case "cnf":
+		c.Key, err = confirmation(r)
 	case "application":
 		c.Application, err = named(r)
 	case "master":
@@ -231,6 +234,30 @@ func actors(r *strictjson.Reader) ([]string, error) {
 		return err
 	})
 	return append(latest, earlier...), err
+}
+
+// confirmation reads the cnf claim (RFC 7800 §3.1) and gives its jkt (RFC 9449 §6.1). A token that is bound to something
+// else as well must not pass for one that is not, so what cannot be checked here refuses it.
+func confirmation(r *strictjson.Reader) (key string, err error) {
+	err = r.Object(func(name string) (err error) {
+		if name != "jkt" {
+			return refusal.Because(refusal.TokenBindingUnsupported, "cnf has %s", brief(name))
+		}
+		if key, err = r.String(); err == nil && !isThumbprint(key) {
+			err = r.Fault("want a SHA-256 in base64url")
+		}
+		return err
+	})
+	if err == nil && key == "" {
+		err = refusal.Because(refusal.TokenBindingUnsupported, "cnf has no jkt")
+	}
+	return key, err
+}
+
+// isThumbprint tells whether s is the base64url of a SHA-256 in its only spelling.
+func isThumbprint(s string) bool {
+	sum, err := decode("jkt", s)
+	return err == nil && len(sum) == sha256.Size
 }
 
 func actions(r *strictjson.Reader) ([]string, error) {

@@ -38,6 +38,10 @@ func EncodeClaims(dst []byte, c *token.Claims) []byte {
 		e.name("act")
 		e.dst = appendActors(e.dst, c.Actors)
 	}
+	if c.Key != "" {
+		e.name("cnf")
+		e.dst = append(AppendString(append(e.dst, `{"jkt":`...), c.Key), '}')
+	}
 	e.text("application", c.Application)
 	if c.Master {
 		e.name("master")

@@ -68,6 +68,21 @@ const (
 	IssuerUnavailable      Reason = "issuer_unavailable"       // no key set of the issuer is at hand
 )
 
+// Tokens that are bound to a key, and the proofs that come with them (RFC 9449).
+const (
+	TokenBound              Reason = "token_bound"               // bound to a key, and sent as a plain bearer
+	TokenUnbound            Reason = "token_unbound"             // bound to no key where one must be
+	TokenBindingUnsupported Reason = "token_binding_unsupported" // bound to what nothing here can check
+	ProofMissing            Reason = "proof_missing"             // no DPoP header
+	ProofMalformed          Reason = "proof_malformed"           // two of them, or not a strict proof with a public key
+	ProofMismatch           Reason = "proof_mismatch"            // for another method, URL or token
+	ProofKeyMismatch        Reason = "proof_key_mismatch"        // by another key than the token's
+	ProofStale              Reason = "proof_stale"               // iat is not now
+	ProofNonce              Reason = "proof_nonce"               // without a nonce of ours that is fresh
+	ProofSignatureInvalid   Reason = "proof_signature_invalid"   // the proof's key did not sign it
+	ProofUsed               Reason = "proof_used"                // it came before, or may have
+)
+
 // Authentic bearers that may not do this.
 const (
 	TenantMissing   Reason = "tenant_missing"   // the route's tenant is not in the request
@@ -135,6 +150,9 @@ var statuses = map[Reason]int{
 	TokenNotYetValid: 401, TokenLifetimeTooLong: 401, TokenIssuerUnknown: 401, TokenAudienceMismatch: 401,
 	TokenManagement: 401, TokenNotManagement: 403, TokenIdentityRefused: 401, TokenSubjectReserved: 401,
 	TokenClaimRequired: 401, TokenRevoked: 401, GrantorUnknown: 401, GrantorNotCovering: 401, IssuerUnavailable: 503,
+
+	TokenBound: 401, TokenUnbound: 401, TokenBindingUnsupported: 401, ProofMissing: 401, ProofMalformed: 401,
+	ProofMismatch: 401, ProofKeyMismatch: 401, ProofStale: 401, ProofNonce: 401, ProofSignatureInvalid: 401, ProofUsed: 401,
 
 	TenantMissing: 400, TenantAmbiguous: 400, TenantMalformed: 400, TenantDenied: 403, ActionDenied: 403,
 

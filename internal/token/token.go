@@ -181,6 +181,7 @@ type Claims struct {
 	Grantor     string      // our claim: the client whose delegate covers the permissions
 	Permissions Permissions // tenantPermissions
 	Actors      []string    // act: the clients that exchanged the token, the latest first (RFC 8693 §4.1)
+	Key         string      // cnf.jkt: thumbprint of the key that the token is bound to (RFC 9449 §6.1); "": a plain bearer
 
 	// The access-token dialect's own claims.
 	Application string // application
