@@ -11,7 +11,7 @@ import (
 )
 
 // An Event is one issuance, or the refusal of one: who, for whom, what. It holds no credential: a token is named by its
-// jti, and a code by nothing.
+// jti, and a code by the jti of the token that it stands for.
 type Event struct {
 	Name      string // code_issue, code_redeem, user_token_issue, access_token_create, access_token_delete
 	Outcome   string // granted, or refused

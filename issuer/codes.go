@@ -82,6 +82,9 @@ func (c *call) issueCode() (*answer, error) {
 	if err != nil {
 		return nil, unsealed(err)
 	}
+	if c.event.TokenID, err = code.TokenIDOf(sealed); err != nil {
+		return nil, err
+	}
 	c.event.TTL = grant.Lifetime
 	return &answer{status: http.StatusCreated, body: codeAnswer{sealed, int64(grant.Lifetime / time.Second)}}, nil
 }

@@ -607,9 +607,10 @@ func TestAuditEvents(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
 	code := h.code(`{"subject":"alice","role":"agent","tenant":"acme"}`)
-	same(t, "issue", h.events.last(), Event{Name: "code_issue", Outcome: "granted", ClientID: "shop", Subject: "alice", Tenant: "acme", Role: "agent", TTL: time.Minute})
+	issued := h.events.last()
 	compact := into[tokenAnswer](t, h.redeem(code), 201).AccessToken
 	jti := h.claimsOf(compact).ID
+	same(t, "issue", issued, Event{Name: "code_issue", Outcome: "granted", ClientID: "shop", Subject: "alice", Tenant: "acme", Role: "agent", TokenID: jti, TTL: time.Minute})
 	same(t, "redeem", h.events.last(), Event{Name: "code_redeem", Outcome: "granted", ClientID: "shop", Subject: "alice", Tenant: "acme", Role: "agent", TokenID: jti, TTL: time.Hour})
 	h.redeem(code)
 	same(t, "replay", h.events.last(), Event{Name: "code_redeem", Outcome: "refused", Reason: refusal.CodeUsed, ClientID: "shop", Subject: "alice", Tenant: "acme", Role: "agent", TokenID: jti, TTL: time.Hour})

@@ -132,6 +132,15 @@ func Flags(code string) (Bound, error) {
 // and well-formed codes have no line breaks, which the standard decoder would skip.
 var encoding = base64.RawURLEncoding.Strict()
 
+// TokenIDOf is [TokenID] of a code that was just sealed, told from its clear part: no key is asked.
+func TokenIDOf(sealed string) (string, error) {
+	raw, err := decode(sealed)
+	if err != nil {
+		return "", err
+	}
+	return TokenID([nonceSize]byte(raw[headerSize : headerSize+nonceSize])), nil
+}
+
 // decode takes a code apart as far as that goes without a key.
 func decode(code string) (raw [codeSize]byte, err error) {
 	if !wellFormed(code) {
