@@ -267,6 +267,7 @@ type Route struct {
 	Audiences    []string // instead of the issuer's
 	Upgrade      bool
 	BodyBytes    int64 // instead of limits.body_bytes
+	Shadow       bool  // refusals for token, tenant or permission are told, and let through
 }
 
 // Require is what a token must bring. The zero value asks for authentication alone.

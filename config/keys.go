@@ -604,6 +604,7 @@ type writtenRoute struct {
 	audiences     setting[[]setting[string]]
 	upgrade       bool
 	bodyBytes     setting[int64]
+	shadow        setting[bool]
 }
 
 func routeKind() kind[writtenRoute] {
@@ -628,6 +629,8 @@ func routeKind() kind[writtenRoute] {
 		plain("upgrade", boolean(), func(x *t) *bool { return &x.upgrade }, "let WebSocket and other upgrades through").or("false"),
 		placed("body_bytes", size[int64](0, 1<<50), func(x *t) *setting[int64] { return &x.bodyBytes },
 			"the longest request body; default limits.body_bytes"),
+		placed("shadow", boolean(), func(x *t) *setting[bool] { return &x.shadow },
+			"judge and log, but let through what would be refused for its token, tenant or permission: for trying a route out").or("false"),
 	).oneOf("require", "public")
 }
 

@@ -18,6 +18,7 @@ func (b *builder) lint() {
 	b.lintRoutes()
 	b.lintDelegates()
 	b.lintCase()
+	b.lintShadow()
 }
 
 // lintRoles warns of roles that open no route. Where no route asks for an action, others judge, and the roles are theirs.
@@ -43,6 +44,16 @@ func (b *builder) lintRoutes() {
 		}
 		b.warn(b.file.routes.Value[i].Value.require.at, "cannot be met: no role, client, user or trusted issuer has "+r.Require.Action+" there",
 			"give it to a role, or ask for another action")
+	}
+}
+
+// lintShadow warns of routes that let through what they should refuse, as long as they do.
+func (b *builder) lintShadow() {
+	for i, r := range b.Routes {
+		if r.Shadow {
+			b.warn(b.file.routes.Value[i].Value.shadow.at, "lets through every request that this route would refuse for its token, tenant or permission",
+				"remove it when the log shows no shadow_reason that is wrong")
+		}
 	}
 }
 

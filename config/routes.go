@@ -42,7 +42,7 @@ func (b *builder) buildRoute(index int, s *setting[writtenRoute]) *Route {
 	r := &Route{
 		Index: index, Name: w.name.Value, Methods: values(w.methods), Public: w.public.Value,
 		ForwardToken: w.forwardToken.Value, Audiences: values(w.audiences.Value), Upgrade: w.upgrade,
-		BodyBytes: b.Limits.BodyBytes,
+		BodyBytes: b.Limits.BodyBytes, Shadow: w.shadow.Value,
 	}
 	if r.Name == "" {
 		r.Name = w.path.Value
@@ -84,6 +84,9 @@ func (b *builder) buildAccess(s *setting[writtenRoute], r *Route) {
 	}
 	if w.public.given && w.forwardToken.Value {
 		b.fault(w.forwardToken.at, "has no meaning on a public route", "remove it: Authorization passes on there anyway")
+	}
+	if w.public.given && w.shadow.Value {
+		b.fault(w.shadow.at, "has no meaning on a public route", "remove it: nothing is refused there for want of a token")
 	}
 	if w.public.given && w.audiences.given {
 		b.fault(w.audiences.at, "has no meaning on a public route", "remove it: no token is judged there")

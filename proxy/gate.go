@@ -12,7 +12,7 @@
 //	authorize  the first entry for that tenant decides                            (authorize.go)
 //	forward    headers of ours instead of the client's, and on to the upstream    (headers.go, direct.go, forward.go, upgrade.go)
 //
-// A public route goes from route to forward. What is cached is never a verdict: time, revocation, audience and permission
+// A public route goes from route to forward. So does a request that a route in shadow would refuse (shadow.go). What is cached is never a verdict: time, revocation, audience and permission
 // are judged on every request, on a cached token too.
 //
 // Requests go on as they came: the raw target, the Host field, the body as it streams (RFC 9110, RFC 9112). Removed are
@@ -177,7 +177,7 @@ func (g *Gate) admit(p *passage) error {
 	}
 	for _, step := range g.chain {
 		if err := step(p); err != nil {
-			return err
+			return p.spare(err)
 		}
 	}
 	return nil

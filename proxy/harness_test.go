@@ -386,10 +386,14 @@ func (h *house) close() {
 }
 
 // withdrawals is a list of revoked token ids and tenants.
-type withdrawals struct{ ids, tenants sync.Map }
+type withdrawals struct {
+	ids, tenants sync.Map
+	refused      atomic.Int64
+}
 
 func (w *withdrawals) Check(c *token.Claims, _ string) error {
 	if _, gone := w.ids.Load(c.ID); gone {
+		w.refused.Add(1)
 		return &refusal.Error{Reason: refusal.TokenRevoked}
 	}
 	return nil

@@ -142,7 +142,7 @@ func (g *Gate) outward(p *passage, h http.Header) error {
 
 // passesAuthorization tells whether the client's credential goes on. On a public route nothing was judged, so it is the app's
 // affair.
-func (p *passage) passesAuthorization() bool { return p.standing == nil || p.plan.route.ForwardToken }
+func (p *passage) passesAuthorization() bool { return p.plan.route.Public || p.plan.route.ForwardToken }
 
 // restore brings back a field that was judged, or that passes on purpose, should Connection have listed it: what was
 // judged is what is sent.
@@ -159,25 +159,35 @@ func (g *Gate) own(p *passage, to []field) ([]field, error) {
 	if p.standing == nil {
 		return to, nil
 	}
-	to = set(to, p.tenantHeader(), p.tenant)
 	to = g.setIdentity(to, p)
+	if !p.vouched() {
+		return to, nil
+	}
+	to = set(to, p.tenantHeader(), p.tenant)
+	to = g.setGrant(to, p)
 	return g.setAssertion(to, p)
 }
 
 // tenantHeader is the field that the tenant was read from, canonical, since what was judged is what is sent; "" for none.
 func (p *passage) tenantHeader() string {
-	if q := &p.plan.route.Require; p.standing != nil && q.From == config.FromHeader {
+	if q := &p.plan.route.Require; q.From == config.FromHeader && p.vouched() {
 		return textproto.CanonicalMIMEHeaderKey(q.Name)
 	}
 	return ""
 }
 
+// setIdentity says whose token it is.
 func (g *Gate) setIdentity(to []field, p *passage) []field {
 	names, s := &g.fields.identity, p.standing
 	to = set(to, names.Subject, s.subject)
 	to = set(to, names.Issuer, s.issuer)
 	to = set(to, names.Client, s.client)
-	to = set(to, names.TokenID, s.id)
+	return set(to, names.TokenID, s.id)
+}
+
+// setGrant says what the token allows here.
+func (g *Gate) setGrant(to []field, p *passage) []field {
+	names := &g.fields.identity
 	to = set(to, names.Tenant, p.tenant) // ASCII by its pattern, or by the configuration's
 	return set(to, names.Actions, p.actions)
 }

@@ -27,10 +27,11 @@ type Bearer struct {
 type Trace struct {
 	Allowed    bool           `json:"allowed"`
 	Reason     refusal.Reason `json:"reason,omitempty"`
-	Status     int            `json:"status,omitempty"`       // what the client would be answered
+	Status     int            `json:"status,omitempty"`       // what the client is answered, but for a Shadow
 	Detail     string         `json:"detail,omitempty"`       // the cause
 	Needed     string         `json:"needed,omitempty"`       // what would have been let through
 	Unverified bool           `json:"unverified,omitempty"`   // nobody knows whether the token is genuine
+	Shadow     bool           `json:"shadow,omitempty"`       // refused by the policy, but let through: the route is in shadow
 	Own        bool           `json:"own_endpoint,omitempty"` // one of our own endpoints would answer: no route decides
 
 	Request *TracedRequest `json:"request,omitempty"` // nil for a token alone
@@ -63,6 +64,7 @@ type TracedRoute struct {
 	Methods []string `json:"methods,omitempty"`
 	Verdict string   `json:"verdict"`
 	Matches bool     `json:"matches"` // its host and path cover the request's
+	Shadow  bool     `json:"shadow,omitempty"`
 }
 
 // The outcomes of a Step.
@@ -145,7 +147,7 @@ func (t *tracing) considered() {
 		}
 		t.trace.Routes = append(t.trace.Routes, TracedRoute{
 			Route: r.Name, Index: r.Index, Host: strings.Join(hosts, ", "), Path: r.Path.String(), Methods: r.Methods,
-			Verdict: c.Verdict.String(), Matches: c.Verdict.Matches(),
+			Verdict: c.Verdict.String(), Matches: c.Verdict.Matches(), Shadow: r.Shadow,
 		})
 	}
 }
@@ -185,6 +187,7 @@ func (t *tracing) refused(check string, err error) {
 	t.trace.Steps = append(t.trace.Steps, Step{check, StepRefused, err.Error()})
 	t.trace.Reason, t.trace.Status, t.trace.Detail = reason, reason.Status(), t.x.Detail
 	t.trace.Needed = t.needed(reason)
+	t.trace.Shadow = t.plan != nil && t.plan.route.Shadow && spared(reason)
 }
 
 func (t *tracing) skip(check, why string) {

@@ -172,7 +172,7 @@ func (t *tunnel) watch(f *forwarding, up, down <-chan error) {
 			t.down.cut(closeFrame(goingAway, "the server is going away"))
 			return
 		case <-timer.C:
-			if err := f.stillGood(); err != nil {
+			if err := f.stillSpared(f.stillGood()); err != nil {
 				f.x.Note(err)
 				t.down.cut(closeFrame(policyViolation, "the token is no longer good"))
 				return
@@ -199,7 +199,7 @@ func (f *forwarding) nextCheck() time.Duration {
 
 // stillGood asks again what may have changed since the request was judged.
 func (f *forwarding) stillGood() error {
-	if f.entry == nil { // a public route
+	if f.entry == nil { // a public route, or one in shadow
 		return nil
 	}
 	v, g := f.entry.verified, f.gate
@@ -213,6 +213,14 @@ func (f *forwarding) stillGood() error {
 		return err
 	}
 	return g.revocations.CheckTenant(&v.Claims, f.tenant)
+}
+
+// stillSpared lets the stream of a route in shadow go on; it is not asked about again.
+func (f *forwarding) stillSpared(err error) error {
+	if err != nil && f.spare(err) == nil {
+		f.entry, err = nil, nil
+	}
+	return err
 }
 
 // A frameWriter writes to the client of a stream, and can put a last frame of ours behind the upstream's last whole one.

@@ -28,7 +28,8 @@ Nothing is asked of a running gate or fetched: what was withdrawn, and keys that
 POST /explain on a gate's admin listener knows both, with admin.token as the bearer and {"request": "…", "headers": {},
 "token": "…"} as the body.
 
-It ends with 0 if the request is allowed, or the token good, and with 4 if it is refused.
+It ends with 0 if the request is allowed, or the token good, and with 4 if it is refused, or would be if its route were not
+in shadow.
 
   jotgate explain --config config.yaml --request "GET https://app.example.com/t/acme/1" @token
   jotgate mint --config config.yaml --client web | jotgate explain --config config.yaml -
@@ -157,7 +158,11 @@ func printVerdict(w io.Writer, t *proxy.Trace) {
 	case t.Allowed:
 		fmt.Fprintln(w, "ALLOWED  "+what)
 	default:
-		fmt.Fprintf(w, "REFUSED  %d %s\n", t.Status, t.Reason)
+		if t.Shadow {
+			fmt.Fprintf(w, "WOULD BE REFUSED  %d %s\n  LET THROUGH all the same: the route is in shadow\n", t.Status, t.Reason)
+		} else {
+			fmt.Fprintf(w, "REFUSED  %d %s\n", t.Status, t.Reason)
+		}
 		if t.Request != nil {
 			fmt.Fprintln(w, "  "+what)
 		}
@@ -187,7 +192,11 @@ func printRoutes(w io.Writer, t *proxy.Trace) {
 		if len(r.Methods) > 0 {
 			methods = strings.Join(r.Methods, ",")
 		}
-		fmt.Fprintf(table, "  routes[%d]\t%s\t%s\t%s\n", r.Index, r.Host+r.Path, methods, r.Verdict)
+		verdict := r.Verdict
+		if r.Shadow {
+			verdict += " (in shadow)"
+		}
+		fmt.Fprintf(table, "  routes[%d]\t%s\t%s\t%s\n", r.Index, r.Host+r.Path, methods, verdict)
 	}
 	table.Flush() // a strings.Builder does not fail
 	if left > 0 {

@@ -40,9 +40,14 @@ type Exchange struct {
 	// LogPath stands for the path in every log. It is the raw path without its query, unless the path holds a credential.
 	LogPath string
 
-	Route     string // name of the chosen route, or of our own endpoint
-	Reason    refusal.Reason
-	Detail    string // the cause, for the log
+	Route  string // name of the chosen route, or of our own endpoint
+	Reason refusal.Reason
+	Detail string // the cause, for the log
+
+	// Shadow is why the request would have been refused if its route were not in shadow; "" for no such reason.
+	Shadow       refusal.Reason
+	ShadowDetail string
+
 	Issuer    string // of the bearer that was accepted
 	Subject   string
 	ClientID  string
@@ -139,6 +144,19 @@ func (x *Exchange) Note(err error) refusal.Reason {
 		x.Detail = err.Error()
 	}
 	return x.Reason
+}
+
+// Spare records why the request would have been refused, were its route not in shadow. The first reason stays: it is the one that
+// a client would have been told.
+func (x *Exchange) Spare(err error) {
+	if x.Shadow != "" {
+		return
+	}
+	x.Shadow, x.ShadowDetail = refusal.Of(err), err.Error()
+	var e *refusal.Error
+	if errors.As(err, &e) {
+		x.ShadowDetail = e.Detail
+	}
 }
 
 // Refuse answers with the problem document of err's reason and records it. If an answer is already on its way, the

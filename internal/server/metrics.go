@@ -26,6 +26,7 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 	snap := g.server.snapshot.Load()
 	g.memories(to, snap)
 	g.connections(to)
+	gauge(to, describe("shadow_routes", "Routes in shadow, which let through what they should refuse."), float64(len(snap.shadows())))
 	for listener, certificates := range g.server.certificates {
 		for _, e := range certificates.Expiries() {
 			gauge(to, describe("certificate_expiry_timestamp_seconds", "When a listener's certificate ends.", "listener", "file"),

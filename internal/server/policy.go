@@ -16,6 +16,9 @@ import (
 
 // policy runs the configuration's own tests by the gate that is to be put into force. A snapshot that fails one is not
 // used: neither at a start nor by a reload.
+//
+// On a route in shadow they hold the verdict, not what is let through meanwhile: a shadow is for a while, and the tests say what
+// the rules are to do when it ends.
 func (snap *snapshot) policy(now time.Time) error {
 	var faults config.Faults
 	for _, t := range snap.config.Tests {

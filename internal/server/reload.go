@@ -77,6 +77,7 @@ func (s *Server) replace() error {
 	s.snapshot.Store(next)
 	old.series.Retire(next.series)
 	old.close()
+	s.warn(next)
 	return nil
 }
 

@@ -123,10 +123,19 @@ func (s *Server) Start() error {
 		s.log.Info("listening", zap.String("listener", l.Name), zap.Stringer("address", listeners.Addr(l.Name)),
 			zap.Bool("tls", l.TLS != nil))
 	}
-	for _, w := range c.Warnings {
+	s.warn(s.snapshot.Load())
+	return nil
+}
+
+// warn tells what is not wrong with a configuration that comes into force, but worth a word.
+func (s *Server) warn(snap *snapshot) {
+	for _, w := range snap.config.Warnings {
 		s.log.Warn("config: " + w.String())
 	}
-	return nil
+	if names := snap.shadows(); len(names) > 0 {
+		s.log.Warn("IN SHADOW: requests that these routes should refuse for their token, tenant or permission are let through",
+			zap.Strings("routes", names))
+	}
 }
 
 func (s *Server) listenOptions(c *config.Config) ListenOptions {
@@ -262,8 +271,9 @@ func (s *Server) Ready() error {
 	return nil
 }
 
-// Warnings name the trusted issuers whose keys are not at hand. The gate is ready all the same: only their own tokens are
-// refused, and taking every replica out of service would make one issuer's failure everybody's.
+// Warnings name the trusted issuers whose keys are not at hand, and the routes in shadow. The gate is ready all the same:
+// only those issuers' own tokens are refused, and taking every replica out of service would make one issuer's failure
+// everybody's.
 func (s *Server) Warnings() []string {
 	var all []string
 	for _, k := range s.KeySets() {
@@ -278,6 +288,9 @@ func (s *Server) Warnings() []string {
 		case k.Keys == 0:
 			all = append(all, of+"it publishes no key of use, its tokens are refused")
 		}
+	}
+	for _, name := range s.snapshot.Load().shadows() {
+		all = append(all, "route "+name+": in shadow, lets through what it should refuse")
 	}
 	return all
 }

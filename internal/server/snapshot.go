@@ -93,6 +93,16 @@ func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error
 	return err
 }
 
+// shadows names the routes that are in shadow.
+func (snap *snapshot) shadows() (names []string) {
+	for _, r := range snap.config.Routes {
+		if r.Shadow {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
 // close lets go of what only this snapshot needs; requests on their way end well.
 func (snap *snapshot) close() {
 	if snap.issuer != nil {

@@ -90,7 +90,7 @@ func (l *Log) Access(r *http.Request, x *exchange.Exchange, end time.Time) {
 	if entry == nil {
 		return
 	}
-	var room [24]zap.Field
+	var room [28]zap.Field
 	f := append(room[:0],
 		zap.String("request_id", x.ID),
 		zap.String("method", bounded(r.Method, 32)),
@@ -108,6 +108,8 @@ func (l *Log) Access(r *http.Request, x *exchange.Exchange, end time.Time) {
 	f = text(f, "route", x.Route)
 	f = text(f, "reason", string(x.Reason))
 	f = text(f, "detail", x.Detail)
+	f = text(f, "shadow_reason", string(x.Shadow))
+	f = text(f, "shadow_detail", x.ShadowDetail)
 	f = text(f, "issuer", x.Issuer)
 	f = text(f, "subject", x.Subject)
 	f = text(f, "client_id", x.ClientID)

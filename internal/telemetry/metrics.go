@@ -22,6 +22,7 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
+	spared   *prometheus.CounterVec
 	added    prometheus.Histogram
 	waited   *prometheus.HistogramVec
 	reloads  *prometheus.CounterVec
@@ -37,6 +38,10 @@ func NewMetrics(version string) *Metrics {
 			Name: "jotgate_requests_total",
 			Help: "Requests that were answered; reason is why one was refused, empty if it was not.",
 		}, []string{"route", "method", "status", "reason"}),
+		spared: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jotgate_shadow_refusals_total",
+			Help: "Requests that were let through because their route is in shadow; reason is why they would have been refused.",
+		}, []string{"route", "reason"}),
 		added: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "jotgate_added_seconds", Help: "What the gate adds: from a request's head to the head of its answer, without the upstream's part.",
 			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .05, .25},
@@ -59,7 +64,7 @@ func NewMetrics(version string) *Metrics {
 	for _, result := range []string{"done", "refused"} {
 		m.reloads.WithLabelValues(result) // so that the first one is an increase
 	}
-	m.registry.MustRegister(m.requests, m.added, m.waited, m.reloads, m.loaded, buildInfo(version), // of names that differ
+	m.registry.MustRegister(m.requests, m.spared, m.added, m.waited, m.reloads, m.loaded, buildInfo(version), // of names that differ
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -155,6 +160,7 @@ func (r *Routes) Retire(next *Routes) {
 		if next.byName[name] == nil {
 			gone := prometheus.Labels{"route": name}
 			r.metrics.requests.DeletePartialMatch(gone)
+			r.metrics.spared.DeletePartialMatch(gone)
 			r.metrics.waited.DeletePartialMatch(gone)
 		}
 	}
@@ -172,6 +178,9 @@ func (r *Routes) Observe(method string, x *exchange.Exchange) {
 		r.passed(s, i, class).Inc()
 	} else {
 		r.metrics.requests.WithLabelValues(s.name, methods[i], classes[class], r.metrics.reason(x.Reason)).Inc()
+	}
+	if x.Shadow != "" {
+		r.metrics.spared.WithLabelValues(s.name, r.metrics.reason(x.Shadow)).Inc()
 	}
 	if x.Upstream != "" {
 		r.waited(s).Observe(x.Waited.Seconds())
