@@ -28,7 +28,9 @@ import (
 
 // Config is a whole configuration, version 1.
 type Config struct {
-	File string // where it came from; relative paths in it are relative to its folder
+	File    string  // where it came from; relative paths in it are relative to its folder
+	Sources Sources // that file and those that it names, as they were read
+	Watch   bool    // a source that changes causes a reload
 
 	Listeners      []Listener
 	Admin          Admin

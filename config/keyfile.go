@@ -69,6 +69,9 @@ func (b *builder) loadKey(k setting[writtenKey], path string, index int) *jose.P
 	w := k.Value.file
 	data, err := b.readFile(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && k.Value.create && b.before.had(path):
+		b.fault(w.at, "the key file "+w.shown+" is gone, and was in use", "put it back; to have another one made, reload with SIGHUP or `jotgate reload`")
+		return nil
 	case errors.Is(err, fs.ErrNotExist) && k.Value.create:
 		b.missing = append(b.missing, missingKey{index, w.at, path})
 		return b.standIn(w.at)
@@ -119,6 +122,7 @@ func (b *builder) createKeys() {
 			continue
 		}
 		b.Issuer.Keys[m.index] = key
+		b.sources[m.path] = digest(m.path)
 	}
 }
 

@@ -16,6 +16,7 @@ func Reference() *Shape { return file().shape }
 
 type writtenFile struct {
 	version        int
+	watch          bool
 	listen         setting[string]
 	listeners      setting[[]setting[writtenListener]]
 	admin          setting[writtenAdmin]
@@ -41,6 +42,8 @@ func file() kind[writtenFile] {
 	return object(
 		plain("version", version(), func(f *t) *int { return &f.version },
 			"the version of this file's keys").must("begin with version: 1"),
+		plain("watch", boolean(), func(f *t) *bool { return &f.watch },
+			"reload when this file, or a file that it names, has other contents than before").or("true"),
 		placed("listen", text(isAddress).like(addressLike), func(f *t) *setting[string] { return &f.listen },
 			"host:port that requests come in on, short for one listener called main; default 127.0.0.1:8080"),
 		placed("listeners", list(1, listener()), func(f *t) *setting[[]setting[writtenListener]] { return &f.listeners },

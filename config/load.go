@@ -12,6 +12,12 @@ type Options struct {
 	NoCreate bool
 	// KeysElsewhere does the same for every private key that cannot be read here. What those keys signed is then unknown.
 	KeysElsewhere bool
+	// Sources is filled with what was read, whatever came of it; nil: Config.Sources alone tells. Nothing that ReadFile
+	// gives is among them.
+	Sources Sources
+	// Before are the sources of the configuration in force. A key file that was among them and is gone is a fault, also with
+	// create: true: whoever moves files about is not asking for another key.
+	Before Sources
 }
 
 // Load reads the file at path and makes the key files that it says to create. A file with faults makes none. The error
@@ -26,8 +32,14 @@ func Peek(path string) (*Config, error) {
 	return load(path, Options{NoCreate: true, KeysElsewhere: true})
 }
 
+// LoadWith reads the file at path as opts say.
+func LoadWith(path string, opts Options) (*Config, error) { return load(path, opts) }
+
 func load(path string, opts Options) (*Config, error) {
-	data, err := os.ReadFile(path)
+	if opts.Sources == nil {
+		opts.Sources = Sources{}
+	}
+	data, err := opts.Sources.watched(os.ReadFile)(path)
 	if err != nil {
 		return nil, Faults{{File: path, Problem: "cannot be read (" + cause(err) + ")", Remedy: "name a configuration file"}}
 	}
@@ -37,19 +49,22 @@ func load(path string, opts Options) (*Config, error) {
 // Parse reads data as the configuration file called name; relative paths in it start at name's folder. The error is
 // [Faults].
 func Parse(name string, data []byte, opts Options) (*Config, error) {
-	r := &reader{file: name, env: opts.Env, readFile: opts.ReadFile, real: opts.ReadFile == nil}
+	if opts.Sources == nil {
+		opts.Sources = Sources{}
+	}
+	r := &reader{file: name, env: opts.Env, readFile: opts.ReadFile, real: opts.ReadFile == nil, sources: opts.Sources}
 	if r.env == nil {
 		r.env = os.LookupEnv
 	}
 	if r.readFile == nil {
-		r.readFile = os.ReadFile
+		r.readFile = r.sources.watched(os.ReadFile)
 	}
 	root, ok := r.document(data)
 	if !ok {
 		return nil, inOrder(r.faults)
 	}
 	written, _ := file().read(r, root)
-	b := &builder{reader: r, file: &written, Config: &Config{File: name}, keysElsewhere: opts.KeysElsewhere}
+	b := &builder{reader: r, file: &written, Config: &Config{File: name, Sources: opts.Sources}, keysElsewhere: opts.KeysElsewhere, before: opts.Before}
 	b.build()
 	if len(r.faults) == 0 && !opts.NoCreate {
 		b.createKeys()
@@ -69,15 +84,13 @@ type builder struct {
 	missing []missingKey
 
 	keysElsewhere bool
+	before        Sources
 }
 
 // build goes from what others refer to, to what refers to it.
 func (b *builder) build() {
 	b.Limits, b.Log, b.Drain, b.ClockLeeway = b.file.limits, b.file.log, b.file.drain, b.file.clockLeeway
-	b.Revocations = b.file.revocations
-	if b.Revocations.File != "" {
-		b.Revocations.File = b.resolve(b.Revocations.File)
-	}
+	b.Watch = b.file.watch
 	b.TenantPattern = anchored("[A-Za-z0-9._~-]{1,64}")
 	if p := b.file.tenantPattern; p.usable() {
 		b.TenantPattern = anchored(p.Value)

@@ -17,6 +17,7 @@ type reader struct {
 	env      func(string) (string, bool)
 	readFile func(string) ([]byte, error)
 	real     bool // readFile is the file system's, so modes can be asked for
+	sources  Sources
 	faults   []Fault
 	warnings []Fault
 }

@@ -160,7 +160,7 @@ func TestSidecarMeansWhatItSays(t *testing.T) {
 	const where = "http://127.0.0.1:3000"
 	app := upstreamWithDefaults(where, server(t, where))
 	want := defaults()
-	want.File = "/etc/jotgate/sidecar.yaml"
+	want.File, want.Sources, want.Watch = "/etc/jotgate/sidecar.yaml", Sources{}, true
 	want.Listeners = []Listener{{Name: "main", Address: ":8080"}}
 	want.Issuer = &Issuer{
 		URL: "http://shop:8080", Audiences: []string{"http://shop:8080/api"}, Keys: []*jose.PrivateKey{{}},
@@ -187,7 +187,7 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 	app := upstreamWithDefaults("app", server(t, "http://127.0.0.1:3000"))
 	support := &Role{Name: "support", Permissions: token.Permissions{{Tenant: "acme", AllowedActions: []string{"READ_TENANT", "MANAGE_TICKETS"}}}}
 	want := defaults()
-	want.File = "/etc/jotgate/parts.yaml"
+	want.File, want.Sources, want.Watch = "/etc/jotgate/parts.yaml", Sources{}, true
 	want.Listeners = []Listener{
 		{Name: "main", Address: ":443", TLS: &TLS{Certificates: []Certificate{{Cert: "/etc/jotgate/a.pem", Key: "/etc/jotgate/a.key"}}}},
 		{Name: ":80", Address: ":80", Redirect: true, ReusePort: true},

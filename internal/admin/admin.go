@@ -34,9 +34,10 @@ type Options struct {
 	Metrics http.Handler                  // answers scrapes, without a token; nil: there are none
 	Explain func(q Question) (any, error) // nil: nothing is explained; its error is about the question
 
-	Reload   func() error             // nil: there is no POST /reload; its error is what is wrong with the file
-	LogLevel func(level string) error // nil: there is no PUT /log-level
-	Profile  func() bool              // whether profiles are given, now; nil: never
+	Reload     func() error             // nil: there is no POST /reload; its error is what is wrong with the file
+	LastReload func() *LastReload       // required with Reload; its nil: there was none
+	LogLevel   func(level string) error // nil: there is no PUT /log-level
+	Profile    func() bool              // whether profiles are given, now; nil: never
 }
 
 // New makes the handler of an admin listener.
@@ -48,6 +49,7 @@ type Options struct {
 //	POST /revocations  204 once a withdrawal is durable and in force; needs the token
 //	POST /explain      200 with the trace of a decision, as JSON; needs the token
 //	POST /reload       204 when the file is in force, 409 with its faults when nothing has changed; needs the token
+//	GET /reload        200 with what came of the latest one, whoever caused it, as JSON; needs the token
 //	PUT /log-level     204, {"level": "debug"} holds until the next reload; needs the token
 //	GET /debug/pprof/  the runtime's profiles, where admin.pprof allows it; needs the token
 func New(o Options) http.Handler {
@@ -93,6 +95,7 @@ func operator(o Options) http.Handler {
 	}
 	if o.Reload != nil {
 		mux.HandleFunc("POST "+ReloadPath, reload(o.Reload))
+		mux.HandleFunc("GET "+ReloadPath, lastReload(o.LastReload))
 	}
 	if o.LogLevel != nil {
 		mux.HandleFunc("PUT "+LogLevelPath, setLevel(o.LogLevel))

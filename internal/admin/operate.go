@@ -1,9 +1,12 @@
 package admin
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/pprof"
+	"strings"
+	"time"
 
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/strictjson"
@@ -27,6 +30,35 @@ func reload(run func() error) http.HandlerFunc {
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// A LastReload is what came of the latest reload.
+type LastReload struct {
+	At  time.Time
+	By  string // who asked for it: operator or watch
+	Err error  // why it changed nothing; nil: it is in force
+}
+
+// lastReload serves GET /reload, so that the faults of a file need not be looked for in the log.
+func lastReload(last func() *LastReload) http.HandlerFunc {
+	type answer struct {
+		Outcome string     `json:"outcome"` // none, done or refused
+		At      *time.Time `json:"at,omitempty"`
+		By      string     `json:"by,omitempty"`
+		Faults  []string   `json:"faults,omitempty"`
+	}
+	return func(w http.ResponseWriter, _ *http.Request) {
+		a := answer{Outcome: "none"}
+		if l := last(); l != nil {
+			a = answer{Outcome: "done", At: &l.At, By: l.By}
+			if l.Err != nil {
+				a.Outcome, a.Faults = "refused", strings.Split(l.Err.Error(), "\n")
+			}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(a) // a client that is gone cannot be told
 	}
 }
 

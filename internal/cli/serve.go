@@ -21,7 +21,8 @@ func serveCommand() command {
 		help: `Runs the gate until it is told to stop. Its log goes to standard error, one JSON object on each line.
 
   SIGTERM, SIGINT  not ready any more; what has begun is finished, then it ends. A second one closes at once.
-  SIGHUP           loads the config again; a config with faults changes nothing, and the log says so.
+  SIGHUP           loads the config again; a config with faults changes nothing, and the log says so. So it is when the
+                   contents of the config, or of a file that it names, change, unless the config says watch: false.
 
   jotgate serve --config config.yaml
 `,

@@ -26,6 +26,11 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 	snap := g.server.snapshot.Load()
 	g.memories(to, snap)
 	g.connections(to)
+	files := 0
+	if w := g.server.watched.Load(); w != nil && w.err == nil {
+		files = w.files
+	}
+	gauge(to, describe("watched_files", "Files whose change causes a reload; 0 if not all of them can be watched."), float64(files))
 	gauge(to, describe("shadow_routes", "Routes in shadow, which let through what they should refuse."), float64(len(snap.shadows())))
 	for listener, certificates := range g.server.certificates {
 		for _, e := range certificates.Expiries() {

@@ -10,33 +10,53 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/admin"
 )
 
 // Reload reads the configuration anew and puts it into force, or changes nothing and tells why, in the log too.
 // Requests on their way and open streams stay as they are.
-func (s *Server) Reload() error {
+func (s *Server) Reload() error { return s.reloadBy(byOperator) }
+
+// Who asks for a reload, as the log says it.
+const (
+	byOperator = "operator" // a signal, or admin
+	byWatch    = "watch"
+)
+
+func (s *Server) reloadBy(who string) error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
-	err := s.replace()
+	err := s.replace(who)
+	select {
+	case s.reloaded <- struct{}{}:
+	default: // the watch will hear of an earlier one, and look anyway
+	}
 	s.metrics.Reloaded(err)
+	s.latest.Store(&admin.LastReload{At: s.clock(), By: who, Err: err})
 	if err != nil {
-		s.log.Error("reload refused: the configuration in force stays", zap.Error(err))
-		s.log.Audit.Info("reload", zap.String("outcome", "refused"))
+		s.log.Error("reload refused: the configuration in force stays", zap.String("by", who), zap.Error(err))
+		s.log.Audit.Info("reload", zap.String("outcome", "refused"), zap.String("by", who))
 		return err
 	}
-	s.log.Info("reloaded")
-	s.log.Audit.Info("reload", zap.String("outcome", "done"))
+	s.log.Info("reloaded", zap.String("by", who))
+	s.log.Audit.Info("reload", zap.String("outcome", "done"), zap.String("by", who))
 	return nil
 }
 
-func (s *Server) replace() error {
+func (s *Server) replace(who string) error {
 	if s.path == "" {
 		return errors.New("this gate was not started from a file")
 	}
-	if err := s.rehearse(); err != nil {
+	sources := config.Sources{} // whatever comes of it: a file with faults is one that was read
+	defer s.sources.Store(&sources)
+	options := config.Options{Sources: sources}
+	if who == byWatch { // a key file that is gone is on its way to somewhere: nobody asks for a new one
+		options.Before = s.Config().Sources
+	}
+	if err := s.rehearse(options); err != nil {
 		return err
 	}
-	c, err := config.Load(s.path)
+	c, err := config.LoadWith(s.path, options)
 	if err != nil {
 		return err
 	}
@@ -83,8 +103,9 @@ func (s *Server) replace() error {
 
 // rehearse builds what the file asks for with stand-ins for keys that are still to be made, so that a reload that is
 // refused leaves no key file behind, which the next start would sign with.
-func (s *Server) rehearse() error {
-	c, err := config.Check(s.path)
+func (s *Server) rehearse(options config.Options) error {
+	options.NoCreate = true
+	c, err := config.LoadWith(s.path, options)
 	if err != nil {
 		return err
 	}

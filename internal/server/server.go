@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -51,7 +52,12 @@ type Server struct {
 	metrics  *telemetry.Metrics
 	memory   *memory
 	snapshot atomic.Pointer[snapshot]
-	reload   sync.Mutex // one at a time
+	reload   sync.Mutex                        // one at a time
+	reloaded chan struct{}                     // holds one if the watch has not heard of a reload, good or bad
+	sources  atomic.Pointer[config.Sources]    // what the latest reload, or else the start, has read
+	watched  atomic.Pointer[watchState]        // nil: nothing is
+	latest   atomic.Pointer[admin.LastReload]  // nil: there was none
+	notifier func() (*fsnotify.Watcher, error) // what the system has to watch folders with
 
 	listeners    *Listeners
 	certificates map[string]*Certificates // by listener
@@ -73,6 +79,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		path: o.ConfigPath, log: o.Log, clock: o.Clock,
 		metrics: telemetry.NewMetrics(o.Version), drain: make(chan struct{}), failed: make(chan error, 4), // one for each part that can break
+		reloaded: make(chan struct{}, 1), notifier: fsnotify.NewWatcher,
 	}
 	if s.clock == nil {
 		s.clock = time.Now
@@ -99,6 +106,7 @@ func New(o Options) (*Server, error) {
 	snap.series = series(s.metrics, snap.config)
 	s.metrics.Loaded(s.clock())
 	s.snapshot.Store(snap)
+	s.sources.Store(&o.Config.Sources)
 	return s, nil
 }
 
@@ -118,6 +126,9 @@ func (s *Server) Start() error {
 			s.failed <- err
 		}
 	})
+	if s.path != "" {
+		s.background.Go(s.watching)
+	}
 	s.started.Store(true)
 	for _, l := range c.Listeners {
 		s.log.Info("listening", zap.String("listener", l.Name), zap.Stringer("address", listeners.Addr(l.Name)),
@@ -212,7 +223,7 @@ func (s *Server) serveAdmin(ctx context.Context, address string, health bool) (n
 	}
 	options := admin.Options{
 		Token: s.adminToken, Ready: s.Ready, Warnings: s.Warnings, Health: health, Audit: s.auditWithdrawal, Refused: s.adminRefused, Explain: s.explain, Metrics: s.metrics.Handler(),
-		Reload: s.Reload, LogLevel: s.setLogLevel, Profile: func() bool { return s.Config().Admin.Pprof },
+		Reload: s.Reload, LastReload: s.latest.Load, LogLevel: s.setLogLevel, Profile: func() bool { return s.Config().Admin.Pprof },
 	}
 	if s.memory.revocations != nil {
 		options.Revocations = s.memory.revocations
@@ -276,6 +287,12 @@ func (s *Server) Ready() error {
 // everybody's.
 func (s *Server) Warnings() []string {
 	var all []string
+	if last := s.latest.Load(); last != nil && last.Err != nil { // without its faults: whoever asks for readiness need not read them
+		all = append(all, "the reload of "+last.At.UTC().Format(time.RFC3339)+" was refused, the configuration from before it is in force; the log has the faults")
+	}
+	if w := s.watched.Load(); w != nil && w.err != nil {
+		all = append(all, "not every file is watched; changes need SIGHUP or `jotgate reload`")
+	}
 	for _, k := range s.KeySets() {
 		of := "trusted issuer " + k.Issuer + ": "
 		switch {

@@ -86,6 +86,7 @@ roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
 routes:
   - {path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ}, upstream: "$APP"}
   - {path: /open/, public: true, upstream: "$APP"}
+watch: false
 `
 
 // start runs a gate of settings, edited by the old-new pairs.
@@ -93,23 +94,29 @@ func startGate(t *testing.T, edits ...string) *gate {
 	t.Helper()
 	g := &gate{t: t, file: filepath.Join(t.TempDir(), "gate.yaml"), log: new(lines), app: newApp(t)}
 	g.write(edits...)
+	g.run()
+	return g
+}
+
+// run starts a gate of what is written.
+func (g *gate) run() {
+	g.t.Helper()
 	c, err := config.Load(g.file)
 	if err != nil {
-		t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	log, err := telemetry.NewLog(g.log, "info", true)
+	log, err := telemetry.NewLog(g.log, c.Log.Level, true)
 	if err != nil {
-		t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = log.Close() })
+	g.t.Cleanup(func() { _ = log.Close() })
 	if g.Server, err = server.New(server.Options{Config: c, ConfigPath: g.file, Log: log}); err != nil {
-		t.Fatal(err)
+		g.t.Fatal(err)
 	}
 	if err := g.Start(); err != nil {
-		t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = g.Close() })
-	return g
+	g.t.Cleanup(func() { _ = g.Close() })
 }
 
 func (g *gate) write(edits ...string) {
