@@ -260,14 +260,19 @@ func (b *builder) buildReplay() {
 	if b.Issuer == nil || !w.capacity.usable() {
 		return
 	}
-	issuing := 0
-	for _, c := range b.Issuer.Clients {
-		if slices.Contains(c.May, token.IssueCodes) {
-			issuing++
-		}
-	}
+	issuing := issuingClients(b.Issuer)
 	if b.Replay.Capacity < issuing {
 		b.fault(w.capacity.at, fmt.Sprintf("%d is less than one entry for each of %d clients that may issue codes", b.Replay.Capacity, issuing),
 			"raise it: a client needs one for every code that can be live")
 	}
+}
+
+// issuingClients counts those that share replay.capacity.
+func issuingClients(i *Issuer) (n int) {
+	for _, c := range i.Clients {
+		if slices.Contains(c.May, token.IssueCodes) {
+			n++
+		}
+	}
+	return n
 }

@@ -1,10 +1,19 @@
 package config
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/token"
+)
+
+// Defaults and a bound that lint compares with.
+const (
+	defaultIssueRate = 10_000
+	defaultCodeTTL   = time.Minute
+
+	mostReplayCapacity = 1 << 28
 )
 
 // This file is the list of all keys: each is declared once, with its type, bounds, default and meaning. Where a value
@@ -172,7 +181,7 @@ func limits() kind[Limits] {
 		plain("stall_timeout", duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.StallTimeout }, "without any progress of a body, either way").or("30s"),
 		plain("idle_timeout", duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.IdleTimeout }, "for the next request on a kept connection").or("75s"),
 		plain("token_cache_bytes", size[int64](0, 64*gib), func(l *t) *int64 { return &l.TokenCacheBytes }, "the memory of verified tokens; 0 verifies each time").or("64MiB"),
-		plain("issue_rate", integer(1, 1_000_000), func(l *t) *int { return &l.IssueRate }, "issuances per second and client; twice that at once").or("10000"),
+		plain("issue_rate", integer(1, 1_000_000), func(l *t) *int { return &l.IssueRate }, "issuances per second and client; twice that at once").or(strconv.Itoa(defaultIssueRate)),
 	)
 }
 
@@ -227,7 +236,7 @@ func issuer() kind[writtenIssuer] {
 		plain("code_prefixes", distinct(0, text(isCodePrefix).like(filledLike)), func(i *t) *[]setting[string] { return &i.codePrefixes },
 			"beginnings of subjects and tenants that a code holds in one byte, like did:empe:testnet:"),
 		plain("code_ttl", seconds(time.Second, mostCodeTTL), func(i *t) *time.Duration { return &i.codeTTL },
-			"how long a code can be redeemed").or("60s"),
+			"how long a code can be redeemed").or(strconv.Itoa(int(defaultCodeTTL/time.Second))+"s"),
 		placed("token_ttl", seconds(time.Second, mostTokenTTL), func(i *t) *setting[time.Duration] { return &i.tokenTTL },
 			"how long a token lives").or("1h"),
 		plain("max_token_ttl", seconds(time.Second, mostTokenTTL), func(i *t) *time.Duration { return &i.maxTokenTTL },
@@ -525,7 +534,7 @@ func replay() kind[writtenReplay] {
 	return object(
 		placed("store", word("memory", "redis"), func(x *t) *setting[string] { return &x.store },
 			"where used codes are remembered; redis is not supported by this version").or("memory"),
-		placed("capacity", integer(1, 1<<28), func(x *t) *setting[int] { return &x.capacity },
+		placed("capacity", integer(1, mostReplayCapacity), func(x *t) *setting[int] { return &x.capacity },
 			"entries, shared out evenly among the clients that may issue codes").or("1048576"),
 	)
 }

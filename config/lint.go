@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jotgate/jotgate/internal/token"
 )
@@ -19,6 +20,7 @@ func (b *builder) lint() {
 	b.lintDelegates()
 	b.lintCase()
 	b.lintShadow()
+	b.lintCapacity()
 }
 
 // lintRoles warns of roles that open no route. Where no route asks for an action, others judge, and the roles are theirs.
@@ -108,12 +110,20 @@ func (b *builder) lintDelegates() {
 		return
 	}
 	for i, c := range b.Issuer.Clients {
-		if grantsFreely(c) || b.Issuer.Users != nil && (b.Issuer.Users.List != nil || b.Issuer.Users.Lookup != nil) {
+		if b.Issuer.Users != nil && (b.Issuer.Users.List != nil || b.Issuer.Users.Lookup != nil) {
 			continue
 		}
 		w := b.file.issuer.Value.clients[i].Value.delegate
 		for j, e := range c.Delegate {
-			if unused := b.unused(e); len(unused) > 0 {
+			unused := b.unused(e)
+			if grantsFreely(c) {
+				if unused = b.unasked(unused); len(unused) > 0 {
+					b.warn(w.Value[j].at, fmt.Sprintf("hands on %s, which no role has there and no route asks for", strings.Join(unused, ", ")),
+						"correct its spelling, or take it out: a client should hand on no more than is used")
+				}
+				continue
+			}
+			if len(unused) > 0 {
 				b.warn(w.Value[j].at, fmt.Sprintf("hands on %s, which no role has there", strings.Join(unused, ", ")),
 					"give it to a role, or take it out: a client should hand on no more than is used")
 			}
@@ -137,6 +147,45 @@ func (b *builder) unused(e token.TenantPermission) (actions []string) {
 		}
 	}
 	return actions
+}
+
+// unasked are those of the actions that no route asks for. Where no route asks for any, others judge, and know them.
+func (b *builder) unasked(actions []string) (left []string) {
+	if !slices.ContainsFunc(b.Routes, func(r *Route) bool { return r.Require.Action != "" }) {
+		return nil
+	}
+	for _, action := range actions {
+		if !slices.ContainsFunc(b.Routes, func(r *Route) bool { return r.Require.Action == action }) {
+			left = append(left, action)
+		}
+	}
+	return left
+}
+
+// lintCapacity warns where the memory of used codes cannot hold those that a client may issue while one lives: the oldest
+// would leave it, and every code from before them would be refused. Where the file says nothing of the three numbers there is
+// nothing to compare with what it means.
+func (b *builder) lintCapacity() {
+	if b.Issuer == nil || b.file.replay.Value.store.Value == "redis" {
+		return
+	}
+	issuing := issuingClients(b.Issuer)
+	said := b.file.replay.Value.capacity.given || b.Limits.IssueRate != defaultIssueRate
+	for i, c := range b.Issuer.Clients {
+		if !slices.Contains(c.May, token.IssueCodes) || !said && c.CodeTTL == defaultCodeTTL {
+			continue
+		}
+		most, share := b.Limits.IssueRate*int(c.CodeTTL/time.Second), b.Replay.Capacity/issuing
+		if most <= share {
+			continue
+		}
+		remedy := "lower limits.issue_rate or code_ttl"
+		if enough := most * issuing; enough <= mostReplayCapacity {
+			remedy = fmt.Sprintf("raise replay.capacity to %d, or ", enough) + remedy
+		}
+		b.warn(b.file.issuer.Value.clients[i].at, fmt.Sprintf("may issue %d codes while one lives (limits.issue_rate %d × code_ttl %s), and its share of replay.capacity is %d: when it is full, unused codes are refused",
+			most, b.Limits.IssueRate, c.CodeTTL, share), remedy)
+	}
 }
 
 // lintCase warns of names that look alike: tenants compare byte by byte, hosts in lower case.

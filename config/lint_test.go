@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,6 +11,15 @@ import (
 const lintHead = `version: 1
 upstreams: {app: {servers: [http://127.0.0.1:3000]}}
 `
+
+// issuers is an issuer with clients that have this to say.
+func issuers(clients ...string) string {
+	var all []string
+	for i, c := range clients {
+		all = append(all, fmt.Sprintf(`{id: client-%d, delegate: [{tenant: "*", actions: ["*"]}], %s}`, i, c))
+	}
+	return "issuer: {url: http://gate, keys: [{file: k.pem, create: true}], clients: [" + strings.Join(all, ", ") + "]}\n"
+}
 
 // TestLint holds files that are taken to the exact warnings that they bring.
 func TestLint(t *testing.T) {
@@ -50,6 +61,38 @@ routes: [{path: /me, require: authenticated, upstream: app}]`, ``},
 roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
 routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream: app}]`,
 			`gate.yaml:6:54: issuer.clients[0].delegate[0]: hands on RAED, which no role has there; give it to a role, or take it out: a client should hand on no more than is used`,
+		},
+		{
+			"a word that a client hands on freely, and nobody asks for", `issuer:
+  url: http://gate
+  keys: [{file: k.pem, create: true}]
+  clients: [{id: web, may: [create_access_tokens], delegate: [{tenant: acme, actions: [READ, WRITE, RAED]}]}]
+roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
+routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream: app}, {path: "/{t}/w", require: {tenant_from: path.t, action: WRITE}, upstream: app}]`,
+			`gate.yaml:6:63: issuer.clients[0].delegate[0]: hands on RAED, which no role has there and no route asks for; correct its spelling, or take it out: a client should hand on no more than is used`,
+		},
+		{"two clients by the defaults", issuers("may: [issue_codes]", "may: [issue_codes]"), ``},
+		{"room for what may be issued", issuers("may: [issue_codes], code_ttl: 2s", "may: [exchange], code_ttl: 10m") + "replay: {capacity: 20}\nlimits: {issue_rate: 10}", ``},
+		{
+			"no room for the rate", issuers("may: [issue_codes]", "may: [issue_codes], code_ttl: 10s", "may: [introspect]") + "limits: {issue_rate: 10001}",
+			`gate.yaml:3:75: issuer.clients[0]: may issue 600060 codes while one lives (limits.issue_rate 10001 × code_ttl 1m0s), and its share of replay.capacity is 524288: when it is full, unused codes are refused; raise replay.capacity to 1200120, or lower limits.issue_rate or code_ttl`,
+		},
+		{
+			"no room for the life", issuers("may: [issue_codes], code_ttl: 10m"),
+			`gate.yaml:3:75: issuer.clients[0]: may issue 6000000 codes while one lives (limits.issue_rate 10000 × code_ttl 10m0s), and its share of replay.capacity is 1048576: when it is full, unused codes are refused; raise replay.capacity to 6000000, or lower limits.issue_rate or code_ttl`,
+		},
+		{
+			"a small memory", issuers("may: [issue_codes], code_ttl: 1s") + "replay: {capacity: 1000}",
+			`gate.yaml:3:75: issuer.clients[0]: may issue 10000 codes while one lives (limits.issue_rate 10000 × code_ttl 1s), and its share of replay.capacity is 1000: when it is full, unused codes are refused; raise replay.capacity to 10000, or lower limits.issue_rate or code_ttl`,
+		},
+		{
+			"no memory is large enough", issuers("may: [issue_codes], code_ttl: 10m") + "limits: {issue_rate: 1000000}",
+			`gate.yaml:3:75: issuer.clients[0]: may issue 600000000 codes while one lives (limits.issue_rate 1000000 × code_ttl 10m0s), and its share of replay.capacity is 1048576: when it is full, unused codes are refused; lower limits.issue_rate or code_ttl`,
+		},
+		{
+			"a route in shadow", issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
+routes: [{path: "/{t}/", shadow: true, require: {tenant_from: path.t, action: READ}, upstream: app}, {path: /me, shadow: false, require: authenticated, upstream: app}]`,
+			`gate.yaml:5:34: routes[0].shadow: lets through every request that this route would refuse for its token, tenant or permission; remove it when the log shows no shadow_reason that is wrong`,
 		},
 		{
 			"tenants that differ in case", issuer + `roles: {a: [{tenant: acme, actions: [READ]}], b: [{tenant: Acme, actions: [READ]}]}
