@@ -44,8 +44,10 @@ type Config struct {
 	TrustedIssuers []*TrustedIssuer
 	ClockLeeway    time.Duration // for iat and nbf, never for exp
 
+	DPoP        DPoP
 	Replay      Replay
 	Revocations Revocations
+	Redis       *Redis // nil: nothing is shared
 
 	IdentityHeaders IdentityHeaders
 	TenantPattern   *regexp.Regexp // what a tenant's name looks like, anchored
@@ -153,6 +155,7 @@ type Client struct {
 	Public        bool              // it has no secret and cannot keep one (RFC 6749 §2.1): its codes need PKCE
 	Keys          *jose.KeySet      // its public keys, for private_key_jwt (RFC 7523); nil: none
 	Audiences     []string          // the aud of the tokens that it may introspect; nil: issuer.audiences
+	Bound         bool              // dpop: required; its tokens are bound to a key, or not issued (RFC 9449 §5.2)
 }
 
 // A Role is a named set of permissions.
@@ -213,15 +216,32 @@ type RemoteKeys struct {
 	Timeout      time.Duration // for a whole fetch
 }
 
+// DPoP is how proofs of possession are judged (RFC 9449).
+type DPoP struct {
+	MaxAge       time.Duration // of a proof
+	RequireNonce bool          // every proof must have one
+	NonceTTL     time.Duration // how long one counts
+	NonceSecrets []Secret      // the first makes, all count; none: a random one per process
+	Origins      []string      // what an htu may begin with; none: where the request came to
+	Capacity     int           // used proofs that are remembered
+}
+
 // Replay is the guard that lets a code be used once.
 type Replay struct {
-	Capacity int // entries, shared out evenly among the clients that may issue codes
+	Shared   bool // in redis; otherwise in this process
+	Capacity int  // entries of the memory store, shared out evenly among the clients that may issue codes
 }
 
 // Revocations is the list of what was withdrawn.
 type Revocations struct {
-	File     string // "": nothing can be revoked
+	File     string // "": nothing can be revoked, unless it is …
+	Shared   bool   // … in redis
 	Capacity int    // entries
+
+	// Of the shared list.
+	Poll         time.Duration // between two looks for what others have withdrawn
+	MaxStaleness time.Duration // without an answer for so long it is stale …
+	RefuseStale  bool          // … and then every token is refused
 }
 
 // IdentityHeaders names the headers that carry the identity to the upstream, in canonical form.

@@ -85,6 +85,7 @@ func (b *builder) buildClients(w []setting[writtenClient]) {
 			Delegate:      b.permissions(c.delegate.Value, noTemplates),
 			CodeTTL:       c.codeTTL.Value,
 			Public:        c.public.Value,
+			Bound:         c.dpop.Value == dpopRequired,
 		}
 		if !c.codeTTL.given {
 			client.CodeTTL = b.Issuer.CodeTTL
@@ -253,9 +254,6 @@ func (b *builder) buildTrusted(w *writtenTrusted) {
 
 func (b *builder) buildReplay() {
 	w := &b.file.replay.Value
-	if w.store.given && w.store.Value == "redis" {
-		b.fault(w.store.at, "redis is not supported by this version", "write memory, and run one replica")
-	}
 	b.Replay.Capacity = w.capacity.Value
 	if b.Issuer == nil || !w.capacity.usable() {
 		return

@@ -38,8 +38,11 @@ type writtenFile struct {
 	issuer         setting[writtenIssuer]
 	roles          []named[writtenPermissions]
 	trustedIssuers []setting[writtenTrusted]
+	dpop           setting[writtenDPoP]
 	replay         setting[writtenReplay]
-	revocations    Revocations
+	revocations    setting[writtenRevocations]
+	redis          setting[writtenRedis]
+	replicas       setting[int]
 	identity       setting[writtenIdentity]
 	upstreams      []named[writtenUpstream]
 	routes         setting[[]setting[writtenRoute]]
@@ -75,11 +78,16 @@ func file() kind[writtenFile] {
 			"named sets of permissions; the tenant \"{tenant}\" is filled in with each code"),
 		plain("trusted_issuers", list(0, trusted()), func(f *t) *[]setting[writtenTrusted] { return &f.trustedIssuers },
 			"other issuers whose tokens open our routes"),
+		placed("dpop", dpop(), func(f *t) *setting[writtenDPoP] { return &f.dpop },
+			"the proofs that come with tokens that are bound to a key (RFC 9449)").filled(),
 		placed("replay", replay(), func(f *t) *setting[writtenReplay] { return &f.replay },
 			"the memory of used codes").filled(),
-		plain("revocations", revocations(), func(f *t) *Revocations { return &f.revocations },
+		placed("revocations", revocations(), func(f *t) *setting[writtenRevocations] { return &f.revocations },
 			"the list of withdrawn tokens").filled(),
-		later[t]("redis", "a memory that replicas share", "run one replica, with replay.store: memory"),
+		placed("redis", redisKind(), func(f *t) *setting[writtenRedis] { return &f.redis },
+			"the memory that replicas share: Redis 6.2 or later, or Valkey"),
+		placed("replicas", integer(1, 10_000), func(f *t) *setting[int] { return &f.replicas },
+			"how many processes serve this configuration; more than one need replay.store: redis").or("1"),
 		placed("identity_headers", identity(), func(f *t) *setting[writtenIdentity] { return &f.identity },
 			"the headers that tell the upstream who is asking").filled(),
 		plain("upstreams", names(text(isUpstreamName).like(upstreamNameLike), upstream()), func(f *t) *[]named[writtenUpstream] { return &f.upstreams },
@@ -316,6 +324,7 @@ type writtenClient struct {
 	public        setting[bool]
 	keys          setting[[]setting[writtenKeySet]]
 	audiences     setting[[]setting[string]]
+	dpop          setting[string]
 }
 
 func client() kind[writtenClient] {
@@ -341,6 +350,8 @@ func client() kind[writtenClient] {
 			"its public keys, to sign its client assertions with (private_key_jwt)"),
 		placed("audiences", distinct(1, text(isAudience).like(audienceLike)), func(c *t) *setting[[]setting[string]] { return &c.audiences },
 			"the aud of the tokens that it may introspect; default issuer.audiences"),
+		placed("dpop", word(dpopRequired), func(c *t) *setting[string] { return &c.dpop },
+			"its tokens are bound to a key by DPoP, or not issued; default as it asks"),
 	).oneAtMost("secret", "secret_sha256")
 }
 
@@ -524,6 +535,36 @@ func fetch() kind[writtenFetch] {
 	)
 }
 
+// dpopRequired is the word by which a client's tokens are always bound: dpop_bound_access_tokens of RFC 9449 §5.2.
+const dpopRequired = "required"
+
+type writtenDPoP struct {
+	maxAge       setting[time.Duration]
+	requireNonce bool
+	nonceTTL     setting[time.Duration]
+	nonceSecrets []setting[Secret]
+	origins      []setting[string]
+	capacity     setting[int]
+}
+
+func dpop() kind[writtenDPoP] {
+	type t = writtenDPoP
+	return object(
+		placed("max_age", duration(time.Second, 10*time.Minute), func(d *t) *setting[time.Duration] { return &d.maxAge },
+			"how old a proof may be").or("60s"),
+		plain("require_nonce", boolean(), func(d *t) *bool { return &d.requireNonce },
+			"every proof must have a nonce of ours, so that none can be made in advance").or("false"),
+		placed("nonce_ttl", duration(time.Second, time.Hour), func(d *t) *setting[time.Duration] { return &d.nonceTTL },
+			"how long a nonce counts").or("5m"),
+		plain("nonce_secrets", distinct(0, secret(isCodeSecret).like(codeSecretLike)), func(d *t) *[]setting[Secret] { return &d.nonceSecrets },
+			"what nonces are made with, 32 bytes or more: the first makes, all count; default derived from issuer.code_secrets, or a random one per process"),
+		plain("origins", distinct(0, text(isOrigin).like(serverLike)), func(d *t) *[]setting[string] { return &d.origins },
+			"the scheme and host that proofs for our routes may name, as clients reach us; default those that the request came to"),
+		placed("capacity", integer(1<<10, 1<<26), func(d *t) *setting[int] { return &d.capacity },
+			"how many used proofs are remembered").or("262144"),
+	)
+}
+
 type writtenReplay struct {
 	store    setting[string]
 	capacity setting[int]
@@ -532,18 +573,118 @@ type writtenReplay struct {
 func replay() kind[writtenReplay] {
 	type t = writtenReplay
 	return object(
-		placed("store", word("memory", "redis"), func(x *t) *setting[string] { return &x.store },
-			"where used codes are remembered; redis is not supported by this version").or("memory"),
+		placed("store", word(storeMemory, storeRedis), func(x *t) *setting[string] { return &x.store },
+			"where used codes are remembered: in this process, or in redis, for any number of replicas").or(storeMemory),
 		placed("capacity", integer(1, mostReplayCapacity), func(x *t) *setting[int] { return &x.capacity },
-			"entries, shared out evenly among the clients that may issue codes").or("1048576"),
+			"entries, shared out evenly among the clients that may issue codes; of the memory store").or("1048576"),
 	)
 }
 
-func revocations() kind[Revocations] {
+// The stores that what is remembered can be kept in.
+const (
+	storeMemory = "memory"
+	storeRedis  = "redis"
+	storeFile   = "file"
+)
+
+type writtenRevocations struct {
+	store, file  setting[string]
+	capacity     int
+	poll         time.Duration
+	maxStaleness setting[time.Duration]
+	onStale      string
+}
+
+func revocations() kind[writtenRevocations] {
+	type t = writtenRevocations
 	return object(
-		plain("file", text(isPath).like(filledLike), func(x *Revocations) *string { return &x.File },
-			"where withdrawn tokens are written; without it nothing can be revoked"),
-		plain("capacity", integer(1, 1<<26), func(x *Revocations) *int { return &x.Capacity }, "entries").or("65536"),
+		placed("store", word(storeFile, storeRedis), func(x *t) *setting[string] { return &x.store },
+			"where withdrawn tokens are kept: file, of one process, or redis, for all replicas; default redis where redis is configured and no file"),
+		placed("file", text(isPath).like(filledLike), func(x *t) *setting[string] { return &x.file },
+			"where withdrawn tokens are written; without it and without redis nothing can be revoked"),
+		plain("capacity", integer(1, 1<<26), func(x *t) *int { return &x.capacity }, "entries").or("65536"),
+		plain("poll", duration(50*time.Millisecond, time.Minute), func(x *t) *time.Duration { return &x.poll },
+			"with redis: how often each replica asks what other replicas have withdrawn").or("1s"),
+		placed("max_staleness", duration(100*time.Millisecond, time.Hour), func(x *t) *setting[time.Duration] { return &x.maxStaleness },
+			"with redis: without an answer for so long the list is stale").or("10s"),
+		plain("on_stale", word("serve", "refuse"), func(x *t) *string { return &x.onStale },
+			"with redis, what happens to tokens then: serve them by what is known, or refuse them all with 503").or("serve"),
+	)
+}
+
+type writtenRedis struct {
+	url                  setting[Secret]
+	username             string
+	password             setting[Secret]
+	tls                  setting[writtenRedisTLS]
+	sentinel             setting[writtenSentinel]
+	pool                 int
+	dialTimeout, timeout time.Duration
+	prefix               string
+	skew                 time.Duration
+}
+
+func redisKind() kind[writtenRedis] {
+	type t = writtenRedis
+	return object(
+		placed("url", secret(isRedisURL).like(redisURLLike), func(x *t) *setting[Secret] { return &x.url },
+			"redis://user:password@host:port/database, rediss:// for TLS, or unix:///path"),
+		placed("sentinel", sentinelKind(), func(x *t) *setting[writtenSentinel] { return &x.sentinel },
+			"instead of url: the processes that know which server is the master"),
+		plain("username", text(isShort).like(filledLike), func(x *t) *string { return &x.username },
+			"of the server's ACL; default its default user"),
+		placed("password", secret(isStorePassword).like(filledLike), func(x *t) *setting[Secret] { return &x.password },
+			"of the server"),
+		placed("tls", redisTLSKind(), func(x *t) *setting[writtenRedisTLS] { return &x.tls },
+			"how the server is checked, with rediss:// or sentinel; default by the system's authorities"),
+		plain("pool", integer(1, 10_000), func(x *t) *int { return &x.pool }, "connections to the store at most").or("32"),
+		plain("dial_timeout", duration(10*time.Millisecond, time.Minute), func(x *t) *time.Duration { return &x.dialTimeout },
+			"for a connection").or("1s"),
+		plain("timeout", duration(10*time.Millisecond, 10*time.Second), func(x *t) *time.Duration { return &x.timeout },
+			"for one operation, with its second attempts; over it, 503").or("1s"),
+		plain("prefix", text(isKeyPrefix).like(keyPrefixLike), func(x *t) *string { return &x.prefix },
+			"what our keys begin with; gates that share nothing else need prefixes of their own").or("jotgate"),
+		plain("skew", duration(100*time.Millisecond, time.Minute), func(x *t) *time.Duration { return &x.skew },
+			"by how much the clocks of replicas and store may differ; beyond it codes are refused, never accepted twice").or("5s"),
+	).oneOf("url", "sentinel")
+}
+
+type writtenRedisTLS struct {
+	ca, cert, key setting[string]
+	serverName    string
+}
+
+func redisTLSKind() kind[writtenRedisTLS] {
+	type t = writtenRedisTLS
+	return object(
+		placed("ca", text(isPath).like(filledLike), func(x *t) *setting[string] { return &x.ca },
+			"PEM of the authorities that the server is checked with; default the system's"),
+		placed("cert", text(isPath).like(filledLike), func(x *t) *setting[string] { return &x.cert },
+			"PEM file: the certificate that we show, and its chain; default none"),
+		placed("key", text(isPath).like(filledLike), func(x *t) *setting[string] { return &x.key }, "PEM file: its private key"),
+		plain("server_name", text(isShort).like(filledLike), func(x *t) *string { return &x.serverName },
+			"the name in the server's certificate; default the host that is dialled"),
+	)
+}
+
+type writtenSentinel struct {
+	master    string
+	addresses []setting[string]
+	username  string
+	password  Secret
+	database  int
+}
+
+func sentinelKind() kind[writtenSentinel] {
+	type t = writtenSentinel
+	return object(
+		plain("master", text(isShort).like(filledLike), func(x *t) *string { return &x.master },
+			"what the sentinels call it").must("name the master, as in `sentinel monitor NAME …`"),
+		plain("addresses", distinct(1, text(isRemoteAddress).like(filledLike)), func(x *t) *[]setting[string] { return &x.addresses },
+			"host:port of each sentinel").must("name them, like [10.0.0.1:26379, 10.0.0.2:26379, 10.0.0.3:26379]"),
+		plain("username", text(isShort).like(filledLike), func(x *t) *string { return &x.username }, "of the sentinels' own ACL; default none"),
+		plain("password", secret(isStorePassword).like(filledLike), func(x *t) *Secret { return &x.password }, "of the sentinels; default none"),
+		plain("database", integer(0, mostDatabase), func(x *t) *int { return &x.database }, "the server's database").or("0"),
 	)
 }
 

@@ -138,7 +138,7 @@ func defaults() *Config {
 		Roles:       map[string]*Role{},
 		ClockLeeway: 5 * time.Second,
 		Replay:      Replay{Capacity: 1048576},
-		Revocations: Revocations{Capacity: 65536},
+		Revocations: Revocations{Capacity: 65536, Poll: time.Second, MaxStaleness: 10 * time.Second},
 		IdentityHeaders: IdentityHeaders{
 			Subject: "X-Jotgate-Subject", Issuer: "X-Jotgate-Issuer", Client: "X-Jotgate-Client",
 			Tenant: "X-Jotgate-Tenant", Actions: "X-Jotgate-Actions", TokenID: "X-Jotgate-Token-Id",

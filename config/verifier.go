@@ -53,15 +53,16 @@ func (c *Config) VerifierWith(source func(*TrustedIssuer) KeySource) (*jose.Veri
 		})
 	}
 	for _, t := range c.TrustedIssuers {
-		keys, seek := always(t.Keys), (func(string) (*jose.KeySet, error))(nil)
+		keys, seek, origin := always(t.Keys), (func(string) (*jose.KeySet, error))(nil), any(nil)
 		if t.Remote != nil {
 			from := source(t)
-			keys, seek = from.Keys, from.Seek
+			keys, seek, origin = from.Keys, from.Seek, from
 		}
 		issuers = append(issuers, &jose.Issuer{
 			URL:           t.Issuer,
 			Keys:          keys,
 			Seek:          seek,
+			Source:        origin,
 			Types:         t.TokenTypes,
 			Algorithms:    t.Algorithms,
 			MaxLifetime:   t.MaxTokenTTL,

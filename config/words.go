@@ -49,6 +49,8 @@ const (
 	upstreamNameLike  = `^[A-Za-z0-9._-]{1,64}$`
 	upstreamLike      = `^([A-Za-z0-9._-]{1,64}|[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+)$`
 	pathLike          = `^/`
+	redisURLLike      = `^(rediss?://[^/]+|unix:///[\s\S]+)`
+	keyPrefixLike     = `^[A-Za-z0-9._:-]{1,64}$`
 	methodLike        = "^[A-Z0-9!#$%&'*+.^_`|~-]+$"
 )
 
@@ -215,6 +217,14 @@ func isForeignIssuer(s string) (problem, remedy string) {
 	u, err := webURL(s)
 	if err != nil || u.String() != s || u.RawQuery != "" || u.ForceQuery || len(s) > 256 {
 		return "is not an issuer's URL", "write http(s)://host, with a port and a path if need be, without user, query and fragment"
+	}
+	return "", ""
+}
+
+func isOrigin(s string) (problem, remedy string) {
+	u, err := webURL(s)
+	if err != nil || u.Scheme+"://"+u.Host != s || len(s) > 256 {
+		return "is not an origin", "write http(s)://host, with a port if need be, and nothing after it"
 	}
 	return "", ""
 }

@@ -103,7 +103,7 @@ func BenchmarkIssueCode(b *testing.B) {
 
 // sealAgain makes one more code for alice.
 func sealAgain(tb testing.TB, i *Issuer) string {
-	sealed, err := i.sealer.Seal(code.Grant{
+	sealed, err := i.sealer.seal(code.Grant{
 		IssuedAt: time.Now().UnixMilli(), Lifetime: 600 * time.Second, Nominal: 600 * time.Second,
 		Client: code.DigestOf("shop"), Role: code.DigestOf("agent"), Tenant: "acme", Subject: "alice",
 	}, code.Binding{})

@@ -78,7 +78,7 @@ func (c *call) issueCode() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := c.issuer.sealer.Seal(*grant, q.binding)
+	sealed, err := c.issuer.sealer.seal(*grant, q.binding)
 	if err != nil {
 		return nil, unsealed(err)
 	}

@@ -123,7 +123,7 @@ func TestTokenOfACode(t *testing.T) {
 	h := newHouse(t, nil)
 	sealed := h.code(`{"subject":"alice","role":"agent","tenant":"acme"}`)
 	compact := into[tokenAnswer](t, h.redeem(sealed), 201).AccessToken
-	opened, err := h.issuer.Load().sealer.Open(sealed, code.Binding{})
+	opened, _, err := h.issuer.Load().sealer.open(t.Context(), sealed, code.Binding{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +364,7 @@ func TestRefusedCodeIsNotSpent(t *testing.T) {
 // codeUnlimited seals a code without asking for it.
 func (h *house) codeUnlimited(subject string) string {
 	h.Helper()
-	sealed, err := h.issuer.Load().sealer.Seal(code.Grant{
+	sealed, err := h.issuer.Load().sealer.seal(code.Grant{
 		IssuedAt: h.clock.now().UnixMilli(), Lifetime: time.Minute, Nominal: time.Minute,
 		Client: code.DigestOf("shop"), Role: code.DigestOf("support"), Subject: subject,
 	}, code.Binding{})

@@ -89,7 +89,7 @@ func text(reason refusal.Reason) string {
 		return "This is more than the client may hand on"
 	case refusal.SubjectReserved:
 		return "The subject is the id of a client"
-	case refusal.CodeUnknown:
+	case refusal.CodeUnknown, refusal.CodeOtherEpoch:
 		return "Authorization request not found"
 	case refusal.CodeMalformed, refusal.BodyInvalid:
 		return "The body is not what this endpoint takes"
@@ -234,7 +234,7 @@ func application(reason refusal.Reason) (number int, name string) {
 		return 10002, "BadRequestError"
 	case refusal.CodeMalformed:
 		return 10003, "BadRequestError"
-	case refusal.CodeUnknown:
+	case refusal.CodeUnknown, refusal.CodeOtherEpoch:
 		return 10004, "NotFoundError"
 	case refusal.CodeExpired, refusal.CodeNotYetValid, refusal.CodeUsed, refusal.CodeBelowFloor,
 		refusal.CodeClientGone, refusal.CodeRoleGone, refusal.CodeNotCovered:

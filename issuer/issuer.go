@@ -45,6 +45,7 @@ import (
 // A Guard lets a code be used once; see package replay.
 type Guard interface {
 	Consume(ctx context.Context, u replay.Use) error
+	// Epoch is part of the associated data of the codes that are sealed now; nil: it is not known.
 	Epoch() []byte
 }
 
@@ -79,7 +80,7 @@ type Issuer struct {
 	verifier    *jose.Verifier
 	assertions  *jose.Verifier // of client assertions
 	guard       Guard
-	sealer      *code.Sealer
+	sealer      *codeSealer
 	minter      *Minter
 	users       directory
 	revocations Revocations
@@ -118,7 +119,7 @@ func New(o Options) (*Issuer, error) {
 	if i.sealer, err = newSealer(i.settings, o.State, o.Guard); err != nil {
 		return nil, err
 	}
-	if i.users, err = newDirectory(o.Config, o.Clock); err != nil {
+	if i.users, err = newDirectory(o.Config, o.State, o.Clock); err != nil {
 		return nil, err
 	}
 	if i.documents, err = newDocuments(o.Config, o.Revocations != nil); err != nil {
@@ -149,25 +150,6 @@ func (o *Options) defaults() {
 		log := o.Log.Named("audit")
 		o.Audit = func(e Event) { log.Info(e.Name, e.Fields()...) }
 	}
-}
-
-// newSealer makes the sealer of the config's code secrets. Without any, the State's secret will do: codes are then good
-// for this process alone, as its memory of used ones is.
-func newSealer(settings *config.Issuer, state *State, guard Guard) (*code.Sealer, error) {
-	var secrets [][]byte
-	for _, s := range settings.CodeSecrets {
-		secrets = append(secrets, []byte(s.Reveal()))
-	}
-	if len(secrets) == 0 {
-		secrets = [][]byte{state.codeSecret}
-	}
-	sealer, err := code.New(code.Options{
-		Issuer: settings.URL, Secrets: secrets, Epoch: guard.Epoch(), Prefixes: settings.CodePrefixes,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("issuer: codes: %w", err)
-	}
-	return sealer, nil
 }
 
 // Sign signs another JWT than an access token, with the key that signs now.

@@ -161,7 +161,7 @@ func (oauth) body(_ *call, status int, f *fault) any {
 // status is 400 for what RFC 6749 does not say otherwise, and HTTP's own where the request never got as far as OAuth.
 func (oauth) status(r refusal.Reason) int {
 	switch s := r.Status(); {
-	case r == refusal.CodeUnknown:
+	case r == refusal.CodeUnknown, r == refusal.CodeOtherEpoch:
 		return http.StatusBadRequest
 	case r == refusal.RevocationOff:
 		return http.StatusBadRequest
@@ -187,7 +187,7 @@ func oauthCode(reason refusal.Reason, status int) string {
 	switch reason {
 	case refusal.ClientUnauthenticated, refusal.AssertionUsed:
 		return "invalid_client"
-	case refusal.CodeMalformed, refusal.CodeUnknown, refusal.CodeExpired, refusal.CodeNotYetValid, refusal.CodeUsed,
+	case refusal.CodeMalformed, refusal.CodeUnknown, refusal.CodeOtherEpoch, refusal.CodeExpired, refusal.CodeNotYetValid, refusal.CodeUsed,
 		refusal.CodeBelowFloor, refusal.CodeClientGone, refusal.CodeRoleGone, refusal.CodeNotCovered, refusal.PKCEFailed:
 		return "invalid_grant"
 	case refusal.GrantNotAllowed:

@@ -58,7 +58,7 @@ type redemption struct {
 // fails, the code is spent.
 func (c *call) redeem(r redemption) (string, error) {
 	i := c.issuer
-	opened, err := i.sealer.Open(r.code, r.presented)
+	opened, epoch, err := i.sealer.open(c.r.Context(), r.code, r.presented)
 	if err != nil {
 		return "", err
 	}
@@ -82,7 +82,7 @@ func (c *call) redeem(r redemption) (string, error) {
 		return "", err
 	}
 	defer release()
-	use := replay.Use{Client: client.ID, Nonce: opened.Nonce, Expiry: opened.NominalExpiry()}
+	use := replay.Use{Client: client.ID, Nonce: opened.Nonce, Expiry: opened.NominalExpiry(), Epoch: epoch}
 	if err := i.guard.Consume(c.r.Context(), use); err != nil {
 		reason := refusal.Of(err)
 		if r.replayed != nil && (reason == refusal.CodeUsed || reason == refusal.CodeBelowFloor) {

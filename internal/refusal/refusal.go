@@ -100,6 +100,7 @@ const (
 	CodeTooLong       Reason = "code_too_long"      // tenant and subject do not fit into a code
 	CodeMalformed     Reason = "code_malformed"     // not the shape of a code
 	CodeUnknown       Reason = "code_unknown"       // not sealed by us for this use
+	CodeOtherEpoch    Reason = "code_other_epoch"   // sealed by another process, or before the shared store may have forgotten
 	CodeExpired       Reason = "code_expired"       // its life is over
 	CodeNotYetValid   Reason = "code_not_yet_valid" // issued in the future
 	CodeUsed          Reason = "code_used"          // redeemed before
@@ -157,7 +158,7 @@ var statuses = map[Reason]int{
 	TenantMissing: 400, TenantAmbiguous: 400, TenantMalformed: 400, TenantDenied: 403, ActionDenied: 403,
 
 	ScopeMissing: 403, DelegateExceeded: 403, SubjectReserved: 400, CodeTooLong: 400, CodeMalformed: 400,
-	CodeUnknown: 404, CodeExpired: 400, CodeNotYetValid: 400, CodeUsed: 400, CodeBelowFloor: 400,
+	CodeUnknown: 404, CodeOtherEpoch: 404, CodeExpired: 400, CodeNotYetValid: 400, CodeUsed: 400, CodeBelowFloor: 400,
 	CodeClientGone: 400, CodeRoleGone: 400, CodeNotCovered: 400, StoreUnavailable: 503, CredentialUnknown: 403,
 	MasterRequired: 403, UserUnknown: 404, UserTypeRefused: 400, UserLookupFailed: 408, RevocationOff: 501,
 	RevocationFull: 503,

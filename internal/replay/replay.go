@@ -29,6 +29,8 @@ type Use struct {
 	// Expiry is the code's nominal expiry in milliseconds since 1970: when it was issued plus the code_ttl that its
 	// client had then. It must be the same at each use of the same code.
 	Expiry int64
+	// Epoch is what the code was sealed under, which a shared store compares with its own.
+	Epoch []byte
 }
 
 // refuse turns a reason into an error that names the client and the times, and no credential. A used code costs the

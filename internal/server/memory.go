@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/replay"
 	"github.com/jotgate/jotgate/internal/revoke"
+	"github.com/jotgate/jotgate/internal/shared"
 	"github.com/jotgate/jotgate/internal/telemetry"
 	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/internal/upstream"
@@ -21,7 +23,9 @@ import (
 
 // A memory is what outlives every reload.
 type memory struct {
-	guard       *replay.Memory // nil until a configuration issues something
+	guard       *replay.Memory // nil until a configuration issues something, and where the guard is …
+	sharedGuard *replay.Redis  // … the store's
+	store       *shared.Store  // nil: nothing is shared
 	revocations *revoke.List   // nil without a file
 	cache       *proxy.Cache
 	upstreams   *upstream.Pools
@@ -34,6 +38,16 @@ func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*m
 		cache: proxy.NewCache(c.Limits.TokenCacheBytes), upstreams: upstream.NewPools(clock), issuer: issuer.NewState(),
 		keys: keysets.New(log.Logger, clock),
 	}
+	if c.Redis != nil {
+		store, err := shared.Open(context.Background(), c.Redis, log.Logger)
+		if err != nil {
+			return nil, errors.Join(err, m.close())
+		}
+		m.store = store
+		if c.Replay.Shared {
+			m.sharedGuard = replay.NewRedis(store, codeClients(c))
+		}
+	}
 	if c.Revocations.File == "" {
 		return m, nil
 	}
@@ -44,17 +58,24 @@ func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*m
 				zap.String("file", c.Revocations.File), zap.Int64("bytes", bytes))
 		},
 	})
+	if err != nil {
+		return nil, errors.Join(err, m.close())
+	}
 	m.revocations = list
-	return m, err
+	return m, nil
 }
 
 // close lets go of files, and waits for what works in the background. What is in memory ends with the process.
 func (m *memory) close() error {
 	m.keys.Close()
-	if m.revocations == nil {
-		return nil
+	var errs []error
+	if m.revocations != nil {
+		errs = append(errs, m.revocations.Close())
 	}
-	return m.revocations.Close()
+	if m.store != nil {
+		errs = append(errs, m.store.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // guardFor is the replay guard, made when a configuration first issues something.

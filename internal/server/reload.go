@@ -123,6 +123,9 @@ func (s *Server) rehearse(options config.Options) error {
 // reconfigure tells the guard of the new clients and capacity, while the old snapshot still serves: what a client that
 // is dropped has used stays refused whichever snapshot asks.
 func (s *Server) reconfigure(next *snapshot) error {
+	if s.memory.sharedGuard != nil {
+		s.memory.sharedGuard.Reconfigure(codeClients(next.config))
+	}
 	if next.guard == nil {
 		return nil
 	}
@@ -142,6 +145,8 @@ func changeable(old, next *config.Config) error {
 		{"listeners", shapes(old.Listeners), shapes(next.Listeners)},
 		{"admin.listen or admin.health_listen", addresses(old.Admin), addresses(next.Admin)},
 		{"revocations", old.Revocations, next.Revocations},
+		{"redis", old.Redis, next.Redis},
+		{"replay.store", old.Replay.Shared, next.Replay.Shared},
 		{"limits of connections", connections(old.Limits), connections(next.Limits)},
 		{"log.access", old.Log.Access, next.Log.Access},
 	} {

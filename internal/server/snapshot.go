@@ -18,8 +18,9 @@ import (
 type snapshot struct {
 	config *config.Config
 	issuer *issuer.Issuer // nil: nothing is issued
-	guard  *replay.Memory // the one in memory, or a new one that goes there with this snapshot
+	guard  *replay.Memory // the one in memory, or a new one that goes there with this snapshot; nil where it is shared
 	gate   *proxy.Gate
+	tokens *jose.Verifier
 	series *telemetry.Routes // nil in a Judge
 	keys   []func()          // let go of the sources of trusted issuers' keys
 }
@@ -32,6 +33,10 @@ func (s *Server) build(c *config.Config) (*snapshot, error) {
 		snap.close()
 		return nil, err
 	}
+	if before := s.snapshot.Load(); before != nil {
+		verifier.Adopt(before.tokens) // so that tokens stay verified whose issuer is as it was
+	}
+	snap.tokens = verifier
 	if c.Issuer != nil {
 		if err := s.buildIssuer(snap, verifier); err != nil {
 			snap.close()
@@ -79,11 +84,15 @@ func (s *Server) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
 }
 
 func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error) {
-	if snap.guard, err = s.memory.guardFor(snap.config, s.clock); err != nil {
-		return fmt.Errorf("replay: %w", err)
+	var guard issuer.Guard = s.memory.sharedGuard
+	if s.memory.sharedGuard == nil {
+		if snap.guard, err = s.memory.guardFor(snap.config, s.clock); err != nil {
+			return fmt.Errorf("replay: %w", err)
+		}
+		guard = snap.guard
 	}
 	options := issuer.Options{
-		Config: snap.config, Verifier: verifier, Guard: snap.guard, State: s.memory.issuer, Log: s.log.Logger,
+		Config: snap.config, Verifier: verifier, Guard: guard, State: s.memory.issuer, Log: s.log.Logger,
 		Audit: func(e issuer.Event) { s.log.Audit.Info(e.Name, e.Fields()...) }, Clock: s.clock,
 	}
 	if s.memory.revocations != nil {

@@ -1,0 +1,40 @@
+package config
+
+import "github.com/jotgate/jotgate/internal/token"
+
+// buildDPoP comes after the issuer, whose code secrets make nonces too where there are none of their own: what both are
+// made with is derived, so that neither tells the other.
+func (b *builder) buildDPoP() {
+	w := &b.file.dpop.Value
+	b.DPoP = DPoP{
+		MaxAge: w.maxAge.Value, RequireNonce: w.requireNonce, NonceTTL: w.nonceTTL.Value, NonceSecrets: values(w.nonceSecrets),
+		Origins: values(w.origins), Capacity: w.capacity.Value,
+	}
+	if len(b.DPoP.NonceSecrets) == 0 && b.Issuer != nil {
+		b.DPoP.NonceSecrets = b.Issuer.CodeSecrets
+	}
+	if b.Issuer != nil {
+		b.checkBound()
+	}
+}
+
+// checkBound warns of clients whose tokens must be bound, and that ask for some where no proof is taken.
+func (b *builder) checkBound() {
+	for i, c := range b.Issuer.Clients {
+		if !c.Bound {
+			continue
+		}
+		for _, word := range []string{token.IssueUserTokens, token.CreateAccessTokens} {
+			for _, has := range c.May {
+				if has == word {
+					b.warn(b.file.issuer.Value.clients[i].Value.dpop.at, "is there beside "+word+" in may, and that API has no bound tokens",
+						"take the word out of may, or use another client for it")
+				}
+			}
+		}
+		if !b.Issuer.Serve.OAuth2 {
+			b.warn(b.file.issuer.Value.clients[i].Value.dpop.at, "cannot be met: issuer.serve.dialects lacks oauth2, which alone issues bound tokens",
+				"add oauth2, or remove this")
+		}
+	}
+}

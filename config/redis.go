@@ -1,0 +1,230 @@
+package config
+
+import (
+	"crypto/tls"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Redis is the memory that replicas share.
+type Redis struct {
+	Network  string // tcp or unix
+	Address  string // host:port or a socket's path; "" with Sentinel
+	Username string // of an ACL; "": the default user
+	Password Secret
+	Database int
+	TLS      *RedisTLS      // nil: plain TCP
+	Sentinel *RedisSentinel // nil: the server at Address
+
+	Pool        int           // connections
+	DialTimeout time.Duration // for one connection
+	Timeout     time.Duration // for one operation, whatever becomes of its connection
+	Prefix      string        // of our keys
+	Skew        time.Duration // by how much the clocks of replicas and store may differ
+}
+
+// RedisTLS is how the store is checked and how we show who we are. The PEM is in the fields, not its file's name.
+type RedisTLS struct {
+	Authorities string // "": the system's
+	Certificate string // "": none is shown
+	Key         Secret
+	ServerName  string // "": the address's host
+}
+
+// RedisSentinel names the processes that know which server is the master now.
+type RedisSentinel struct {
+	Master    string
+	Addresses []string
+	Username  string
+	Password  Secret
+}
+
+const defaultRedisPort = "6379"
+
+func (b *builder) buildRedis() {
+	if !b.file.redis.given {
+		return
+	}
+	w := &b.file.redis.Value
+	r := &Redis{
+		Network: "tcp", Username: w.username, Password: w.password.Value,
+		Pool: w.pool, DialTimeout: w.dialTimeout, Timeout: w.timeout, Prefix: w.prefix, Skew: w.skew,
+	}
+	b.Redis = r
+	switch {
+	case w.url.given == w.sentinel.given:
+		b.fault(b.file.redis.at, "needs exactly one of url and sentinel", "write {url: redis://127.0.0.1:6379/0}, or {sentinel: {master: …, addresses: […]}}")
+	case w.sentinel.given:
+		s := &w.sentinel.Value
+		r.Sentinel = &RedisSentinel{Master: s.master, Username: s.username, Password: s.password}
+		r.Database = s.database
+		for _, a := range values(s.addresses) {
+			r.Sentinel.Addresses = append(r.Sentinel.Addresses, a)
+		}
+	case !w.url.bad:
+		b.redisURL(w, r)
+	}
+	if w.tls.given {
+		b.redisTLS(&w.tls.Value, r)
+	}
+}
+
+// redisURL takes the address apart. What it says of the user must not be said a second time.
+func (b *builder) redisURL(w *writtenRedis, r *Redis) {
+	u, _ := parseRedisURL(w.url.Value.Reveal()) // checked when it was read
+	if u == nil {
+		return
+	}
+	r.Network, r.Address, r.Database = u.network, u.address, u.database
+	if u.user != "" || u.password != "" {
+		if w.username != "" || w.password.given {
+			b.fault(w.url.at, "names a user or a password, which stand beside it too", "keep one of the two")
+		}
+		r.Username, r.Password = u.user, Secret(u.password)
+	}
+	switch {
+	case u.tls:
+		r.TLS = &RedisTLS{}
+	case w.tls.given:
+		b.fault(w.tls.at, "has a meaning only for rediss://", "write rediss:// in url, or remove tls")
+	}
+}
+
+func (b *builder) redisTLS(w *writtenRedisTLS, r *Redis) {
+	t := &RedisTLS{Authorities: b.authorities(w.ca), ServerName: w.serverName}
+	if w.cert.given != w.key.given {
+		b.fault(b.file.redis.Value.tls.at, "has cert or key without the other", "name both files, or neither")
+	}
+	if w.cert.usable() && w.key.usable() && w.cert.given && w.key.given {
+		cert, certOK := b.contents(w.cert)
+		key, keyOK := b.contents(w.key)
+		if certOK && keyOK {
+			if _, err := tls.X509KeyPair(cert, key); err != nil {
+				b.fault(w.cert.at, w.cert.shown+" and its key cannot be used ("+strings.TrimPrefix(err.Error(), "tls: ")+")", "name a PEM certificate and its private key")
+			}
+			t.Certificate, t.Key = string(cert), Secret(key)
+		}
+	}
+	r.TLS = t
+}
+
+type redisURL struct {
+	network, address string
+	tls              bool
+	user, password   string
+	database         int
+}
+
+// parseRedisURL reads redis://user:password@host:port/database, rediss:// for TLS, and unix:///path for a socket; the
+// problem says nothing of what it read, which holds a password.
+func parseRedisURL(s string) (parsed *redisURL, problem string) {
+	u, err := url.Parse(s)
+	if err != nil || u.Opaque != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#") {
+		return nil, "is not the address of a store"
+	}
+	p := &redisURL{network: "tcp", tls: u.Scheme == "rediss", user: u.User.Username()}
+	p.password, _ = u.User.Password()
+	switch u.Scheme {
+	case "unix":
+		p.network, p.address = "unix", u.Path
+		if u.Host != "" || u.Path == "" {
+			return nil, "names no socket"
+		}
+		return p, ""
+	case "redis", "rediss":
+	default:
+		return nil, "is neither redis:// nor rediss:// nor unix://"
+	}
+	port := u.Port()
+	if port == "" {
+		port = defaultRedisPort
+	}
+	if n, ok := digits(port); !ok || n < 1 || n > 65535 || u.Hostname() == "" {
+		return nil, "has no host, or a port that is none"
+	}
+	p.address = net.JoinHostPort(u.Hostname(), port)
+	if number := strings.TrimPrefix(u.Path, "/"); number != "" {
+		n, ok := digits(number)
+		if !ok || n > mostDatabase {
+			return nil, "has a path that is no database's number"
+		}
+		p.database, _ = strconv.Atoi(number)
+	}
+	return p, ""
+}
+
+const mostDatabase = 1 << 16
+
+func isRedisURL(s string) (problem, remedy string) {
+	if _, problem := parseRedisURL(s); problem != "" {
+		return problem, "write it like redis://127.0.0.1:6379/0, rediss://user:password@store.example.com:6380/0 or unix:///run/redis.sock"
+	}
+	return "", ""
+}
+
+func isRemoteAddress(s string) (problem, remedy string) {
+	host, port, err := net.SplitHostPort(s)
+	if n, ok := digits(port); err != nil || !ok || n < 1 || n > 65535 || host == "" || !visible(s) {
+		return "is not host:port", "write it like 10.0.0.1:26379"
+	}
+	return "", ""
+}
+
+func isKeyPrefix(s string) (problem, remedy string) {
+	if len(s) > 64 || !plainRunes(s, "._:-") {
+		return "is not a prefix of keys", "use 1 to 64 of A-Z a-z 0-9 . _ : -"
+	}
+	return "", ""
+}
+
+// buildShared holds what is shared to what it needs: a guard that all replicas ask, and secrets that all of them have.
+func (b *builder) buildShared() {
+	w := &b.file.replay.Value
+	b.Replay.Shared = w.store.Value == storeRedis
+	switch shared := b.Replay.Shared; {
+	case shared && b.Redis == nil && !b.file.redis.given:
+		b.fault(w.store.at, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
+	case shared && b.file.issuer.given && len(b.file.issuer.Value.codeSecrets) == 0:
+		b.fault(w.store.at, "needs issuer.code_secrets: without them each process seals codes with a secret of its own, and no replica opens another's",
+			"write code_secrets: [\"${env:CODE_SECRET}\"], the same on every replica, as `jotgate keygen --secret` makes one")
+	case !shared && b.file.replicas.Value > 1:
+		b.fault(b.file.replicas.at, strconv.Itoa(b.file.replicas.Value)+" replicas would each remember used codes alone, with replay.store: memory, and redeem none of each other's",
+			"write replay: {store: redis} and redis, or run one replica")
+	}
+	b.buildRevocations()
+}
+
+func (b *builder) buildRevocations() {
+	w := &b.file.revocations.Value
+	b.Revocations = Revocations{
+		File: w.file.Value, Capacity: w.capacity, Poll: w.poll, MaxStaleness: w.maxStaleness.Value, RefuseStale: w.onStale == "refuse",
+	}
+	if w.file.given && !w.file.bad {
+		b.Revocations.File = b.resolve(w.file.Value)
+	}
+	switch {
+	case w.store.Value == storeRedis && w.file.given:
+		b.fault(w.file.at, "is there beside store: redis", "keep one of the two")
+	case w.store.Value == storeRedis && !b.file.redis.given:
+		b.fault(w.store.at, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
+	case w.store.Value == storeFile && !w.file.given:
+		b.fault(w.store.at, "needs a file", "write file: /var/lib/jotgate/revoked beside it")
+	}
+	b.Revocations.Shared = b.Redis != nil && (w.store.Value == storeRedis || !w.store.given && !w.file.given)
+	if b.Revocations.Shared && w.maxStaleness.usable() && w.maxStaleness.Value < 2*w.poll {
+		b.fault(w.maxStaleness.at, spell(w.maxStaleness.Value)+" is less than twice poll, "+spell(w.poll), "raise it: one slow answer would make the list stale")
+	}
+	if b.file.replicas.Value > 1 && w.file.given && !w.file.bad {
+		b.warn(w.file.at, "is this replica's own: the others do not hear of what is withdrawn here", "leave it out, so that withdrawals are shared in redis")
+	}
+}
+
+func isStorePassword(s string) (problem, remedy string) {
+	if s == "" || len(s) > 1024 {
+		return "is empty or too long", "write it as \"${env:NAME}\", or leave the key out"
+	}
+	return "", ""
+}

@@ -1,0 +1,143 @@
+package replay_test
+
+import (
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/redistest"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/replay"
+	"github.com/jotgate/jotgate/internal/shared"
+)
+
+// settings are those of a configuration that names the server alone.
+func settings(server *redistest.Server) *config.Redis {
+	return &config.Redis{
+		Network: "tcp", Address: server.Addr(), Pool: 32, DialTimeout: 10 * time.Second, Timeout: 10 * time.Second,
+		Prefix: "jotgate", Skew: 5 * time.Second,
+	}
+}
+
+func open(t testing.TB, c *config.Redis) *shared.Store {
+	t.Helper()
+	store, err := shared.Open(t.Context(), c, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+// living is the use of the n-th code, sealed now under the guard's epoch for a minute.
+func living(g *replay.Redis, n uint64) replay.Use {
+	u := replay.Use{Client: "a", Expiry: time.Now().Add(time.Minute).UnixMilli(), Epoch: g.Epoch()}
+	binary.BigEndian.PutUint64(u.Nonce[:], n)
+	return u
+}
+
+func TestSharedCodePresentedTwice(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	one := replay.NewRedis(open(t, settings(server)), []string{"a"})
+	other := replay.NewRedis(open(t, settings(server)), []string{"a"})
+	for n, g := range map[uint64]*replay.Redis{1: one, 2: other} {
+		u := living(g, n)
+		if err := g.Consume(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+		for _, again := range []*replay.Redis{one, other} {
+			if err := again.Consume(t.Context(), u); refusal.Of(err) != refusal.CodeUsed {
+				t.Errorf("code %d again: %v", n, err)
+			}
+		}
+	}
+}
+
+func TestSharedConcurrentRedemptions(t *testing.T) {
+	t.Parallel()
+	const codes, presenters = 2000, 16
+	server := redistest.Start(t)
+	guards := []*replay.Redis{
+		replay.NewRedis(open(t, settings(server)), []string{"a"}), replay.NewRedis(open(t, settings(server)), []string{"a"}),
+	}
+	uses := make([]replay.Use, codes)
+	for n := range uses {
+		uses[n] = living(guards[n%2], uint64(n))
+	}
+	wins := make([]atomic.Int32, codes)
+	var others atomic.Int64
+	var group sync.WaitGroup
+	for p := range presenters {
+		group.Go(func() {
+			for i := range codes {
+				n := (i + p*17) % codes
+				switch err := guards[p%2].Consume(t.Context(), uses[n]); refusal.Of(err) {
+				case "":
+					wins[n].Add(1)
+				case refusal.CodeUsed:
+				default:
+					others.Add(1)
+				}
+			}
+		})
+	}
+	group.Wait()
+	for n := range wins {
+		if w := wins[n].Load(); w != 1 {
+			t.Fatalf("code %d was accepted %d times", n, w)
+		}
+	}
+	if o := others.Load(); o != 0 {
+		t.Errorf("%d refusals for another reason than code_used", o)
+	}
+}
+
+// Whatever makes the store forget ends the epoch: a code that was used before is refused, and a new one is good.
+func TestStoreThatForgets(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args   []string
+		forget func(s *redistest.Server)
+	}{
+		"flushed": {nil, func(s *redistest.Server) { s.Do("FLUSHALL") }},
+		"flushed, with the epoch's own record put back": {nil, func(s *redistest.Server) {
+			id := s.Do("HGET", "{jotgate}:epoch", "id")
+			s.Do("FLUSHALL")
+			s.Do("HSET", "{jotgate}:epoch", "id", "x"+id.(string), "began", "1", "seen", "1")
+		}},
+		"killed, without persistence":      {nil, func(s *redistest.Server) { s.Restart() }},
+		"killed, with an old dump":         {nil, func(s *redistest.Server) { s.Do("SAVE"); s.Restart() }},
+		"killed, with an append-only file": {[]string{"--appendonly", "yes"}, func(s *redistest.Server) { s.Restart() }},
+		"shut down, with a dump":           {[]string{"--save", "3600 1"}, func(s *redistest.Server) { s.Shutdown(); s.Restart() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, c.args...)
+			g := replay.NewRedis(open(t, settings(server)), []string{"a"})
+			u, unused := living(g, 1), living(g, 2)
+			if err := g.Consume(t.Context(), u); err != nil {
+				t.Fatal(err)
+			}
+			c.forget(server)
+			for _, u := range []replay.Use{u, unused} {
+				err := g.Consume(t.Context(), u)
+				if refusal.Of(err) != refusal.CodeOtherEpoch {
+					t.Errorf("after: %v", err)
+				}
+			}
+			fresh := living(g, 3)
+			if err := g.Consume(t.Context(), fresh); err != nil {
+				t.Errorf("a new code: %v", err)
+			}
+			if err := g.Consume(t.Context(), u); refusal.Of(err) != refusal.CodeOtherEpoch {
+				t.Errorf("the old code, later: %v", err)
+			}
+		})
+	}
+}
