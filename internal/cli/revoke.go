@@ -11,6 +11,7 @@ import (
 	"github.com/jotgate/jotgate/internal/admin"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/revoke"
+	"github.com/jotgate/jotgate/internal/shared"
 )
 
 // revokeDeadline bounds how long a running gate may take to make a withdrawal durable.
@@ -23,8 +24,9 @@ func revokeCommand() command {
 		brief: "withdraw a token, or all that were issued before a moment", run: withdraw,
 		help: `Withdraws one token, given as @FILE or on standard input, or by its jti; or every token of a subject, client, tenant,
 signing key or issuer that was issued before a moment, which is now if --before names no other. It needs revocations.file
-in the config. When it ends with 0 the withdrawal is durable and in force: a running gate is asked through its admin
-listener (admin.token), otherwise the file is written here.
+or redis in the config. When it ends with 0 the withdrawal is durable and in force: it is in the shared store, which all
+replicas ask every revocations.poll; or a running gate is asked through its admin listener (admin.token); or else the file
+is written here.
 
   jotgate revoke --config config.yaml @stolen.jwt
   jotgate revoke --config config.yaml --subject alice
@@ -65,8 +67,8 @@ func withdraw(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
-	if settings.Revocations.File == "" {
-		return refusal.Because(refusal.RevocationOff, "without revocations.file in the config nothing can be withdrawn")
+	if settings.Revocations.File == "" && !settings.Revocations.Shared {
+		return refusal.Because(refusal.RevocationOff, "without revocations.file or redis in the config nothing can be withdrawn")
 	}
 	return apply(w, settings)
 }
@@ -167,6 +169,9 @@ func apply(w admin.Withdrawal, settings *config.Config) error {
 	if settings.Issuer != nil {
 		clients = len(settings.Issuer.Clients)
 	}
+	if settings.Revocations.Shared {
+		return share(ctx, w, settings, clients)
+	}
 	list, err := revoke.Open(revoke.Options{
 		File: settings.Revocations.File, Capacity: settings.Revocations.Capacity, Clients: clients, Clock: time.Now,
 	})
@@ -177,6 +182,21 @@ func apply(w admin.Withdrawal, settings *config.Config) error {
 		return err
 	}
 	return errors.Join(w.Apply(ctx, list), list.Close())
+}
+
+// share writes to the store itself: no gate needs to run.
+func share(ctx context.Context, w admin.Withdrawal, settings *config.Config, clients int) error {
+	store, err := shared.Open(ctx, settings.Redis, nil)
+	if err != nil {
+		return err
+	}
+	list, err := revoke.Borrow(revoke.SharedOptions{
+		Store: store, Capacity: settings.Revocations.Capacity, Clients: clients, Clock: time.Now,
+	})
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	return errors.Join(w.Apply(ctx, list), list.Close(), store.Close())
 }
 
 // ask posts a withdrawal to the running gate.

@@ -115,6 +115,7 @@ const (
 	UserTypeRefused   Reason = "user_type_refused"  // the user is no end user
 	UserLookupFailed  Reason = "user_lookup_failed" // the directory did not answer in time
 	RevocationOff     Reason = "revocation_off"     // neither a file nor a shared store
+	RevocationsStale  Reason = "revocations_stale"  // what was withdrawn is not known, and revocations.on_stale refuses
 	RevocationFull    Reason = "revocation_full"    // the list or the client's share of it is full
 )
 
@@ -161,7 +162,7 @@ var statuses = map[Reason]int{
 	CodeUnknown: 404, CodeOtherEpoch: 404, CodeExpired: 400, CodeNotYetValid: 400, CodeUsed: 400, CodeBelowFloor: 400,
 	CodeClientGone: 400, CodeRoleGone: 400, CodeNotCovered: 400, StoreUnavailable: 503, CredentialUnknown: 403,
 	MasterRequired: 403, UserUnknown: 404, UserTypeRefused: 400, UserLookupFailed: 408, RevocationOff: 501,
-	RevocationFull: 503,
+	RevocationFull: 503, RevocationsStale: 503,
 
 	ClientUnauthenticated: 401, AssertionUsed: 401, GrantUnsupported: 400, GrantNotAllowed: 400, ScopeUnknown: 400,
 	ResourceUnknown: 400, PKCEFailed: 400, SubjectTokenRefused: 400,

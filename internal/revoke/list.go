@@ -1,8 +1,8 @@
 // Package revoke remembers what was withdrawn: single tokens by issuer and jti, and not-before marks, which withdraw all
 // tokens of an issuer, subject, client, tenant or signing key that were issued before a moment.
 //
-// A withdrawal is durable before it is answered: it is appended to a file and fsynced, then it takes effect, on the very
-// next request. A token's entry is forgotten only some time after the token has ended; a mark is never forgotten, only
+// A withdrawal is durable before it is answered: it is appended to a file and fsynced, or kept in the store that all
+// replicas share (shared.go), then it takes effect here, on the very next request. A token's entry is forgotten only some time after the token has ended; a mark is never forgotten, only
 // replaced by a later one. When the list is full, or a client has used up its share of it, a withdrawal is refused:
 // forgetting an older one would open what was closed.
 //
@@ -65,7 +65,9 @@ type List struct {
 	quota  int
 
 	write sync.Mutex // one writer at a time; taken before mu
-	file  *journal
+	file  *journal   // nil where the list is …
+	// … the store's, which all replicas share.
+	shared *sharing
 }
 
 // Options are what a list stands on.
@@ -79,14 +81,10 @@ type Options struct {
 
 // Open reads the journal and takes hold of it; a second process that opens it is refused.
 func Open(o Options) (*List, error) {
-	if o.Capacity < 1 {
-		return nil, fmt.Errorf("revocations: capacity %d: want at least 1", o.Capacity)
+	l, err := newList(o.Clock, o.Capacity, o.Clients)
+	if err != nil {
+		return nil, err
 	}
-	l := &List{
-		clock: o.Clock, capacity: o.Capacity,
-		tokens: map[tokenKey]withdrawn{}, marks: map[markKey]int64{}, shares: map[string]int{},
-	}
-	l.SetClients(o.Clients)
 	file, torn, err := openJournal(o.File, l.apply)
 	if err != nil {
 		return nil, err
@@ -98,6 +96,18 @@ func Open(o Options) (*List, error) {
 	return l, nil
 }
 
+func newList(clock func() time.Time, capacity, clients int) (*List, error) {
+	if capacity < 1 {
+		return nil, fmt.Errorf("revocations: capacity %d: want at least 1", capacity)
+	}
+	l := &List{
+		clock: clock, capacity: capacity,
+		tokens: map[tokenKey]withdrawn{}, marks: map[markKey]int64{}, shares: map[string]int{},
+	}
+	l.SetClients(clients)
+	return l, nil
+}
+
 // SetClients shares the capacity out among n clients and the operator, evenly; a client already over its new share
 // keeps what it has.
 func (l *List) SetClients(n int) {
@@ -106,8 +116,12 @@ func (l *List) SetClients(n int) {
 	l.quota = max(1, l.capacity/(n+1))
 }
 
-// Close lets go of the journal.
+// Close lets go of the journal, or of the store, which it leaves open.
 func (l *List) Close() error {
+	if l.shared != nil {
+		l.shared.close()
+		return nil
+	}
 	l.write.Lock()
 	defer l.write.Unlock()
 	return l.file.close()
@@ -121,20 +135,23 @@ type Token struct {
 }
 
 // Withdraw withdraws one token. It has taken effect, and is durable, when nil is returned. Withdrawing a token twice
-// changes nothing. Errors: refusal.RevocationFull; others mean that the disk failed and nothing is known to be kept.
-func (l *List) Withdraw(_ context.Context, t Token) error {
+// changes nothing. Errors: refusal.RevocationFull; others mean that disk or store failed and nothing is known to be kept.
+func (l *List) Withdraw(ctx context.Context, t Token) error {
 	if t.ID == "" {
 		return refusal.Because(refusal.TokenClaimsMalformed, "a token without a jti can only be withdrawn by a mark")
 	}
-	return l.add(record{Kind: "token", Issuer: t.Issuer, Value: t.ID, Client: t.Client, At: t.Expiry})
+	return l.add(ctx, record{Kind: "token", Issuer: t.Issuer, Value: t.ID, Client: t.Client, At: t.Expiry})
 }
 
 // Mark withdraws every token of a kind that was issued before the moment. A mark never moves back.
-func (l *List) Mark(_ context.Context, kind Kind, issuer, value string, notBefore time.Time) error {
-	return l.add(record{Kind: string(kind), Issuer: issuer, Value: value, At: notBefore.UnixMilli()})
+func (l *List) Mark(ctx context.Context, kind Kind, issuer, value string, notBefore time.Time) error {
+	return l.add(ctx, record{Kind: string(kind), Issuer: issuer, Value: value, At: notBefore.UnixMilli()})
 }
 
-func (l *List) add(r record) error {
+func (l *List) add(ctx context.Context, r record) error {
+	if l.shared != nil {
+		return l.addShared(ctx, r)
+	}
 	l.write.Lock()
 	defer l.write.Unlock()
 	known, full := l.room(r)
@@ -158,6 +175,30 @@ func (l *List) add(r record) error {
 		_ = l.compact()
 	}
 	return nil
+}
+
+// addShared keeps r in the store, which alone knows how full it is.
+func (l *List) addShared(ctx context.Context, r record) error {
+	l.mu.RLock()
+	quota := l.quota
+	l.mu.RUnlock()
+	kept, err := l.shared.add(ctx, r, quota)
+	if err != nil {
+		return err
+	}
+	if !kept {
+		return refusal.Because(refusal.RevocationFull, "capacity %d, share of %q", l.capacity, r.Client)
+	}
+	l.apply(r)
+	l.fit()
+	return nil
+}
+
+// fit forgets what ended long ago as soon as there is more than the store holds, which has forgotten it by then.
+func (l *List) fit() {
+	if l.size() > l.capacity {
+		l.live()
+	}
 }
 
 // room tells whether r is in the list already, and whether there is no place for it.
@@ -203,8 +244,18 @@ func (l *List) apply(r record) {
 
 // compact forgets the tokens that ended long enough ago and rewrites the journal. The caller holds write.
 func (l *List) compact() error {
+	live := l.live()
+	if err := l.file.rewrite(live); err != nil {
+		return fmt.Errorf("revocations: compact: %w", err)
+	}
+	return nil
+}
+
+// live forgets the tokens that ended long enough ago, and lists what is left.
+func (l *List) live() []record {
 	ended := l.clock().Add(-keptAfterExpiry).UnixMilli()
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	live := make([]record, 0, len(l.tokens)+len(l.marks))
 	for key, w := range l.tokens {
 		if w.expiry <= ended {
@@ -219,11 +270,7 @@ func (l *List) compact() error {
 	for key, at := range l.marks {
 		live = append(live, record{Kind: string(key.kind), Issuer: key.issuer, Value: key.value, At: at})
 	}
-	l.mu.Unlock()
-	if err := l.file.rewrite(live); err != nil {
-		return fmt.Errorf("revocations: compact: %w", err)
-	}
-	return nil
+	return live
 }
 
 // Check refuses a token that was withdrawn, or that a mark withdrew; keyID is the key that signed it.
@@ -231,6 +278,9 @@ func (l *List) compact() error {
 func (l *List) Check(c *token.Claims, keyID string) error {
 	if !l.any.Load() {
 		return nil
+	}
+	if l.shared != nil && l.shared.refusing.Load() {
+		return refusal.Because(refusal.RevocationsStale, "the shared store has not answered for %v", l.shared.o.MaxStaleness)
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -298,11 +348,21 @@ func (l *List) before(m markKey, issuedAt int64) error {
 }
 
 // Stats is how full the list is.
-type Stats struct{ Tokens, Marks, Capacity int }
+type Stats struct {
+	Tokens, Marks, Capacity int
+	Shared                  bool          // the store's, of which this is a copy …
+	Age                     time.Duration // … that was right so long ago; negative: it was never read
+	Stale                   bool          // … which is longer than it may
+}
 
 // Stats tells how full the list is.
 func (l *List) Stats() Stats {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return Stats{len(l.tokens), len(l.marks), l.capacity}
+	all := Stats{Tokens: len(l.tokens), Marks: len(l.marks), Capacity: l.capacity}
+	if l.shared != nil {
+		all.Shared, all.Age = true, l.shared.age()
+		all.Stale = all.Age < 0 || all.Age > l.shared.o.MaxStaleness
+	}
+	return all
 }

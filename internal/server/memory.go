@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/replay"
@@ -26,17 +27,22 @@ type memory struct {
 	guard       *replay.Memory // nil until a configuration issues something, and where the guard is …
 	sharedGuard *replay.Redis  // … the store's
 	store       *shared.Store  // nil: nothing is shared
-	revocations *revoke.List   // nil without a file
+	revocations *revoke.List   // nil without a file and a store
 	cache       *proxy.Cache
 	upstreams   *upstream.Pools
 	issuer      *issuer.State
 	keys        *keysets.Sources // of trusted issuers
+	proofs      *dpop.State      // DPoP proofs that were used
 }
 
 func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*memory, error) {
 	m := &memory{
 		cache: proxy.NewCache(c.Limits.TokenCacheBytes), upstreams: upstream.NewPools(clock), issuer: issuer.NewState(),
 		keys: keysets.New(log.Logger, clock),
+	}
+	var err error
+	if m.proofs, err = dpop.NewState(c.DPoP.Capacity, c.DPoP.MaxAge, clock); err != nil {
+		return nil, errors.Join(err, m.close())
 	}
 	if c.Redis != nil {
 		store, err := shared.Open(context.Background(), c.Redis, log.Logger)
@@ -48,21 +54,32 @@ func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*m
 			m.sharedGuard = replay.NewRedis(store, codeClients(c))
 		}
 	}
-	if c.Revocations.File == "" {
-		return m, nil
+	list, err := openRevocations(c, m.store, log, clock)
+	if err != nil {
+		return nil, errors.Join(err, m.close())
 	}
-	list, err := revoke.Open(revoke.Options{
+	m.revocations = list
+	return m, nil
+}
+
+// openRevocations is nil where nothing can be withdrawn.
+func openRevocations(c *config.Config, store *shared.Store, log *telemetry.Log, clock func() time.Time) (*revoke.List, error) {
+	if c.Revocations.Shared && store != nil {
+		return revoke.Join(context.Background(), revoke.SharedOptions{
+			Store: store, Capacity: c.Revocations.Capacity, Clients: len(clients(c)), Clock: clock, Log: log.Logger,
+			Poll: c.Revocations.Poll, MaxStaleness: c.Revocations.MaxStaleness, RefuseStale: c.Revocations.RefuseStale,
+		})
+	}
+	if c.Revocations.File == "" {
+		return nil, nil
+	}
+	return revoke.Open(revoke.Options{
 		File: c.Revocations.File, Capacity: c.Revocations.Capacity, Clients: len(clients(c)), Clock: clock,
 		Torn: func(bytes int64) {
 			log.Warn("revocations: a record that a crash cut short is cut off; it had not been answered",
 				zap.String("file", c.Revocations.File), zap.Int64("bytes", bytes))
 		},
 	})
-	if err != nil {
-		return nil, errors.Join(err, m.close())
-	}
-	m.revocations = list
-	return m, nil
 }
 
 // close lets go of files, and waits for what works in the background. What is in memory ends with the process.
@@ -76,6 +93,23 @@ func (m *memory) close() error {
 		errs = append(errs, m.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// warnings tell what is wrong with what replicas share. Taking this replica out of service would not help: the others
+// have the same store, and what needs no store is served on.
+func (m *memory) warnings() (all []string) {
+	if m.store == nil {
+		return nil
+	}
+	if state := m.store.State(); state.Err != nil {
+		all = append(all, "the shared store cannot be used, no code is issued or redeemed: "+state.Err.Error())
+	}
+	if m.revocations != nil {
+		if s := m.revocations.Stats(); s.Stale {
+			all = append(all, "the list of withdrawn tokens is stale")
+		}
+	}
+	return all
 }
 
 // guardFor is the replay guard, made when a configuration first issues something.

@@ -49,6 +49,7 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 func (g gauges) memories(to chan<- prometheus.Metric, snap *snapshot) {
 	m := g.server.memory
 	gauge(to, describe("token_cache_tokens", "Verified tokens that are kept."), float64(m.cache.Len()))
+	counter(to, describe("token_cache_misses_total", "Tokens that were verified because they were not kept."), float64(m.cache.Misses()))
 	if snap.guard != nil {
 		for _, c := range snap.guard.Stats() {
 			gauge(to, describe("replay_used_codes", "Used codes that are remembered.", "client"), float64(c.Fill), c.Client)
@@ -62,7 +63,30 @@ func (g gauges) memories(to chan<- prometheus.Metric, snap *snapshot) {
 		gauge(to, describe("revocations", "Withdrawals in force.", "kind"), float64(s.Tokens), "token")
 		gauge(to, describe("revocations", "Withdrawals in force.", "kind"), float64(s.Marks), "mark")
 		gauge(to, describe("revocations_capacity", "How many withdrawals there can be."), float64(s.Capacity))
+		if s.Shared {
+			stale := 0.0
+			if s.Stale {
+				stale = 1
+			}
+			gauge(to, describe("revocations_age_seconds", "Since the shared store last told all that was withdrawn; -1: never."), max(-1, s.Age.Seconds()))
+			gauge(to, describe("revocations_stale", "1 if that is longer ago than revocations.max_staleness."), stale)
+		}
 	}
+	if m.store != nil {
+		g.shared(to, m)
+	}
+}
+
+func (g gauges) shared(to chan<- prometheus.Metric, m *memory) {
+	up := 1.0
+	if m.store.State().Err != nil {
+		up = 0
+	}
+	s := m.store.Stats()
+	gauge(to, describe("redis_up", "1 if the shared store answered when it was last asked, and can hold the guarantee."), up)
+	counter(to, describe("redis_operations_total", "Scripts that the shared store was asked to run."), float64(s.Operations))
+	counter(to, describe("redis_failures_total", "Those that it did not answer in time, or refused."), float64(s.Failures))
+	counter(to, describe("redis_epochs_total", "Epochs of the shared store that this process saw; after each the codes from before are refused."), float64(s.Epochs))
 }
 
 func (g gauges) connections(to chan<- prometheus.Metric) {
