@@ -28,14 +28,14 @@ type directory interface {
 	close()
 }
 
-func newDirectory(cfg *config.Config, clock func() time.Time) (directory, error) {
+func newDirectory(cfg *config.Config, state *State, clock func() time.Time) (directory, error) {
 	switch u := cfg.Issuer.Users; {
 	case u == nil:
 		return listed{}, nil
 	case u.Open != nil:
 		return open{u.Open}, nil
 	case u.Lookup != nil:
-		return newLookup(u.Lookup, cfg.TenantPattern, clock)
+		return state.lookups.open(u.Lookup, cfg.TenantPattern, clock)
 	default:
 		return listed(u.List), nil
 	}
@@ -80,6 +80,61 @@ type lookup struct {
 	mu    sync.Mutex
 	known *simplelru.LRU[string, found]
 }
+
+// lookups are the directories that are in use, by their settings: a reload that leaves these as they are keeps the
+// answers and the connections.
+type lookups struct {
+	mu    sync.Mutex
+	inUse map[lookupKey]*sharedLookup
+}
+
+type lookupKey struct {
+	config.UserLookup
+	tenants string
+}
+
+type sharedLookup struct {
+	*lookup
+	users int
+}
+
+func (all *lookups) open(settings *config.UserLookup, tenants *regexp.Regexp, clock func() time.Time) (directory, error) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	key := lookupKey{*settings, tenants.String()}
+	in := all.inUse[key]
+	if in == nil {
+		l, err := newLookup(settings, tenants, clock)
+		if err != nil {
+			return nil, err
+		}
+		if all.inUse == nil {
+			all.inUse = make(map[lookupKey]*sharedLookup)
+		}
+		in = &sharedLookup{lookup: l}
+		all.inUse[key] = in
+	}
+	in.users++
+	return &lease{in.lookup, sync.OnceFunc(func() { all.release(key) })}, nil
+}
+
+func (all *lookups) release(key lookupKey) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	in := all.inUse[key]
+	if in.users--; in.users == 0 {
+		delete(all.inUse, key)
+		in.close()
+	}
+}
+
+// A lease is one Issuer's use of a lookup.
+type lease struct {
+	*lookup
+	end func()
+}
+
+func (l *lease) close() { l.end() }
 
 // found is an answer; without a user, there is none.
 type found struct {

@@ -23,6 +23,7 @@ type State struct {
 	codeSecret []byte
 	keys       rotation
 	rsa        chan struct{} // one element for each RSA signature under way
+	lookups    lookups       // of users
 
 	mu         sync.Mutex
 	rates      map[string]*rate.Limiter // two for each client at most, so bounded by the config

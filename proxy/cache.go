@@ -16,11 +16,13 @@ import (
 )
 
 // A Cache keeps tokens whose signature was checked, never what was decided about a request. It is bounded in bytes, by the
-// least recently used, and outlives reloads: an entry counts only for the very verifier and key set that it came from.
+// least recently used, and outlives reloads: an entry counts as long as its issuer's settings and keys are those that it was
+// verified with.
 //
 // It is cut into shards with a lock each, so that cores do not wait for one another.
 type Cache struct {
-	shards []shard
+	shards   []shard
+	verified atomic.Int64 // tokens that were not found
 }
 
 type shard struct {
@@ -42,7 +44,7 @@ func digestOf(compact string) digest {
 // An entry is one verified token.
 type entry struct {
 	verified *jose.Verified
-	by       *jose.Verifier // with its settings …
+	by       *jose.Verifier // the latest whose settings it is known to fit …
 	keys     *jose.KeySet   // … and its keys
 	size     int64
 	standing atomic.Pointer[standing]
@@ -88,6 +90,9 @@ func (s *shard) init(size int64) {
 }
 
 func (c *Cache) shard(d digest) *shard { return &c.shards[int(d[0])&(len(c.shards)-1)] }
+
+// Misses counts the tokens that were verified because they were not found, good and bad ones.
+func (c *Cache) Misses() int64 { return c.verified.Load() }
 
 // Len counts the tokens that are kept.
 func (c *Cache) Len() int {

@@ -105,6 +105,7 @@ func (g *Gate) audiences(r *config.Route, v *jose.Verified) []string {
 // verifyAnew is what a token costs that the cache does not know. What it refuses does not depend on the request, since
 // others that bring the same token at the same moment get the same answer.
 func (g *Gate) verifyAnew(compact string) (*entry, error) {
+	g.cache.verified.Add(1)
 	v, err := g.verifier.Verify(compact, g.clock(), g.worthVerifying)
 	if err != nil {
 		return nil, err
@@ -128,10 +129,17 @@ func (g *Gate) worthVerifying(v *jose.Verified) error {
 	return nil
 }
 
-// current tells whether an entry was verified by the settings and keys that are in use now. A reload brings a new verifier
-// and a rotation new keys, so that what is gone ends every token that needed it with the next request.
+// current tells whether an entry was verified by the settings and keys that are in use now. A reload brings a new verifier,
+// which still knows the issuers that nothing has changed about, and a rotation new keys, so that what is gone ends every
+// token that needed it with the next request. The entry's shard is locked.
 func (g *Gate) current(e *entry) bool {
-	return e.by == g.verifier && e.verified.Issuer.Keys() == e.keys
+	if e.by != g.verifier {
+		if !g.verifier.Knows(e.verified.Issuer) {
+			return false
+		}
+		e.by = g.verifier
+	}
+	return e.verified.Issuer.Keys() == e.keys
 }
 
 // management tells our tokens that open the token endpoints and no route.

@@ -3,6 +3,7 @@ package jose
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,9 @@ type Issuer struct {
 	// Seek is asked once more for the set when Keys gives none, or one without the kid that a token names. It may take a
 	// moment, and is asked after every other check but the signature. nil: what Keys says is the last word.
 	Seek func(kid string) (*KeySet, error)
+	// Source is what Keys and Seek ask, comparable: two Issuers of one Source have the same keys at any time. nil: Keys
+	// gives the same set for ever.
+	Source any
 	// Types lists the typ that its tokens may have, with or without "application/", in any case;
 	// none: at+jwt. "" stands for a token without typ.
 	Types []string
@@ -117,6 +121,39 @@ func (i *Issuer) trusted() (*trusted, error) {
 		t.types = []string{TypeAccessToken}
 	}
 	return t, nil
+}
+
+// Adopt takes over each issuer of an earlier Verifier about which nothing has changed, so that what that one has verified
+// counts as verified by v. It is called before v is in use; nil is an earlier one that knew nobody.
+func (v *Verifier) Adopt(earlier *Verifier) {
+	if earlier == nil || earlier.maxBytes != v.maxBytes {
+		return
+	}
+	for url, issuer := range v.issuers {
+		if old := earlier.issuers[url]; old != nil && old.same(issuer.Issuer) {
+			v.issuers[url] = old
+		}
+	}
+}
+
+// Knows tells whether v has this very Issuer: its own, or one that it adopted.
+func (v *Verifier) Knows(i *Issuer) bool {
+	mine := v.issuers[i.URL]
+	return mine != nil && mine.Issuer == i
+}
+
+// same tells whether two Issuers judge every token alike.
+func (i *Issuer) same(other *Issuer) bool {
+	a, b := *i, *other
+	a.Keys, a.Seek, b.Keys, b.Seek = nil, nil, nil, nil // functions cannot be compared; what they answer is, below
+	if !reflect.DeepEqual(a, b) {
+		return false
+	}
+	if i.Source != nil {
+		return true
+	}
+	mine, theirs := i.Keys(), other.Keys()
+	return mine != nil && theirs != nil && mine.Equal(theirs)
 }
 
 // canonicalType makes spellings of one media type equal (RFC 7515 §4.1.9: case and "application/" do not count).
