@@ -158,6 +158,14 @@ func (s *Server) Restart() {
 	}
 }
 
+// RestartWith starts the server anew with other further arguments.
+func (s *Server) RestartWith(args ...string) {
+	s.t.Helper()
+	s.Kill()
+	s.args = args
+	s.Restart()
+}
+
 // Stop makes the server hang, as SIGSTOP does: connections stay open, and nothing is answered until Continue.
 func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
 
