@@ -23,8 +23,11 @@ func (c *call) manager() (*config.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := c.issuer.verifier.Verify(bearer, c.now, ours)
+	v, err := c.issuer.verifier.Verify(bearer.text, c.now, ours)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.holdsKey(v, bearer); err != nil {
 		return nil, err
 	}
 	client, err := c.issuer.manages(v, c.now)
@@ -61,6 +64,9 @@ func (i *Issuer) manages(v *jose.Verified, now time.Time) (*config.Client, error
 	if client == nil {
 		return nil, refusal.Because(refusal.GrantorUnknown, "there is no client %q", t.ClientID)
 	}
+	if err := mustBind(client, t); err != nil {
+		return nil, err
+	}
 	if other := i.clients.byID[t.Subject]; other != nil && other != client {
 		return nil, refusal.Because(refusal.TokenSubjectReserved, "the subject is client %s", other.ID)
 	}
@@ -76,8 +82,19 @@ func managementToken(t *token.Claims, url string) bool {
 	return slices.Equal(t.Audience, []string{url}) && t.Manages() && t.Permissions == nil
 }
 
+// A credential is a token as it stands in Authorization.
+type credential struct {
+	text string
+	dpop bool // of the scheme DPoP (RFC 9449 §7.1), else of Bearer
+}
+
 // bearer is the request's one credential (RFC 6750 §2.1). A second one is refused even if it is the same.
-func (c *call) bearer() (string, error) {
+func (c *call) bearer() (credential, error) {
+	text, err := c.authorization()
+	return credential{text, c.x.DPoP}, err
+}
+
+func (c *call) authorization() (string, error) {
 	headers, inQuery := c.r.Header["Authorization"], hasMember(c.r.URL.RawQuery, "access_token")
 	switch {
 	case len(headers) > 1 || len(headers) == 1 && inQuery:
@@ -91,12 +108,14 @@ func (c *call) bearer() (string, error) {
 	}
 	scheme, credential, _ := strings.Cut(headers[0], " ")
 	credential = strings.TrimLeft(credential, " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", refusal.Because(refusal.TokenSchemeUnsupported, "the scheme is not Bearer")
+	bound := strings.EqualFold(scheme, schemeDPoP)
+	if !bound && !strings.EqualFold(scheme, "Bearer") {
+		return "", refusal.Because(refusal.TokenSchemeUnsupported, "the scheme is neither Bearer nor DPoP")
 	}
 	if credential == "" {
-		return "", refusal.Because(refusal.TokenMissing, "nothing follows Bearer")
+		return "", refusal.Because(refusal.TokenMissing, "nothing follows the scheme")
 	}
+	c.x.DPoP = bound
 	return credential, nil
 }
 
@@ -170,8 +189,10 @@ func (c *call) accessTokenID(form map[string]string) (string, error) {
 	if _, ok := c.r.Header["Authorization"]; ok || hasMember(c.r.URL.RawQuery, "access_token") {
 		bearer, err := c.bearer()
 		switch reason := refusal.Of(err); {
+		case err == nil && bearer.dpop:
+			return "", denied(refusal.TokenSchemeUnsupported, "This API takes no tokens that are bound to a key")
 		case err == nil:
-			given = append(given, bearer)
+			given = append(given, bearer.text)
 		case reason == refusal.CredentialsMultiple:
 			return "", err
 		case len(given) == 0:
@@ -199,6 +220,9 @@ func (i *Issuer) holderOf(id string, now time.Time) (*holder, error) {
 	if err != nil {
 		return nil, unknown(err, accessDenied, id)
 	}
+	if v.Claims.Key != "" {
+		return nil, denied(refusal.TokenBound, "This API takes no tokens that are bound to a key")
+	}
 	if err := i.verifier.CheckTimes(v, now); err != nil {
 		f := &fault{reason: refusal.Of(err), code: accessDenied, text: noToken(v.Claims.ID), detail: err.Error()}
 		if f.reason == refusal.TokenExpired {
@@ -224,8 +248,12 @@ func (i *Issuer) authentic(compact string, now time.Time) (*jose.Verified, error
 	if t.Manages() || !slices.ContainsFunc(t.Audience, func(a string) bool { return slices.Contains(i.settings.Audiences, a) }) {
 		return nil, refusal.Because(refusal.TokenAudienceMismatch, "neither a management token nor for one of issuer.audiences")
 	}
-	if i.clients.byID[t.ClientID] == nil || i.clients.byID[t.Grantor] == nil {
+	client := i.clients.byID[t.ClientID]
+	if client == nil || i.clients.byID[t.Grantor] == nil {
 		return nil, refusal.Because(refusal.GrantorUnknown, "client %q or grantor %q is gone", t.ClientID, t.Grantor)
+	}
+	if err := mustBind(client, t); err != nil {
+		return nil, err
 	}
 	if i.revocations != nil {
 		if err := i.revocations.Check(v, now); err != nil {

@@ -37,6 +37,8 @@ func (q *codeRequest) member(r *strictjson.Reader, name string) (err error) {
 		q.binding.RedirectURI, err = filled(r)
 	case "code_challenge":
 		q.binding.Challenge, err = filled(r)
+	case "dpop_jkt":
+		q.binding.Key, err = filled(r)
 	case "code_challenge_method":
 		q.method, err = filled(r)
 	case "expires_in":
@@ -158,6 +160,8 @@ func (q *codeRequest) whole() error {
 		return bad("code_challenge_method must be S256")
 	case b.Challenge != "" && !challenge(b.Challenge):
 		return bad("code_challenge must be a SHA-256 in base64url without padding, 43 characters")
+	case b.Key != "" && !challenge(b.Key):
+		return bad("dpop_jkt must be a SHA-256 in base64url without padding, 43 characters")
 	case b.RedirectURI != "" && !redirectURI(b.RedirectURI):
 		return bad("redirect_uri must be an absolute URI without a fragment")
 	}

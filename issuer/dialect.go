@@ -110,6 +110,14 @@ func text(reason refusal.Reason) string {
 		return "The client may not use this grant"
 	case refusal.ScopeUnknown:
 		return "The scope has a word that the client may not have"
+	case refusal.ProofNonce:
+		return "The DPoP proof needs a nonce; the DPoP-Nonce header has one"
+	case refusal.ProofMissing:
+		return "The client must show its key: send a DPoP proof"
+	case refusal.ProofMalformed, refusal.ProofMismatch, refusal.ProofKeyMismatch, refusal.ProofStale, refusal.ProofSignatureInvalid, refusal.ProofUsed:
+		return "The DPoP proof is not accepted for this request"
+	case refusal.TokenBound:
+		return "The token is bound to a key; it is no plain bearer"
 	case refusal.RevocationFull:
 		return "The list of revocations is full; nothing was revoked"
 	}
@@ -131,7 +139,7 @@ type dialect interface {
 	// body is the answer's body, for encoding/json.
 	body(c *call, status int, f *fault) any
 	// challenge is the WWW-Authenticate of a reason; "" if there is none, or if the dialect's callers expect none.
-	challenge(reason refusal.Reason) string
+	challenge(x *exchange.Exchange, reason refusal.Reason) string
 }
 
 // refuse records the refusal and answers it in the dialect of the path. Refusals that come of a fault of ours, or of
@@ -149,7 +157,7 @@ func (c *call) refuse(err error) {
 		h[name] = values
 	}
 	c.private(h)
-	if challenge := c.endpoint.dialect.challenge(f.reason); challenge != "" {
+	if challenge := c.endpoint.dialect.challenge(c.x, f.reason); challenge != "" && f.status == 0 {
 		h.Set("WWW-Authenticate", challenge)
 	}
 	if f.reason == refusal.BodyTooLarge || f.reason == refusal.BodyTimeout || f.reason == refusal.BodyMalformed {
@@ -197,15 +205,15 @@ func (c *call) write(status int, body any, raw []byte) {
 // problems is how the endpoints outside the three dialects refuse: as the gate does (RFC 9457).
 type problems struct{}
 
-func (problems) status(r refusal.Reason) int     { return r.Status() }
-func (problems) body(*call, int, *fault) any     { return nil }
-func (problems) challenge(refusal.Reason) string { return "" }
+func (problems) status(r refusal.Reason) int                         { return r.Status() }
+func (problems) body(*call, int, *fault) any                         { return nil }
+func (problems) challenge(*exchange.Exchange, refusal.Reason) string { return "" }
 
 // codes is the issuer dialect.
 type codes struct{}
 
-func (codes) status(r refusal.Reason) int       { return r.Status() }
-func (codes) challenge(r refusal.Reason) string { return exchange.Challenge(r) }
+func (codes) status(r refusal.Reason) int                             { return r.Status() }
+func (codes) challenge(x *exchange.Exchange, r refusal.Reason) string { return x.Challenge(r) }
 
 // codeError is the issuer dialect's error. All members are always there; a stack never is.
 type codeError struct {
@@ -274,7 +282,7 @@ func application(reason refusal.Reason) (number int, name string) {
 // userTokens is the user-token dialect.
 type userTokens struct{}
 
-func (userTokens) challenge(r refusal.Reason) string { return exchange.Challenge(r) }
+func (userTokens) challenge(x *exchange.Exchange, r refusal.Reason) string { return x.Challenge(r) }
 
 func (userTokens) status(r refusal.Reason) int {
 	if r == refusal.BodyInvalid {
@@ -315,7 +323,7 @@ func (userTokens) body(c *call, status int, f *fault) any {
 // accessTokens is the access-token dialect.
 type accessTokens struct{}
 
-func (accessTokens) challenge(refusal.Reason) string { return "" }
+func (accessTokens) challenge(*exchange.Exchange, refusal.Reason) string { return "" }
 
 func (accessTokens) status(r refusal.Reason) int {
 	if s := r.Status(); s != http.StatusUnauthorized {

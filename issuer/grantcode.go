@@ -21,7 +21,7 @@ func (c *call) grantByCode(p params) (*oauthAnswer, error) {
 	if given == "" {
 		return nil, lacking("code")
 	}
-	binding, err := bound(p, given, client)
+	binding, err := c.bound(p, given, client)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (c *call) grantByCode(p params) (*oauthAnswer, error) {
 
 // bound is what the request presents to the code, as far as the code's header asks for it. The header is clear, and
 // proven only when the code opens.
-func bound(p params, given string, client *config.Client) (b code.Binding, err error) {
+func (c *call) bound(p params, given string, client *config.Client) (b code.Binding, err error) {
 	flags, err := code.Flags(given)
 	if err != nil {
 		return b, err
@@ -50,11 +50,16 @@ func bound(p params, given string, client *config.Client) (b code.Binding, err e
 	switch {
 	case flags.Client && client == nil:
 		return b, unauthenticated("the code is bound to a client, and the request names none")
+	case flags.Key && c.proof == nil:
+		return b, refusal.Because(refusal.CodeUnknown, "the code is bound to a key, and the request has no proof")
 	case flags.RedirectURI && p.one("redirect_uri") == "":
 		return b, refusal.Because(refusal.CodeUnknown, "the code is bound to a redirect_uri, and the request has none")
 	}
 	if client != nil {
 		b.ClientID = client.ID
+	}
+	if c.proof != nil {
+		b.Key = c.proof.Thumbprint
 	}
 	b.RedirectURI = p.one("redirect_uri") // libraries always send it; it counts only if the code is bound to one
 	b.Challenge, err = challenged(p.one("code_verifier"), flags.Challenge, client)

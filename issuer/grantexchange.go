@@ -88,6 +88,8 @@ func (c *call) subjectToken(compact string, client *config.Client) (*token.Claim
 		return nil, notExchanged("a management token")
 	case c.issuer.clients.byID[t.Subject] != nil && t.Subject != client.ID:
 		return nil, notExchanged("another client's own token") // its subject would be one that only that client may have
+	case t.Key != "" && (c.proof == nil || c.proof.Thumbprint != t.Key):
+		return nil, notExchanged("bound to a key that this request has no proof of") // who has it may be a thief
 	case len(t.Actors) >= mostActors:
 		return nil, notExchanged("exchanged too often")
 	}

@@ -25,7 +25,13 @@ type introspection struct {
 	Grantor     string            `json:"grantor,omitempty"`
 	Application string            `json:"application,omitempty"`
 	Actor       *actor            `json:"act,omitempty"`
+	Confirm     *confirmation     `json:"cnf,omitempty"`
 	Permissions token.Permissions `json:"tenantPermissions,omitempty"`
+}
+
+// A confirmation is the cnf claim of a token that is bound to a key (RFC 9449 §6.2).
+type confirmation struct {
+	Thumbprint string `json:"jkt"`
 }
 
 // An actor is the act claim (RFC 8693 §4.1).
@@ -75,6 +81,9 @@ func introspected(t *token.Claims) introspection {
 		IssuedAt: t.IssuedAt / 1000, Expiry: t.Expiry / 1000, Scope: t.Scope, Grantor: t.Grantor, Application: t.Application,
 		Permissions: t.Permissions,
 	}
+	if t.Key != "" {
+		said.TokenType, said.Confirm = schemeDPoP, &confirmation{t.Key}
+	}
 	for _, a := range slices.Backward(t.Actors) {
 		said.Actor = &actor{a, said.Actor}
 	}
@@ -103,5 +112,9 @@ func (c *call) asking(p params) (*config.Client, error) {
 // byBearer tells whether the request comes with a bearer, not with client authentication.
 func (c *call) byBearer() bool {
 	headers := c.r.Header["Authorization"]
-	return len(headers) == 1 && len(headers[0]) >= 7 && strings.EqualFold(headers[0][:7], "bearer ")
+	if len(headers) != 1 {
+		return false
+	}
+	scheme, _, more := strings.Cut(headers[0], " ")
+	return more && (strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, schemeDPoP))
 }

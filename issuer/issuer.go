@@ -11,7 +11,7 @@
 //
 // Beside them stands standard OAuth 2.0 (oauth.go), for clients that have a library for it: the token endpoint of RFC 6749
 // with a file for each grant (grantcode.go, grantclient.go, grantexchange.go), whose clients authenticate by secret or by
-// key (clientauth.go, assertion.go), introspection (introspect.go), revocation (revoke.go) and the metadata that tell of
+// key (clientauth.go, assertion.go), tokens that are bound to a key of the client's (proof.go), introspection (introspect.go), revocation (revoke.go) and the metadata that tell of
 // them (metadata.go).
 //
 // Whatever the dialect, the way is the same. The caller is known by a management token, by an accessTokenId, by a code
@@ -35,6 +35,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -64,6 +65,7 @@ type Options struct {
 	Verifier    *jose.Verifier // of our own tokens at least
 	Guard       Guard
 	Revocations Revocations      // nil: nothing can be withdrawn
+	Proofs      *dpop.Checker    // nil: one that remembers as long as this Issuer
 	State       *State           // nil: a new one, so that nothing outlives this Issuer
 	Log         *zap.Logger      // nil: nothing is logged
 	Audit       func(Event)      // nil: to Log, named "audit"
@@ -84,6 +86,7 @@ type Issuer struct {
 	minter      *Minter
 	users       directory
 	revocations Revocations
+	proofs      *dpop.Checker
 	state       *State
 	router      *mux.Router
 	owned       map[string]bool // paths that are ours
@@ -106,7 +109,7 @@ func New(o Options) (*Issuer, error) {
 	o.defaults()
 	i := &Issuer{
 		config: o.Config, settings: o.Config.Issuer, verifier: o.Verifier, guard: o.Guard, revocations: o.Revocations,
-		state: o.State, log: o.Log, audit: o.Audit, clock: o.Clock,
+		proofs: o.Proofs, state: o.State, log: o.Log, audit: o.Audit, clock: o.Clock,
 	}
 	var err error
 	if i.minter, err = newMinter(o.Config, o.Clock, o.State); err != nil {
@@ -121,6 +124,11 @@ func New(o Options) (*Issuer, error) {
 	}
 	if i.users, err = newDirectory(o.Config, o.State, o.Clock); err != nil {
 		return nil, err
+	}
+	if i.proofs == nil {
+		if i.proofs, err = newProofs(o.Config, o.Clock); err != nil {
+			return nil, fmt.Errorf("issuer: %w", err)
+		}
 	}
 	if i.documents, err = newDocuments(o.Config, o.Revocations != nil); err != nil {
 		return nil, err
@@ -247,6 +255,7 @@ type call struct {
 	endpoint *endpoint
 	now      time.Time
 	event    Event
+	proof    *dpop.Proof // of a request to the token endpoint; nil: it brings none
 }
 
 // An answer is what a call ends with if it is not refused.

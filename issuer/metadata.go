@@ -30,7 +30,8 @@ type serverMetadata struct {
 	RevocationMethods    []string `json:"revocation_endpoint_auth_methods_supported,omitempty"`
 	RevocationAlgs       []string `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"`
 	ChallengeMethods     []string `json:"code_challenge_methods_supported"`
-	ProtectedResources   []string `json:"protected_resources,omitempty"` // RFC 9728 §4
+	ProofAlgorithms      []string `json:"dpop_signing_alg_values_supported"` // RFC 9449 §5.1
+	ProtectedResources   []string `json:"protected_resources,omitempty"`     // RFC 9728 §4
 }
 
 // resourceMetadata is RFC 9728 §2, of our routes.
@@ -38,6 +39,7 @@ type resourceMetadata struct {
 	Resource             string   `json:"resource"`
 	AuthorizationServers []string `json:"authorization_servers"`
 	BearerMethods        []string `json:"bearer_methods_supported"`
+	ProofAlgorithms      []string `json:"dpop_signing_alg_values_supported"`
 }
 
 // A resource is an audience that is a URL, and so has metadata.
@@ -56,7 +58,7 @@ func newServerMetadata(settings *config.Issuer, revocable bool) (document, error
 		Issuer: settings.URL, TokenEndpoint: at("/oauth2/token"), JWKSURI: at("/.well-known/jwks.json"),
 		ScopesSupported: token.MayWords(), GrantTypes: grantTypes(), AuthMethods: authMethods(), AuthAlgorithms: assertionAlgorithms(),
 		Introspection: at("/oauth2/introspect"), IntrospectionMethods: confidentialMethods(), IntrospectionAlgs: assertionAlgorithms(),
-		ChallengeMethods: []string{"S256"},
+		ChallengeMethods: []string{"S256"}, ProofAlgorithms: jose.ProofAlgorithms(),
 	}
 	if revocable {
 		m.Revocation, m.RevocationMethods, m.RevocationAlgs = at("/oauth2/revoke"), authMethods(), assertionAlgorithms()
@@ -86,7 +88,7 @@ func assertionAlgorithms() []string {
 func newResources(settings *config.Issuer) ([]resource, error) {
 	var all []resource
 	add := func(audience, host, base, path string) error {
-		data, err := json.Marshal(resourceMetadata{audience, []string{settings.URL}, []string{"header"}})
+		data, err := json.Marshal(resourceMetadata{audience, []string{settings.URL}, []string{"header"}, jose.ProofAlgorithms()})
 		all = append(all, resource{host, path, base + path, base == origin(settings.URL), newDocument(data)})
 		return err
 	}

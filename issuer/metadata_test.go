@@ -45,7 +45,7 @@ func TestServerMetadata(t *testing.T) {
 				`"revocation_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post","private_key_jwt","none"],` +
 				`"revocation_endpoint_auth_signing_alg_values_supported":` + algorithms + `,`
 		}
-		want += `"code_challenge_methods_supported":["S256"],"protected_resources":["` + issuerURL + `/api","https://other.test"]}`
+		want += `"code_challenge_methods_supported":["S256"],"dpop_signing_alg_values_supported":["ES256","Ed25519","EdDSA","PS256","RS256"],"protected_resources":["` + issuerURL + `/api","https://other.test"]}`
 		for _, path := range c.paths {
 			got := h.ask("GET", path, "")
 			etag := got.Header["Etag"]
@@ -118,7 +118,7 @@ func basicIf(yes bool) option {
 func TestResourceMetadata(t *testing.T) {
 	t.Parallel()
 	doc := func(resource string) string {
-		return `{"resource":"` + resource + `","authorization_servers":["` + issuerURL + `"],"bearer_methods_supported":["header"]}`
+		return `{"resource":"` + resource + `","authorization_servers":["` + issuerURL + `"],"bearer_methods_supported":["header"],"dpop_signing_alg_values_supported":["ES256","Ed25519","EdDSA","PS256","RS256"]}`
 	}
 	h := oauthHouse(t, func(c *config.Config) {
 		c.Issuer.Audiences = []string{issuerURL + "/api", "https://other.test", "https://third.test/api", "not-a-url"}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -191,6 +192,12 @@ func (m *Minter) mintUpTo(ctx context.Context, claims *token.Claims, limit int) 
 
 // encode makes the payload, if the token will have at most limit bytes: a longer one, nobody would read.
 func (m *Minter) encode(claims *token.Claims, limit int) ([]byte, error) {
+	if c := m.clients.byID[claims.ClientID]; c != nil && c.Bound && claims.Key == "" {
+		return nil, &fault{
+			reason: refusal.ProofMissing, status: http.StatusForbidden,
+			text: "The client must bind its tokens to a key (dpop: required), which only /oauth2/token does",
+		}
+	}
 	payload := jose.EncodeClaims(make([]byte, 0, 512), claims)
 	if size := m.overhead + base64.RawURLEncoding.EncodedLen(len(payload)); size > limit {
 		return nil, &fault{reason: refusal.TokenTooLarge, text: fmt.Sprintf("The token would have %d bytes, at most %d are taken", size, limit)}

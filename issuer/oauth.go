@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/token"
@@ -39,6 +40,9 @@ func (c *call) oauthToken() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.readProof(); err != nil {
+		return nil, err
+	}
 	var body *oauthAnswer
 	switch grant := p.one("grant_type"); grant {
 	case "":
@@ -56,7 +60,14 @@ func (c *call) oauthToken() (*answer, error) {
 		return nil, err
 	}
 	body.TokenType, body.ExpiresIn = "Bearer", int64(c.event.TTL/time.Second)
-	return &answer{status: http.StatusOK, body: body}, nil
+	a := &answer{status: http.StatusOK, body: body}
+	if c.proof != nil {
+		body.TokenType = schemeDPoP
+		if c.proof.Nonce != "" {
+			a.header = http.Header{dpop.NonceHeader: {c.proof.Nonce}}
+		}
+	}
+	return a, nil
 }
 
 // params are the parameters of a request to an OAuth endpoint. Those that we do not know are ignored (RFC 6749 §3.2).
@@ -133,7 +144,13 @@ func (p params) audiences(all []string) ([]string, error) {
 func (c *call) sign(client *config.Client, claims *token.Claims, grant string) (string, error) {
 	c.event.Subject, c.event.TokenID, c.event.Note = claims.Subject, claims.ID, "grant "+grant
 	c.event.TTL = time.Duration(claims.Expiry-claims.IssuedAt) * time.Millisecond
+	if err := c.bind(claims); err != nil {
+		return "", err
+	}
 	if err := c.issuer.turn(issuing, client, c.now); err != nil {
+		return "", err
+	}
+	if err := c.prove(); err != nil {
 		return "", err
 	}
 	compact, _, err := c.issuer.minter.mint(c.r.Context(), claims)
@@ -171,12 +188,12 @@ func (oauth) status(r refusal.Reason) int {
 }
 
 // challenge is the WWW-Authenticate of a 401: Basic for clients (RFC 6749 §5.2), Bearer for management tokens.
-func (oauth) challenge(r refusal.Reason) string {
+func (oauth) challenge(x *exchange.Exchange, r refusal.Reason) string {
 	if r == refusal.ClientUnauthenticated || r == refusal.AssertionUsed {
 		return `Basic realm="jotgate", charset="UTF-8"`
 	}
 	if r.Status() == http.StatusUnauthorized || r.Status() == http.StatusForbidden {
-		return exchange.Challenge(r)
+		return x.Challenge(r)
 	}
 	return ""
 }
@@ -200,6 +217,11 @@ func oauthCode(reason refusal.Reason, status int) string {
 		return "invalid_target"
 	case refusal.RevocationOff:
 		return "unsupported_token_type"
+	case refusal.ProofNonce:
+		return "use_dpop_nonce"
+	case refusal.ProofMissing, refusal.ProofMalformed, refusal.ProofMismatch, refusal.ProofKeyMismatch, refusal.ProofStale,
+		refusal.ProofSignatureInvalid, refusal.ProofUsed:
+		return "invalid_dpop_proof"
 	}
 	switch status {
 	case http.StatusUnauthorized:

@@ -169,7 +169,7 @@ func TestOAuthRequestForm(t *testing.T) {
 func TestOAuthErrorsAreRFC6749(t *testing.T) {
 	t.Parallel()
 	known := "invalid_request invalid_client invalid_grant unauthorized_client unsupported_grant_type invalid_scope invalid_target " +
-		"unsupported_token_type invalid_token insufficient_scope temporarily_unavailable server_error "
+		"unsupported_token_type invalid_token insufficient_scope invalid_dpop_proof use_dpop_nonce temporarily_unavailable server_error "
 	for _, reason := range refusal.All() {
 		status := oauth{}.status(reason)
 		body := oauth{}.body(nil, status, asFault(refusal.Because(reason, "x"))).(oauthError)
@@ -179,7 +179,7 @@ func TestOAuthErrorsAreRFC6749(t *testing.T) {
 		if body.Description == "" || strings.ContainsFunc(body.Description, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
 			t.Errorf("%s: %q", reason, body.Description)
 		}
-		if challenge := (oauth{}).challenge(reason); status == 401 && challenge == "" {
+		if challenge := (oauth{}).challenge(new(exchange.Exchange), reason); status == 401 && challenge == "" {
 			t.Errorf("%s: 401 without WWW-Authenticate (RFC 9110 section 15.5.2)", reason)
 		}
 	}

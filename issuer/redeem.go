@@ -70,6 +70,9 @@ func (c *call) redeem(r redemption) (string, error) {
 	if r.client != nil {
 		claims.ClientID = r.client.ID
 	}
+	if err := c.bind(claims); err != nil {
+		return "", err
+	}
 	payload, err := i.minter.encode(claims, i.config.Limits.TokenBytes)
 	if err != nil {
 		return "", refusal.Because(refusal.CodeNotCovered, "%v", err)
@@ -82,6 +85,9 @@ func (c *call) redeem(r redemption) (string, error) {
 		return "", err
 	}
 	defer release()
+	if err := c.prove(); err != nil {
+		return "", err
+	}
 	use := replay.Use{Client: client.ID, Nonce: opened.Nonce, Expiry: opened.NominalExpiry(), Epoch: epoch}
 	if err := i.guard.Consume(c.r.Context(), use); err != nil {
 		reason := refusal.Of(err)

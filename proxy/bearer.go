@@ -31,12 +31,15 @@ func (g *Gate) bearer(p *passage) error {
 }
 
 func (g *Gate) takeToken(p *passage, field string) error {
-	const scheme = "bearer"
-	if len(field) < len(scheme) || !strings.EqualFold(field[:len(scheme)], scheme) ||
-		len(field) > len(scheme) && field[len(scheme)] != ' ' {
+	switch {
+	case ofScheme(field, "bearer"):
+		field = field[len("bearer"):]
+	case g.proofs != nil && ofScheme(field, "dpop"): // RFC 9449 §7.1; proof.go asks for the rest
+		field, p.dpop, p.x.DPoP = field[len("dpop"):], true, true
+	default:
 		return &refusal.Error{Reason: refusal.TokenSchemeUnsupported}
 	}
-	p.token = strings.TrimLeft(field[len(scheme):], " ")
+	p.token = strings.TrimLeft(field, " ")
 	switch {
 	case len(p.token) > g.limits.TokenBytes:
 		return refusal.Because(refusal.TokenTooLarge, "%d bytes, %d are allowed", len(p.token), g.limits.TokenBytes)
@@ -44,6 +47,11 @@ func (g *Gate) takeToken(p *passage, field string) error {
 		return &refusal.Error{Reason: refusal.TokenMalformed, Detail: "not one token68"}
 	}
 	return nil
+}
+
+func ofScheme(field, scheme string) bool {
+	return len(field) >= len(scheme) && strings.EqualFold(field[:len(scheme)], scheme) &&
+		(len(field) == len(scheme) || field[len(scheme)] == ' ')
 }
 
 // token68 is RFC 9110 §11.2: letters, digits and -._~+/, then any number of "=".

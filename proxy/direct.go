@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/upstream"
 	"github.com/jotgate/jotgate/internal/upstream/http1"
@@ -89,10 +90,10 @@ func (d *direct) ask() (err error) {
 // WriteFields writes the client's fields that may pass, and then ours.
 func (d *direct) WriteFields(to *http1.Head) {
 	in := d.r.Header
-	hops, tenant := hopsOf(in), d.tenantHeader()
+	hops, tenant, judged := hopsOf(in), d.tenantHeader(), !d.plan.route.Public
 	var room [maxFold]byte
 	for name, values := range in {
-		if name == "Authorization" || name == tenant || forOneHop(name) || hops.list(name) ||
+		if name == "Authorization" || name == dpop.Header && judged || name == tenant || forOneHop(name) || hops.list(name) ||
 			!d.gate.fields.passes(fold(room[:0], name), d.x.Trusted) {
 			continue
 		}

@@ -7,6 +7,7 @@
 //	route      the most specific route for host and path, then the method         (route.go)
 //	bearer     exactly one bearer token, in the Authorization header (RFC 6750)   (bearer.go)
 //	verify     the token, from the cache of verified ones or anew (RFC 7519)      (verify.go, cache.go)
+//	proof      of the key that the token is bound to, if it is (RFC 9449)         (proof.go)
 //	standing   whom the token stands for here, and what it opens at most          (standing.go)
 //	tenant     the tenant that the request is about                               (tenant.go)
 //	authorize  the first entry for that tenant decides                            (authorize.go)
@@ -30,6 +31,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -45,6 +47,7 @@ type Options struct {
 	Cache       *Cache          // outlives reloads
 	Upstreams   *upstream.Pools // outlives reloads
 	Revocations Revocations     // nil: nothing is withdrawn
+	Proofs      *dpop.Checker   // nil: no token that is bound to a key is let in
 	Log         *zap.Logger     // nil: nothing is logged; requests are the access log's, not ours
 	Clock       func() time.Time
 
@@ -81,6 +84,7 @@ type Gate struct {
 	verifier      *jose.Verifier
 	cache         *Cache
 	revocations   Revocations
+	proofs        *dpop.Checker
 	clock         func() time.Time
 	draining      <-chan struct{}
 	beforeUpgrade func(*http.Request)
@@ -98,7 +102,7 @@ type Gate struct {
 func New(o Options) (*Gate, error) {
 	g := &Gate{
 		table: o.Config.Table, routes: o.Config.Routes, limits: o.Config.Limits, verifier: o.Verifier, cache: o.Cache,
-		revocations: o.Revocations, clock: o.Clock, draining: o.Draining, beforeUpgrade: o.BeforeUpgrade, bodyError: o.BodyError, sign: o.Sign,
+		revocations: o.Revocations, proofs: o.Proofs, clock: o.Clock, draining: o.Draining, beforeUpgrade: o.BeforeUpgrade, bodyError: o.BodyError, sign: o.Sign,
 		tenants: newTenantNames(o.Config.TenantPattern),
 	}
 	if g.table == nil || g.verifier == nil || g.cache == nil || o.Upstreams == nil {
@@ -117,6 +121,7 @@ func New(o Options) (*Gate, error) {
 	g.chain = []func(*passage) error{
 		g.bearer,    // first what is cheap: a request without a credential costs no hashing
 		g.verify,    // nothing the token says counts before its signature does
+		g.proof,     // a stolen token that is bound to a key is no token, and what it opens is nobody's business
 		g.stand,     // a token is worth what its grantor may still hand on, not what it says
 		g.tenant,    // after the bearer, so that strangers learn nothing about routes by their faults
 		g.authorize, // the verdict, made anew for every request
@@ -150,6 +155,7 @@ type passage struct {
 	match    route.Match[*config.Route]
 	plan     *plan
 	token    string // the compact form, a part of the Authorization field
+	dpop     bool   // it came with the scheme DPoP
 	entry    *entry // the verified token; nil on a public route
 	standing *standing
 	tenant   string // "" on a route without one

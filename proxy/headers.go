@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/exchange"
 )
 
@@ -129,6 +130,9 @@ const ownAtMost = 16
 func (g *Gate) outward(p *passage, h http.Header) error {
 	g.fields.strip(h, p.x.Trusted)
 	delete(h, "Authorization")
+	if !p.plan.route.Public {
+		delete(h, dpop.Header) // it was spent here: no app behind could take it for its own
+	}
 	if p.passesAuthorization() {
 		restore(h, p.r.Header, "Authorization")
 	}

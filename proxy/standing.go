@@ -83,8 +83,12 @@ func (g *Gate) granted(c *token.Claims) error {
 	if grantor == nil {
 		return refusal.Because(refusal.GrantorUnknown, "grantor %.130q", c.Grantor)
 	}
-	if g.clients[c.ClientID] == nil {
+	client := g.clients[c.ClientID]
+	if client == nil {
 		return refusal.Because(refusal.GrantorUnknown, "client_id %.130q", c.ClientID)
+	}
+	if client.Bound && c.Key == "" {
+		return refusal.Because(refusal.TokenUnbound, "client %s must bind its tokens to a key", c.ClientID)
 	}
 	ceiling := grantor.Delegate
 	if ownToken(c) {

@@ -89,6 +89,7 @@ type TracedToken struct {
 	Grantor     string            `json:"grantor,omitempty"`
 	ID          string            `json:"jti,omitempty"`
 	Key         string            `json:"kid,omitempty"`
+	Bound       string            `json:"jkt,omitempty"` // cnf.jkt: the key that it is bound to
 	Audience    []string          `json:"aud,omitempty"`
 	Scope       string            `json:"scope,omitempty"`
 	Roles       []string          `json:"roles,omitempty"`
@@ -208,7 +209,23 @@ func (t *tracing) bearer() bool {
 	v, ok := t.verified()
 	return ok && t.good(v) && t.step("audience", func() (string, error) {
 		return fmt.Sprintf("this route takes %q", t.gate.audiences(t.plan.route, v)), t.gate.intended(t.passage, v)
-	}) && t.step("standing", func() (string, error) { return t.stands(v) })
+	}) && t.proof(v) && t.step("standing", func() (string, error) { return t.stands(v) })
+}
+
+// proof checks what shows that a bound token's owner sends it. It spends nothing; what there is no proof of, it says so.
+func (t *tracing) proof(v *jose.Verified) bool {
+	if v.Claims.Key == "" && !t.dpop {
+		return true
+	}
+	if t.as.Claims != "" || t.as.Unverified {
+		t.skip("proof", "the token is bound to key "+v.Claims.Key+": each request must bring a proof by it")
+		return true
+	}
+	t.entry = &entry{verified: v, by: t.gate.verifier}
+	return t.step("proof", func() (string, error) {
+		_, err := t.gate.shown(t.passage)
+		return "by key " + v.Claims.Key + "; whether it came before was not asked", err
+	})
 }
 
 // good checks what holds on every route.
@@ -331,6 +348,13 @@ func (t *tracing) needed(reason refusal.Reason) string {
 		return "a token that a present key of its issuer has signed with the key's own algorithm"
 	case refusal.TokenIssuerUnknown:
 		return "a token of " + strings.Join(t.gate.issuers(), " or ")
+	case refusal.TokenBound:
+		return "Authorization: DPoP TOKEN, with a header DPoP: a proof by key " + t.trace.Token.Bound
+	case refusal.TokenUnbound:
+		return "a token that is bound to a key with Authorization: DPoP, one that is not with Bearer"
+	case refusal.ProofMissing, refusal.ProofMalformed, refusal.ProofMismatch, refusal.ProofKeyMismatch, refusal.ProofStale,
+		refusal.ProofNonce, refusal.ProofSignatureInvalid:
+		return "one header DPoP: a proof of now for this method, URL and token, by the key that the token is bound to"
 	case refusal.TokenExpired:
 		return "a token whose exp lies ahead"
 	case refusal.TokenManagement:
@@ -372,7 +396,7 @@ func (g *Gate) issuers() (all []string) {
 func said(v *jose.Verified) *TracedToken {
 	c := &v.Claims
 	return &TracedToken{
-		Issuer: c.Issuer, Subject: c.Subject, Client: c.ClientID, Grantor: c.Grantor, ID: c.ID, Key: v.KeyID, Audience: c.Audience,
+		Issuer: c.Issuer, Subject: c.Subject, Client: c.ClientID, Grantor: c.Grantor, ID: c.ID, Key: v.KeyID, Bound: c.Key, Audience: c.Audience,
 		Scope: c.Scope, Roles: v.Roles, IssuedAt: stamp(c.IssuedAt), NotBefore: stamp(c.NotBefore), Expiry: stamp(c.Expiry),
 		Permissions: c.Permissions,
 	}
@@ -399,6 +423,9 @@ func (g *Gate) TraceToken(compact string, unverified bool) *Trace {
 	v, ok := t.verified()
 	if !ok {
 		return t.trace
+	}
+	if v.Claims.Key != "" {
+		t.skip("proof", "the token is bound to key "+v.Claims.Key+": each request must bring a proof by it")
 	}
 	t.trace.Allowed = t.good(v) && t.step("standing", func() (string, error) { return t.stands(v) })
 	if t.trace.Allowed {

@@ -12,10 +12,12 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/route"
 )
@@ -58,6 +60,7 @@ type Exchange struct {
 	BodyError error         // the first error of reading the client's body, other than io.EOF
 
 	ResourceMetadata string // URL of the metadata that a bearer challenge tells (RFC 9728 §5.1); "": none
+	DPoP             bool   // the credential is of the scheme DPoP (RFC 9449 §7.1), and so is the challenge
 
 	status int
 	bytes  int64
@@ -173,8 +176,12 @@ func (x *Exchange) Refuse(err error) {
 func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 	status := reason.Status()
 	h := w.Header()
-	if c := Challenge(reason); c != "" && h.Get("WWW-Authenticate") == "" {
-		if x, ok := w.(*Exchange); ok && x.ResourceMetadata != "" {
+	x, ok := w.(*Exchange)
+	if !ok {
+		x = new(Exchange)
+	}
+	if c := x.Challenge(reason); c != "" && h.Get("WWW-Authenticate") == "" {
+		if x.ResourceMetadata != "" {
 			c += `, resource_metadata="` + x.ResourceMetadata + `"`
 		}
 		h.Set("WWW-Authenticate", c)
@@ -204,9 +211,48 @@ func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 	_, _ = w.Write(body) // a client that is gone cannot be told
 }
 
-// Challenge is the WWW-Authenticate value of a reason (RFC 6750 §3): without an error code where no bearer came,
+// Challenge is the WWW-Authenticate value of a reason: of the scheme that the request used, or that it should have used.
+func (x *Exchange) Challenge(reason refusal.Reason) string {
+	if code := proofError(reason); x.DPoP || code != "" {
+		return dpopChallenge(reason, code)
+	}
+	return bearerChallenge(reason)
+}
+
+// proofError is the error code of what only the scheme DPoP knows; "" for the rest.
+func proofError(reason refusal.Reason) string {
+	switch reason {
+	case refusal.ProofNonce:
+		return "use_dpop_nonce"
+	case refusal.ProofMissing, refusal.ProofMalformed, refusal.ProofMismatch, refusal.ProofKeyMismatch, refusal.ProofStale,
+		refusal.ProofSignatureInvalid, refusal.ProofUsed:
+		return "invalid_dpop_proof"
+	case refusal.TokenBound, refusal.TokenUnbound:
+		return "invalid_token"
+	}
+	return ""
+}
+
+// dpopChallenge is RFC 9449 §7.1's, with the algorithms that a proof may be signed with.
+func dpopChallenge(reason refusal.Reason, code string) string {
+	status := reason.Status()
+	switch {
+	case code != "":
+	case reason == refusal.CredentialsMultiple:
+		code = "invalid_request"
+	case status == http.StatusUnauthorized:
+		code = "invalid_token"
+	case status == http.StatusForbidden:
+		code = "insufficient_scope"
+	default:
+		return ""
+	}
+	return `DPoP realm="jotgate", error="` + code + `", algs="` + strings.Join(jose.ProofAlgorithms(), " ") + `"`
+}
+
+// bearerChallenge is RFC 6750 §3's: without an error code where no bearer came,
 // invalid_token for 401, insufficient_scope for 403, invalid_request for two credentials; "" for the rest.
-func Challenge(reason refusal.Reason) string {
+func bearerChallenge(reason refusal.Reason) string {
 	switch reason {
 	case refusal.TokenMissing, refusal.TokenSchemeUnsupported, refusal.TokenInQuery:
 		return `Bearer realm="jotgate"`

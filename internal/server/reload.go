@@ -123,6 +123,9 @@ func (s *Server) rehearse(options config.Options) error {
 // reconfigure tells the guard of the new clients and capacity, while the old snapshot still serves: what a client that
 // is dropped has used stays refused whichever snapshot asks.
 func (s *Server) reconfigure(next *snapshot) error {
+	if err := s.memory.proofs.Reconfigure(next.config.DPoP.Capacity, next.config.DPoP.MaxAge); err != nil {
+		return err
+	}
 	if s.memory.sharedGuard != nil {
 		s.memory.sharedGuard.Reconfigure(codeClients(next.config))
 	}

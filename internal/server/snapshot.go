@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/replay"
@@ -20,6 +21,7 @@ type snapshot struct {
 	issuer *issuer.Issuer // nil: nothing is issued
 	guard  *replay.Memory // the one in memory, or a new one that goes there with this snapshot; nil where it is shared
 	gate   *proxy.Gate
+	proofs *dpop.Checker
 	tokens *jose.Verifier
 	series *telemetry.Routes // nil in a Judge
 	keys   []func()          // let go of the sources of trusted issuers' keys
@@ -37,6 +39,10 @@ func (s *Server) build(c *config.Config) (*snapshot, error) {
 		verifier.Adopt(before.tokens) // so that tokens stay verified whose issuer is as it was
 	}
 	snap.tokens = verifier
+	if snap.proofs, err = s.buildProofs(c); err != nil {
+		snap.close()
+		return nil, err
+	}
 	if c.Issuer != nil {
 		if err := s.buildIssuer(snap, verifier); err != nil {
 			snap.close()
@@ -44,7 +50,7 @@ func (s *Server) build(c *config.Config) (*snapshot, error) {
 		}
 	}
 	options := proxy.Options{
-		Config: c, Verifier: verifier, Cache: s.memory.cache, Upstreams: s.memory.upstreams,
+		Config: c, Verifier: verifier, Cache: s.memory.cache, Upstreams: s.memory.upstreams, Proofs: snap.proofs,
 		Log: s.log.Logger, Clock: s.clock, Draining: s.drain, BeforeUpgrade: beforeUpgrade, BodyError: bodyError,
 	}
 	if s.memory.revocations != nil {
@@ -83,6 +89,19 @@ func (s *Server) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
 	return snap.config.VerifierWith(func(t *config.TrustedIssuer) config.KeySource { return sources[t] })
 }
 
+// buildProofs makes the judge of DPoP proofs, one for our endpoints and for the gate: a proof that was used at either is
+// used.
+func (s *Server) buildProofs(c *config.Config) (*dpop.Checker, error) {
+	o := dpop.Options{
+		MaxAge: c.DPoP.MaxAge, Leeway: c.ClockLeeway, RequireNonce: c.DPoP.RequireNonce, NonceTTL: c.DPoP.NonceTTL,
+		Origins: c.DPoP.Origins, State: s.memory.proofs, Clock: s.clock,
+	}
+	for _, secret := range c.DPoP.NonceSecrets {
+		o.NonceSecrets = append(o.NonceSecrets, []byte(secret.Reveal()))
+	}
+	return dpop.New(o)
+}
+
 func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error) {
 	var guard issuer.Guard = s.memory.sharedGuard
 	if s.memory.sharedGuard == nil {
@@ -92,7 +111,7 @@ func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error
 		guard = snap.guard
 	}
 	options := issuer.Options{
-		Config: snap.config, Verifier: verifier, Guard: guard, State: s.memory.issuer, Log: s.log.Logger,
+		Config: snap.config, Verifier: verifier, Guard: guard, Proofs: snap.proofs, State: s.memory.issuer, Log: s.log.Logger,
 		Audit: func(e issuer.Event) { s.log.Audit.Info(e.Name, e.Fields()...) }, Clock: s.clock,
 	}
 	if s.memory.revocations != nil {

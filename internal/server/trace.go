@@ -10,6 +10,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/admin"
+	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/telemetry"
 	"github.com/jotgate/jotgate/proxy"
@@ -81,7 +82,11 @@ func (snap *snapshot) answer(q Question, now time.Time) (*proxy.Trace, error) {
 	}
 	r := request(method, url, q.Header)
 	if q.Token != "" {
-		r.Header["Authorization"] = append(r.Header["Authorization"], "Bearer "+q.Token)
+		scheme := "Bearer "
+		if len(r.Header[dpop.Header]) > 0 {
+			scheme = "DPoP "
+		}
+		r.Header["Authorization"] = append(r.Header["Authorization"], scheme+q.Token)
 	}
 	return snap.trace(r, proxy.Bearer{Unverified: q.Unverified}, now), nil
 }

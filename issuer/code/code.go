@@ -4,7 +4,7 @@
 // endpoint takes:
 //
 //	 0  1  version, 4 bits, and key id, 4 bits
-//	 1  1  flags: bound to a client, to a PKCE challenge, to a redirect URI
+//	 1  1  flags: bound to a client, to a PKCE challenge, to a redirect URI, to a key
 //	 2 24  nonce, random: the code's identity
 //	26 54  sealed with XChaCha20-Poly1305 (RFC 8439, draft-irtf-cfrg-xchacha-03):
 //	        0 6  issued at, milliseconds since 1970
@@ -56,7 +56,8 @@ const (
 	boundClient byte = 1 << iota
 	boundChallenge
 	boundRedirect
-	allFlags = boundClient | boundChallenge | boundRedirect
+	boundKey
+	allFlags = boundClient | boundChallenge | boundRedirect | boundKey
 )
 
 // A Grant is what a code says.
@@ -97,6 +98,7 @@ type Binding struct {
 	ClientID    string // who alone may redeem
 	Challenge   string // the code_challenge of RFC 7636, method S256
 	RedirectURI string
+	Key         string // dpop_jkt, the thumbprint of the key that the token will be bound to (RFC 9449 §10)
 }
 
 func (b Binding) flags() byte {
@@ -110,11 +112,14 @@ func (b Binding) flags() byte {
 	if b.RedirectURI != "" {
 		f |= boundRedirect
 	}
+	if b.Key != "" {
+		f |= boundKey
+	}
 	return f
 }
 
 // Bound tells to what a code is bound.
-type Bound struct{ Client, Challenge, RedirectURI bool }
+type Bound struct{ Client, Challenge, RedirectURI, Key bool }
 
 // Flags reads from a code's clear header what it is bound to, so that an endpoint can tell what to present and refuse
 // what is missing or too much (a code_verifier for a code without a challenge, for instance). The header is clear and
@@ -125,7 +130,7 @@ func Flags(code string) (Bound, error) {
 		return Bound{}, err
 	}
 	f := raw[1]
-	return Bound{Client: f&boundClient != 0, Challenge: f&boundChallenge != 0, RedirectURI: f&boundRedirect != 0}, nil
+	return Bound{Client: f&boundClient != 0, Challenge: f&boundChallenge != 0, RedirectURI: f&boundRedirect != 0, Key: f&boundKey != 0}, nil
 }
 
 // encoding has no second spelling of the same bytes: 96 bytes fill 128 characters to the last bit, there is no padding,

@@ -193,6 +193,9 @@ func (s *Sealer) associated(dst, header []byte, b Binding) []byte {
 	if header[1]&boundRedirect != 0 {
 		dst = appendField(dst, b.RedirectURI)
 	}
+	if header[1]&boundKey != 0 {
+		dst = appendField(dst, b.Key)
+	}
 	return dst
 }
 

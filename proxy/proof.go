@@ -1,0 +1,54 @@
+package proxy
+
+import (
+	"github.com/jotgate/jotgate/internal/dpop"
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// proof holds a token that is bound to a key (cnf.jkt, RFC 9449 §6) to a proof that whoever sends this request has the key.
+// Bound tokens and the scheme DPoP go together: the one without the other is refused (§7.1, §7.2), since a thief would
+// leave the proof out. Nothing of a proof is kept with the token: each request brings its own, and it is spent before the
+// policy is asked, so that nobody else's copy can find out what the token opens.
+func (g *Gate) proof(p *passage) error {
+	if !p.dpop && p.entry.verified.Claims.Key == "" {
+		return nil // a plain bearer
+	}
+	proof, err := g.shown(p)
+	if err != nil {
+		return err
+	}
+	return proof.Spend(p.r.Context())
+}
+
+// shown judges the proof by everything but whether it came before.
+func (g *Gate) shown(p *passage) (*dpop.Proof, error) {
+	key := p.entry.verified.Claims.Key
+	switch {
+	case key == "":
+		return nil, &refusal.Error{Reason: refusal.TokenUnbound, Detail: "sent as DPoP, and bound to no key"}
+	case !p.dpop:
+		return nil, &refusal.Error{Reason: refusal.TokenBound}
+	}
+	proof, err := g.proofs.Read(p.r.Header[dpop.Header], &dpop.Request{
+		Method: p.r.Method, Scheme: p.x.Scheme, Host: p.authority(), Path: p.x.Target.Path, Token: p.token, Key: key,
+	})
+	if refusal.Of(err) == refusal.ProofNonce {
+		p.x.Header()[dpop.NonceHeader] = []string{g.proofs.Nonce()}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if proof.Nonce != "" {
+		p.x.Header()[dpop.NonceHeader] = []string{proof.Nonce}
+	}
+	return proof, proof.Verify()
+}
+
+// authority is the host and port that the client used: the Host field or, where a trusted proxy has replaced that, what the
+// proxy says it was.
+func (p *passage) authority() string {
+	if told := p.r.Header["X-Forwarded-Host"]; p.x.Trusted && len(told) == 1 {
+		return told[0]
+	}
+	return p.r.Host
+}
