@@ -22,7 +22,7 @@ type missingKey struct {
 
 func (b *builder) buildKeys(w []setting[writtenKey]) {
 	seen := map[string]string{}
-	for i, k := range b.signingFirst(w) {
+	for i, k := range b.signingFirst(b.withFolders(w)) {
 		if k.bad {
 			continue
 		}
@@ -69,10 +69,10 @@ func (b *builder) loadKey(k setting[writtenKey], path string, index int) *jose.P
 	w := k.Value.file
 	data, err := b.readFile(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && k.Value.create && b.before.had(path):
+	case errors.Is(err, fs.ErrNotExist) && k.Value.create.Value && b.before.had(path):
 		b.fault(w.at, "the key file "+w.shown+" is gone, and was in use", "put it back; to have another one made, reload with SIGHUP or `jotgate reload`")
 		return nil
-	case errors.Is(err, fs.ErrNotExist) && k.Value.create:
+	case errors.Is(err, fs.ErrNotExist) && k.Value.create.Value:
 		b.missing = append(b.missing, missingKey{index, w.at, path})
 		return b.standIn(w.at)
 	case err != nil && b.keysElsewhere:

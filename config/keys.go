@@ -261,7 +261,8 @@ func issuer() kind[writtenIssuer] {
 
 type writtenKey struct {
 	file   setting[string]
-	create bool
+	dir    setting[string]
+	create setting[bool]
 	state  setting[string]
 }
 
@@ -275,12 +276,14 @@ const (
 func keyFile() kind[writtenKey] {
 	return object(
 		placed("file", text(isPath).like(filledLike), func(k *writtenKey) *setting[string] { return &k.file },
-			"PEM or JWK file; a relative path starts at this file's folder").must("name the key's file"),
-		plain("create", boolean(), func(k *writtenKey) *bool { return &k.create },
+			"PEM or JWK file; a relative path starts at this file's folder"),
+		placed("dir", text(isPath).like(filledLike), func(k *writtenKey) *setting[string] { return &k.dir },
+			"a folder of such files instead, in the order of their names, each with its state in its name: a.pem, b.next.pem, c.retired.pem"),
+		placed("create", boolean(), func(k *writtenKey) *setting[bool] { return &k.create },
 			"make a new ES256 key with mode 0600 if there is no such file").or("false"),
 		placed("state", word(keyNext, keyCurrent, keyRetired), func(k *writtenKey) *setting[string] { return &k.state },
 			"next: published, to sign later; current: signs; retired: verifies what it signed; default: the first key that is neither next nor retired signs"),
-	)
+	).oneOf("file", "dir")
 }
 
 type writtenServe struct {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"io/fs"
 	"os"
 )
 
@@ -8,6 +9,7 @@ import (
 type Options struct {
 	Env      func(name string) (value string, set bool) // nil: os.LookupEnv
 	ReadFile func(path string) ([]byte, error)          // nil: os.ReadFile; a missing file's error is fs.ErrNotExist
+	ReadDir  func(path string) ([]fs.DirEntry, error)   // in the order of their names; nil: os.ReadDir, or there is none beside a ReadFile
 	// NoCreate leaves missing key files with create: true as they are; a key that lives as long as the Config stands in.
 	NoCreate bool
 	// KeysElsewhere does the same for every private key that cannot be read here. What those keys signed is then unknown.
@@ -58,6 +60,14 @@ func Parse(name string, data []byte, opts Options) (*Config, error) {
 	}
 	if r.readFile == nil {
 		r.readFile = r.sources.watched(os.ReadFile)
+		r.readDir = r.sources.watchedFolders(os.ReadDir)
+	}
+	if opts.ReadDir != nil {
+		r.readDir = opts.ReadDir
+	} else if r.readDir == nil {
+		r.readDir = func(path string) ([]fs.DirEntry, error) {
+			return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+		}
 	}
 	root, ok := r.document(data)
 	if !ok {

@@ -16,6 +16,7 @@ type reader struct {
 	file     string
 	env      func(string) (string, bool)
 	readFile func(string) ([]byte, error)
+	readDir  func(string) ([]fs.DirEntry, error)
 	real     bool // readFile is the file system's, so modes can be asked for
 	sources  Sources
 	faults   []Fault

@@ -84,6 +84,15 @@ func (s Sources) watched(read func(string) ([]byte, error)) func(string) ([]byte
 	}
 }
 
+// watchedFolders does the same for folders.
+func (s Sources) watchedFolders(read func(string) ([]fs.DirEntry, error)) func(string) ([]fs.DirEntry, error) {
+	return func(path string) ([]fs.DirEntry, error) {
+		entries, err := read(path)
+		s[path] = digestOf(listed(entries), err)
+		return entries, err
+	}
+}
+
 func (s Sources) read(path string, data []byte, err error) {
 	s[path] = digestOf(data, err)
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,55 +32,7 @@ func TestRotationsUnderLoad(t *testing.T) {
 		return fmt.Sprintf("{file: k%d.pem, create: true, state: %s}", n, state)
 	}
 	write(name(0, "current"))
-	c, err := config.Load(g.file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := telemetry.NewLog(g.log, "info", true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = log.Close() })
-	var ahead atomic.Int64 // of the real clock
-	clock := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	if g.Server, err = server.New(server.Options{Config: c, ConfigPath: g.file, Log: log, Clock: clock}); err != nil {
-		t.Fatal(err)
-	}
-	if err := g.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = g.Close() })
-
-	l := &load{gate: g, clock: clock, progress: make(chan struct{})}
-	l.tr.DisableKeepAlives = false
-	t.Cleanup(l.tr.CloseIdleConnections)
-	stop := make(chan struct{})
-	var workers sync.WaitGroup
-	for range 4 {
-		workers.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				l.once()
-				select {
-				case l.progress <- struct{}{}:
-				default: // nobody waits
-				}
-			}
-		})
-	}
-	l.look()
-	settle := func(d time.Duration) { // time passes while the workers work
-		for range 4 {
-			ahead.Add(int64(d / 4))
-			for range 8 {
-				<-l.progress
-			}
-		}
-	}
+	l := startLoad(g)
 	reload := func(keys ...string) {
 		write(strings.Join(keys, ", "))
 		if err := g.Reload(); err != nil {
@@ -87,30 +40,131 @@ func TestRotationsUnderLoad(t *testing.T) {
 		}
 	}
 	for n := range 6 {
-		settle(2 * time.Minute)
+		l.settle(2 * time.Minute)
 		if n%2 == 0 { // as it should be: publish, then sign
 			reload(name(n, "current"), name(n+1, "next"))
-			settle(5 * time.Minute)
+			l.settle(5 * time.Minute)
 			l.look()
 		} // else in one step, which the gate makes two of
 		reload(name(n, "retired"), name(n+1, "current"))
-		settle(4 * time.Minute)
+		l.settle(4 * time.Minute)
 		l.look()
-		settle(6 * time.Minute)
+		l.settle(6 * time.Minute)
 		l.look()
-		settle(31 * time.Minute) // the longest life
+		l.settle(31 * time.Minute) // the longest life
 		reload(name(n+1, "current"))
 	}
-	settle(time.Minute)
-	close(stop)
-	workers.Wait()
+	l.settle(time.Minute)
+	l.end(7)
+}
+
+// TestAFolderRotatedUnderLoad does the same with keys in a folder, by moving files, and with nobody but the watch to reload.
+func TestAFolderRotatedUnderLoad(t *testing.T) {
+	t.Parallel()
+	g := &gate{t: t, file: filepath.Join(t.TempDir(), "gate.yaml"), log: new(lines), app: newApp(t)}
+	put(t, g.path("keys/0.pem"), newPEM(t))
+	g.edit("may: [issue_codes]", "may: [issue_codes], permissions: [{tenant: acme, actions: [READ]}]",
+		"  keys: [{file: main.pem, create: true}]", "  token_ttl: 30m\n  max_token_ttl: 30m\n  keys: [{dir: keys/}]")
+	l := startLoad(g)
+	reloads := 0
+	reloaded := func() {
+		t.Helper()
+		reloads++
+		g.counts(reloads, byItself)
+	}
+	path := func(n int, state string) string { return g.path(fmt.Sprintf("keys/%d%s.pem", n, state)) }
+	for n := range 3 {
+		put(t, g.path("made.pem"), newPEM(t))
+		must(t, os.Rename(g.path("made.pem"), path(n+1, ".next")))
+		reloaded()
+		l.settle(5 * time.Minute)
+		l.look()
+		must(t, os.Rename(path(n+1, ".next"), path(n+1, "")), os.Rename(path(n, ""), path(n, ".retired")))
+		reloaded()
+		l.settle(4 * time.Minute)
+		l.look()
+		l.settle(37 * time.Minute) // more than the longest life
+		must(t, os.Remove(path(n, ".retired")))
+		reloaded()
+	}
+	l.settle(time.Minute)
+	l.end(4)
+	if log := g.log.String(); strings.Contains(log, refused) {
+		t.Errorf("a reload was refused: %s", log)
+	}
+}
+
+// startLoad runs a gate whose clock can be set ahead, and workers against it.
+func startLoad(g *gate) *load {
+	t := g.t
+	t.Helper()
+	c, err := config.Load(g.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := telemetry.NewLog(g.log, c.Log.Level, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = log.Close() })
+	l := &load{gate: g, progress: make(chan struct{}), stop: make(chan struct{})}
+	l.clock = func() time.Time { return time.Now().Add(time.Duration(l.ahead.Load())) }
+	if g.Server, err = server.New(server.Options{Config: c, ConfigPath: g.file, Log: log, Clock: l.clock}); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Close() })
+	t.Cleanup(l.tr.CloseIdleConnections)
+	l.halt = sync.OnceFunc(func() {
+		close(l.stop)
+		l.workers.Wait()
+	})
+	t.Cleanup(l.halt)
+	l.look()
+	for range 4 {
+		l.workers.Go(l.work)
+	}
+	return l
+}
+
+func (l *load) work() {
+	for {
+		select {
+		case <-l.stop:
+			return
+		default:
+		}
+		l.once()
+		select {
+		case l.progress <- struct{}{}:
+		default: // nobody waits
+		}
+	}
+}
+
+// settle lets time pass while the workers work.
+func (l *load) settle(d time.Duration) {
+	for range 4 {
+		l.ahead.Add(int64(d / 4))
+		for range 8 {
+			<-l.progress
+		}
+	}
+}
+
+// end stops the workers and says what went wrong; so many keys should have signed.
+func (l *load) end(keys int) {
+	l.t.Helper()
+	l.halt()
 	if failed := l.failed.Load(); failed != nil {
-		t.Fatal(*failed)
+		l.t.Fatal(*failed)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.signedBy) != 7 {
-		t.Errorf("%d keys signed, of 7, in %d requests", len(l.signedBy), l.done.Load())
+	if len(l.signedBy) != keys {
+		l.t.Errorf("%d keys signed, of %d, in %d requests", len(l.signedBy), keys, l.done.Load())
 	}
 }
 
@@ -118,8 +172,12 @@ func TestRotationsUnderLoad(t *testing.T) {
 type load struct {
 	*gate
 	clock    func() time.Time
+	ahead    atomic.Int64 // of the real clock
 	tr       http.Transport
 	progress chan struct{} // one for each round of a worker, if somebody waits
+	stop     chan struct{}
+	workers  sync.WaitGroup
+	halt     func() // the workers
 	done     atomic.Int64
 	failed   atomic.Pointer[string]
 
