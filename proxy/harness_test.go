@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -206,6 +207,7 @@ type house struct {
 	cache   *Cache
 	pools   *upstream.Pools
 	revoked *withdrawals
+	proofs  *dpop.Checker
 	drain   chan struct{}
 	now     atomic.Int64 // unix ms
 	server  *http.Server
@@ -288,6 +290,7 @@ func newHouse(t testing.TB) *house {
 	}
 	h.now.Store(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli())
 	h.pools = upstream.NewPools(time.Now)
+	h.judgeProofs(nil)
 	h.pools.Standard = os.Getenv(standardClient) != ""
 	h.load(settings)
 	h.serve()
@@ -327,6 +330,17 @@ func (h *house) load(text string) {
 	h.build()
 }
 
+// judgeProofs makes what judges DPoP proofs, with a memory that began a while ago; the next build has it.
+func (h *house) judgeProofs(change func(*dpop.Options)) {
+	h.t.Helper()
+	o := dpop.Options{MaxAge: time.Minute, Leeway: 5 * time.Second, NonceTTL: 5 * time.Minute, Clock: h.clock}
+	o.State = must(dpop.NewState(dpop.LeastCapacity, o.MaxAge, func() time.Time { return h.clock().Add(-time.Hour) }))
+	if change != nil {
+		change(&o)
+	}
+	h.proofs = must(dpop.New(o))
+}
+
 func (h *house) build() {
 	h.t.Helper()
 	issuers := []*jose.Issuer{{URL: h.config.Issuer.URL, Keys: h.keys.Load, Own: true, MaxLifetime: 24 * time.Hour}}
@@ -335,7 +349,7 @@ func (h *house) build() {
 	}
 	g, err := New(Options{
 		Config: h.config, Verifier: must(jose.NewVerifier(jose.Options{Issuers: issuers, MaxBytes: h.config.Limits.TokenBytes})),
-		Cache: h.cache, Upstreams: h.pools, Revocations: h.revoked, Clock: h.clock, Draining: h.drain,
+		Cache: h.cache, Upstreams: h.pools, Revocations: h.revoked, Proofs: h.proofs, Clock: h.clock, Draining: h.drain,
 	})
 	if err != nil {
 		h.t.Fatal(err)
