@@ -22,6 +22,9 @@ import (
 // patience bounds what must happen at some time; nothing is measured against it.
 const patience = 60 * time.Second
 
+// testedVersion is the release that the binary takes itself for.
+const testedVersion = "v0.0.0-tested"
+
 // binary is what TestMain built; the tests of this package play with it from outside.
 var binary string
 
@@ -34,7 +37,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(folder)
 		binary = filepath.Join(folder, "jotgate")
-		args := []string{"build", "-o", binary}
+		args := []string{"build", "-o", binary, "-ldflags", "-X main.version=" + testedVersion}
 		if raceDetected() {
 			args = append(args, "-race")
 		}

@@ -30,6 +30,7 @@ import (
 type Config struct {
 	File    string  // where it came from; relative paths in it are relative to its folder
 	Sources Sources // that file and those that it names, as they were read
+	Digest  string  // the first 16 hex digits of that file's SHA-256
 	Watch   bool    // a source that changes causes a reload
 
 	Listeners      []Listener

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"io/fs"
 	"os"
 )
@@ -74,7 +76,8 @@ func Parse(name string, data []byte, opts Options) (*Config, error) {
 		return nil, inOrder(r.faults)
 	}
 	written, _ := file().read(r, root)
-	b := &builder{reader: r, file: &written, Config: &Config{File: name, Sources: opts.Sources}, keysElsewhere: opts.KeysElsewhere, before: opts.Before}
+	digest := sha256.Sum256(data)
+	b := &builder{reader: r, file: &written, Config: &Config{File: name, Sources: opts.Sources, Digest: hex.EncodeToString(digest[:8])}, keysElsewhere: opts.KeysElsewhere, before: opts.Before}
 	b.build()
 	if len(r.faults) == 0 && !opts.NoCreate {
 		b.createKeys()

@@ -30,6 +30,7 @@ type shard struct {
 	lru     *simplelru.LRU[digest, *entry]
 	room    int64 // bytes left; below zero only inside put
 	flights map[flightKey]*flight
+	hits    int64
 	_       [64]byte // the next shard's lock is on another cache line
 }
 
@@ -94,6 +95,18 @@ func (c *Cache) shard(d digest) *shard { return &c.shards[int(d[0])&(len(c.shard
 // Misses counts the tokens that were verified because they were not found, good and bad ones.
 func (c *Cache) Misses() int64 { return c.verified.Load() }
 
+// Hits counts the times that a token was found.
+func (c *Cache) Hits() int64 {
+	n := int64(0)
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		n += s.hits
+		s.mu.Unlock()
+	}
+	return n
+}
+
 // Len counts the tokens that are kept.
 func (c *Cache) Len() int {
 	n := 0
@@ -114,6 +127,7 @@ func (g *Gate) verified(ctx context.Context, compact string) (*entry, error) {
 	s.mu.Lock()
 	if e, ok := s.lru.Get(d); ok {
 		if g.current(e) {
+			s.hits++
 			s.mu.Unlock()
 			return e, nil
 		}

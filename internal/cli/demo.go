@@ -62,7 +62,7 @@ func playDemo(p *Process, c *call) error {
 		return err
 	}
 	log := &heldWriter{w: p.Stderr}
-	return run(settings, log, func(ctx context.Context) error {
+	return p.serve(settings, log, func(ctx context.Context) error {
 		d := &demo{out: p.Stdout, app: app, client: direct(), values: map[string]string{"GATE": "http://" + address}}
 		if d.values["MANAGE"], err = managementToken(settings); err != nil {
 			return err

@@ -42,7 +42,7 @@ func serve(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
-	return run(settings, p.Stderr, untilTold)
+	return p.serve(settings, p.Stderr, untilTold)
 }
 
 // untilTold is the story of a gate that only serves.
@@ -51,8 +51,8 @@ func untilTold(ctx context.Context) error {
 	return nil
 }
 
-// run serves while story lasts, then drains. The story's context ends at the first SIGTERM or SIGINT.
-func run(settings *config.Config, logTo io.Writer, story func(ctx context.Context) error) (err error) {
+// serve serves while story lasts, then drains. The story's context ends at the first SIGTERM or SIGINT.
+func (p *Process) serve(settings *config.Config, logTo io.Writer, story func(ctx context.Context) error) (err error) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -65,7 +65,7 @@ func run(settings *config.Config, logTo io.Writer, story func(ctx context.Contex
 	defer func() { err = errors.Join(err, log.Close()) }()
 	// What the standard library says past our loggers becomes a line like any other.
 	defer zap.RedirectStdLog(log.Named("std"))()
-	s, err := server.New(server.Options{Config: settings, ConfigPath: settings.File, Log: log})
+	s, err := server.New(server.Options{Config: settings, ConfigPath: settings.File, Log: log, Version: p.version()})
 	if err != nil {
 		return err
 	}

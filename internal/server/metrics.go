@@ -31,6 +31,8 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		files = w.files
 	}
 	gauge(to, describe("watched_files", "Files whose change causes a reload; 0 if not all of them can be watched."), float64(files))
+	gauge(to, describe("config_generation", "Which configuration is in force: 1 at the start, one more with each reload that was not refused."), float64(snap.generation))
+	gauge(to, describe("config_info", "Always 1; digest is the beginning of the SHA-256 of the file in force.", "digest"), 1, snap.config.Digest)
 	gauge(to, describe("shadow_routes", "Routes in shadow, which let through what they should refuse."), float64(len(snap.shadows())))
 	for listener, certificates := range g.server.certificates {
 		for _, e := range certificates.Expiries() {
@@ -49,6 +51,7 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 func (g gauges) memories(to chan<- prometheus.Metric, snap *snapshot) {
 	m := g.server.memory
 	gauge(to, describe("token_cache_tokens", "Verified tokens that are kept."), float64(m.cache.Len()))
+	counter(to, describe("token_cache_hits_total", "Tokens that were found among them."), float64(m.cache.Hits()))
 	counter(to, describe("token_cache_misses_total", "Tokens that were verified because they were not kept."), float64(m.cache.Misses()))
 	if snap.guard != nil {
 		for _, c := range snap.guard.Stats() {

@@ -57,6 +57,10 @@ func TestMetricsOfARunningGate(t *testing.T) {
 		`jotgate_reloads_total{result="done"} 0`,
 		`jotgate_reloads_total{result="refused"} 1`,
 		`jotgate_token_cache_tokens 1`,
+		`jotgate_token_cache_hits_total 1`,
+		`jotgate_token_cache_misses_total 1`,
+		`jotgate_config_generation 1`, // the refused reload changes nothing
+		`jotgate_config_info{digest="`+g.Config().Digest+`"} 1`,
 		`jotgate_replay_used_codes{client="web"} 0`,
 		`jotgate_replay_capacity{client="web"} 1.048576e+06`,
 		`jotgate_connections_turned_away_total 0`,
@@ -72,7 +76,7 @@ func TestMetricsOfARunningGate(t *testing.T) {
 	if err := g.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	g.tells(`jotgate_reloads_total{result="done"} 1`)
+	g.tells(`jotgate_reloads_total{result="done"} 1`, `jotgate_config_generation 2`, `jotgate_config_info{digest="`+g.Config().Digest+`"} 1`)
 	if got := g.scrape(); strings.Contains(got, `route="open"`) {
 		t.Errorf("a route that is gone is still told:\n%s", got)
 	}

@@ -94,6 +94,7 @@ func (s *Server) replace(who string) error {
 	s.log.Level.SetLevel(level)
 	next.series = series(s.metrics, c)
 	s.metrics.Loaded(s.clock())
+	next.generation = old.generation + 1
 	s.snapshot.Store(next)
 	old.series.Retire(next.series)
 	old.close()

@@ -105,6 +105,7 @@ func New(o Options) (*Server, error) {
 	s.memory.guard = snap.guard
 	snap.series = series(s.metrics, snap.config)
 	s.metrics.Loaded(s.clock())
+	snap.generation = 1
 	s.snapshot.Store(snap)
 	s.sources.Store(&o.Config.Sources)
 	return s, nil
@@ -133,6 +134,11 @@ func (s *Server) Start() error {
 	for _, l := range c.Listeners {
 		s.log.Info("listening", zap.String("listener", l.Name), zap.Stringer("address", listeners.Addr(l.Name)),
 			zap.Bool("tls", l.TLS != nil))
+	}
+	for side, address := range map[string]net.Addr{"admin": s.adminAddr, "health": s.healthAddr} {
+		if address != nil {
+			s.log.Info("admin listening", zap.String("side", side), zap.Stringer("address", address))
+		}
 	}
 	s.warn(s.snapshot.Load())
 	return nil

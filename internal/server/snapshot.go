@@ -25,6 +25,8 @@ type snapshot struct {
 	tokens *jose.Verifier
 	series *telemetry.Routes // nil in a Judge
 	keys   []func()          // let go of the sources of trusted issuers' keys
+
+	generation int // 1 at the start, one more with each reload
 }
 
 // build makes a snapshot, or nothing.
