@@ -300,7 +300,7 @@ func word(words ...string) kind[string] {
 			if slices.Contains(words, s) {
 				return "", ""
 			}
-			if near := nearest(s, words); near != "" {
+			if near := Nearest(s, words); near != "" {
 				return "is not a word that this key knows", "did you mean " + near + "?"
 			}
 			return "is not a word that this key knows", "write one of " + strings.Join(words, ", ")

@@ -108,7 +108,7 @@ func roleNames(roles map[string]*Role) []string {
 // suggest is the remedy for a name that is not among those of a section.
 func (b *builder) suggest(name string, names []string, section string) string {
 	slices.Sort(names)
-	if near := nearest(name, names); near != "" {
+	if near := Nearest(name, names); near != "" {
 		return "did you mean " + near + "?"
 	}
 	return "add it to " + section

@@ -89,7 +89,7 @@ func (r *reader) unknown(name *yaml.Node, path string, shape *Shape) {
 		keys = append(keys, k.Name)
 	}
 	remedy := "known here: " + known(shape)
-	if near := nearest(name.Value, keys); near != "" {
+	if near := Nearest(name.Value, keys); near != "" {
 		remedy = "did you mean " + near + "?"
 	}
 	r.fault(place{name.Line, name.Column, path}, "is not a key that this file knows", remedy)
@@ -194,39 +194,4 @@ func (r *reader) within(v value, n, least, most int64, shape *Shape) bool {
 		return true
 	}
 	return false
-}
-
-// nearest is the word that differs from name by at most two letters, or "".
-func nearest(name string, words []string) string {
-	best, least := "", 3
-	for _, w := range words {
-		if d := distance(name, w); d < least && d < len(w) {
-			best, least = w, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's, cut short for names that are no key's.
-func distance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 || len(a)-len(b) > 2 || len(b)-len(a) > 2 {
-		return 3
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

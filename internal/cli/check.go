@@ -3,6 +3,9 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/jotgate/jotgate/config"
@@ -11,18 +14,21 @@ import (
 
 func checkCommand() command {
 	return command{
-		name: "check", usage: "[--config FILE]", brief: "tell every fault of a config, with its line", run: check,
+		name: "check", usage: "[--config FILE] [--json]", brief: "tell every fault of a config, with its line", run: check,
 		help: `Loads and compiles the config as serve does, and runs its tests, without serving and without making any file. Every
 fault and every test that fails is told on standard error as file:line:column: yaml.path: what is wrong, what to do; it
-then ends with 3.
+then ends with 3. At a terminal the routes follow as a table. With --json one object on standard output has it all: fine,
+faults, warnings, and how much of everything there is.
 
   jotgate check --config config.yaml
+  jotgate check --config config.yaml --json
 `,
 	}
 }
 
 func check(p *Process, c *call) error {
 	fromFlag := configFlag(c.FlagSet)
+	asJSON := jsonFlag(c.FlagSet)
 	if err := c.parse(0); err != nil {
 		return err
 	}
@@ -31,23 +37,80 @@ func check(p *Process, c *call) error {
 		return err
 	}
 	settings, err := checked(file)
+	if *asJSON {
+		return printCheck(p.Stdout, file, settings, err)
+	}
 	if err != nil {
 		return err
 	}
 	for _, w := range settings.Warnings {
-		fmt.Fprintf(p.Stderr, "warning: %v\n", w)
-	}
-	clients := 0
-	if settings.Issuer != nil {
-		clients = len(settings.Issuer.Clients)
+		fmt.Fprintf(p.Stderr, "%s %v\n", p.style(p.Stderr).warn("warning:"), w)
 	}
 	tests := ""
 	if n := len(settings.Tests); n > 0 {
 		tests = ", " + count(n, "test") + " passed"
 	}
-	_, err = fmt.Fprintf(p.Stdout, "%s is fine: %s, %s, %s%s\n", file,
-		count(len(settings.Listeners), "listener"), count(clients, "client"), count(len(settings.Routes), "route"), tests)
+	_, err = fmt.Fprintf(p.Stdout, "%s is %s: %s, %s, %s%s\n", file, c.style.good("fine"),
+		count(len(settings.Listeners), "listener"), count(clients(settings), "client"), count(len(settings.Routes), "route"), tests)
+	if err != nil || !atTerminal(p.Stdout) {
+		return err
+	}
+	return printRouteTable(p.Stdout, c.style, settings.Routes)
+}
+
+func clients(settings *config.Config) int {
+	if settings.Issuer == nil {
+		return 0
+	}
+	return len(settings.Issuer.Clients)
+}
+
+// printRouteTable is for people: what each request needs, at a glance.
+func printRouteTable(w io.Writer, s style, routes []*config.Route) error {
+	if len(routes) == 0 {
+		return nil
+	}
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 1, 2, ' ', 0)
+	fmt.Fprintln(table, "ROUTE\tHOSTS\tPATH\tMETHODS\tNEEDS\tUPSTREAM")
+	for _, r := range routes {
+		hosts := make([]string, len(r.Hosts))
+		for i, h := range r.Hosts {
+			hosts[i] = h.String()
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", shown(r.Name), orElse(strings.Join(hosts, ","), "any"), r.Path,
+			orElse(strings.Join(r.Methods, ","), "the usual"), needs(r), r.Upstream.Name)
+	}
+	table.Flush() // a strings.Builder does not fail
+	head, rest, _ := strings.Cut(text.String(), "\n")
+	_, err := fmt.Fprintf(w, "\n%s\n%s", s.dim(head), rest)
 	return err
+}
+
+func orElse(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+// needs is what a request must bring to be let through, in the words of the config.
+func needs(r *config.Route) string {
+	q := r.Require
+	switch {
+	case r.Public:
+		return "nothing"
+	case q.Action == "":
+		return "a good token"
+	case q.Global:
+		return q.Action + ", globally"
+	case q.Tenant != "":
+		return q.Action + " on " + q.Tenant
+	}
+	from := map[config.Source]string{
+		config.FromPath: "path", config.FromHost: "host", config.FromHeader: "header", config.FromQuery: "query",
+	}
+	return fmt.Sprintf("%s on the tenant in %s.%s", q.Action, from[q.From], q.Name)
 }
 
 func count(n int, what string) string {

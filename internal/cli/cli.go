@@ -46,16 +46,34 @@ type Process struct {
 // load, and a *refusal.Error where the rules forbid what was asked.
 type command struct {
 	name  string
-	usage string // what follows the name
-	brief string // one line for the list of commands
-	help  string // what it does and an example
+	usage string              // what follows the name
+	brief string              // one line for the list of commands
+	help  string              // what it does and, as its last paragraph, examples: one on each line
+	words map[string][]string // what a flag's value can be or, under "", an operand; for completion
 	run   func(p *Process, c *call) error
+}
+
+// examples are the last paragraph of the help; text is what stands before it.
+func (c *command) examples() (text string, examples []string) {
+	text, last, _ := cutLast(strings.TrimSuffix(c.help, "\n"), "\n\n")
+	for line := range strings.Lines(last) {
+		examples = append(examples, strings.TrimSpace(line))
+	}
+	return text, examples
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return "", s, false
+	}
+	return s[:i], s[i+len(sep):], true
 }
 
 func commands() []command {
 	return []command{
 		serveCommand(), checkCommand(), explainCommand(), mintCommand(), reloadCommand(), revokeCommand(), keygenCommand(), hashCommand(),
-		initCommand(), schemaCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
+		initCommand(), schemaCommand(), completionCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
 	}
 }
 
@@ -63,13 +81,13 @@ func commands() []command {
 func Run(p *Process) int {
 	c, args, err := choose(p.Args)
 	if err == nil && c == nil {
-		printCommands(p.Stdout)
+		printCommands(p.Stdout, p.style(p.Stdout))
 		return exitFine
 	}
 	if err == nil {
-		err = c.run(p, newCall(c, args, p.Stdout))
+		err = c.run(p, newCall(c, args, p.Stdout, p.style(p.Stdout)))
 	}
-	return report(p.Stderr, c, err)
+	return p.report(c, err)
 }
 
 // choose finds the command that args name. Without one it is serve; nil without an error asks for the list of commands.
@@ -93,54 +111,41 @@ func choose(args []string) (*command, []string, error) {
 			return &all[i], args, nil
 		}
 	}
-	return nil, nil, usagef("unknown command %q%s; jotgate --help lists them", name, suggestion(name, all))
+	return nil, nil, usagef("unknown command %q%s; jotgate --help lists them", name, suggestion(name, names(all)))
 }
 
-func suggestion(name string, all []command) string {
-	best, distance := "", 3
-	for _, c := range all {
-		if d := edits(name, c.name); d < distance {
-			best, distance = c.name, d
-		}
-	}
-	if best == "" {
+// suggestion is what was probably meant, for the end of a complaint.
+func suggestion(name string, words []string) string {
+	near := config.Nearest(name, words)
+	if near == "" {
 		return ""
 	}
-	return fmt.Sprintf(", did you mean %q?", best)
+	return fmt.Sprintf(", did you mean %q?", near)
 }
 
-// edits is the number of letters to insert, remove or replace that makes a into b.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+func names(all []command) []string {
+	list := make([]string, len(all))
+	for i := range all {
+		list[i] = all[i].name
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return list
 }
 
-func printCommands(w io.Writer) {
-	fmt.Fprint(w, "Jotgate hands out short-lived JWTs and guards HTTP apps with them.\n\nUsage: jotgate [COMMAND] [FLAGS]\n\n")
+func printCommands(w io.Writer, s style) {
+	fmt.Fprintf(w, "Jotgate hands out short-lived JWTs and guards HTTP apps with them.\n\n%s jotgate [COMMAND] [FLAGS]\n\n", s.bold("Usage:"))
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.brief)
+		fmt.Fprintf(w, "  %s %s\n", s.bold(fmt.Sprintf("%-12s", c.name)), c.brief)
 	}
-	fmt.Fprint(w, `
-Without a command it is serve. JOTGATE_CONFIG names the config where --config does not.
-jotgate COMMAND --help teaches one of them. To see it all work, without any config:
+	fmt.Fprintf(w, `
+Without a command it is serve. JOTGATE_CONFIG names the config where --config does not. A secret or a token comes from a
+file, as @FILE, or from standard input, as -. Colours and tables are for terminals; NO_COLOR turns the colours off.
 
-  jotgate demo
-`)
+%s
+  jotgate demo                                    see it all work, without any config
+  jotgate init gate                               write a config to begin with
+  jotgate serve --config gate/config.yaml         run it
+  jotgate COMMAND --help                          learn one command, by examples
+`, s.bold("Examples:"))
 }
 
 // A call is one command with its flags and operands.
@@ -151,13 +156,14 @@ type call struct {
 	command *command
 	args    []string
 	stdout  io.Writer
+	style   style // of stdout
 }
 
-func newCall(c *command, args []string, stdout io.Writer) *call {
+func newCall(c *command, args []string, stdout io.Writer, s style) *call {
 	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // report says what is wrong, once
 	fs.Usage = func() {}
-	return &call{FlagSet: fs, command: c, args: args, stdout: stdout}
+	return &call{FlagSet: fs, command: c, args: args, stdout: stdout, style: s}
 }
 
 // parse reads the flags and at most so many operands, in any order.
@@ -168,7 +174,7 @@ func (c *call) parse(most int) error {
 			c.printHelp()
 			return err
 		} else if err != nil {
-			return usagef("%s", strings.Replace(err.Error(), "flag provided but not defined: -", "unknown flag --", 1))
+			return c.wrongFlag(err)
 		}
 		if c.NArg() == 0 {
 			return nil
@@ -178,6 +184,21 @@ func (c *call) parse(most int) error {
 		}
 		c.operands, rest = append(c.operands, c.Arg(0)), c.Args()[1:]
 	}
+}
+
+// wrongFlag says what the flag package has to say in our words.
+func (c *call) wrongFlag(err error) error {
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return usagef("%v", err)
+	}
+	var known []string
+	c.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
+	near := config.Nearest(name, known)
+	if near != "" {
+		return usagef("unknown flag --%s, did you mean --%s?", name, near)
+	}
+	return usagef("unknown flag --%s", name)
 }
 
 // operand is the first operand, or otherwise.
@@ -195,9 +216,13 @@ func (c *call) given(name string) (found bool) {
 }
 
 func (c *call) printHelp() {
-	w := c.stdout
-	fmt.Fprintf(w, "Usage: jotgate %s %s\n\n%s", c.command.name, c.command.usage, c.command.help)
-	title := "\nFlags:\n"
+	w, s := c.stdout, c.style
+	text, examples := c.command.examples()
+	fmt.Fprintf(w, "%s %s\n\n%s\n\n%s\n", s.bold("Usage:"), strings.TrimSpace("jotgate "+c.command.name+" "+c.command.usage), text, s.bold("Examples:"))
+	for _, line := range examples {
+		fmt.Fprintf(w, "  %s\n", line)
+	}
+	title := "\n" + s.bold("Flags:") + "\n"
 	c.VisitAll(func(f *flag.Flag) {
 		fmt.Fprint(w, title)
 		title = ""
@@ -217,11 +242,20 @@ func (e *usageError) Error() string { return e.text }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
-// errToldRefused ends a command whose output has said already that something is refused.
-var errToldRefused = errors.New("refused")
+// A toldError ends a command whose output has said already how it ended.
+type toldError struct{ code int }
 
-// report says on w how a command ended, and gives its exit code.
-func report(w io.Writer, c *command, err error) int {
+func (e *toldError) Error() string { return fmt.Sprintf("told; exit code %d", e.code) }
+
+var (
+	errToldRefused = &toldError{exitRefused}
+	errToldFaults  = &toldError{exitConfig}
+	errToldFailed  = &toldError{exitFailed}
+)
+
+// report says on standard error how a command ended, and gives its exit code.
+func (p *Process) report(c *command, err error) int {
+	w, s := p.Stderr, p.style(p.Stderr)
 	name := "jotgate"
 	if c != nil {
 		name += " " + c.name
@@ -229,9 +263,12 @@ func report(w io.Writer, c *command, err error) int {
 	var usage *usageError
 	var faults config.Faults
 	var refused *refusal.Error
+	var told *toldError
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitFine
+	case errors.As(err, &told):
+		return told.code
 	case errors.As(err, &usage):
 		fmt.Fprintf(w, "%s: %s\n", name, usage.text)
 		if c != nil {
@@ -240,13 +277,11 @@ func report(w io.Writer, c *command, err error) int {
 		return exitUsage
 	case errors.As(err, &faults):
 		for _, f := range faults {
-			fmt.Fprintln(w, f)
+			fmt.Fprintln(w, s.fault(f))
 		}
 		return exitConfig
-	case errors.Is(err, errToldRefused):
-		return exitRefused
 	case errors.As(err, &refused):
-		fmt.Fprintf(w, "%s: refused: %v\n", name, err)
+		fmt.Fprintf(w, "%s: %s %v\n", name, s.bad("refused:"), err)
 		return exitRefused
 	}
 	fmt.Fprintf(w, "%s: %v\n", name, err)

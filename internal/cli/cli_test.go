@@ -63,26 +63,3 @@ func mode(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s is %v, want %v", args[1], got, fs.FileMode(want))
 	}
 }
-
-func TestEditsCountsInsertionsRemovalsAndReplacements(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0},
-		{"", "abc", 3},
-		{"serve", "serve", 0},
-		{"srve", "serve", 1},
-		{"servee", "serve", 1},
-		{"sarve", "serve", 1},
-		{"kitten", "sitting", 3},
-	} {
-		if got := edits(c.a, c.b); got != c.want {
-			t.Errorf("edits(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
-		}
-		if got := edits(c.b, c.a); got != c.want {
-			t.Errorf("edits(%q, %q) = %d, want %d", c.b, c.a, got, c.want)
-		}
-	}
-}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -76,7 +75,7 @@ func explain(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := f.print(p.Stdout, trace); err != nil {
+	if err := f.print(painter{p.Stdout, p.style(p.Stdout)}, trace); err != nil {
 		return err
 	}
 	if !trace.Allowed && !trace.Own {
@@ -129,10 +128,7 @@ func (f *explainFlags) ask(p *Process, fromFlag string, q server.Question) (*pro
 
 func (f *explainFlags) print(w io.Writer, t *proxy.Trace) error {
 	if f.json {
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		return e.Encode(t)
+		return printJSON(w, t)
 	}
 	var b strings.Builder
 	printVerdict(&b, t)

@@ -15,8 +15,8 @@ func hashCommand() command {
 		help: `Prints what a client's secret_sha256 says in the config, so that the config does not hold the secret itself.
 The secret comes from @FILE or, without an operand, from standard input.
 
-  jotgate keygen --secret > web.secret
   jotgate hash @web.secret
+  (umask 077; jotgate keygen --secret | tee new.secret) | jotgate hash
 `,
 	}
 }

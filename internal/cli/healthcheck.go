@@ -16,8 +16,10 @@ func healthcheckCommand() command {
 		name: "healthcheck", usage: "[--config FILE | --url URL]", brief: "ask a running gate whether it is ready", run: healthcheck,
 		help: `Asks the gate on this machine whether it is ready (GET /readyz on its admin listener) and ends with 0 or 1, for
 container engines, which have no other HTTP client inside the image. The address comes from the config.
+In a Dockerfile: HEALTHCHECK CMD ["/jotgate", "healthcheck"]
 
-  HEALTHCHECK CMD ["/jotgate", "healthcheck"]
+  jotgate healthcheck --config config.yaml
+  jotgate healthcheck --url http://127.0.0.1:9090/readyz --timeout 500ms
 `,
 	}
 }

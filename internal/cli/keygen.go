@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jotgate/jotgate/internal/jose"
 )
@@ -14,6 +16,7 @@ const secretBytes = 32
 func keygenCommand() command {
 	return command{
 		name: "keygen", usage: "[--alg ALG | --secret]", brief: "print a new private key, or a new secret", run: keygen,
+		words: map[string][]string{"alg": {"ES256", "RS256", "EdDSA"}},
 		help: `Prints a new private key as PEM (PKCS #8): ES256 (P-256), RS256 (2048 bits) or EdDSA (Ed25519). With --secret it
 prints 256 random bits in base64url instead, for a client's secret or for code_secrets.
 
@@ -36,10 +39,8 @@ func keygen(p *Process, c *call) error {
 		_, err := fmt.Fprintln(p.Stdout, newSecret())
 		return err
 	}
-	switch *alg {
-	case "ES256", "RS256", "EdDSA":
-	default:
-		return usagef("--alg %q is not one of ES256, RS256, EdDSA", *alg)
+	if known := c.command.words["alg"]; !slices.Contains(known, *alg) {
+		return usagef("--alg %q is not one of %s", *alg, strings.Join(known, ", "))
 	}
 	text, err := newKey(*alg)
 	if err != nil {

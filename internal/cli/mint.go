@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/issuer"
 )
 
@@ -14,7 +16,8 @@ func mintCommand() command {
 		usage: `--client ID [--scope "WORDS" | --role NAME [--tenant T]] [--sub S] [--ttl D] [--config FILE]`,
 		brief: "sign a token here and print it", run: mint,
 		help: `Signs a token with the config's first key and prints it, alone. What the config lets the client have bounds it, as
-it bounds the token endpoints: more is refused, with 4.
+it bounds the token endpoints: more is refused, with 4. A line on standard error, like those of the gate's log, says who
+was given what; it holds no credential.
 
 With --scope it is a management token, which opens token endpoints and no route; with --role an access token for a
 subject; with neither the client's own access token, with the client's own permissions.
@@ -58,11 +61,11 @@ func mint(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
-	token, err := m.sign(minter)
-	if err != nil {
+	compact, claims, refused := m.sign(minter)
+	if err := errors.Join(refused, p.auditMint(&m, claims, refused)); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(p.Stdout, token)
+	_, err = fmt.Fprintln(p.Stdout, compact)
 	return err
 }
 
@@ -90,14 +93,12 @@ func (m *mintFlags) check(c *call) error {
 	return nil
 }
 
-func (m *mintFlags) sign(minter *issuer.Minter) (token string, err error) {
+func (m *mintFlags) sign(minter *issuer.Minter) (string, *token.Claims, error) {
 	switch {
 	case m.scope != "":
-		token, _, err = minter.Management(m.client, m.scope, m.subject, m.ttl)
+		return minter.Management(m.client, m.scope, m.subject, m.ttl)
 	case m.role != "":
-		token, _, err = minter.ForRole(m.client, m.role, m.tenant, m.subject, m.ttl)
-	default:
-		token, _, err = minter.Own(m.client, m.ttl)
+		return minter.ForRole(m.client, m.role, m.tenant, m.subject, m.ttl)
 	}
-	return token, err
+	return minter.Own(m.client, m.ttl)
 }

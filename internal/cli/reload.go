@@ -18,18 +18,21 @@ const reloadDeadline = 30 * time.Second
 
 func reloadCommand() command {
 	return command{
-		name: "reload", usage: "[--config FILE]", brief: "have the running gate load its config again", run: askToReload,
+		name: "reload", usage: "[--config FILE] [--json]", brief: "have the running gate load its config again", run: askToReload,
 		help: `Asks the running gate, through its admin listener (admin.token), to load its config again, and waits for the outcome. The
 config is looked at here first, as check does: one with faults, or with a test that fails, is told with its lines and
 ends with 3, and the gate is not asked. SIGHUP does the same without waiting; the log has its outcome.
+With --json one object on standard output says whether it is in force and, if not, why.
 
   jotgate reload --config config.yaml
+  jotgate reload --config config.yaml --json
 `,
 	}
 }
 
 func askToReload(p *Process, c *call) error {
 	fromFlag := configFlag(c.FlagSet)
+	asJSON := jsonFlag(c.FlagSet)
 	if err := c.parse(0); err != nil {
 		return err
 	}
@@ -37,6 +40,14 @@ func askToReload(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
+	err = reloadGate(file)
+	if *asJSON {
+		return printReload(p.Stdout, err)
+	}
+	return err
+}
+
+func reloadGate(file string) error {
 	settings, err := checked(file)
 	if err != nil {
 		return err

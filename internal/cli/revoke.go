@@ -20,16 +20,18 @@ const revokeDeadline = 10 * time.Second
 func revokeCommand() command {
 	return command{
 		name:  "revoke",
-		usage: `(@FILE | - | --jti ID | --subject S | --client ID | --tenant T | --key KID | --all) [--before TIME] [--issuer URL] [--config FILE]`,
+		usage: `(@FILE | - | --jti ID | --subject S | --client ID | --tenant T | --key KID | --all) [--before TIME] [--issuer URL] [--config FILE] [--json]`,
 		brief: "withdraw a token, or all that were issued before a moment", run: withdraw,
 		help: `Withdraws one token, given as @FILE or on standard input, or by its jti; or every token of a subject, client, tenant,
 signing key or issuer that was issued before a moment, which is now if --before names no other. It needs revocations.file
 or redis in the config. When it ends with 0 the withdrawal is durable and in force: it is in the shared store, which all
 replicas ask every revocations.poll; or a running gate is asked through its admin listener (admin.token); or else the file
-is written here.
+is written here. Where no gate does it, the audit line goes to standard error. With --json one object on standard output says
+what was withdrawn, and by whom: gate, file or store.
 
   jotgate revoke --config config.yaml @stolen.jwt
   jotgate revoke --config config.yaml --subject alice
+  jotgate revoke --config config.yaml --tenant acme --before 2026-01-02T15:04:05Z --json
   jotgate revoke --config config.yaml --key NroMG9otiUyhwknMsbtx0Ibm9w4NY3n2LUiVGAm2Oww
 `,
 	}
@@ -43,6 +45,7 @@ type revokeFlags struct {
 
 func withdraw(p *Process, c *call) error {
 	fromFlag := configFlag(c.FlagSet)
+	asJSON := jsonFlag(c.FlagSet)
 	var f revokeFlags
 	c.StringVar(&f.jti, "jti", "", "the token's `ID`")
 	c.StringVar(&f.subject, "subject", "", "every token of this `SUBJECT`")
@@ -70,7 +73,21 @@ func withdraw(p *Process, c *call) error {
 	if settings.Revocations.File == "" && !settings.Revocations.Shared {
 		return refusal.Because(refusal.RevocationOff, "without revocations.file or redis in the config nothing can be withdrawn")
 	}
-	return apply(w, settings)
+	by, err := p.apply(w, settings)
+	if err != nil || !*asJSON {
+		return err
+	}
+	return printJSON(p.Stdout, withdrawalReport{true, w.Kind, w.Issuer, w.Value, time.UnixMilli(w.At).UTC().Format(time.RFC3339Nano), by})
+}
+
+// A withdrawalReport is what revoke says.
+type withdrawalReport struct {
+	Revoked bool   `json:"revoked"`
+	Kind    string `json:"kind"`
+	Issuer  string `json:"issuer"`
+	Value   string `json:"value"`
+	At      string `json:"at"`
+	By      string `json:"by"` // gate: a running one was asked; file, store: it was written here
 }
 
 // withdrawal is what the flags ask for: exactly one thing.
@@ -155,43 +172,41 @@ func (p *Process) tokenWithdrawal(operand string, settings *config.Config) (w ad
 }
 
 // apply writes the journal if nobody holds it, and otherwise asks the gate that does.
-func apply(w admin.Withdrawal, settings *config.Config) error {
+func (p *Process) apply(w admin.Withdrawal, settings *config.Config) (by string, err error) {
 	body, err := w.JSON()
 	if err != nil {
-		return err
+		return "", err
 	}
 	if _, err := admin.ParseWithdrawal(body); err != nil {
-		return usagef("%v", err)
+		return "", usagef("%v", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), revokeDeadline)
 	defer cancel()
-	clients := 0
-	if settings.Issuer != nil {
-		clients = len(settings.Issuer.Clients)
-	}
 	if settings.Revocations.Shared {
-		return share(ctx, w, settings, clients)
+		err := share(ctx, w, settings)
+		return "store", errors.Join(err, p.auditWithdrawal(w, err))
 	}
 	list, err := revoke.Open(revoke.Options{
-		File: settings.Revocations.File, Capacity: settings.Revocations.Capacity, Clients: clients, Clock: time.Now,
+		File: settings.Revocations.File, Capacity: settings.Revocations.Capacity, Clients: clients(settings), Clock: time.Now,
 	})
 	if errors.Is(err, revoke.ErrHeld) {
-		return ask(ctx, body, settings)
+		return "gate", ask(ctx, body, settings)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
-	return errors.Join(w.Apply(ctx, list), list.Close())
+	err = errors.Join(w.Apply(ctx, list), list.Close())
+	return "file", errors.Join(err, p.auditWithdrawal(w, err))
 }
 
 // share writes to the store itself: no gate needs to run.
-func share(ctx context.Context, w admin.Withdrawal, settings *config.Config, clients int) error {
+func share(ctx context.Context, w admin.Withdrawal, settings *config.Config) error {
 	store, err := shared.Open(ctx, settings.Redis, nil)
 	if err != nil {
 		return err
 	}
 	list, err := revoke.Borrow(revoke.SharedOptions{
-		Store: store, Capacity: settings.Revocations.Capacity, Clients: clients, Clock: time.Now,
+		Store: store, Capacity: settings.Revocations.Capacity, Clients: clients(settings), Clock: time.Now,
 	})
 	if err != nil {
 		return errors.Join(err, store.Close())

@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/jotgate/jotgate/internal/admin"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/telemetry"
+	"github.com/jotgate/jotgate/internal/token"
+	"github.com/jotgate/jotgate/issuer"
+)
+
+// audit writes one line to standard error, as serve's log has them there: what is issued or withdrawn past the gate must not
+// leave less of a trace. It comes before the result, so that no credential is out that no line tells of.
+func (p *Process) audit(event string, fields []zap.Field) error {
+	log, err := telemetry.NewLog(struct{ io.Writer }{p.Stderr}, "info", false)
+	if err != nil {
+		return err
+	}
+	log.Audit.Info(event, append(fields, zap.String("by", fmt.Sprintf("command line, uid %d", os.Getuid())))...)
+	return log.Close()
+}
+
+// auditMint tells of a token that was signed here, or refused.
+func (p *Process) auditMint(m *mintFlags, claims *token.Claims, refused error) error {
+	e := issuer.Event{Name: "mint", Outcome: "granted", ClientID: m.client, Subject: m.subject, Tenant: m.tenant, Role: m.role}
+	if m.scope != "" {
+		e.Note = "scope " + m.scope
+	}
+	if refused != nil {
+		e.Outcome, e.Reason = "refused", refusal.Of(refused)
+	} else {
+		e.Subject, e.TokenID = claims.Subject, claims.ID
+		e.TTL = time.Duration(claims.Expiry-claims.IssuedAt) * time.Millisecond
+	}
+	return p.audit(e.Name, e.Fields())
+}
+
+// auditWithdrawal tells of a withdrawal that was written here; of one that a running gate is asked for, its log tells.
+func (p *Process) auditWithdrawal(w admin.Withdrawal, err error) error {
+	outcome := "done"
+	if err != nil {
+		outcome = "refused"
+	}
+	return p.audit("withdraw", []zap.Field{
+		zap.String("event", "withdraw"), zap.String("outcome", outcome), zap.String("kind", w.Kind), zap.String("issuer", w.Issuer),
+		zap.String("value", w.Value), zap.Time("at", time.UnixMilli(w.At)), zap.Error(err),
+	})
+}
