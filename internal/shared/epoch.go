@@ -15,14 +15,17 @@ import (
 
 // Prelude is Lua that every script begins with that accepts something once. here() is what the server is now; living(key)
 // answers the record of the epoch if it was begun by this server as it is now, and the server's time in milliseconds, or
-// nil if whatever was remembered may be forgotten. INFO runs inside the script, so there is no moment between the
-// question and what follows from it, whatever stands between us and the server.
+// nil if whatever was remembered may be forgotten. How many keys the server has evicted is part of what it
+// is: noeviction is looked at only now and then, and while another policy was in force marks may have gone, which have an
+// end, and the record not, which has none. INFO runs inside the script, so there is no moment between the question and
+// what follows from it, whatever stands between us and the server.
 const Prelude = `
 local function here()
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
   local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
-  if not run or not history then return nil end
-  return '/' .. run .. '/' .. history
+  local evicted = string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')
+  if not run or not history or not evicted then return nil end
+  return '/' .. run .. '/' .. history .. '/' .. evicted
 end
 local function clock()
   local t = redis.call('TIME')
@@ -145,7 +148,7 @@ func (s *Store) ask(ctx context.Context, old State) State {
 func fit(server, role, policy, mode string) error {
 	switch {
 	case server == "":
-		return errors.New("the server does not tell its run id and replication id, by which a restart is noticed: use one that does")
+		return errors.New("the server does not tell its run id, its replication id and its count of evicted keys, by which we notice what it forgets: use one that does")
 	case mode == "cluster":
 		return errors.New("the server is part of a Redis Cluster: every mark and the epoch would have to be in one slot, on one " +
 			"of its servers, and while a slot moves they are on two: use a single server or Sentinel")

@@ -4,14 +4,16 @@
 // What is kept there is only worth something as long as the store forgets nothing. A store forgets when it is flushed,
 // when it is restarted (without persistence all, with it what was not yet on the disk), when a replica is promoted that
 // had not received everything, and when an old dump is loaded. So the store has an epoch: a random sentinel together with
-// the server's run id and its replication id, kept under one key. Every script that accepts something once compares the
-// epoch in the same atomic step: the sentinel is gone after a flush, a restarted or a promoted server has another run id,
-// and a server that was demoted and promoted again has another replication id. Whoever finds that key and server do not
-// agree begins a new epoch with a new sentinel, and whatever was sealed under an older one is refused from then on.
+// the server's run id, its replication id and its count of evicted keys, kept under one key. Every script that accepts
+// something once compares the epoch in the same atomic step: the sentinel is gone after a flush, a restarted or a
+// promoted server has another run id, and a server that was demoted and promoted again has another replication id.
+// Whoever finds that key and server do not agree begins a new epoch with a new sentinel, and whatever was sealed under an
+// older one is refused from then on.
 //
-// A server that evicts keys forgets silently; hence noeviction is required, and looked at again and again. A server that
-// tells the time wrongly forgets too early: each script sees that its clock has not gone back, and judges by the
-// server's clock when marks may end. docs/scaling.md has what holds under which failure.
+// A server that evicts keys forgets marks and may keep the sentinel; hence noeviction is required and looked at again and
+// again, and a key that is evicted all the same ends the epoch. A server that tells the time wrongly forgets too early:
+// each script sees that its clock has not gone back, and judges by the server's clock when marks may end.
+// docs/scaling.md has what holds under which failure.
 package shared
 
 import (
