@@ -98,7 +98,7 @@ func (s *codeSealer) seal(g code.Grant, b code.Binding) (string, error) {
 }
 
 // open answers what a code says and the epoch that it was sealed under. Where the epoch can change, another replica may
-// have heard of the next one before this one: then the guard is asked before a code is called unknown.
+// have heard of the next one before this one: then the guard is asked before a code is said to be of another.
 func (s *codeSealer) open(ctx context.Context, text string, presented code.Binding) (*code.Opened, []byte, error) {
 	sealer, err := s.under()
 	if err == nil {
@@ -106,7 +106,7 @@ func (s *codeSealer) open(ctx context.Context, text string, presented code.Bindi
 		if err == nil {
 			return opened, sealer.epoch, nil
 		}
-		if reason := refusal.Of(err); s.changing == nil || reason != refusal.CodeUnknown && reason != refusal.CodeOtherEpoch {
+		if s.changing == nil || refusal.Of(err) != refusal.CodeOtherEpoch {
 			return nil, nil, err
 		}
 	} else if s.changing == nil {

@@ -5,7 +5,7 @@
 //
 //	 0  1  version, 4 bits, and key id, 4 bits
 //	 1  1  flags: bound to a client, to a PKCE challenge, to a redirect URI, to a key
-//	 2 24  nonce, random: the code's identity
+//	 2 24  nonce: the code's identity; 19 random bytes, and 5 by which the log knows a code of another epoch
 //	26 54  sealed with XChaCha20-Poly1305 (RFC 8439, draft-irtf-cfrg-xchacha-03):
 //	        0 6  issued at, milliseconds since 1970
 //	        6 3  lifetime and nominal lifetime, 12 bits of seconds each
@@ -38,6 +38,9 @@ const (
 
 	headerSize = 2
 	nonceSize  = 24
+	randomSize = nonceSize - epochMark - issuerMark
+	epochMark  = 2
+	issuerMark = 3
 	plainSize  = 54
 	tagSize    = 16
 	codeSize   = headerSize + nonceSize + plainSize + tagSize

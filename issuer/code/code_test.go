@@ -138,7 +138,7 @@ func TestForgedAndTruncated(t *testing.T) {
 	}
 }
 
-// Whatever differs between who sealed and who opens, the answer is the same.
+// Whatever differs between who sealed and who opens, the code does not open; the log alone is told of another epoch.
 func TestAnothersCode(t *testing.T) {
 	t.Parallel()
 	text := seal(t, sealer(t, nil), grant(), code.Binding{})
@@ -153,9 +153,30 @@ func TestAnothersCode(t *testing.T) {
 		"moved border":   func(o *code.Options) { o.Issuer += "\x07"; o.Epoch = o.Epoch[1:] },
 	} {
 		_, err := sealer(t, change).Open(text, code.Binding{})
-		if diff := cmp.Diff(refusal.Because(refusal.CodeUnknown, "no key of ours sealed it for this use"), err); diff != "" {
+		want := refusal.Because(refusal.CodeUnknown, "no key of ours sealed it for this use")
+		if strings.HasSuffix(name, "epoch") {
+			want = refusal.Because(refusal.CodeOtherEpoch, "it has the mark of a code of this issuer, of another process or epoch")
+		}
+		if diff := cmp.Diff(want, err); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
+	}
+}
+
+// A process that restarted has neither the old secret nor the old epoch, and can still tell.
+func TestCodeOfAnotherProcessIsTold(t *testing.T) {
+	t.Parallel()
+	text := seal(t, sealer(t, nil), grant(), code.Binding{ClientID: "shop"})
+	other := sealer(t, func(o *code.Options) { o.Secrets, o.Epoch = [][]byte{secret(2)}, bytes.Repeat([]byte{8}, 32) })
+	if _, err := other.Open(text, code.Binding{}); refusal.Of(err) != refusal.CodeOtherEpoch {
+		t.Errorf("another process: %v", err)
+	}
+	stranger := sealer(t, func(o *code.Options) { o.Issuer, o.Epoch = "https://other.example", bytes.Repeat([]byte{8}, 32) })
+	if _, err := stranger.Open(text, code.Binding{}); refusal.Of(err) != refusal.CodeUnknown {
+		t.Errorf("another issuer: %v", err)
+	}
+	if _, err := sealer(t, nil).Open(text, code.Binding{}); refusal.Of(err) != refusal.CodeUnknown {
+		t.Errorf("the same epoch, presented by somebody else: %v", err)
 	}
 }
 
@@ -432,7 +453,7 @@ func FuzzOpen(f *testing.F) {
 			if (err == nil) != (presented == text) {
 				t.Fatalf("%q: %+v, %v", presented, o, err)
 			}
-			if r := refusal.Of(err); err != nil && r != refusal.CodeMalformed && r != refusal.CodeUnknown {
+			if r := refusal.Of(err); err != nil && r != refusal.CodeMalformed && r != refusal.CodeUnknown && r != refusal.CodeOtherEpoch {
 				t.Fatalf("%q: %v", presented, err)
 			}
 		}

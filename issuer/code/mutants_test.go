@@ -17,12 +17,16 @@ type mutant struct {
 	file  string // from the module's root
 	swaps []string
 	tests string // the package whose property tests must find it
+
+	shared bool // it is one of the store that replicas share
 }
 
 const (
 	setFile    = "internal/replay/set.go"
 	memoryFile = "internal/replay/memory.go"
 	sealerFile = "issuer/code/sealer.go"
+	redisFile  = "internal/replay/redis.go"
+	epochFile  = "internal/shared/epoch.go"
 )
 
 var mutants = []mutant{
@@ -80,6 +84,21 @@ var mutants = []mutant{
 	{name: "floor by the clock", file: setFile, swaps: []string{
 		"if expiry <= s.floor {", "if expiry <= now {",
 	}},
+	{name: "a mark is set over another", shared: true, file: redisFile, swaps: []string{
+		"ARGV[5], 'NX', 'PX', life", "ARGV[5], 'PX', life",
+	}},
+	{name: "every mark is one's own", shared: true, file: redisFile, swaps: []string{
+		"if redis.call('GET', KEYS[2]) == ARGV[5] then", "if true then",
+	}},
+	{name: "an epoch that is over will do", shared: true, file: redisFile, swaps: []string{
+		"if ARGV[1] ~= '' and record[1] ~= ARGV[1] then", "if false then",
+	}},
+	{name: "a restart goes unnoticed", shared: true, file: epochFile, swaps: []string{
+		"or string.sub(record[1], -#server) ~= server then", "then",
+	}},
+	{name: "a new epoch has the old sentinel", shared: true, file: epochFile, swaps: []string{
+		"record = {ARGV[1] .. server, ms}", "record = {'sentinel' .. server, ms}",
+	}},
 	{name: "epoch is not authenticated", file: sealerFile, swaps: []string{
 		"writeField(h, string(o.Epoch))", "",
 	}},
@@ -128,8 +147,10 @@ func (m mutant) run(t *testing.T, root string) ([]byte, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("the mutant does not compile: %v\n%s", err, out)
 	}
-	args := []string{"-test.run", "^TestProperty", "-test.timeout", "60s"}
-	if m.tests == "internal/replay" {
+	args := []string{"-test.run", "^TestProperty.*[^d]$", "-test.timeout", "60s"} // but not TestPropertyOnceShared
+	if m.shared {
+		args = []string{"-test.run", "^TestPropertyOnceShared$", "-test.timeout", "120s", "-rapid.seed", "1", "-rapid.checks", "300", "-rapid.shrinktime", "0s", "-rapid.nofailfile"}
+	} else if m.tests == "internal/replay" {
 		args = append(args, "-test.count", "10", "-test.failfast") // a race is lost by chance, many times in each run
 	} else {
 		// The seed is fixed, so that a mutant that dies today dies tomorrow.

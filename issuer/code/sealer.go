@@ -22,6 +22,7 @@ const (
 	keyInfo       = "jotgate authorization code, version 1: key"
 	keyIDDomain   = "jotgate authorization code, version 1: key id"
 	contextDomain = "jotgate authorization code, version 1: context"
+	markDomain    = "jotgate authorization code, version 1: mark"
 )
 
 const (
@@ -47,6 +48,8 @@ type Options struct {
 type Sealer struct {
 	keys    []key
 	context [sha256.Size]byte // issuer, epoch and prefixes, digested
+	issuer  [sha256.Size]byte // the issuer alone, and …
+	epoch   [sha256.Size]byte // … with the epoch
 	packer  packer
 }
 
@@ -82,6 +85,12 @@ func New(o Options) (*Sealer, error) {
 		writeField(h, p)
 	}
 	h.Sum(s.context[:0])
+	h.Reset()
+	writeField(h, markDomain)
+	writeField(h, o.Issuer)
+	h.Sum(s.issuer[:0])
+	h.Write(o.Epoch)
+	h.Sum(s.epoch[:0])
 	return s, nil
 }
 
@@ -131,7 +140,8 @@ func (s *Sealer) Seal(g Grant, b Binding) (string, error) {
 	raw[0] = version<<4 | sealing.id
 	raw[1] = b.flags()
 	nonce := raw[headerSize : headerSize+nonceSize]
-	rand.Read(nonce) // never fails (crypto/rand)
+	rand.Read(nonce[:randomSize]) // never fails (crypto/rand)
+	s.mark(nonce)
 	plain := raw[headerSize+nonceSize:][:plainSize]
 	if err := s.packer.putGrant(plain, g); err != nil {
 		return "", err
@@ -150,7 +160,8 @@ type Opened struct {
 
 // Open answers what the code says if this Sealer, or one like it, sealed it for a redeemer who presents this. What the
 // code is not bound to is not looked at. Errors are *refusal.Error: CodeMalformed for what does not look like a code of
-// anybody's, CodeUnknown for whatever else we did not seal for this use.
+// anybody's, CodeOtherEpoch for what looks like one of this issuer, sealed elsewhere or before, CodeUnknown for whatever
+// else we did not seal for this use.
 func (s *Sealer) Open(code string, presented Binding) (*Opened, error) {
 	raw, err := decode(code)
 	if err != nil {
@@ -173,7 +184,34 @@ func (s *Sealer) Open(code string, presented Binding) (*Opened, error) {
 		}
 		return &Opened{Grant: g, Nonce: [nonceSize]byte(nonce)}, nil
 	}
+	if s.elsewhere(nonce) {
+		return nil, refusal.Because(refusal.CodeOtherEpoch, "it has the mark of a code of this issuer, of another process or epoch")
+	}
 	return nil, refusal.Because(refusal.CodeUnknown, "no key of ours sealed it for this use")
+}
+
+// mark fills in what the nonce has beside its random bytes: two bytes that tell issuer and epoch, and three that
+// tell the issuer. Nothing is accepted for them: they are there so that the log can tell a code of another process,
+// or of an epoch that is over, from one that somebody made up. Anybody can imitate the issuer's part, nobody the epoch's.
+func (s *Sealer) mark(nonce []byte) {
+	fill(nonce[randomSize:randomSize+epochMark], &s.epoch, nonce[:randomSize])
+	fill(nonce[randomSize+epochMark:], &s.issuer, nonce[:randomSize+epochMark])
+}
+
+// elsewhere tells whether a code that does not open looks like one of this issuer that was sealed under another epoch.
+func (s *Sealer) elsewhere(nonce []byte) bool {
+	var epoch [epochMark]byte
+	var issuer [issuerMark]byte
+	fill(epoch[:], &s.epoch, nonce[:randomSize])
+	fill(issuer[:], &s.issuer, nonce[:randomSize+epochMark])
+	return bytes.HasSuffix(nonce, issuer[:]) && !bytes.Equal(nonce[randomSize:randomSize+epochMark], epoch[:])
+}
+
+// fill copies as much of a digest of a key and of something of a fixed size as there is room for.
+func fill(dst []byte, key *[sha256.Size]byte, what []byte) {
+	var room [sha256.Size + nonceSize]byte
+	sum := sha256.Sum256(append(append(room[:0], key[:]...), what...))
+	copy(dst, sum[:])
 }
 
 // associatedRoom holds the associated data of a usual code without an allocation.
