@@ -26,6 +26,9 @@ const (
 func (s *Server) reloadBy(who string) error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
+	if who == byWatch && len(s.sources.Load().Changed()) == 0 {
+		return nil // while the watch waited for its turn, somebody else had the file read
+	}
 	err := s.replace(who)
 	select {
 	case s.reloaded <- struct{}{}:
