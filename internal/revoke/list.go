@@ -279,7 +279,7 @@ func (l *List) Check(c *token.Claims, keyID string) error {
 	if !l.any.Load() {
 		return nil
 	}
-	if l.shared != nil && l.shared.refusing.Load() {
+	if l.shared != nil && l.shared.refuses() {
 		return refusal.Because(refusal.RevocationsStale, "the shared store has not answered for %v", l.shared.o.MaxStaleness)
 	}
 	l.mu.RLock()

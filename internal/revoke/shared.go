@@ -46,7 +46,6 @@ type sharing struct {
 
 	began     time.Time    // of this list
 	confirmed atomic.Int64 // ns since then: when the store last told everything; 0: never
-	refusing  atomic.Bool  // the list is stale, and stale lists refuse
 
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
@@ -78,6 +77,7 @@ func newShared(o SharedOptions) (*List, error) {
 		return nil, err
 	}
 	l.shared = &sharing{o: o, stop: func() {}, began: time.Now()}
+	l.any.Store(o.RefuseStale) // nothing may pass by the check
 	return l, nil
 }
 
@@ -218,17 +218,13 @@ func (s *sharing) sync(ctx context.Context, l *List) {
 	if err == nil {
 		s.confirmed.Store(max(1, int64(began)))
 	}
-	s.judge(l, err)
+	s.judge(err)
 }
 
 // judge sees how old what is known is, and tells when that becomes too old, and when it no longer is.
-func (s *sharing) judge(l *List, err error) {
+func (s *sharing) judge(err error) {
 	age := s.age()
 	stale := age < 0 || age > s.o.MaxStaleness
-	s.refusing.Store(stale && s.o.RefuseStale)
-	if s.refusing.Load() {
-		l.any.Store(true) // nothing may pass by the check
-	}
 	if stale == s.stale {
 		return
 	}
@@ -270,7 +266,7 @@ func (s *sharing) read(ctx context.Context, l *List) error {
 			return err
 		}
 		if len(said) > 3*page {
-			s.judge(l, nil) // a long list on a slow line is no excuse
+			s.judge(nil) // a long list on a slow line is no excuse
 			continue
 		}
 		l.fit()
@@ -311,7 +307,7 @@ func (s *sharing) take(l *List, said []any, there map[string]int64) error {
 func (s *sharing) restore(ctx context.Context, l *List, there map[string]int64) error {
 	restored := 0
 	for _, r := range l.live() {
-		s.judge(l, nil)
+		s.judge(nil)
 		name, err := r.name()
 		if err != nil {
 			return err
@@ -332,6 +328,16 @@ func (s *sharing) restore(ctx context.Context, l *List, there map[string]int64) 
 		s.o.Log.Warn("revocations: the shared store had forgotten withdrawals, and has them again", zap.Int("withdrawals", restored))
 	}
 	return nil
+}
+
+// refuses tells whether the list is stale, and stale lists refuse. It is a matter of the time of the request, not of the last
+// question to the store, which may take a while to fail.
+func (s *sharing) refuses() bool {
+	if !s.o.RefuseStale {
+		return false
+	}
+	age := s.age()
+	return age < 0 || age > s.o.MaxStaleness
 }
 
 // age is how long ago the store last told everything; negative: never.
