@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"context"
 	"crypto/sha256"
 	"net/url"
 	"slices"
@@ -46,7 +47,7 @@ func (i *Issuer) asserted(c *call, who presented) (*config.Client, error) {
 	if err != nil {
 		return nil, assertionFault(err)
 	}
-	if err := i.state.spend(c, &v.Claims); err != nil {
+	if err := i.spend(c, &v.Claims); err != nil {
 		return nil, assertionFault(err)
 	}
 	return i.clients.byID[v.Claims.Issuer], nil
@@ -98,20 +99,28 @@ func assertionFault(err error) error {
 	return &fault{reason: reason, text: "Client authentication failed", detail: err.Error()}
 }
 
-// spend consumes the jti of an assertion. The memory of them ends with the process; so an assertion that was made before
-// it began, and may have been used then, is refused. One that does not say when it was made counts as made as early as
-// it can have been.
-func (s *State) spend(c *call, t *token.Claims) error {
+// An Assertions guard remembers which client assertions were used, for all replicas; see replay.Once.
+type Assertions interface {
+	Consume(ctx context.Context, u replay.Use, made int64) error
+}
+
+// spend consumes the jti of an assertion. The memory of them ends with the process, or with the shared store's epoch; so
+// an assertion that was made before it began, and may have been used then, is refused. One that does not say when it was
+// made counts as made as early as it can have been.
+func (i *Issuer) spend(c *call, t *token.Claims) error {
 	made := t.IssuedAt
 	if made == 0 {
 		made = t.Expiry - longestAssertion.Milliseconds()
 	}
-	if began := s.began.UnixMilli(); made < began {
-		return refusal.Because(refusal.AssertionUsed, "made %d ms before this process began", began-made)
-	}
 	sum := sha256.Sum256([]byte(t.ID))
 	use := replay.Use{Client: t.Issuer, Nonce: [24]byte(sum[:24]), Expiry: t.Expiry}
-	switch err := s.assertions.Consume(c.r.Context(), use); refusal.Of(err) {
+	var err error
+	if i.once != nil {
+		err = i.once.Consume(c.r.Context(), use, made)
+	} else {
+		err = i.state.spend(c.r.Context(), use, made)
+	}
+	switch refusal.Of(err) {
 	case "":
 		return nil
 	case refusal.StoreUnavailable:
@@ -119,6 +128,14 @@ func (s *State) spend(c *call, t *token.Claims) error {
 	default:
 		return refusal.Because(refusal.AssertionUsed, "%v", err)
 	}
+}
+
+// spend is what this process remembers.
+func (s *State) spend(ctx context.Context, u replay.Use, made int64) error {
+	if began := s.began.UnixMilli(); made < began {
+		return refusal.Because(refusal.AssertionUsed, "made %d ms before this process began", began-made)
+	}
+	return s.assertions.Consume(ctx, u)
 }
 
 // remember makes room for the used assertions of the clients that have keys. What a client used before a reload stays

@@ -66,6 +66,7 @@ type Options struct {
 	Guard       Guard
 	Revocations Revocations      // nil: nothing can be withdrawn
 	Proofs      *dpop.Checker    // nil: one that remembers as long as this Issuer
+	Assertions  Assertions       // nil: State remembers which client assertions were used, for this process
 	State       *State           // nil: a new one, so that nothing outlives this Issuer
 	Log         *zap.Logger      // nil: nothing is logged
 	Audit       func(Event)      // nil: to Log, named "audit"
@@ -82,6 +83,7 @@ type Issuer struct {
 	verifier    *jose.Verifier
 	assertions  *jose.Verifier // of client assertions
 	guard       Guard
+	once        Assertions // nil: the state's
 	sealer      *codeSealer
 	minter      *Minter
 	users       directory
@@ -108,7 +110,7 @@ func New(o Options) (*Issuer, error) {
 	}
 	o.defaults()
 	i := &Issuer{
-		config: o.Config, settings: o.Config.Issuer, verifier: o.Verifier, guard: o.Guard, revocations: o.Revocations,
+		config: o.Config, settings: o.Config.Issuer, verifier: o.Verifier, guard: o.Guard, once: o.Assertions, revocations: o.Revocations,
 		proofs: o.Proofs, state: o.State, log: o.Log, audit: o.Audit, clock: o.Clock,
 	}
 	var err error

@@ -91,10 +91,6 @@ func (g *Redis) Consume(ctx context.Context, u Use) error {
 	if !slices.Contains(*g.clients.Load(), u.Client) {
 		return refusal.Because(refusal.CodeClientGone, "client %q may not issue codes", u.Client)
 	}
-	state := g.store.State()
-	if state.Unfit {
-		return refusal.Because(refusal.StoreUnavailable, "%v", state.Err)
-	}
 	verdict, detail, err := ask(ctx, g.store, attempt{
 		mark: "code:" + string(u.Nonce[:]), epoch: string(u.Epoch), expiry: u.Expiry, longest: longestLife,
 	})
@@ -126,6 +122,9 @@ type attempt struct {
 
 // ask runs the script, again and again if need be, with one owner: a second try knows the mark that the first one left.
 func ask(ctx context.Context, store *shared.Store, a attempt) (verdict, detail string, err error) {
+	if state := store.State(); state.Unfit {
+		return "", "", refusal.Because(refusal.StoreUnavailable, "%v", state.Err)
+	}
 	answer, err := store.Run(ctx, accept, []string{store.EpochKey(), store.Key(a.mark)},
 		a.epoch, a.expiry, store.Skew().Milliseconds(), a.longest.Milliseconds(), shared.Owner(), a.made)
 	if err != nil {
@@ -182,6 +181,16 @@ func (o *Once) Consume(ctx context.Context, u Use, made int64) error {
 		return refusal.Because(refusal.CodeBelowFloor, "%q: made at %d ms, expires at %d ms: %s %s ms", u.Client, made, u.Expiry, verdict, detail)
 	}
 	return refusal.Because(refusal.StoreUnavailable, "redis: %v", o.store.State().Err)
+}
+
+// Since is the time, in milliseconds since 1970, from which on the store remembers all things, by every maker's clock; 0
+// if it never answered.
+func (o *Once) Since() int64 {
+	state := o.store.State()
+	if state.Epoch == "" {
+		return 0
+	}
+	return state.Began.Add(o.store.Skew()).UnixMilli()
 }
 
 // identity is what tells a thing from all others of its kind: two makers may choose the same name.

@@ -1,13 +1,16 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/keysets"
+	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
 	"github.com/jotgate/jotgate/internal/server/wire"
 	"github.com/jotgate/jotgate/internal/telemetry"
@@ -98,6 +101,9 @@ func (s *Server) buildProofs(c *config.Config) (*dpop.Checker, error) {
 		MaxAge: c.DPoP.MaxAge, Leeway: c.ClockLeeway, RequireNonce: c.DPoP.RequireNonce, NonceTTL: c.DPoP.NonceTTL,
 		Origins: c.DPoP.Origins, State: s.memory.proofs, Clock: s.clock,
 	}
+	if s.memory.sharedGuard != nil {
+		o.Once = sharedProofs{replay.NewOnce(s.memory.store, "proof", longestOnce)}
+	}
 	for _, secret := range c.DPoP.NonceSecrets {
 		o.NonceSecrets = append(o.NonceSecrets, []byte(secret.Reveal()))
 	}
@@ -116,6 +122,9 @@ func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error
 		Config: snap.config, Verifier: verifier, Guard: guard, Proofs: snap.proofs, State: s.memory.issuer, Log: s.log.Logger,
 		Audit: func(e issuer.Event) { s.log.Audit.Info(e.Name, e.Fields()...) }, Clock: s.clock,
 	}
+	if s.memory.sharedGuard != nil {
+		options.Assertions = replay.NewOnce(s.memory.store, "assertion", longestOnce)
+	}
 	if s.memory.revocations != nil {
 		options.Revocations = withdrawals{s.memory.revocations}
 	}
@@ -131,6 +140,22 @@ func (snap *snapshot) shadows() (names []string) {
 		}
 	}
 	return names
+}
+
+// longestOnce is how long an assertion or a proof can be good: 10 minutes, and by how much its maker's clock may be ahead.
+const longestOnce = 11 * time.Minute
+
+// sharedProofs are the proofs that any replica has accepted, as package dpop sees them.
+type sharedProofs struct{ *replay.Once }
+
+// Spend uses a proof, if nobody has.
+func (p sharedProofs) Spend(ctx context.Context, u dpop.Use) error {
+	err := p.Consume(ctx, replay.Use{Client: u.Key, Nonce: u.ID, Expiry: u.Expiry}, u.IssuedAt)
+	switch refusal.Of(err) {
+	case "", refusal.StoreUnavailable:
+		return err
+	}
+	return refusal.Because(refusal.ProofUsed, "key %s: %v", u.Key, err)
 }
 
 // close lets go of what only this snapshot needs; requests on their way end well.
