@@ -47,7 +47,9 @@ issuer:
       permissions: [{tenant: acme, actions: [READ]}]
       delegate: [{tenant: "*", actions: [READ]}]
     - {id: spa, public: true}
+    - {id: mobile, public: true, dpop: required}
     - {id: signer, keys: [{file: signer.json}], permissions: [{tenant: acme, actions: [READ]}]}
+dpop: {require_nonce: %[4]t}
 roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
 revocations: {file: revoked}
 routes: [{path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ}, upstream: %[3]q}]
@@ -57,9 +59,10 @@ routes: [{path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ
 type world struct {
 	issuer string
 	jwk    map[string]string
+	nonce  bool // every DPoP proof must have one
 }
 
-func newWorld(t *testing.T) world {
+func newWorld(t *testing.T, requireNonce bool) world {
 	t.Helper()
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the app") }))
 	t.Cleanup(app.Close)
@@ -73,10 +76,10 @@ func newWorld(t *testing.T) world {
 		t.Fatal(err)
 	}
 	folder := t.TempDir()
-	w := world{issuer: "http://" + address}
+	w := world{issuer: "http://" + address, nonce: requireNonce}
 	var public []byte
 	public, w.jwk = newSigner(t)
-	for name, data := range map[string][]byte{"signer.json": public, "gate.yaml": fmt.Appendf(nil, settings, address, clientSecret, app.URL)} {
+	for name, data := range map[string][]byte{"signer.json": public, "gate.yaml": fmt.Appendf(nil, settings, address, clientSecret, app.URL, requireNonce)} {
 		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -158,15 +161,35 @@ func TestClientsOfNPM(t *testing.T) {
 	if err := installed(); err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t)
+	w := newWorld(t, false)
+	w.play(t, "clients.mjs", 11)
+}
+
+// TestDPoPClientsOfNPM: oauth4webapi and openid-client with DPoP (RFC 9449), with and without nonces.
+func TestDPoPClientsOfNPM(t *testing.T) {
+	t.Parallel()
+	if err := installed(); err != nil {
+		t.Fatal(err)
+	}
+	for name, requireNonce := range map[string]bool{"no nonce": false, "nonces": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			newWorld(t, requireNonce).play(t, "dpop.mjs", 6)
+		})
+	}
+}
+
+// play runs a script, which prints a line for each of its steps.
+func (w world) play(t *testing.T, script string, steps int) {
+	t.Helper()
 	given, err := json.Marshal(map[string]any{
-		"issuer": w.issuer, "resource": w.issuer + "/api", "route": w.issuer + "/t/acme/", "secret": clientSecret, "jwk": w.jwk,
+		"issuer": w.issuer, "resource": w.issuer + "/api", "route": w.issuer + "/t/acme/", "secret": clientSecret, "jwk": w.jwk, "nonce": w.nonce,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), "node", "clients.mjs", string(given)).CombinedOutput()
-	if err != nil || strings.Count(string(out), "ok ") != 11 {
+	out, err := exec.CommandContext(t.Context(), "node", script, string(given)).CombinedOutput()
+	if err != nil || strings.Count(string(out), "ok ") != steps {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
@@ -174,7 +197,7 @@ func TestClientsOfNPM(t *testing.T) {
 // TestGoOAuth2 is golang.org/x/oauth2, which tries the ways of client authentication by itself.
 func TestGoOAuth2(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, false)
 	endpoint := oauth2.Endpoint{TokenURL: w.issuer + "/oauth2/token"}
 	for name, style := range map[string]oauth2.AuthStyle{"detected": oauth2.AuthStyleAutoDetect, "header": oauth2.AuthStyleInHeader, "params": oauth2.AuthStyleInParams} {
 		c := clientcredentials.Config{ClientID: "web", ClientSecret: clientSecret, TokenURL: endpoint.TokenURL, AuthStyle: style}
