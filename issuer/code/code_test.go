@@ -207,19 +207,19 @@ func TestReorderedPrefixesAndSecretsKeepTheMeaning(t *testing.T) {
 func TestBinding(t *testing.T) {
 	t.Parallel()
 	s := sealer(t, nil)
-	all := code.Binding{ClientID: "shop", Challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", RedirectURI: "https://shop.example/back"}
-	wrong := code.Binding{ClientID: "shoq", Challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cN", RedirectURI: "https://shop.example/back/"}
-	for mask := range 8 {
+	all := code.Binding{ClientID: "shop", Challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", RedirectURI: "https://shop.example/back", Key: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}
+	wrong := code.Binding{ClientID: "shoq", Challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cN", RedirectURI: "https://shop.example/back/", Key: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4J"}
+	for mask := range 16 {
 		bound, presented := pick(mask, all, code.Binding{}), pick(mask, all, wrong)
 		text := seal(t, s, grant(), bound)
 		flags, err := code.Flags(text)
-		if want := (code.Bound{Client: mask&1 != 0, Challenge: mask&2 != 0, RedirectURI: mask&4 != 0}); err != nil || flags != want {
+		if want := (code.Bound{Client: mask&1 != 0, Challenge: mask&2 != 0, RedirectURI: mask&4 != 0, Key: mask&8 != 0}); err != nil || flags != want {
 			t.Errorf("bound to %+v: flags %+v, %v", bound, flags, err)
 		}
 		if _, err := s.Open(text, presented); err != nil { // what it is not bound to is not looked at
 			t.Errorf("bound to %+v, presented %+v: %v", bound, presented, err)
 		}
-		for part := 1; part < 8; part <<= 1 {
+		for part := 1; part < 16; part <<= 1 {
 			if mask&part == 0 {
 				continue
 			}
@@ -242,6 +242,9 @@ func pick(mask int, yes, no code.Binding) code.Binding {
 	}
 	if mask&4 != 0 {
 		no.RedirectURI = yes.RedirectURI
+	}
+	if mask&8 != 0 {
+		no.Key = yes.Key
 	}
 	return no
 }
