@@ -115,11 +115,8 @@ func TestAFleetAcceptsEachCodeOnceWhateverHappensToTheStore(t *testing.T) {
 	f := newFleet(t, s, 5, "")
 	f.well(t)
 	all := troubles(f, spare)
-	rounds := 1
-	if !raceDetected() {
-		rounds = 3
-	}
-	c := newCampaign(f, fleetCodes(), rounds*len(all))
+	codes, rounds := fleetCodes()
+	c := newCampaign(f, codes, rounds*len(all))
 	begun := time.Now()
 	c.run(t, func() {
 		for range rounds {
