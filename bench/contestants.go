@@ -217,7 +217,8 @@ type gateOf struct {
 	signs  string // the algorithm of the first key; "" is ES256
 	routes int    // more routes, which no other case's requests meet
 	cert   *certificate
-	quiet  bool // no access log
+	quiet  bool   // no access log
+	store  string // the address of the Redis that it shares its memory in; "" is its own memory
 }
 
 const (
@@ -269,16 +270,17 @@ func (b *bench) gateConfig(o gateOf, address string) string {
 	for _, alg := range order {
 		keys = append(keys, fmt.Sprintf("{file: %q}", b.tokens.privateFile(alg)))
 	}
+	secrets, shared := o.sharing()
 	return fmt.Sprintf(`version: 1
 %s
-admin: {listen: ""}
+%sadmin: {listen: ""}
 drain: {delay: 0s, timeout: 1s}
 limits: {connections: 20000, idle_timeout: 1h, issue_rate: 1000000%s}
 log: {level: info, access: %t}
 issuer:
   url: %s
   keys: [%s]
-  clients:
+%s  clients:
     - id: %s
       access_token_id: %s
       may: [issue_codes, create_access_tokens]
@@ -294,7 +296,7 @@ upstreams: {app: {servers: ["http://%s"]}}
 routes:
   - {path: "/t/{tenant}/", methods: [GET, HEAD], require: {tenant_from: path.tenant, action: READ}, upstream: app}
   - {name: write, path: "/t/{tenant}/", methods: [POST], require: {tenant_from: path.tenant, action: WRITE}, upstream: app}
-%s`, listen, cache, !o.quiet, issuerURL, strings.Join(keys, ", "), client, accessTokenID, readRole,
+%s`, listen, shared, cache, !o.quiet, issuerURL, strings.Join(keys, ", "), secrets, client, accessTokenID, readRole,
 		otherIssuer, b.tokens.secretFile(), audience, b.app.address, manyRoutes(o.routes))
 }
 

@@ -63,6 +63,8 @@ type Figure struct {
 	Rate    float64   `json:"requests_per_second,omitempty"` // the median
 	Aim     float64   `json:"aim,omitempty"`                 // at most
 	Samples []float64 `json:"samples"`                       // one for each round
+
+	rates []float64 // the same of requests per second
 }
 
 // A Ratio divides two figures in each round.
@@ -96,12 +98,11 @@ func (r *Case) add(all []*contestant, rounds []round, thrown Thrown, pairs []pai
 	r.Thrown.Wrong += thrown.Wrong
 	for i, c := range all {
 		f := Figure{Name: c.name}
-		var rates []float64
 		for _, round := range rounds {
 			f.Samples = append(f.Samples, round[i].CPU)
-			rates = append(rates, round[i].Rate)
+			f.rates = append(f.rates, round[i].Rate)
 		}
-		f.Rate = spreadOf(rates).Median
+		f.Rate = spreadOf(f.rates).Median
 		r.Figures = append(r.Figures, f)
 	}
 	r.conclude(pairs)
@@ -215,7 +216,7 @@ func (r *Results) markdown() string {
 	}
 	c := r.Conditions
 	fmt.Fprintf(&w, "; %s; Linux %s", c.Processor, c.Kernel)
-	for _, name := range []string{"go", "nginx", "haproxy", "wrk", "h2load"} {
+	for _, name := range []string{"go", "nginx", "haproxy", "redis", "wrk", "h2load"} {
 		fmt.Fprintf(&w, "; %s %s", name, r.Versions[name])
 	}
 	fmt.Fprintf(&w, ".\nContestants on core %d, load and app on core %d; %d connections, %d tokens, turns of %s, %.0f minutes in all.\n",

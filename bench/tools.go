@@ -16,7 +16,7 @@ import (
 )
 
 // tools are the programs of others, by their path.
-type tools struct{ nginx, haproxy, wrk, h2load string }
+type tools struct{ nginx, haproxy, redis, wrk, h2load string }
 
 // install finds the tools, and takes from Debian those that are not there, if it may.
 func install(ctx context.Context, out io.Writer) (tools, error) {
@@ -43,7 +43,7 @@ func findTools() (tools, []string) {
 		to                *string
 		program, packaged string
 	}{
-		{&t.nginx, "nginx", "nginx"}, {&t.haproxy, "haproxy", "haproxy"}, {&t.wrk, "wrk", "wrk"}, {&t.h2load, "h2load", "nghttp2-client"},
+		{&t.nginx, "nginx", "nginx"}, {&t.haproxy, "haproxy", "haproxy"}, {&t.redis, "redis-server", "redis-server"}, {&t.wrk, "wrk", "wrk"}, {&t.h2load, "h2load", "nghttp2-client"},
 	} {
 		if *x.to = find(x.program); *x.to == "" {
 			missing = append(missing, x.packaged)
@@ -81,7 +81,7 @@ var versionNumber = regexp.MustCompile(`\d+\.\d+[\w.+~-]*`)
 func (t tools) versions(ctx context.Context) map[string]string {
 	v := map[string]string{}
 	for name, argv := range map[string][]string{
-		"nginx": {t.nginx, "-v"}, "haproxy": {t.haproxy, "-v"}, "wrk": {t.wrk, "-v"}, "h2load": {t.h2load, "--version"}, "go": {"go", "version"},
+		"nginx": {t.nginx, "-v"}, "haproxy": {t.haproxy, "-v"}, "redis": {t.redis, "--version"}, "wrk": {t.wrk, "-v"}, "h2load": {t.h2load, "--version"}, "go": {"go", "version"},
 	} {
 		text, _ := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput() // wrk -v ends with 1
 		v[name] = versionNumber.FindString(string(text))
