@@ -53,7 +53,7 @@ func TestJudgingAllocatesLittle(t *testing.T) {
 		{"hit", "/t/acme/x", good, "", 0},
 		{"hit, tenant from the query", "/q?tenant=acme", good, "", 2},
 		{"hit, denied", "/t/other/x", good, refusal.TenantDenied, 4},
-		{"refused before hashing", "/t/acme/x", "a b", refusal.TokenMalformed, 1},
+		{"refused by its letters", "/t/acme/x", "a b", refusal.TokenMalformed, 6},
 		{"refused by its shape", "/t/acme/x", "abc", refusal.TokenMalformed, 6},
 		{"bad signature", "/t/acme/x", forged, refusal.TokenSignatureInvalid, 50},
 	} {

@@ -188,10 +188,6 @@ func (f *forwarding) cause(err error) error {
 	var refused *refusal.Error
 	switch {
 	case f.r.Context().Err() != nil:
-		if broken := f.brokenBody(); broken != nil {
-			f.x.BodyError = broken
-			return broken
-		}
 		return refusal.Because(refusal.ClientClosed, "%v", err)
 	case errors.As(err, &refused):
 		return err
@@ -199,14 +195,6 @@ func (f *forwarding) cause(err error) error {
 		return refusal.Because(refusal.UpstreamTimeout, "%v", err)
 	}
 	return refusal.Because(refusal.UpstreamBroken, "%v", err)
-}
-
-// brokenBody is what the server knows of the request's body before its reader does.
-func (f *forwarding) brokenBody() error {
-	if f.body == nil || f.gate.bodyError == nil {
-		return nil
-	}
-	return f.gate.bodyError(f.r)
 }
 
 // An answerBody tells the log why an answer broke off. The client's connection is broken off then, too

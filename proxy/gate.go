@@ -53,13 +53,6 @@ type Options struct {
 
 	// Draining is closed when the process is on its way out: upgraded streams end then. nil: never.
 	Draining <-chan struct{}
-	// BeforeUpgrade is called when a connection is about to stop speaking HTTP/1.1, before it is hijacked, so that
-	// whoever reads heads in front of net/http lets the bytes pass. May be nil.
-	BeforeUpgrade func(*http.Request)
-
-	// BodyError tells what was wrong with a request's body as far as it was read; nil: whoever reads it will tell. net/http
-	// cancels the request's context for a broken body, too, and does so before the reader of the body learns why.
-	BodyError func(*http.Request) error
 	// Sign makes the compact JWS of an assertion for an upstream. nil: the issuer's first key, if there is one.
 	Sign func(typ string, claims []byte) (string, error)
 }
@@ -72,37 +65,35 @@ type Revocations interface {
 
 // A Gate judges requests by one configuration. It is immutable and safe for concurrent use.
 type Gate struct {
-	table         *route.Table[*config.Route]
-	routes        []*config.Route // in the file's order
-	plans         map[*config.Route]*plan
-	judges        map[string]*judge // by issuer
-	clients       map[string]*config.Client
-	reserved      reserved
-	fields        *fields
-	tenants       tenantNames
-	limits        config.Limits
-	verifier      *jose.Verifier
-	cache         *Cache
-	revocations   Revocations
-	proofs        *dpop.Checker
-	clock         func() time.Time
-	draining      <-chan struct{}
-	beforeUpgrade func(*http.Request)
-	bodyError     func(*http.Request) error
-	sign          func(typ string, claims []byte) (string, error)
-	issuer        string // ours, for assertions
-	errorLog      *log.Logger
-	buffers       buffers
-	directs       sync.Pool // of *direct
-	chain         []func(*passage) error
-	releases      []func()
+	table       *route.Table[*config.Route]
+	routes      []*config.Route // in the file's order
+	plans       map[*config.Route]*plan
+	judges      map[string]*judge // by issuer
+	clients     map[string]*config.Client
+	reserved    reserved
+	fields      *fields
+	tenants     tenantNames
+	limits      config.Limits
+	verifier    *jose.Verifier
+	cache       *Cache
+	revocations Revocations
+	proofs      *dpop.Checker
+	clock       func() time.Time
+	draining    <-chan struct{}
+	sign        func(typ string, claims []byte) (string, error)
+	issuer      string // ours, for assertions
+	errorLog    *log.Logger
+	buffers     buffers
+	directs     sync.Pool // of *direct
+	chain       []func(*passage) error
+	releases    []func()
 }
 
 // New makes a gate of a configuration. The gate must be closed when no more requests come to it.
 func New(o Options) (*Gate, error) {
 	g := &Gate{
 		table: o.Config.Table, routes: o.Config.Routes, limits: o.Config.Limits, verifier: o.Verifier, cache: o.Cache,
-		revocations: o.Revocations, proofs: o.Proofs, clock: o.Clock, draining: o.Draining, beforeUpgrade: o.BeforeUpgrade, bodyError: o.BodyError, sign: o.Sign,
+		revocations: o.Revocations, proofs: o.Proofs, clock: o.Clock, draining: o.Draining, sign: o.Sign,
 		tenants: newTenantNames(o.Config.TenantPattern),
 	}
 	if g.table == nil || g.verifier == nil || g.cache == nil || o.Upstreams == nil {

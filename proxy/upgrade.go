@@ -71,15 +71,12 @@ func protocolName(s string) bool {
 	return httpguts.ValidHeaderFieldName(name) && (!versioned || httpguts.ValidHeaderFieldName(version))
 }
 
-// tunnel takes the client's connection from net/http and joins it with the upstream's. It returns errTunnelled when both are
+// tunnel takes the client's connection from its server and joins it with the upstream's. It returns errTunnelled when both are
 // closed, or a refusal while the client can still be answered.
 func (f *forwarding) tunnel(answer *http.Response) error {
 	server, ok := answer.Body.(io.ReadWriteCloser)
 	if !ok || f.upgrade == "" || !strings.EqualFold(answer.Header.Get("Upgrade"), f.upgrade) {
 		return refusal.Because(refusal.UpstreamBroken, "101 for %.64q, %.64q was asked for", answer.Header.Get("Upgrade"), f.upgrade)
-	}
-	if f.gate.beforeUpgrade != nil {
-		f.gate.beforeUpgrade(f.r)
 	}
 	client, buffered, err := http.NewResponseController(f.x).Hijack()
 	if err != nil {
@@ -99,7 +96,7 @@ func (f *forwarding) tunnel(answer *http.Response) error {
 	return errTunnelled
 }
 
-// switchProtocols writes the head of the answer, which net/http no longer does.
+// switchProtocols writes the head of the answer, which the server no longer does.
 func (f *forwarding) switchProtocols(client net.Conn, h http.Header) error {
 	for name, values := range f.kept {
 		h[name] = values

@@ -26,6 +26,7 @@ const (
 	BodyMalformed      Reason = "body_malformed"      // the body's framing broke off or was not RFC 9112
 	BodyTimeout        Reason = "body_timeout"        // the body did not arrive in time
 	VersionUnsupported Reason = "version_unsupported" // neither HTTP/1.0 nor HTTP/1.1
+	ExpectationUnknown Reason = "expectation_unknown" // Expect is something else than 100-continue
 	MethodUnsupported  Reason = "method_unsupported"  // CONNECT, TRACE or a method that nobody registered
 	UpgradeNotAllowed  Reason = "upgrade_not_allowed" // the route does not say `upgrade: true`
 	RouteNotFound      Reason = "route_not_found"     // no route covers host and path
@@ -141,7 +142,7 @@ const (
 
 var statuses = map[Reason]int{
 	RequestMalformed: 400, PathAmbiguous: 400, HostMalformed: 400, HeaderTooLarge: 431, URITooLong: 414,
-	HeaderTimeout: 408, VersionUnsupported: 505,
+	HeaderTimeout: 408, VersionUnsupported: 505, ExpectationUnknown: 417,
 	BodyTooLarge: 413, BodyMalformed: 400, BodyTimeout: 408, MethodUnsupported: 405, UpgradeNotAllowed: 400,
 	RouteNotFound: 404, MethodNotAllowed: 405, MediaUnsupported: 415, BodyInvalid: 400, RateLimited: 429,
 	Draining: 503, InternalError: 500, ClientClosed: 499,

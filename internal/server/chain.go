@@ -13,7 +13,6 @@ import (
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/route"
-	"github.com/jotgate/jotgate/internal/server/wire"
 )
 
 // ServeHTTP is the chain that every request of a serving listener goes through. It stands here whole, in order; what
@@ -49,9 +48,6 @@ func (s *Server) finish(x *exchange.Exchange, r *http.Request, snap *snapshot) {
 	s.log.Access(r, x, s.clock())
 	snap.series.Observe(r.Method, x)
 	if p != nil {
-		if c := wire.FromContext(r.Context()); c != nil && !r.ProtoAtLeast(1, 1) {
-			c.Break()
-		}
 		panic(p)
 	}
 }

@@ -105,6 +105,7 @@ func (ls *Listeners) neverServed() bool {
 }
 
 func (ls *Listeners) retire(at time.Time) {
+	ls.retireAt.Store(&at)
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for s := range ls.open {
@@ -151,14 +152,12 @@ func (ls *Listeners) closeAll() {
 	ls.mu.Unlock()
 	for _, d := range ls.doors {
 		_ = d.raw.Close() // it may be closed already
-		_ = d.http1.Close()
 		_ = d.http2.Close()
 	}
 	for _, s := range left {
 		_ = s.Close()
 	}
 	for _, d := range ls.doors {
-		_ = d.h1.Close() // what could fail is closed above
-		_ = d.h2.Close()
+		_ = d.h2.Close() // what could fail is closed above
 	}
 }

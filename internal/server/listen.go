@@ -73,7 +73,8 @@ type Listeners struct {
 	doors   []*door
 
 	draining atomic.Bool
-	stopping context.Context // done when no more connections are accepted
+	retireAt atomic.Pointer[time.Time] // when connections that wait for a request are to go
+	stopping context.Context           // done when no more connections are accepted
 	stop     context.CancelFunc
 
 	mu       sync.Mutex
@@ -159,7 +160,6 @@ func (ls *Listeners) Serve(handler http.Handler) error {
 	for _, d := range ls.doors {
 		d.use(handler)
 		g.Go(func() error { return ls.broken(d.accept()) })
-		g.Go(func() error { return ls.broken(d.h1.Serve(d.http1)) })
 		g.Go(func() error { return ls.broken(d.h2.Serve(d.http2)) })
 	}
 	err := g.Wait()

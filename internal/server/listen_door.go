@@ -17,15 +17,14 @@ import (
 	"github.com/jotgate/jotgate/internal/server/wire"
 )
 
-// A door is one listener at work: it accepts, shakes hands where there is TLS, and hands each connection to the
-// net/http server of its protocol. HTTP/1.1 has a server of its own since http.Server.Shutdown closes idle connections
-// on the spot, with the request that may just be arriving; HTTP/2 says GOAWAY, and is safe in its hands.
+// A door is one listener at work: it accepts, shakes hands where there is TLS, and has each connection served by the server
+// of its protocol: package wire's for HTTP/1.1, net/http's for HTTP/2.
 type door struct {
 	Listener
 	all        *Listeners
 	raw        *net.TCPListener
-	h1, h2     *http.Server
-	http1      *feed
+	h1         *wire.Server
+	h2         *http.Server
 	http2      *feed
 	handshakes sync.WaitGroup
 	accepted   chan struct{} // closed when accept has returned
@@ -33,31 +32,23 @@ type door struct {
 }
 
 func newDoor(ls *Listeners, l Listener, raw *net.TCPListener) *door {
-	d := &door{Listener: l, all: ls, raw: raw, http1: newFeed(raw.Addr()), http2: newFeed(raw.Addr()), accepted: make(chan struct{})}
-	d.h1, d.h2 = d.server(ls), d.server(ls)
-	d.h1.ConnState = getOutOfTheWay
-	d.h1.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
-	d.h2.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: int(ls.limits.H2Streams)}
-	d.h2.Protocols = new(http.Protocols)
+	d := &door{Listener: l, all: ls, raw: raw, http2: newFeed(raw.Addr()), accepted: make(chan struct{})}
+	base := context.WithValue(context.Background(), stoppingKey{}, ls.stopping)
+	d.h1 = &wire.Server{
+		Limits: &ls.limits.Limits, IdleTimeout: ls.limits.IdleTimeout, Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse,
+	}
+	d.h2 = &http.Server{
+		IdleTimeout:    max(0, ls.limits.IdleTimeout),
+		MaxHeaderBytes: ls.limits.HeaderBytes,
+		ErrorLog:       quietLog(ls.log),
+		BaseContext:    func(net.Listener) context.Context { return base },
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: int(ls.limits.H2Streams)},
+		Protocols:      new(http.Protocols),
+
+		DisableGeneralOptionsHandler: true,
+	}
 	d.h2.Protocols.SetHTTP2(true)
 	return d
-}
-
-func (d *door) server(ls *Listeners) *http.Server {
-	return &http.Server{
-		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            max(0, ls.limits.HeaderTimeout),
-		IdleTimeout:                  max(0, ls.limits.IdleTimeout),
-		MaxHeaderBytes:               ls.limits.HeaderBytes,
-		ErrorLog:                     quietLog(ls.log),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			ctx = context.WithValue(ctx, stoppingKey{}, ls.stopping)
-			if c := wire.Of(c); c != nil {
-				return c.Context(ctx)
-			}
-			return ctx
-		},
-	}
 }
 
 // use puts the handler behind what every request goes through first.
@@ -68,15 +59,8 @@ func (d *door) use(handler http.Handler) {
 	if d.RedirectHTTPS {
 		handler = redirect{port: d.HTTPSPort}
 	}
-	d.h1.Handler = &front{all: d.all, next: handler}
+	d.h1.Handler = handler
 	d.h2.Handler = &frontH2{all: d.all, next: handler}
-}
-
-// getOutOfTheWay lets the bytes of another protocol pass once a handler has taken the connection over.
-func getOutOfTheWay(c net.Conn, state http.ConnState) {
-	if state == http.StateHijacked {
-		wire.Of(c).Raw()
-	}
 }
 
 // accept takes connections until the listener is closed. Errors that pass, such as too many open files, are waited out.
@@ -133,18 +117,31 @@ func (d *door) admit(c *net.TCPConn) {
 		return
 	}
 	if d.TLS == nil {
-		d.http1.put(s.watched(s))
+		go d.serve(s, s)
 		return
 	}
 	d.handshakes.Add(1)
 	go func() {
-		defer d.handshakes.Done()
-		d.shake(s)
+		t := d.shake(s)
+		d.handshakes.Done()
+		if t != nil {
+			d.serve(s, t)
+		}
 	}()
 }
 
-// shake does the TLS handshake and lets ALPN choose the server.
-func (d *door) shake(s *socket) {
+// serve answers HTTP/1.1 on the socket, or on what stands above it.
+func (d *door) serve(s *socket, above net.Conn) {
+	c := d.h1.NewConn(above)
+	s.wire.Store(c)
+	if at := d.all.retireAt.Load(); at != nil { // it came too late to be told
+		c.Retire(*at)
+	}
+	c.Serve()
+}
+
+// shake does the TLS handshake and lets ALPN choose the server. It gives the session that is to speak HTTP/1.1, or nil.
+func (d *door) shake(s *socket) *tls.Conn {
 	t := tls.Server(s, d.TLS)
 	if within := d.all.limits.TLSTimeout; within > 0 {
 		_ = s.SetDeadline(time.Now().Add(within)) // if it cannot be set, the handshake fails
@@ -152,17 +149,17 @@ func (d *door) shake(s *socket) {
 	if err := t.HandshakeContext(context.Background()); err != nil {
 		d.all.log.Debug("handshake failed", zap.String("listener", d.Name), zap.Error(err))
 		_ = s.Close()
-		return
+		return nil
 	}
 	_ = s.SetDeadline(time.Time{})
 	if t.ConnectionState().NegotiatedProtocol == "h2" {
 		d.http2.put(t)
-		return
+		return nil
 	}
-	d.http1.put(wire.Secure{Conn: s.watched(t)})
+	return t
 }
 
-// A feed is the net.Listener through which a net/http server gets connections that are ready for it.
+// A feed is the net.Listener through which net/http's server gets connections that are ready for it.
 type feed struct {
 	conns chan net.Conn
 	done  chan struct{}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
-	"github.com/jotgate/jotgate/internal/server/wire"
 )
 
 // Refused is a request that was answered in front of every handler, for the log and the metrics.
@@ -21,25 +20,6 @@ type Refused struct {
 	RequestID string // as the client was told
 	Remote    string // the peer's address and port
 	TLS       bool
-}
-
-// front stands before the handler of HTTP/1.1 requests and tells the strict reader how far they are.
-type front struct {
-	all  *Listeners
-	next http.Handler
-}
-
-func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := wire.FromContext(r.Context())
-	defer c.Answered()
-	if why := c.Refused(); why != nil {
-		f.all.refuse(w, r, why)
-		return
-	}
-	if c.Last() || f.all.draining.Load() {
-		w.Header().Set("Connection", "close")
-	}
-	f.next.ServeHTTP(w, r)
 }
 
 func (ls *Listeners) refuse(w http.ResponseWriter, r *http.Request, why *refusal.Error) {

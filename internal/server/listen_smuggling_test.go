@@ -16,7 +16,6 @@ import (
 
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/server"
-	"github.com/jotgate/jotgate/internal/server/wire"
 )
 
 // A ledger is a handler that writes down what reached it, as net/http read it.
@@ -29,7 +28,7 @@ func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	line := fmt.Sprintf("%s %s %q", r.Method, r.RequestURI, body)
 	if err != nil {
-		line += " broken: " + string(refusal.Of(wire.FromContext(r.Context()).BodyError()))
+		line += " broken: " + string(refusal.Of(err))
 		w.WriteHeader(http.StatusBadRequest)
 	}
 	l.mu.Lock()

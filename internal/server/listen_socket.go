@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jotgate/jotgate/internal/server/wire"
@@ -23,12 +24,8 @@ func newSocket(c *net.TCPConn, ls *Listeners) *socket {
 	return &socket{Conn: c, tcp: c, all: ls, stall: stall{limit: ls.limits.WriteStall}}
 }
 
-// watched puts the strict reader above the socket, or above the TLS session on it.
-func (s *socket) watched(above net.Conn) *wire.Conn {
-	c := wire.New(above, &s.all.limits.Limits)
-	s.wire.Store(c)
-	return c
-}
+// SyscallConn lets a connection at rest be waited for without a buffer.
+func (s *socket) SyscallConn() (syscall.RawConn, error) { return s.tcp.SyscallConn() }
 
 // Close implements net.Conn.
 func (s *socket) Close() error {

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/jotgate/jotgate/config"
@@ -12,7 +11,6 @@ import (
 	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
-	"github.com/jotgate/jotgate/internal/server/wire"
 	"github.com/jotgate/jotgate/internal/telemetry"
 	"github.com/jotgate/jotgate/issuer"
 	"github.com/jotgate/jotgate/proxy"
@@ -56,7 +54,7 @@ func (s *Server) build(c *config.Config) (*snapshot, error) {
 	}
 	options := proxy.Options{
 		Config: c, Verifier: verifier, Cache: s.memory.cache, Upstreams: s.memory.upstreams, Proofs: snap.proofs,
-		Log: s.log.Logger, Clock: s.clock, Draining: s.drain, BeforeUpgrade: beforeUpgrade, BodyError: bodyError,
+		Log: s.log.Logger, Clock: s.clock, Draining: s.drain,
 	}
 	if s.memory.revocations != nil {
 		options.Revocations = s.memory.revocations
@@ -150,7 +148,7 @@ type sharedProofs struct{ *replay.Once }
 
 // Spend uses a proof, if nobody has.
 func (p sharedProofs) Spend(ctx context.Context, u dpop.Use) error {
-	err := p.Consume(ctx, replay.Use{Client: u.Key, Nonce: u.ID, Expiry: u.Expiry}, u.IssuedAt)
+	err := p.Consume(ctx, replay.Use{Client: u.Key, Nonce: u.ID, Expiry: u.Expiry}, u.Made)
 	switch refusal.Of(err) {
 	case "", refusal.StoreUnavailable:
 		return err
@@ -169,19 +167,4 @@ func (snap *snapshot) close() {
 	for _, release := range snap.keys {
 		release()
 	}
-}
-
-// beforeUpgrade takes the strict reader out of the way of a connection that stops speaking HTTP/1.1.
-func beforeUpgrade(r *http.Request) {
-	if c := wire.FromContext(r.Context()); c != nil {
-		c.Raw()
-	}
-}
-
-// bodyError asks the strict reader what was wrong with the body of a request. HTTP/2 has none.
-func bodyError(r *http.Request) error {
-	if c := wire.FromContext(r.Context()); c != nil {
-		return c.BodyError()
-	}
-	return nil
 }

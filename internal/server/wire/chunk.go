@@ -2,7 +2,8 @@ package wire
 
 import "github.com/jotgate/jotgate/internal/refusal"
 
-// A chunked body is followed as it streams by; nothing is held back or changed (RFC 9112 section 7.1).
+// chunks reads the framing of a chunked body (RFC 9112 section 7.1). Trailers are bounded, and dropped: an app could take
+// them for fields of the head, where ours are (RFC 9110 section 6.5.1).
 type chunks struct {
 	at      chunkPlace
 	left    int64 // of the chunk's data
@@ -28,26 +29,34 @@ const (
 
 const (
 	maxChunkDigits  = 16
-	maxTrailerBytes = 2 << 10 // net/http wants the trailer section in its 4 KiB buffer
+	maxTrailerBytes = 2 << 10
 )
 
-// follow walks over b until the body is done or broken; n bytes of b are good.
-func (k *chunks) follow(b []byte) (n int, err *refusal.Error) {
-	for n < len(b) && k.at != bodyDone {
+// decode takes from b, and puts what is data into p, until one of both is used up, or the body is done or broken.
+func (k *chunks) decode(p, b []byte) (data, used int, err *refusal.Error) {
+	for used < len(b) && k.at != bodyDone {
 		if k.at == chunkData {
-			step := min(k.left, int64(len(b)-n))
-			n += int(step)
-			if k.left -= step; k.left == 0 {
-				k.at = chunkDataCR
+			if data == len(p) {
+				return data, used, nil
 			}
+			n := copy(p[data:], b[used:used+int(min(k.left, int64(len(b)-used)))])
+			data, used = data+n, used+n
+			k.took(n)
 			continue
 		}
-		if fault := k.step(b[n]); fault != "" {
-			return n, &refusal.Error{Reason: refusal.BodyMalformed, Detail: fault}
+		if fault := k.step(b[used]); fault != "" {
+			return data, used, &refusal.Error{Reason: refusal.BodyMalformed, Detail: fault}
 		}
-		n++
+		used++
 	}
-	return n, nil
+	return data, used, nil
+}
+
+// took books n bytes of a chunk's data.
+func (k *chunks) took(n int) {
+	if k.left -= int64(n); k.left == 0 {
+		k.at = chunkDataCR
+	}
 }
 
 func (k *chunks) step(c byte) (fault string) {

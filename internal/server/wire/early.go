@@ -2,8 +2,8 @@ package wire
 
 import "sync"
 
-// early holds bytes that came and were not handed on yet. Its memory comes from a pool, and goes back as soon as it is
-// empty, so that an idle connection holds none.
+// early holds bytes that came and were not used yet. Its memory comes from a pool, and goes back as soon as it is empty, so
+// that an idle connection holds none.
 type early struct {
 	buf  *[]byte
 	r, w int
@@ -42,30 +42,18 @@ func (e *early) room(n int) {
 	e.r = 0
 }
 
-func (e *early) add(p []byte) {
-	if len(p) == 0 {
-		return
-	}
-	e.room(len(p))
-	e.w += copy((*e.buf)[e.w:], p)
-}
-
-// putBack places p, which was taken last, in front.
-func (e *early) putBack(p []byte) {
-	if e.len() > 0 && len(p) > 0 {
-		rest := append(append([]byte(nil), p...), e.bytes()...)
-		e.drop(e.len())
-		p = rest
-	}
-	e.add(p)
-}
-
-// fill reads once into free space.
+// fill reads once into free space. Data that came with an error comes without it; the next read says it again.
 func (e *early) fill(read func([]byte) (int, error)) (int, error) {
 	e.room(earlySize / 4)
 	n, err := read((*e.buf)[e.w:])
-	e.w += n
-	return n, err
+	if n > 0 {
+		e.w += n
+		return n, nil
+	}
+	if e.len() == 0 {
+		e.drop(0)
+	}
+	return 0, err
 }
 
 func (e *early) take(p []byte) int {

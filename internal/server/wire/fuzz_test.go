@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
 	"pgregory.net/rapid"
 
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -35,7 +37,10 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-func (p *pieces) SetReadDeadline(time.Time) error { return nil }
+func (*pieces) Write(b []byte) (int, error)     { return len(b), nil }
+func (*pieces) SetReadDeadline(time.Time) error { return nil }
+func (*pieces) RemoteAddr() net.Addr            { return &net.TCPAddr{} }
+func (*pieces) Close() error                    { return nil }
 
 // request is what a server makes of one request.
 type request struct {
@@ -57,36 +62,19 @@ func read(r *http.Request) request {
 	}
 }
 
-// watched is what net/http reads through a Conn.
-func watched(t failer, stream []byte, size int, l *wire.Limits) []request {
-	c := wire.New(&pieces{stream: stream, size: size}, l)
-	in := bufio.NewReader(c)
+// served is what a handler gets of a stream.
+func served(t failer, stream []byte, size int, l *wire.Limits) []request {
 	var got []request
-	for {
-		r, err := http.ReadRequest(in)
-		if err != nil {
-			if err != io.EOF {
-				t.Fatalf("net/http does not read what was passed: %v", err)
-			}
-			return got
-		}
-		if why := c.Refused(); why != nil {
+	s := &wire.Server{
+		Limits: l, Context: context.Background(), Log: zap.NewNop(), Last: func() bool { return false },
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got = append(got, read(r)) }),
+		Refused: func(w http.ResponseWriter, _ *http.Request, why *refusal.Error) {
 			got = append(got, request{Refused: why.Reason})
-		} else {
-			one := read(r)
-			if one.BodyErr != (c.BodyError() != nil) {
-				t.Fatalf("body error %v, but BodyError %v", one.BodyErr, c.BodyError())
-			}
-			got = append(got, one)
-			if one.BodyErr {
-				if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
-					t.Fatalf("%d bytes and %v behind a broken body", n, err)
-				}
-				return got // as net/http's server does
-			}
-		}
-		c.Answered()
+			w.WriteHeader(why.Reason.Status())
+		},
 	}
+	s.NewConn(&pieces{stream: stream, size: size}).Serve()
+	return got
 }
 
 // unwatched is what net/http reads by itself, as many requests at most.
@@ -108,8 +96,7 @@ func unwatched(stream []byte, most int) []request {
 
 var fuzzLimits = wire.Limits{HeaderBytes: 256, URIBytes: 64, Fields: 6}.WithDefaults()
 
-// Whatever passes, net/http reads as the same requests that it reads in the raw stream: same lines, same fields, same
-// framing, same bodies. And how the stream is cut into pieces changes nothing.
+// Whatever a handler gets, net/http reads in the raw stream, too: same lines, same fields, same framing, same bodies. And how the stream is cut into pieces changes nothing.
 func FuzzConn(f *testing.F) {
 	for _, s := range []string{
 		"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -153,9 +140,9 @@ type failer interface {
 
 func readsAlike(t failer, stream []byte, size int) {
 	t.Helper()
-	whole := watched(t, stream, len(stream)+1, &fuzzLimits)
+	whole := served(t, stream, len(stream)+1, &fuzzLimits)
 	for _, n := range []int{1, size} {
-		if diff := cmp.Diff(whole, watched(t, stream, n, &fuzzLimits)); diff != "" {
+		if diff := cmp.Diff(whole, served(t, stream, n, &fuzzLimits)); diff != "" {
 			t.Fatalf("pieces of %d bytes (-whole +pieces):\n%s", n, diff)
 		}
 	}
@@ -164,6 +151,7 @@ func readsAlike(t failer, stream []byte, size int) {
 			t.Fatalf("request behind an end: %+v", whole)
 		}
 	}
+	// An end that the client asks for is an end; net/http's parser leaves that to its server.
 	passed := slices.DeleteFunc(slices.Clone(whole), func(r request) bool { return r.Refused != "" || r.BodyErr })
 	if diff := cmp.Diff(passed, unwatched(stream, len(passed))); diff != "" && len(passed) > 0 {
 		t.Fatalf("net/http alone reads otherwise (-passed +alone):\n%s", diff)

@@ -59,9 +59,7 @@ func (a *Answer) ask(ctx context.Context, c *Client, k *conn, q *Request) error 
 		a.finish(false)
 		return err
 	}
-	if ctx.Done() != nil {
-		a.release = context.AfterFunc(ctx, k.wake)
-	}
+	a.release = afterEnd(ctx, k.wake)
 	if err := a.exchange(q); err != nil {
 		err = a.explain(err)
 		a.finish(false)
@@ -72,6 +70,17 @@ func (a *Answer) ask(ctx context.Context, c *Client, k *conn, q *Request) error 
 		a.finish(true)
 	}
 	return nil
+}
+
+// afterEnd is context.AfterFunc, by the shorter way that our own server's contexts have; nil for one that never ends.
+func afterEnd(ctx context.Context, f func()) (stop func() bool) {
+	if c, ok := ctx.(interface{ OnEnd(func()) func() bool }); ok {
+		return c.OnEnd(f)
+	}
+	if ctx.Done() == nil {
+		return nil
+	}
+	return context.AfterFunc(ctx, f)
 }
 
 // exchange writes the request and reads the answer's head.
@@ -99,7 +108,7 @@ func (a *Answer) exchange(q *Request) error {
 // hear waits for an answer when nothing more is sent.
 func (a *Answer) hear(q *Request) error {
 	k := a.conn
-	if err := k.reading.in(a.client.settings.ResponseTimeout); err != nil {
+	if err := k.reading.In(a.client.settings.ResponseTimeout); err != nil {
 		return err
 	}
 	if err := a.receiveHead(k, q); err != nil {
@@ -177,7 +186,7 @@ func (a *Answer) read(p []byte) (n int, err error) {
 	}
 	k := a.conn
 	if k.buffered() == 0 || a.framing == byChunks {
-		if err := k.reading.in(a.patience()); err != nil {
+		if err := k.reading.In(a.patience()); err != nil {
 			return 0, err
 		}
 	}

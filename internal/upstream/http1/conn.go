@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/jotgate/jotgate/internal/deadline"
 )
 
 const (
@@ -24,7 +26,7 @@ type conn struct {
 	start, end int
 	out        []byte // room for a request's head
 
-	reading, writing deadline
+	reading, writing deadline.Deadline
 	dead             atomic.Bool // given up
 
 	wake  func()        // abort, made once
@@ -35,8 +37,8 @@ type conn struct {
 
 func newConn(c net.Conn) (*conn, error) {
 	k := &conn{Conn: c, in: make([]byte, bufferSize)}
-	k.reading.tell, k.writing.tell = c.SetReadDeadline, c.SetWriteDeadline
-	k.reading.dead, k.writing.dead = &k.dead, &k.dead
+	k.reading.Init(c.SetReadDeadline, &k.dead)
+	k.writing.Init(c.SetWriteDeadline, &k.dead)
 	k.wake, k.probe = k.abort, k.look
 	if s, ok := c.(syscall.Conn); ok {
 		var err error
@@ -50,7 +52,7 @@ func newConn(c net.Conn) (*conn, error) {
 // abort ends whatever waits on the connection, which is of no further use.
 func (k *conn) abort() {
 	k.dead.Store(true)
-	_ = k.SetDeadline(past())
+	_ = k.SetDeadline(deadline.Past())
 }
 
 // buffered is what was read and not used.
@@ -63,7 +65,7 @@ func (k *conn) receive(p []byte) (int, error) {
 		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
-		if !k.reading.early() {
+		if !k.reading.Early() {
 			return 0, err
 		}
 	}
@@ -72,14 +74,14 @@ func (k *conn) receive(p []byte) (int, error) {
 // send writes all of p, each part of it in the time that a stall may take.
 func (k *conn) send(p []byte, stall time.Duration) error {
 	for {
-		if err := k.writing.in(stall); err != nil {
+		if err := k.writing.In(stall); err != nil {
 			return err
 		}
 		n, err := k.Conn.Write(p)
 		if p = p[n:]; err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
-		if n == 0 && !k.writing.early() {
+		if n == 0 && !k.writing.Early() {
 			return errSendTimeout
 		}
 	}

@@ -71,7 +71,7 @@ func (s *sender) await() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.heard {
-		_ = s.conn.reading.in(s.settings.ResponseTimeout) // a closed socket says so to the reader as well
+		_ = s.conn.reading.In(s.settings.ResponseTimeout) // a closed socket says so to the reader as well
 	}
 }
 

@@ -1,0 +1,216 @@
+package wire
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jotgate/jotgate/internal/deadline"
+)
+
+// A lifetime is the context of a request: it ends when the client goes away, and when the handler has returned.
+//
+// Most handlers are done before anybody could notice that a client went away, so nobody looks at first. When somebody asks for
+// the end, and the handler is still at work a moment later, a goroutine reads on. What it finds is the end, or the beginning
+// of the next request, which waits its turn; then it looks no further, so that a client that writes ahead is not read
+// without bound.
+type lifetime struct {
+	turn *turn
+
+	mu     sync.Mutex
+	inner  context.Context // made when somebody asks
+	cancel context.CancelFunc
+	then   func()
+	stop   func() bool // forget, made once
+	ended  bool
+}
+
+// watchAfter is how long a request may take before somebody looks whether its client is still there.
+const watchAfter = 20 * time.Millisecond
+
+var _ context.Context = (*lifetime)(nil)
+
+// Deadline implements context.Context: there is none.
+func (l *lifetime) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done implements context.Context.
+func (l *lifetime) Done() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.make()
+	return l.inner.Done()
+}
+
+func (l *lifetime) make() {
+	if l.inner != nil {
+		return
+	}
+	l.inner, l.cancel = context.WithCancel(l.turn.conn.server.Context)
+	if l.ended {
+		l.cancel()
+		return
+	}
+	l.turn.conn.watchSoon(l.turn)
+}
+
+// Err implements context.Context.
+func (l *lifetime) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.inner != nil:
+		return l.inner.Err()
+	case l.ended:
+		return context.Canceled
+	}
+	return nil
+}
+
+// Value implements context.Context.
+func (l *lifetime) Value(key any) any {
+	l.mu.Lock()
+	inner := l.inner
+	l.mu.Unlock()
+	if inner == nil {
+		inner = l.turn.conn.server.Context
+	}
+	return inner.Value(key)
+}
+
+// OnEnd is context.AfterFunc for one function at a time, without what that costs: f runs when the client goes away, on a
+// goroutine of its own. stop tells whether it will not.
+func (l *lifetime) OnEnd(f func()) (stop func() bool) {
+	l.mu.Lock()
+	if l.ended || l.then != nil {
+		l.mu.Unlock()
+		return context.AfterFunc(l, f)
+	}
+	l.then = f
+	l.turn.conn.watchSoon(l.turn)
+	if l.stop == nil {
+		l.stop = l.forget
+	}
+	l.mu.Unlock()
+	return l.stop
+}
+
+func (l *lifetime) forget() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.then != nil
+	l.then = nil
+	return was
+}
+
+// end cancels the context, once.
+func (l *lifetime) end() {
+	l.mu.Lock()
+	then, cancel := l.then, l.cancel
+	l.then, l.ended = nil, true
+	l.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	if then != nil {
+		then()
+	}
+}
+
+// A watch reads on while a handler is at work.
+type watch struct {
+	wanted  bool          // somebody asked
+	due     bool          // … a moment ago
+	busy    bool          // the body may still be read
+	over    bool          // the handler has returned
+	reading chan struct{} // closed when the watch has ended; nil: it has not begun
+}
+
+// watchSoon has the client's end looked for if t takes longer.
+func (c *Conn) watchSoon(t *turn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := &t.watch
+	if w.wanted || w.over {
+		return
+	}
+	w.wanted = true
+	if c.watcher == nil {
+		c.watcher = time.AfterFunc(watchAfter, c.watchNow)
+	} else {
+		c.watcher.Reset(watchAfter)
+	}
+}
+
+// watchNow begins to watch over the request that is with its handler, as soon as its body was read.
+func (c *Conn) watchNow() {
+	c.mu.Lock()
+	t := c.current
+	if t == nil || !t.watch.wanted {
+		c.mu.Unlock()
+		return
+	}
+	t.watch.due = true
+	begun := t.watch.begin()
+	c.mu.Unlock()
+	if begun {
+		c.look(t)
+	}
+}
+
+// begin marks the begin of a watch; Conn.mu is held.
+func (w *watch) begin() bool {
+	if !w.due || w.busy || w.over || w.reading != nil {
+		return false
+	}
+	w.reading = make(chan struct{})
+	return true
+}
+
+// bodyOver lets the watch begin.
+func (t *turn) bodyOver() {
+	c := t.conn
+	c.mu.Lock()
+	t.watch.busy = false
+	begun := t.watch.begin()
+	c.mu.Unlock()
+	if begun {
+		go c.look(t)
+	}
+}
+
+// look waits for the client's next byte, or its end.
+func (c *Conn) look(t *turn) {
+	defer close(t.watch.reading)
+	if c.in.len() > 0 {
+		return // the next request has begun to come
+	}
+	err := c.reading.At(time.Time{}, time.Time{})
+	if err == nil {
+		err = c.waitForFirst()
+	}
+	if err == nil || c.dead.Load() {
+		return
+	}
+	c.leave()
+	t.lifetime.end()
+}
+
+// unwatch ends the watch; nobody reads the socket then.
+func (c *Conn) unwatch(t *turn) {
+	c.mu.Lock()
+	w := &t.watch
+	w.over = true
+	if w.wanted {
+		c.watcher.Stop()
+	}
+	c.mu.Unlock()
+	if w.reading == nil {
+		return
+	}
+	c.dead.Store(true)
+	_ = c.socket.SetReadDeadline(past()) // a closed socket has woken it already
+	<-w.reading
+	_ = c.reading.Revive()
+}
+
+func past() time.Time { return deadline.Past() }

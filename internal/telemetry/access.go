@@ -1,0 +1,179 @@
+package telemetry
+
+import (
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jotgate/jotgate/internal/exchange"
+)
+
+// An access line has the shape of the logger's other lines, but is put together here: a logger's fields cost five
+// microseconds and 1.5 KiB of garbage for each request, the line itself one.
+
+// A line is a JSON object that is being written.
+type line []byte
+
+var lines = sync.Pool{New: func() any { l := make(line, 0, 1<<10); return &l }}
+
+const longestKept = 8 << 10 // a line that was longer leaves its memory to the collector
+
+// Access writes the access line of a finished exchange.
+func (l *Log) Access(r *http.Request, x *exchange.Exchange, end time.Time) {
+	if l.buffer == nil {
+		return
+	}
+	room := lines.Get().(*line)
+	b := begin((*room)[:0], end)
+	b = b.text("request_id", x.ID)
+	b = b.text("method", bounded(r.Method, 32))
+	b = b.text("host", x.Host)
+	b = b.text("path", x.LogPath)
+	b = b.number("proto", int64(r.ProtoMajor))
+	b = b.number("status", int64(x.Status()))
+	b = b.number("bytes", x.Bytes())
+	b = b.milliseconds("ms", end.Sub(x.Start))
+	b = b.address("peer", x.Peer)
+	if x.Client != x.Peer {
+		b = b.address("client", x.Client)
+	}
+	b = b.some("route", x.Route)
+	b = b.some("reason", string(x.Reason))
+	b = b.some("detail", x.Detail)
+	b = b.some("shadow_reason", string(x.Shadow))
+	b = b.some("shadow_detail", x.ShadowDetail)
+	b = b.some("issuer", x.Issuer)
+	b = b.some("subject", x.Subject)
+	b = b.some("client_id", x.ClientID)
+	b = b.some("tenant", x.Tenant)
+	b = b.some("jti", x.TokenID)
+	if x.Upstream != "" {
+		b = b.text("upstream", x.Upstream)
+		b = b.milliseconds("upstream_ms", x.Waited)
+	}
+	if agent := r.Header["User-Agent"]; len(agent) > 0 {
+		b = b.some("user_agent", bounded(agent[0], userAgentBytes))
+	}
+	l.write(room, b)
+}
+
+// Refused writes the access line of a request that was refused before its head could be believed: nothing of it is
+// known but where it came from.
+func (l *Log) Refused(x *exchange.Exchange) {
+	if l.buffer == nil {
+		return
+	}
+	room := lines.Get().(*line)
+	b := begin((*room)[:0], time.Now())
+	b = b.text("request_id", x.ID)
+	b = b.number("status", int64(x.Reason.Status()))
+	b = b.address("peer", x.Peer)
+	b = b.text("reason", string(x.Reason))
+	b = b.text("detail", x.Detail)
+	l.write(room, b)
+}
+
+// write ends a line. A log that cannot be written has nobody to tell.
+func (l *Log) write(room *line, b line) {
+	b = append(b, "}\n"...)
+	_, _ = l.buffer.Write(b)
+	if l.closed.Load() {
+		_ = l.buffer.Sync()
+	}
+	if cap(b) <= longestKept {
+		*room = b
+		lines.Put(room)
+	}
+}
+
+func begin(b line, now time.Time) line {
+	b = append(b, `{"level":"info","ts":"`...)
+	b = now.AppendFormat(b, time.RFC3339Nano)
+	return append(b, `","log":"access","msg":"request"`...)
+}
+
+func (b line) key(key string) line {
+	b = append(b, `,"`...)
+	b = append(b, key...)
+	return append(b, `":`...)
+}
+
+// some writes a text unless it is empty.
+func (b line) some(key, value string) line {
+	if value == "" {
+		return b
+	}
+	return b.text(key, value)
+}
+
+func (b line) text(key, value string) line {
+	b = append(b.key(key), '"')
+	if plain(value) {
+		b = append(b, value...)
+	} else {
+		b = b.escaped(value)
+	}
+	return append(b, '"')
+}
+
+// plain tells of a text that it stands for itself in JSON. It looks at eight bytes at a time.
+func plain(s string) bool {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	for ; len(s) >= 8; s = s[8:] {
+		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		quote, backslash := x^low*'"', x^low*'\\'
+		if (x|(x-low*' ')|(quote-low)|(backslash-low))&high != 0 {
+			break // or nearly so: a borrow can look like a hit, never hide one
+		}
+	}
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// escaped writes what RFC 8259 §7 wants escaped, and U+FFFD for what is not UTF-8.
+func (b line) escaped(s string) line {
+	const hex = "0123456789abcdef"
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r < ' ':
+			b = append(b, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return b
+}
+
+func (b line) number(key string, n int64) line { return strconv.AppendInt(b.key(key), n, 10) }
+
+// milliseconds keeps the fraction: most requests take less than one.
+func (b line) milliseconds(key string, d time.Duration) line {
+	us := max(0, d.Microseconds())
+	b = strconv.AppendInt(b.key(key), us/1000, 10)
+	if us %= 1000; us == 0 {
+		return b
+	}
+	b = append(b, '.', byte('0'+us/100), byte('0'+us/10%10), byte('0'+us%10))
+	for b[len(b)-1] == '0' {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+func (b line) address(key string, a netip.Addr) line {
+	if !a.IsValid() {
+		return b
+	}
+	b = append(b.key(key), '"')
+	return append(a.AppendTo(b), '"')
+}
