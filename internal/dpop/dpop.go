@@ -75,6 +75,7 @@ type Use struct {
 	ID       [24]byte // digest of key and jti
 	IssuedAt int64    // iat, milliseconds since 1970
 	Expiry   int64    // when that is too old
+	Made     int64    // it was made no earlier: its iat, or when the nonce was that it has
 }
 
 // A Checker judges proofs by one configuration. It is safe for concurrent use.
@@ -274,7 +275,13 @@ func (p *Proof) Verify() error {
 func (p *Proof) Spend(ctx context.Context) error {
 	said := &p.read.Claims
 	sum := sha256.Sum256([]byte(p.Thumbprint + " " + said.ID))
+	made := said.IssuedAt
+	if said.Nonce != "" {
+		if at, ours := p.checker.nonces.read(said.Nonce); ours {
+			made = max(made, at)
+		}
+	}
 	return p.checker.once.Spend(ctx, Use{
-		Key: p.Thumbprint, ID: [24]byte(sum[:24]), IssuedAt: said.IssuedAt, Expiry: said.IssuedAt + p.checker.maxAge,
+		Key: p.Thumbprint, ID: [24]byte(sum[:24]), IssuedAt: said.IssuedAt, Expiry: said.IssuedAt + p.checker.maxAge, Made: made,
 	})
 }
