@@ -20,9 +20,9 @@ var recipeVariables = []string{
 }
 
 // recipeConfigs are the configs of the recipes, by the names that their first lines say.
-func recipeConfigs(t *testing.T) map[string]string {
+func recipeConfigs(t *testing.T, file string) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile(recipesFile)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func recipeConfigs(t *testing.T) map[string]string {
 
 func TestTheRecipesConfigsAreFine(t *testing.T) {
 	t.Parallel()
-	configs := recipeConfigs(t)
+	configs := recipeConfigs(t, recipesFile)
 	if len(configs) < 5 {
 		t.Errorf("there are %d configs", len(configs))
 	}
@@ -71,8 +71,7 @@ func TestTheRecipesWorkAsTheySay(t *testing.T) {
 	if all, played := shellBlocks(t, recipesFile), joined(markedBlocks(t, recipesFile, "run")); all != played {
 		t.Error("a block of commands is not marked <!-- run -->")
 	}
-	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the app\n") }))
-	t.Cleanup(app.Close)
+	app := anyApp(t)
 	for _, section := range strings.Split(string(text), "\n## ")[1:] {
 		title, _, _ := strings.Cut(section, "\n")
 		var commands string
@@ -84,7 +83,7 @@ func TestTheRecipesWorkAsTheySay(t *testing.T) {
 		}
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			out := playRecipe(t, commands, app.URL)
+			out := playRecipe(t, recipesFile, commands, app.URL)
 			for _, m := range regexp.MustCompile("(?ms)^```text\n(.*?)^```$").FindAllStringSubmatch(section, -1) {
 				if !strings.Contains(out, strings.TrimSpace(m[1])) {
 					t.Errorf("it does not say %sbut:\n%s", m[1], out)
@@ -95,13 +94,32 @@ func TestTheRecipesWorkAsTheySay(t *testing.T) {
 }
 
 // playRecipe plays commands with ports of this test's own, and without promises of statuses if there are no requests.
-func playRecipe(t *testing.T, commands, app string) string {
+func playRecipe(t *testing.T, file, commands, app string) string {
 	t.Helper()
 	folder := t.TempDir()
 	own := strings.NewReplacer("127.0.0.1:8080", freeAddress(t), "127.0.0.1:9090", freeAddress(t), "http://127.0.0.1:3000", app)
-	for name, config := range recipeConfigs(t) {
+	for name, config := range recipeConfigs(t, file) {
 		writeFile(t, filepath.Join(folder, name), []byte(own.Replace(config)))
 	}
 	path := fmt.Sprintf("PATH=%s:%s", filepath.Dir(binary), os.Getenv("PATH"))
 	return play(t, folder, []string{path, "JOTGATE_CONFIG="}, own.Replace(commands))
+}
+
+// anyApp answers everything.
+func anyApp(t *testing.T) *httptest.Server {
+	t.Helper()
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the app\n") }))
+	t.Cleanup(app.Close)
+	return app
+}
+
+// The guide to rotation is played from its first block to its last against one gate.
+func TestTheRotationGuideWorksStepByStep(t *testing.T) {
+	t.Parallel()
+	const guide = "docs/rotation.md"
+	all, played := shellBlocks(t, guide), joined(markedBlocks(t, guide, "run"))
+	if all != played {
+		t.Error("a block of commands is not marked <!-- run -->")
+	}
+	playRecipe(t, guide, played, anyApp(t).URL)
 }
