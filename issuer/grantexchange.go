@@ -25,7 +25,7 @@ const mostActors = 8
 // grantByExchange gives a client that may `exchange` a narrower token for one of ours (RFC 8693). The new token opens
 // nothing that the old one does not, nor anything that the client may not hand on; it ends when the old one does, if not
 // before; it never manages and is never a master. It stands on the old one's grantor, as the old one does, and tells in
-// `act` who exchanged it. Narrower still, on request: by resource and audience, and by our own parameters
+// `act` who exchanged it, and in `exchanged_from` which tokens it comes from: when one of these is withdrawn, so is it. Narrower still, on request: by resource and audience, and by our own parameters
 // tenant_permissions (JSON, as the claim) and expires_in (seconds).
 func (c *call) grantByExchange(p params) (*oauthAnswer, error) {
 	client, err := c.confidential(p)
@@ -46,7 +46,7 @@ func (c *call) grantByExchange(p params) (*oauthAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	compact, err := c.sign(client, claims, "token-exchange of "+subject.ID)
+	compact, err := c.sign(client, claims, "token-exchange of "+subject.Claims.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func exchangeable(p params) error {
 }
 
 // subjectToken is what the token says, if it opens something here now and is not somebody's own.
-func (c *call) subjectToken(compact string, client *config.Client) (*token.Claims, error) {
+func (c *call) subjectToken(compact string, client *config.Client) (*jose.Verified, error) {
 	v, err := c.issuer.presentable(compact, c.now)
 	if err != nil && refusal.Of(err).Status() >= http.StatusInternalServerError {
 		return nil, err // we cannot tell
@@ -93,7 +93,7 @@ func (c *call) subjectToken(compact string, client *config.Client) (*token.Claim
 	case len(t.Actors) >= mostActors:
 		return nil, notExchanged("exchanged too often")
 	}
-	return t, nil
+	return v, nil
 }
 
 func notExchanged(detail string) error {
@@ -140,7 +140,8 @@ func (i *Issuer) ceiling(t *token.Claims) token.Permissions {
 func ownToken(t *token.Claims) bool { return t.Subject == t.ClientID && t.ClientID == t.Grantor }
 
 // narrowed are the new token's claims.
-func (c *call) narrowed(p params, t *token.Claims, client *config.Client) (*token.Claims, error) {
+func (c *call) narrowed(p params, v *jose.Verified, client *config.Client) (*token.Claims, error) {
+	t := &v.Claims
 	life, err := c.narrowedLife(p, t)
 	if err != nil {
 		return nil, err
@@ -152,6 +153,8 @@ func (c *call) narrowed(p params, t *token.Claims, client *config.Client) (*toke
 	claims.Expiry = min(claims.Expiry, t.Expiry)
 	claims.Grantor = t.Grantor
 	claims.Actors = append([]string{client.ID}, t.Actors...)
+	from := token.Ancestor{ID: t.ID, ClientID: t.ClientID, KeyID: v.KeyID, IssuedAt: t.IssuedAt}
+	claims.Ancestors = append([]token.Ancestor{from}, t.Ancestors...)
 	if claims.Permissions, err = c.narrowedPermissions(p, t, client); err != nil {
 		return nil, err
 	}

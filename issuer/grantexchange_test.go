@@ -33,6 +33,7 @@ func TestExchange(t *testing.T) {
 	base := token.Claims{
 		Issuer: issuerURL, Subject: "alice", Audience: []string{issuerURL + "/api", "https://other.test"}, ClientID: "svc", Grantor: "shop",
 		IssuedAt: now, Expiry: before.Expiry, Permissions: cut, Actors: []string{"svc"},
+		Ancestors: []token.Ancestor{{ID: before.ID, ClientID: "shop", KeyID: kidOf(t, old), IssuedAt: before.IssuedAt}},
 	}
 	with := func(change func(*token.Claims)) token.Claims {
 		c := base
@@ -71,6 +72,10 @@ func TestExchange(t *testing.T) {
 	once := into[oauthAnswer](t, h.token(exchangeForm(old), svc), 200).AccessToken
 	twice := h.granted(h.token(exchangeForm(once), basicAuth("web", webSecret)), exchanged(3598))
 	same(t, "actors", twice.Actors, []string{"web", "svc"})
+	same(t, "ancestors", twice.Ancestors, []token.Ancestor{
+		{ID: h.claimsOf(once).ID, ClientID: "svc", KeyID: kidOf(t, once), IssuedAt: now},
+		{ID: before.ID, ClientID: "shop", KeyID: kidOf(t, old), IssuedAt: before.IssuedAt},
+	})
 	same(t, "permissions", twice.Permissions, cut)
 	same(t, "grantor and client", [2]string{twice.Grantor, twice.ClientID}, [2]string{"shop", "web"})
 }

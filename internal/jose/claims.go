@@ -79,6 +79,8 @@ func decodeClaim(r *strictjson.Reader, name string, c *token.Claims) (err error)
 		c.Grantor, err = named(r)
 	case "tenantPermissions":
 		c.Permissions, err = permissions(r)
+	case "exchanged_from":
+		c.Ancestors, err = ancestors(r)
 	case "act":
 		c.Actors, err = actors(r)
 	case "cnf":
@@ -211,6 +213,37 @@ func permission(r *strictjson.Reader) (entry token.TenantPermission, err error) 
 		return entry, r.Fault("no allowedActions")
 	}
 	return entry, nil
+}
+
+// ancestors reads exchanged_from. Its members are ours; what others put under this name, in another shape, is skipped.
+func ancestors(r *strictjson.Reader) (list []token.Ancestor, err error) {
+	if r.Kind() != strictjson.KindArray {
+		return nil, r.Skip()
+	}
+	err = r.Array(func() error {
+		if r.Kind() != strictjson.KindObject {
+			return r.Skip()
+		}
+		var a token.Ancestor
+		err := r.Object(func(name string) (err error) {
+			switch name {
+			case "jti":
+				a.ID, err = named(r)
+			case "client_id":
+				a.ClientID, err = named(r)
+			case "kid":
+				a.KeyID, err = named(r)
+			case "iat":
+				a.IssuedAt, err = numericDate(r)
+			default:
+				err = r.Skip()
+			}
+			return err
+		})
+		list = append(list, a)
+		return err
+	})
+	return list, err
 }
 
 // actors reads the act claim (RFC 8693 §4.1), the latest actor first. It opens nothing, so what other issuers put there,

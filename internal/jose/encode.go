@@ -34,6 +34,10 @@ func EncodeClaims(dst []byte, c *token.Claims) []byte {
 		e.name("tenantPermissions")
 		e.dst = AppendPermissions(e.dst, c.Permissions)
 	}
+	if len(c.Ancestors) > 0 {
+		e.name("exchanged_from")
+		e.dst = appendAncestors(e.dst, c.Ancestors)
+	}
 	if len(c.Actors) > 0 {
 		e.name("act")
 		e.dst = appendActors(e.dst, c.Actors)
@@ -79,6 +83,22 @@ func (e *encoder) integer(name string, value int64) {
 		e.name(name)
 		e.dst = strconv.AppendInt(e.dst, value, 10)
 	}
+}
+
+func appendAncestors(dst []byte, ancestors []token.Ancestor) []byte {
+	e := encoder{dst: append(dst, '[')}
+	for i := range ancestors {
+		if i > 0 {
+			e.dst = append(e.dst, ',')
+		}
+		e.dst, e.started = append(e.dst, '{'), false
+		e.text("jti", ancestors[i].ID)
+		e.text("client_id", ancestors[i].ClientID)
+		e.text("kid", ancestors[i].KeyID)
+		e.integer("iat", ancestors[i].IssuedAt/1000)
+		e.dst = append(e.dst, '}')
+	}
+	return append(e.dst, ']')
 }
 
 // appendActors appends the act claim: each actor holds the one before it (RFC 8693 §4.1).

@@ -184,7 +184,7 @@ func reference(payload []byte) (c token.Claims, err error) {
 	if err := json.Unmarshal(payload, &names); err != nil {
 		return c, err
 	}
-	act := names["act"]
+	act, from := names["act"], names["exchanged_from"]
 	for name := range names {
 		if !slices.Contains([]string{"iss", "sub", "jti", "scope", "grantor", "application", "client_id", "aud", "iat", "nbf", "exp", "expiresOn", "master", "tenantPermissions"}, name) {
 			delete(names, name)
@@ -199,6 +199,9 @@ func reference(payload []byte) (c token.Claims, err error) {
 		IssuedAt: exactMilliseconds(m.Iat), NotBefore: exactMilliseconds(m.Nbf), Expiry: exactMilliseconds(m.Exp),
 	}
 	c.Actors = referenceActors(act)
+	if c.Ancestors, err = referenceAncestors(from); err != nil {
+		return c, err
+	}
 	var one string
 	if json.Unmarshal(m.Aud, &one) == nil {
 		c.Audience = []string{one}
@@ -206,6 +209,37 @@ func reference(payload []byte) (c token.Claims, err error) {
 		err = json.Unmarshal(m.Aud, &c.Audience)
 	}
 	return c, err
+}
+
+// referenceAncestors reads exchanged_from, the latest first.
+func referenceAncestors(from json.RawMessage) (ancestors []token.Ancestor, err error) {
+	var list []json.RawMessage
+	if len(from) == 0 || from[0] != '[' {
+		return nil, nil
+	}
+	if err := json.Unmarshal(from, &list); err != nil {
+		return nil, err
+	}
+	for _, one := range list {
+		if one[0] != '{' {
+			continue
+		}
+		var names map[string]json.RawMessage
+		if err := json.Unmarshal(one, &names); err != nil {
+			return nil, err
+		}
+		var a token.Ancestor
+		for name, to := range map[string]*string{"jti": &a.ID, "client_id": &a.ClientID, "kid": &a.KeyID} {
+			if names[name] != nil {
+				if err := json.Unmarshal(names[name], to); err != nil {
+					return nil, err
+				}
+			}
+		}
+		a.IssuedAt = exactMilliseconds(json.Number(names["iat"]))
+		ancestors = append(ancestors, a)
+	}
+	return ancestors, nil
 }
 
 // referenceActors reads the act claim, the latest actor first.
@@ -310,6 +344,11 @@ func anyClaims(t *rapid.T) *token.Claims {
 	if actors := rapid.SliceOfN(name, 0, 3).Draw(t, "act"); len(actors) > 0 {
 		c.Actors = actors
 	}
+	for range rapid.IntRange(0, 3).Draw(t, "exchanged_from") {
+		c.Ancestors = append(c.Ancestors, token.Ancestor{
+			ID: maybe.Draw(t, "its jti"), ClientID: maybe.Draw(t, "its client_id"), KeyID: maybe.Draw(t, "its kid"), IssuedAt: seconds.Draw(t, "its iat") * 1000,
+		})
+	}
 	if rapid.Bool().Draw(t, "has nbf") {
 		c.NotBefore = seconds.Draw(t, "nbf") * 1000
 	}
@@ -359,6 +398,7 @@ func TestEncodedClaimsAsText(t *testing.T) {
 		{"one audience", token.Claims{Audience: []string{"a"}}, `{"aud":"a"}`},
 		{"two audiences", token.Claims{Audience: []string{"a", "b"}}, `{"aud":["a","b"]}`},
 		{"actors", token.Claims{Actors: []string{"b", "a"}}, `{"act":{"sub":"b","act":{"sub":"a"}}}`},
+		{"ancestors", token.Claims{Ancestors: []token.Ancestor{{ID: "b", ClientID: "c", KeyID: "k", IssuedAt: 2999}, {ID: "a"}}}, `{"exchanged_from":[{"jti":"b","client_id":"c","kid":"k","iat":2},{"jti":"a"}]}`},
 		{"HTML", token.Claims{Subject: "<a&b>"}, `{"sub":"<a&b>"}`},
 		{"injection", token.Claims{Subject: `x","master":true,"y":"`}, `{"sub":"x\",\"master\":true,\"y\":\""}`},
 		{"controls", token.Claims{Subject: "\x00\n\r\t\x1f\x7f\\"}, `{"sub":"\u0000\n\r\t\u001f` + "\x7f" + `\\"}`},

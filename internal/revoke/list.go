@@ -273,7 +273,8 @@ func (l *List) live() []record {
 	return live
 }
 
-// Check refuses a token that was withdrawn, or that a mark withdrew; keyID is the key that signed it.
+// Check refuses a token that was withdrawn, or that a mark withdrew, itself or one that it was exchanged from; keyID is
+// the key that signed it.
 // Marks on tenants are judged by [List.CheckTenant], when the request's tenant is known.
 func (l *List) Check(c *token.Claims, keyID string) error {
 	if !l.any.Load() {
@@ -284,9 +285,23 @@ func (l *List) Check(c *token.Claims, keyID string) error {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if c.ID != "" {
-		if _, found := l.tokens[tokenKey{c.Issuer, c.ID}]; found {
-			return &refusal.Error{Reason: refusal.TokenRevoked, Detail: "jti"}
+	if err := l.withdrawn(c, c.ID, c.ClientID, keyID, c.IssuedAt); err != nil {
+		return err
+	}
+	for i := range c.Ancestors {
+		a := &c.Ancestors[i]
+		if err := l.withdrawn(c, a.ID, a.ClientID, a.KeyID, a.IssuedAt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withdrawn judges a token, or an ancestor of it, which has the same issuer, subject and grantor.
+func (l *List) withdrawn(c *token.Claims, id, client, keyID string, issuedAt int64) error {
+	if id != "" {
+		if _, found := l.tokens[tokenKey{c.Issuer, id}]; found {
+			return &refusal.Error{Reason: refusal.TokenRevoked, Detail: "jti " + id}
 		}
 	}
 	if len(l.marks) == 0 {
@@ -295,15 +310,24 @@ func (l *List) Check(c *token.Claims, keyID string) error {
 	for _, m := range [...]markKey{
 		{Issuer, c.Issuer, ""},
 		{Subject, c.Issuer, c.Subject},
-		{Client, c.Issuer, c.ClientID},
+		{Client, c.Issuer, client},
 		{Client, c.Issuer, c.Grantor},
 		{KeyID, c.Issuer, keyID},
 	} {
-		if err := l.before(m, c.IssuedAt); err != nil {
+		if err := l.before(m, issuedAt); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// earliest is when the first of a token and its ancestors was issued.
+func earliest(c *token.Claims) int64 {
+	at := c.IssuedAt
+	for i := range c.Ancestors {
+		at = min(at, c.Ancestors[i].IssuedAt)
+	}
+	return at
 }
 
 // CheckTenant refuses a token that a mark on the request's tenant withdrew.
@@ -313,7 +337,7 @@ func (l *List) CheckTenant(c *token.Claims, tenant string) error {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.before(markKey{Tenant, c.Issuer, tenant}, c.IssuedAt)
+	return l.before(markKey{Tenant, c.Issuer, tenant}, earliest(c))
 }
 
 // CheckPermissions refuses a token that a mark on any tenant withdrew that its permissions open something on: such a token
@@ -331,7 +355,7 @@ func (l *List) CheckPermissions(c *token.Claims) error {
 		if i := c.Permissions.Deciding(m.value); i < 0 || len(c.Permissions[i].AllowedActions) == 0 {
 			continue
 		}
-		if err := l.before(m, c.IssuedAt); err != nil {
+		if err := l.before(m, earliest(c)); err != nil {
 			return err
 		}
 	}

@@ -459,3 +459,64 @@ func BenchmarkCheck(b *testing.B) {
 		})
 	}
 }
+
+// TestAncestors: a token ends with any that it was exchanged from, whatever would withdraw that one. It is not parallel:
+// it counts allocations.
+func TestAncestors(t *testing.T) {
+	c := newClock()
+	born := c.time().Add(-time.Hour).UnixMilli()
+	exchanged := func() *token.Claims {
+		x := claims("c")
+		x.IssuedAt, x.ClientID, x.Subject, x.Grantor = c.time().UnixMilli(), "third", "alice", "shop"
+		x.Permissions = token.Permissions{{Tenant: "acme", AllowedActions: []string{"READ"}}}
+		x.Ancestors = []token.Ancestor{
+			{ID: "b", ClientID: "second", KeyID: "new", IssuedAt: c.time().UnixMilli()},
+			{ID: "a", ClientID: "first", KeyID: "old", IssuedAt: born},
+		}
+		return x
+	}
+	within := c.time().Add(-time.Minute) // after the first was issued, and before the others
+	for name, w := range map[string]struct {
+		withdraw func(l *List) error
+		revoked  bool
+	}{
+		"nothing":         {func(*List) error { return nil }, false},
+		"itself":          {func(l *List) error { return l.Withdraw(t.Context(), Token{Issuer: issuer, ID: "c"}) }, true},
+		"its parent":      {func(l *List) error { return l.Withdraw(t.Context(), Token{Issuer: issuer, ID: "b"}) }, true},
+		"its root":        {func(l *List) error { return l.Withdraw(t.Context(), Token{Issuer: issuer, ID: "a"}) }, true},
+		"another":         {func(l *List) error { return l.Withdraw(t.Context(), Token{Issuer: issuer, ID: "d"}) }, false},
+		"another's root":  {func(l *List) error { return l.Withdraw(t.Context(), Token{Issuer: "https://b", ID: "a"}) }, false},
+		"the subject":     {func(l *List) error { return l.Mark(t.Context(), Subject, issuer, "alice", within) }, true},
+		"the grantor":     {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "shop", within) }, true},
+		"the first":       {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "first", within) }, true},
+		"the second":      {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "second", within) }, false},
+		"the old key":     {func(l *List) error { return l.Mark(t.Context(), KeyID, issuer, "old", within) }, true},
+		"the new key":     {func(l *List) error { return l.Mark(t.Context(), KeyID, issuer, "new", within) }, false},
+		"the issuer":      {func(l *List) error { return l.Mark(t.Context(), Issuer, issuer, "", within) }, true},
+		"the tenant":      {func(l *List) error { return l.Mark(t.Context(), Tenant, issuer, "acme", within) }, true},
+		"a tenant before": {func(l *List) error { return l.Mark(t.Context(), Tenant, issuer, "acme", time.UnixMilli(born)) }, false},
+	} {
+		l := open(t, filepath.Join(t.TempDir(), "revoked"), 9, 1, c)
+		if err := w.withdraw(l); err != nil {
+			t.Fatal(err)
+		}
+		at, through := l.Check(exchanged(), "new"), l.CheckTenant(exchanged(), "acme")
+		if got := revoked(at) || revoked(through); got != w.revoked {
+			t.Errorf("%s: %v, %v", name, at, through)
+		}
+		if err := l.CheckPermissions(exchanged()); revoked(err) != revoked(through) {
+			t.Errorf("%s: permissions: %v", name, err)
+		}
+
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := open(t, filepath.Join(t.TempDir(), "revoked"), 9, 1, c)
+	defer l.Close()
+	withdraw(t, l, "z", "web", c)
+	x := exchanged()
+	if n := testing.AllocsPerRun(100, func() { _ = l.Check(x, "new") }); n > 0 {
+		t.Errorf("a good exchanged token: %v allocations", n)
+	}
+}

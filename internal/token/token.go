@@ -180,6 +180,7 @@ type Claims struct {
 	Scope       string      // scope, words separated by single spaces (RFC 6749 §3.3)
 	Grantor     string      // our claim: the client whose delegate covers the permissions
 	Permissions Permissions // tenantPermissions
+	Ancestors   []Ancestor  // our claim exchanged_from: the tokens that this one was made from, one out of the other, the latest first
 	Actors      []string    // act: the clients that exchanged the token, the latest first (RFC 8693 §4.1)
 	Key         string      // cnf.jkt: thumbprint of the key that the token is bound to (RFC 9449 §6.1); "": a plain bearer
 
@@ -187,6 +188,15 @@ type Claims struct {
 	Application string // application
 	Master      bool   // master: manages tokens; opens no route by itself
 	ExpiresOn   int64  // expiresOn, ms, the value that the dialect answers with; zero means absent
+}
+
+// An Ancestor is what must be known of an earlier token to tell whether it was withdrawn: its issuer and subject are those
+// of the token that was made from it, and so is its grantor.
+type Ancestor struct {
+	ID       string // jti
+	ClientID string // client_id
+	KeyID    string // of the key that signed it
+	IssuedAt int64  // iat, ms
 }
 
 // HasScope tells whether word is one of the scope's words.
