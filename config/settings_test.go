@@ -137,6 +137,7 @@ func defaults() *Config {
 		Drain:       Drain{Delay: time.Second, Timeout: 30 * time.Second},
 		Roles:       map[string]*Role{},
 		ClockLeeway: 5 * time.Second,
+		DPoP:        DPoP{MaxAge: time.Minute, NonceTTL: 5 * time.Minute, Capacity: 262144},
 		Replay:      Replay{Capacity: 1048576},
 		Revocations: Revocations{Capacity: 65536, Poll: time.Second, MaxStaleness: 10 * time.Second},
 		IdentityHeaders: IdentityHeaders{
