@@ -32,6 +32,8 @@ type Server struct {
 	port int
 	args []string
 
+	sentinel bool
+
 	mu      sync.Mutex
 	process *exec.Cmd
 	done    chan struct{}
@@ -54,6 +56,26 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
+// StartSentinel starts a Sentinel by its configuration file, which says `port`.
+func StartSentinel(t testing.TB, file string) *Server {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, dir: t.TempDir(), args: []string{file}, sentinel: true}
+	for line := range strings.Lines(string(text)) {
+		if _, err := fmt.Sscanf(line, "port %d", &s.port); err == nil {
+			break
+		}
+	}
+	if err := s.start(); err != nil {
+		t.Fatalf("redistest: %v", err)
+	}
+	t.Cleanup(s.Kill)
+	return s
+}
+
 func free(t testing.TB) int {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -68,8 +90,8 @@ func (s *Server) start() error {
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--save", "", "--appendonly", "no",
 		"--daemonize", "no", "--logfile", filepath.Join(s.dir, "log"), "--repl-diskless-sync-delay", "0",
 	}, s.args...)
-	if len(s.args) > 0 && !strings.HasPrefix(s.args[0], "--") { // a file comes first
-		args = append([]string{s.args[0], "--dir", s.dir}, s.args[1:]...)
+	if s.sentinel {
+		args = append(s.args, "--sentinel", "--dir", s.dir, "--logfile", filepath.Join(s.dir, "log"))
 	}
 	c := exec.Command("redis-server", args...)
 	if err := c.Start(); err != nil {

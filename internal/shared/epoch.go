@@ -150,8 +150,8 @@ func fit(server, role, policy, mode string) error {
 	case server == "":
 		return errors.New("the server does not tell its run id, its replication id and its count of evicted keys, by which we notice what it forgets: use one that does")
 	case mode == "cluster":
-		return errors.New("the server is part of a Redis Cluster: every mark and the epoch would have to be in one slot, on one " +
-			"of its servers, and while a slot moves they are on two: use a single server or Sentinel")
+		return errors.New("the server is part of a Redis Cluster: all that we keep would be in one slot, on one of its servers, " +
+			"and that nothing is forgotten while a slot moves to another server is not shown: use a single server or Sentinel")
 	case role != "master":
 		return fmt.Errorf("the server is a %s: name the master, or use redis.sentinel", role)
 	case policy != "noeviction":
