@@ -153,6 +153,52 @@ func TestTheEdgeExampleWorksStepByStep(t *testing.T) {
 	))
 }
 
+func TestTheClientsExampleWorksStepByStep(t *testing.T) {
+	t.Parallel()
+	needs(t, "node", "nodejs")
+	const example = "examples/clients/"
+	folder, listen, upstream := t.TempDir(), freeAddress(t), freeAddress(t)
+	config, err := os.ReadFile(example + "config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(folder, "config.yaml"), []byte(replaceAll(t, example+"config.yaml", string(config),
+		change{"127.0.0.1:8080", listen}, change{"http://127.0.0.1:3000", "http://" + upstream})))
+	for _, name := range []string{"client.sh", "client.mjs"} {
+		text, err := os.ReadFile(example + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, name), text, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source, err := filepath.Abs(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := play(t, folder, []string{"NO_PROXY=*", "no_proxy=*"}, replaceAll(t, example+"README.md", shellBlocks(t, example+"README.md"),
+		change{"go build -o bin/ ../.. ../sidecar/app\n", fmt.Sprintf("go build -C %q -o %q ../.. ../sidecar/app\n", source, filepath.Join(folder, "bin")+"/")},
+		change{"go build -o bin/client ./go\n", fmt.Sprintf("go build -C %q -o %q ./go\n", source, filepath.Join(folder, "bin/client"))},
+		change{"bin/app &", "bin/app -listen " + upstream + " &"},
+		change{"http://127.0.0.1:8080", "http://" + listen},
+		change{"kill %2 %1\n", "kill %2 %1\nwait\n"},
+	))
+	said := regexp.MustCompile("(?ms)^```text\n(.*?)^```$").FindStringSubmatch(readFile(t, example+"README.md"))
+	if said == nil || !strings.Contains(out, strings.Repeat(said[1], 3)) {
+		t.Errorf("the three clients say:\n%s\nwant three times\n%q", out, said)
+	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 type change struct{ old, with string }
 
 // replaceAll changes what a test must have its own of, such as ports. What is not there would be changed in vain.
