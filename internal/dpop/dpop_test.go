@@ -170,6 +170,7 @@ func TestProofAttacks(t *testing.T) {
 		"low-order Ed25519":           {[]string{make(header("alg", "EdDSA", "jwk", map[string]any{"kty": "OKP", "crv": "Ed25519", "x": strings.Repeat("A", 43)}))}, refusal.ProofMalformed},
 		"X25519":                      {[]string{make(header("alg", "EdDSA", "jwk", map[string]any{"kty": "OKP", "crv": "X25519", "x": strings.Repeat("A", 43)}))}, refusal.ProofMalformed},
 		"RSA of 1024 bits":            {[]string{make(header("alg", "RS256", "jwk", map[string]any{"kty": "RSA", "e": "AQAB", "n": weak.JWK["n"].(string)[:171]}))}, refusal.ProofMalformed},
+		"RSA of 4104 bits":            {[]string{make(header("alg", "RS256", "jwk", map[string]any{"kty": "RSA", "e": "AQAB", "n": "AQ" + strings.Repeat("A", 681) + "B"}))}, refusal.ProofMalformed},
 		"RSA with exponent 1":         {[]string{make(header("alg", "RS256", "jwk", map[string]any{"kty": "RSA", "e": "AQ", "n": weak.JWK["n"]}))}, refusal.ProofMalformed},
 		"RSA with a zero in front":    {[]string{make(header("alg", "RS256", "jwk", map[string]any{"kty": "RSA", "e": "AAEAAQ", "n": weak.JWK["n"]}))}, refusal.ProofMalformed},
 		"no jti":                      {[]string{make(claims("jti", nil))}, refusal.ProofMalformed},

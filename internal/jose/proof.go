@@ -61,6 +61,9 @@ const (
 	maxProofNonce = 256
 )
 
+// maxProofRSABits is less than other keys may have: it is the client that chooses this one, and we that pay for it.
+const maxProofRSABits = 4096
+
 // ParseProof takes a DPoP proof apart as strictly as a token: at most limit bytes, the compact form in its one spelling,
 // strict JSON, typ exactly dpop+jwt, an asymmetric alg, and a jwk that holds one public key and nothing private. The
 // refusal is ProofMalformed.
@@ -235,7 +238,7 @@ func (k *proofKey) okp() (ed25519.PublicKey, error) {
 }
 
 func (k *proofKey) rsa() (*rsa.PublicKey, error) {
-	n, err := k.number("n", k.n, maxRSABits/8)
+	n, err := k.number("n", k.n, maxProofRSABits/8)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/internal/dpop/dpoptest"
+	"github.com/jotgate/jotgate/internal/server"
 )
 
 // TestProofsThroughAReload: the token endpoint's metadata, its bound token, the route, behind a proxy that ends TLS; and
@@ -47,6 +48,26 @@ func TestProofsThroughAReload(t *testing.T) {
 		t.Fatalf("%+v", issued)
 	}
 	proof := key.Proof("GET", "https://gate.test/t/acme/", time.Now(), dpoptest.For(issued.Token))
+	traced, err := g.Trace(server.Question{
+		Request: "GET https://gate.test/t/acme/", Header: http.Header{"Dpop": {proof}}, Token: issued.Token,
+	})
+	if err != nil || !traced.Allowed || traced.Token.Bound != key.Thumbprint {
+		t.Errorf("explained, and not spent: %v, %+v", err, traced)
+	}
+	// So does a process that begins after the proof was made, as `jotgate explain` does.
+	judge, err := server.NewJudge(g.Config(), func() time.Time { return time.Now().Add(3 * time.Second) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	traced, err = judge.Trace(server.Question{
+		Request: "GET https://gate.test/t/acme/", Header: http.Header{"Dpop": {proof}}, Token: issued.Token,
+	})
+	if err != nil || !traced.Allowed {
+		t.Errorf("explained by another process: %v, %+v", err, traced)
+	}
+	if err := judge.Close(); err != nil {
+		t.Error(err)
+	}
 	if got := ask("DPoP "+issued.Token, proof); got.StatusCode != 200 {
 		t.Fatalf("%d %s", got.StatusCode, g.log)
 	}

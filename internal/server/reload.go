@@ -127,20 +127,17 @@ func (s *Server) rehearse(options config.Options) error {
 // reconfigure tells the guard of the new clients and capacity, while the old snapshot still serves: what a client that
 // is dropped has used stays refused whichever snapshot asks.
 func (s *Server) reconfigure(next *snapshot) error {
-	if err := s.memory.proofs.Reconfigure(next.config.DPoP.Capacity, next.config.DPoP.MaxAge); err != nil {
-		return err
-	}
 	if s.memory.sharedGuard != nil {
 		s.memory.sharedGuard.Reconfigure(codeClients(next.config))
 	}
-	if next.guard == nil {
-		return nil
+	if next.guard != nil {
+		if err := next.guard.Reconfigure(codeClients(next.config), next.config.Replay.Capacity); err != nil {
+			return err
+		}
+		s.memory.guard = next.guard
 	}
-	if err := next.guard.Reconfigure(codeClients(next.config), next.config.Replay.Capacity); err != nil {
-		return err
-	}
-	s.memory.guard = next.guard
-	return nil
+	// Last, since it fails for no capacity that the config lets through.
+	return s.memory.proofs.Reconfigure(next.config.DPoP.Capacity, next.config.DPoP.MaxAge)
 }
 
 // changeable refuses what only a restart can change.

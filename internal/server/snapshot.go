@@ -99,6 +99,9 @@ func (s *Server) buildProofs(c *config.Config) (*dpop.Checker, error) {
 		MaxAge: c.DPoP.MaxAge, Leeway: c.ClockLeeway, RequireNonce: c.DPoP.RequireNonce, NonceTTL: c.DPoP.NonceTTL,
 		Origins: c.DPoP.Origins, State: s.memory.proofs, Clock: s.clock,
 	}
+	if s.dry {
+		o.Once = unspent{s.memory.proofs}
+	}
 	if s.memory.sharedGuard != nil {
 		o.Once = sharedProofs{replay.NewOnce(s.memory.store, "proof", longestOnce)}
 	}
@@ -107,6 +110,12 @@ func (s *Server) buildProofs(c *config.Config) (*dpop.Checker, error) {
 	}
 	return dpop.New(o)
 }
+
+// unspent is what a Judge remembers of proofs: nothing, and it accepts none; so it has no beginning before which a proof
+// would have to be doubted.
+type unspent struct{ *dpop.State }
+
+func (unspent) Since() int64 { return 0 }
 
 func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error) {
 	var guard issuer.Guard = s.memory.sharedGuard

@@ -95,6 +95,7 @@ func (snap *snapshot) answer(q Question, now time.Time) (*proxy.Trace, error) {
 func (snap *snapshot) trace(r *http.Request, as proxy.Bearer, now time.Time) *proxy.Trace {
 	x := new(exchange.Exchange)
 	x.Begin(silent{http.Header{}}, now)
+	x.Scheme = r.URL.Scheme
 	if err := snap.admit(x, r); err != nil {
 		return proxy.Refused("request", err)
 	}
