@@ -1,0 +1,219 @@
+package revoke
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/redistest"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/shared"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+// join is what a replica does when it starts.
+func join(t *testing.T, server *redistest.Server, change func(*SharedOptions)) *List {
+	t.Helper()
+	store, err := shared.Open(t.Context(), &config.Redis{
+		Network: "tcp", Address: server.Addr(), Pool: 8, DialTimeout: 2 * time.Second, Timeout: 2 * time.Second,
+		Prefix: "jotgate", Skew: 5 * time.Second,
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := SharedOptions{
+		Store: store, Capacity: 10_000, Clients: 1, Clock: time.Now, Poll: 20 * time.Millisecond, MaxStaleness: time.Minute,
+	}
+	if change != nil {
+		change(&o)
+	}
+	l, err := Join(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = l.Close(), store.Close() })
+	return l
+}
+
+func withdrawShared(t *testing.T, l *List, id, client string) {
+	t.Helper()
+	if err := l.Withdraw(t.Context(), Token{issuer, id, client, time.Now().Add(time.Hour).UnixMilli()}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSharedWithdrawnEverywhere(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	one, other := join(t, server, nil), join(t, server, nil)
+	withdrawShared(t, one, "a", "web")
+	if !revoked(one.Check(claims("a"), "k")) {
+		t.Error("not in force where it was withdrawn, at once")
+	}
+	redistest.Eventually(t, "in force on the other replica", func() bool { return revoked(other.Check(claims("a"), "k")) })
+	if err := other.Check(claims("b"), "k"); err != nil {
+		t.Errorf("another token: %v", err)
+	}
+	now := time.Now()
+	if err := other.Mark(t.Context(), Tenant, issuer, "acme", now); err != nil {
+		t.Fatal(err)
+	}
+	old := &token.Claims{Issuer: issuer, ID: "c", IssuedAt: now.UnixMilli() - 1000}
+	redistest.Eventually(t, "a mark is", func() bool { return revoked(one.CheckTenant(old, "acme")) })
+	if err := other.Mark(t.Context(), Tenant, issuer, "acme", now.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	late := join(t, server, nil) // it begins with what there is
+	if !revoked(late.Check(claims("a"), "k")) || !revoked(late.CheckTenant(old, "acme")) {
+		t.Error("a replica that starts later begins without the list, or with a mark that moved back")
+	}
+}
+
+// A withdrawal is forgotten only if the store and every replica that knew of it lose their memory together.
+func TestSharedStoreForgets(t *testing.T) {
+	t.Parallel()
+	for name, forget := range map[string]func(*redistest.Server){
+		"flushed":   func(s *redistest.Server) { s.Do("FLUSHALL") },
+		"restarted": func(s *redistest.Server) { s.Restart() },
+		"an old dump": func(s *redistest.Server) {
+			s.Do("SAVE")
+			s.Restart()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			one := join(t, server, nil)
+			if name == "an old dump" { // of before
+				withdrawShared(t, one, "older", "web")
+				server.Do("SAVE")
+			}
+			const many = 2500 // more than two pages
+			for n := range many {
+				withdrawShared(t, one, fmt.Sprint("t", n), "")
+			}
+			if name == "an old dump" {
+				server.Restart()
+			} else {
+				forget(server)
+			}
+			redistest.Eventually(t, "the store has it again", func() bool {
+				length, err := server.Client().HLen(context.Background(), "{jotgate}:revoked:records").Result()
+				return err == nil && length >= many
+			})
+			late := join(t, server, nil)
+			for _, n := range []int{0, 1, page - 1, page, page + 1, many - 1} {
+				if !revoked(late.Check(claims(fmt.Sprint("t", n)), "k")) {
+					t.Errorf("t%d is forgotten", n)
+				}
+			}
+		})
+	}
+}
+
+func TestSharedCapacity(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	small := func(o *SharedOptions) { o.Capacity, o.Clients = 8, 1 } // 4 for the client, 4 for the operator
+	one, other := join(t, server, small), join(t, server, small)
+	for n := range 4 {
+		withdrawShared(t, []*List{one, other}[n%2], fmt.Sprint("w", n), "web")
+	}
+	err := other.Withdraw(t.Context(), Token{issuer, "w4", "web", time.Now().Add(time.Hour).UnixMilli()})
+	if refusal.Of(err) != refusal.RevocationFull {
+		t.Errorf("a client over its share: %v", err)
+	}
+	withdrawShared(t, other, "w0", "web") // it is there already
+	for n := range 4 {
+		if err := one.Mark(t.Context(), Subject, issuer, fmt.Sprint("s", n), time.Now()); err != nil {
+			t.Errorf("the operator: %v", err)
+		}
+	}
+	if err := one.Mark(t.Context(), Subject, issuer, "s4", time.Now()); refusal.Of(err) != refusal.RevocationFull {
+		t.Errorf("over the capacity: %v", err)
+	}
+}
+
+// What ended long ago makes room, in the store and in memory; what lives is never dropped for it.
+func TestSharedForgetsWhatEnded(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	l := join(t, server, func(o *SharedOptions) { o.Capacity, o.Clients = 40, 0 })
+	long := time.Now().Add(-keptAfterExpiry - time.Second).UnixMilli()
+	for n := range 200 {
+		if err := l.Withdraw(t.Context(), Token{issuer, fmt.Sprint("e", n), "web", long}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	withdrawShared(t, l, "lives", "web")
+	if got := l.Stats().Tokens; got > 41 {
+		t.Errorf("%d entries in memory", got)
+	}
+	for n := range 100 {
+		if err := l.Withdraw(t.Context(), Token{issuer, fmt.Sprint("f", n), "web", long}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !revoked(l.Check(claims("lives"), "k")) || !revoked(join(t, server, nil).Check(claims("lives"), "k")) {
+		t.Error("a living withdrawal was forgotten")
+	}
+}
+
+// A store that does not answer: nothing is withdrawn by halves, and on_stale says what becomes of tokens.
+func TestSharedStale(t *testing.T) {
+	t.Parallel()
+	for _, refuse := range []bool{false, true} {
+		t.Run(fmt.Sprint("refuse ", refuse), func(t *testing.T) {
+			t.Parallel()
+			core, log := observer.New(zap.InfoLevel)
+			server := redistest.Start(t)
+			l := join(t, server, func(o *SharedOptions) {
+				o.MaxStaleness, o.RefuseStale, o.Log = 200*time.Millisecond, refuse, zap.New(core)
+			})
+			withdrawShared(t, l, "a", "web")
+			server.Kill()
+			redistest.Eventually(t, "it is stale", func() bool { return l.Stats().Stale })
+			redistest.Eventually(t, "the log says so", func() bool { return log.FilterLevelExact(zap.ErrorLevel).Len() == 1 })
+			want := refusal.Reason("")
+			if refuse {
+				want = refusal.RevocationsStale
+			}
+			if got := refusal.Of(l.Check(claims("b"), "k")); got != want {
+				t.Errorf("a token that was not withdrawn: %q", got)
+			}
+			if err := l.Check(claims("a"), "k"); err == nil {
+				t.Error("what is known to be withdrawn is let through")
+			}
+			if err := l.Withdraw(t.Context(), Token{issuer, "c", "web", time.Now().Add(time.Hour).UnixMilli()}); refusal.Of(err) != refusal.StoreUnavailable {
+				t.Errorf("withdrawn without a store: %v", err)
+			}
+			server.Restart()
+			redistest.Eventually(t, "it is right again", func() bool { return !l.Stats().Stale && l.Check(claims("b"), "k") == nil })
+			if !revoked(l.Check(claims("a"), "k")) {
+				t.Error("forgotten")
+			}
+		})
+	}
+}
+
+// The check of a token asks nobody.
+func TestSharedCheckAsksNobody(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	l := join(t, server, func(o *SharedOptions) { o.Poll = time.Hour })
+	withdrawShared(t, l, "a", "web")
+	before := l.shared.o.Store.Stats().Operations
+	for range 10_000 {
+		if err := l.Check(claims("b"), "k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := l.shared.o.Store.Stats().Operations - before; got > 100 { // the watch of the store itself, once a second
+		t.Errorf("%d operations for 10000 checks", got)
+	}
+}
