@@ -136,7 +136,7 @@ func (c *campaign) through(t *testing.T, x trouble) {
 	c.trouble.Store(x.name)
 	c.season.Add(1)
 	x.begin(t)
-	c.await(t, c.quota, 3*time.Second)
+	c.await(t, c.quota, time.Second)
 	x.end(t)
 	c.fleet.well(t)
 	c.replayLatest(t, 200)
