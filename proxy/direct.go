@@ -168,6 +168,9 @@ func (d *direct) hint(status int, h http.Header) error {
 func (d *direct) head() (announced int) {
 	out, a := d.x.Header(), &d.answer
 	merge(out, a.Header)
+	if len(a.Trailer) > 0 {
+		d.gate.trail(a.Trailer, hopsOf(a.Header))
+	}
 	if announced = len(a.Trailer); announced > 0 {
 		names := make([]string, 0, announced)
 		for name := range a.Trailer {
@@ -235,6 +238,9 @@ func (d *direct) copy() {
 func (d *direct) trailers(announced int) {
 	trailer := d.answer.Trailer
 	if len(trailer) == 0 {
+		return
+	}
+	if d.gate.trail(trailer, hopsOf(d.answer.Header)); len(trailer) == 0 {
 		return
 	}
 	d.x.Flush() // trailers need chunks, which a short answer might not have got

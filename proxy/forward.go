@@ -24,6 +24,7 @@ type forwarding struct {
 	body    *clientBody // nil: the request has none
 	upgrade string      // the protocol that may be switched to; "" for none
 	fault   error       // ours, found while the request was written anew
+	hops    hops        // what the answer's Connection lists, which ReverseProxy takes away
 }
 
 // forward sends what was judged: the short way (direct.go) to upstreams that speak plain HTTP, else by ReverseProxy.
@@ -131,6 +132,9 @@ func (f *forwarding) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := f.plan.pool.RoundTrip(r)
 	f.x.Waited = f.gate.clock().Sub(start)
 	f.x.Upstream = r.URL.Host
+	if err == nil {
+		f.hops = hopsOf(answer.Header)
+	}
 	return answer, err
 }
 
@@ -150,7 +154,8 @@ func (f *forwarding) answer(r *http.Response) error {
 	if _, typed := r.Header["Content-Type"]; !typed {
 		f.x.Header()["Content-Type"] = nil // net/http would guess one
 	}
-	r.Body = &answerBody{ReadCloser: r.Body, f: f}
+	f.gate.trail(r.Trailer, f.hops)
+	r.Body = &answerBody{ReadCloser: r.Body, f: f, answer: r}
 	return nil
 }
 
@@ -201,12 +206,16 @@ func (f *forwarding) cause(err error) error {
 // (http.ErrAbortHandler), so that half an answer never looks whole.
 type answerBody struct {
 	io.ReadCloser
-	f *forwarding
+	f      *forwarding
+	answer *http.Response
 }
 
 func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
+	switch {
+	case err == io.EOF:
+		b.f.gate.trail(b.answer.Trailer, b.f.hops) // which are all there now
+	case err != nil:
 		b.f.x.Note(b.f.cause(err))
 	}
 	return n, err

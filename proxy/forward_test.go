@@ -164,6 +164,57 @@ func TestTrailersAndHintsPass(t *testing.T) {
 	}
 }
 
+// TestTrailersThatMustNotPass: an app, or whoever speaks through it, says at the end of an answer what only its head may say.
+// Whether it was announced makes no difference.
+func TestTrailersThatMustNotPass(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	bearer := h.mint()
+	for name, c := range map[string]struct{ head, trailers, announced, passed string }{
+		"none":            {"", "", "", ""},
+		"a status":        {"", "Grpc-Status: 0\r\nGrpc-Message: ok\r\n", "", "Grpc-Status: 0\r\nGrpc-Message: ok\r\n"},
+		"announced":       {"Trailer: Grpc-Status\r\n", "Grpc-Status: 0\r\n", "Grpc-Status", "Grpc-Status: 0\r\n"},
+		"a cookie":        {"", "Set-Cookie: a=b\r\nX-One: 1\r\n", "", "X-One: 1\r\n"},
+		"one announced":   {"Trailer: Set-Cookie, X-One\r\n", "Set-Cookie: a=b\r\nX-One: 1\r\n", "X-One", "X-One: 1\r\n"},
+		"a cookie alone":  {"Trailer: Set-Cookie\r\n", "Set-Cookie: a=b\r\n", "", ""},
+		"a challenge":     {"", "WWW-Authenticate: Basic realm=x\r\n", "", ""},
+		"how long":        {"", "Cache-Control: public, max-age=9999\r\nAge: 0\r\nExpires: never\r\nVary: *\r\n", "", ""},
+		"where to":        {"", "Location: http://evil/\r\nRefresh: 0; url=http://evil/\r\n", "", ""},
+		"what it is":      {"", "Content-Type: text/html\r\nContent-Disposition: inline\r\n", "", ""},
+		"a hop's":         {"", "TE: x\r\nProxy-Authenticate: Basic\r\nMax-Forwards: 1\r\n", "", ""},
+		"Connection says": {"Connection: X-Two\r\n", "X-One: 1\r\nX-Two: 2\r\n", "", "X-One: 1\r\n"},
+		"our names":       {"", "X-Request-Id: 1\r\nX-Jotgate-Subject: bob\r\nX_Jotgate_Tenant: a\r\nX-Forwarded-For: 1\r\n", "", ""},
+		"a browser's":     {"", "Access-Control-Allow-Origin: *\r\nX-Accel-Redirect: /etc\r\nStrict-Transport-Security: max-age=0\r\n", "", ""},
+		"a digest":        {"", "Content-Digest: sha-256=:x:\r\nServer-Timing: db\r\n", "", "Content-Digest: sha-256=:x:\r\nServer-Timing: db\r\n"},
+	} {
+		h.app.says(readAndSay("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: x/y\r\n" + c.head + "\r\n1\r\na\r\n0\r\n" + c.trailers + "\r\n"))
+		conn, in := h.dial()
+		io.WriteString(conn, head("GET", "/me", bearer, "Connection: close", "Te: trailers"))
+		all, err := io.ReadAll(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, body, _ := strings.Cut(string(all), "\r\n\r\n")
+		_, trailers, whole := strings.Cut(body, "1\r\na\r\n0\r\n")
+		have := strings.Split(strings.TrimSuffix(trailers, "\r\n"), "\r\n")
+		want := strings.Split(c.passed, "\r\n")
+		slices.Sort(have)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, have); diff != "" || !whole {
+			t.Errorf("%s: %s\n%s", name, diff, all)
+		}
+		announced := ""
+		for line := range strings.SplitSeq(said, "\r\n") {
+			if after, is := strings.CutPrefix(line, "Trailer: "); is {
+				announced = after
+			}
+		}
+		if announced != c.announced {
+			t.Errorf("%s: announced %q, want %q", name, announced, c.announced)
+		}
+	}
+}
+
 // TestHintsThatMustNotPass: HTTP/1.0 knows none, and beside a client that waits for 100 (Continue) they would be written
 // into the same buffer as that one.
 func TestHintsThatMustNotPass(t *testing.T) {

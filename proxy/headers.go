@@ -58,15 +58,19 @@ var whereabouts = [...]string{"true-client-ip", "x-client-ip", "x-cluster-client
 type fields struct {
 	removed  map[string]struct{} // folded
 	untold   map[string]struct{} // folded, removed unless the peer is a trusted proxy
+	head     map[string]struct{} // folded, never in an answer's trailers
 	identity config.IdentityHeaders
 }
 
 func newFields(c *config.Config) *fields {
-	f := &fields{removed: make(map[string]struct{}), untold: make(map[string]struct{}), identity: c.IdentityHeaders}
+	f := &fields{removed: make(map[string]struct{}), untold: make(map[string]struct{}), head: make(map[string]struct{}), identity: c.IdentityHeaders}
 	for _, group := range claimed {
 		for _, name := range group {
 			f.removed[name] = struct{}{}
 		}
+	}
+	for _, name := range headAlone {
+		f.head[name] = struct{}{}
 	}
 	for _, name := range whereabouts {
 		f.untold[name] = struct{}{}
