@@ -292,7 +292,7 @@ func (s *Server) Ready() error {
 // only those issuers' own tokens are refused, and taking every replica out of service would make one issuer's failure
 // everybody's.
 func (s *Server) Warnings() []string {
-	var all []string
+	all := s.memory.warnings()
 	if last := s.latest.Load(); last != nil && last.Err != nil { // without its faults: whoever asks for readiness need not read them
 		all = append(all, "the reload of "+last.At.UTC().Format(time.RFC3339)+" was refused, the configuration from before it is in force; the log has the faults")
 	}
