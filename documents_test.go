@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 var namedTest = regexp.MustCompile("`([a-z][a-z0-9/]*)\\.((?:Test|Fuzz)[A-Za-z0-9]+)`")
@@ -152,6 +153,44 @@ func TestTheIndexOfTheDocumentsIsWhole(t *testing.T) {
 	for _, file := range files {
 		if name := filepath.Base(file); name != "README.md" && !strings.Contains(string(index), name) {
 			t.Errorf("docs/README.md does not list %s", name)
+		}
+	}
+}
+
+// The examples of reasons that are one curl command are refused for just that reason.
+func TestTheExamplesOfReasonsAreTrue(t *testing.T) {
+	t.Parallel()
+	examples := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| `(curl (?:[^`|]|\\\\\\|)+)` \\|$").FindAllStringSubmatch(readFile(t, "docs/troubleshooting.md"), -1)
+	if len(examples) < 10 {
+		t.Fatalf("%d examples are one command", len(examples))
+	}
+	s := newSidecar(t)
+	for _, m := range examples {
+		reason, command := m[1], strings.ReplaceAll(m[2], `\|`, "|")
+		before := s.stderr.String()
+		tool(t, "bash", "-c", "GATE="+s.url+"; set -o pipefail; "+strings.Replace(command, "curl ", "curl -sS --noproxy '*' ", 1))
+		line := s.untilAfter(t, len(before), `"msg":"request"`)
+		if !strings.Contains(line, `"reason":"`+reason+`"`) {
+			t.Errorf("%s: %s\nis refused otherwise: %s", reason, command, line)
+		}
+	}
+}
+
+// untilAfter waits for text in what the process writes to standard error after so many bytes, and gives that line.
+func (s *sidecar) untilAfter(t *testing.T, start int, text string) string {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		written, more := s.stderr.read()
+		for line := range strings.Lines(written[start:]) {
+			if strings.Contains(line, text) && strings.HasSuffix(line, "\n") {
+				return line
+			}
+		}
+		select {
+		case <-more:
+		case <-deadline:
+			t.Fatalf("no %q", text)
 		}
 	}
 }
