@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -106,7 +107,35 @@ func goodFiles(t *testing.T) map[string][]byte {
 			all[file] = data
 		}
 	}
+	for name, data := range documentedConfigs(t) {
+		if _, err := Parse(name, data, hermetic); err == nil { // the others need files of theirs; they are checked elsewhere
+			all[name] = data
+		}
+	}
 	all["every key of the example"] = []byte(switchedOn(t))
+	return all
+}
+
+// documentedConfigs are the whole configs that the documents show.
+func documentedConfigs(t *testing.T) map[string][]byte {
+	t.Helper()
+	files, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]byte{}
+	for _, file := range append(files, "../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range regexp.MustCompile("(?ms)^```yaml\n((?:# [^\n]*\n)?version: 1\n.*?)^```$").FindAllSubmatch(text, -1) {
+			all[fmt.Sprintf("%s, config %d", file, i)] = m[1]
+		}
+	}
+	if len(all) < 5 {
+		t.Errorf("the documents show %d configs", len(all))
+	}
 	return all
 }
 
