@@ -137,9 +137,7 @@ func TestGateWithoutItsStore(t *testing.T) {
 		return status == 201
 	}
 	redistest.Eventually(t, "codes", working)
-	if status, body := g.admin("/readyz"); status != 200 || body != "ready\n" {
-		t.Errorf("readyz: %d %q", status, body)
-	}
+	redistest.Eventually(t, "nothing is amiss any more", func() bool { status, body := g.admin("/readyz"); return status == 200 && body == "ready\n" })
 	_, _, code := g.code(management)
 	store.Stop()
 	if status, retry := g.redeemed(code); status != 503 || retry == "" {
