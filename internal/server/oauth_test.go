@@ -125,7 +125,8 @@ func TestExchangedTokensEndWithTheirRoot(t *testing.T) {
 				Token  string `json:"access_token"`
 				Active bool
 				Error  string
-			}) {
+			},
+			) {
 				t.Helper()
 				r, err := http.NewRequest(http.MethodPost, g.url(path), strings.NewReader(form.Encode()))
 				must(t, err)
@@ -136,8 +137,10 @@ func TestExchangedTokensEndWithTheirRoot(t *testing.T) {
 				return a.StatusCode, answer
 			}
 			exchange := func(token string) url.Values {
-				return url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {token},
-					"subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"}}
+				return url.Values{
+					"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {token},
+					"subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+				}
 			}
 			_, issued := post("web", "/oauth2/token", url.Values{"grant_type": {"client_credentials"}})
 			root, err := jose.Parse(issued.Token, 0)
