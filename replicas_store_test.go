@@ -47,7 +47,10 @@ func (s *store) info(t *testing.T, field string) string {
 // dump has the store write all that it has, and gives the file's content.
 func (s *store) dump(t *testing.T) []byte {
 	t.Helper()
-	s.Do("SAVE")
+	poll(t, "the dump is written", func() bool { // not while a copy is made for a replica
+		_, err := s.ask(t, "SAVE")
+		return err == nil
+	})
 	content, err := os.ReadFile(filepath.Join(s.Dir(), "dump.rdb"))
 	if err != nil {
 		t.Fatal(err)
