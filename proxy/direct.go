@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"io"
+	"iter"
 	"maps"
 	"net/http"
 	"strings"
@@ -20,19 +21,20 @@ type direct struct {
 	forwarding
 	request http1.Request
 	answer  upstream.Answer
+	pass    iter.Seq2[string, string] // passing, made once
 	own     []field
 	room    [ownAtMost]field
 }
 
-// fieldsKept is how many fields an answer may have for its map to be used again.
-const fieldsKept = 64
+// fieldsKept is how many fields of an answer there is room for from the start.
+const fieldsKept = 32
 
 func (g *Gate) direct(judged forwarding) {
 	d, ok := g.directs.Get().(*direct)
 	if !ok {
 		d = new(direct)
 		d.request.Fields, d.request.Hint = d, d.hint
-		d.answer.Header = make(http.Header)
+		d.answer.Fields, d.pass = make([]http1.Field, 0, fieldsKept), d.passing
 	}
 	d.forwarding = judged
 	defer d.done()
@@ -45,10 +47,10 @@ func (d *direct) done() {
 	g := d.gate
 	d.forwarding, d.own, d.room = forwarding{}, nil, [ownAtMost]field{}
 	d.request = http1.Request{Fields: d, Hint: d.request.Hint}
-	if d.answer.Trailer = nil; len(d.answer.Header) > fieldsKept {
-		d.answer.Header = make(http.Header)
+	clear(d.answer.Fields)
+	if d.answer.Trailer, d.answer.Fields = nil, d.answer.Fields[:0]; cap(d.answer.Fields) > 2*fieldsKept {
+		d.answer.Fields = make([]http1.Field, 0, fieldsKept)
 	}
-	clear(d.answer.Header)
 	g.directs.Put(d)
 }
 
@@ -61,7 +63,7 @@ func (d *direct) run() {
 		return
 	}
 	announced := d.head()
-	d.x.WriteHeader(d.answer.Status)
+	d.x.Answer(d.answer.Status, d.answer.Length, d.pass)
 	d.copy()
 	d.trailers(announced)
 }
@@ -163,13 +165,11 @@ func (d *direct) hint(status int, h http.Header) error {
 	return nil
 }
 
-// head makes the client's head of the upstream's; what the chain in front has set stays. It tells how many trailers were
-// announced.
+// head sets what we have to say in the client's head. It tells how many trailers were announced.
 func (d *direct) head() (announced int) {
 	out, a := d.x.Header(), &d.answer
-	merge(out, a.Header)
 	if len(a.Trailer) > 0 {
-		d.gate.trail(a.Trailer, hopsOf(a.Header))
+		d.gate.trail(a.Trailer, d.listed())
 	}
 	if announced = len(a.Trailer); announced > 0 {
 		names := make([]string, 0, announced)
@@ -181,13 +181,30 @@ func (d *direct) head() (announced int) {
 	if d.leavesBody() {
 		out["Connection"] = []string{"close"}
 	}
-	if _, typed := out["Content-Type"]; !typed {
-		out["Content-Type"] = nil // net/http would guess one
-	}
-	if !a.Bodiless() && a.Length < 0 {
-		out["Transfer-Encoding"] = []string{"chunked"} // net/http would find a length of its own for a short one
-	}
 	return announced
+}
+
+// passing are the fields of the upstream's answer that go further than one hop. What the chain in front has set stays.
+func (d *direct) passing(yield func(name, value string) bool) {
+	ours, hops := d.x.Header(), d.listed()
+	for _, f := range d.answer.Fields {
+		if forOneHop(f.Name) || hops.list(f.Name) {
+			continue
+		}
+		if _, set := ours[f.Name]; !set && !yield(f.Name, f.Value) {
+			return
+		}
+	}
+}
+
+// listed are the names that the answer's Connection lists, beside the common ones.
+func (d *direct) listed() (all hops) {
+	for _, f := range d.answer.Fields {
+		if f.Name == "Connection" && !strings.EqualFold(f.Value, "keep-alive") && !strings.EqualFold(f.Value, "close") {
+			all = append(all, f.Value)
+		}
+	}
+	return all
 }
 
 // merge adds the fields of an answer that go further than one hop and are not there yet.
@@ -240,7 +257,7 @@ func (d *direct) trailers(announced int) {
 	if len(trailer) == 0 {
 		return
 	}
-	if d.gate.trail(trailer, hopsOf(d.answer.Header)); len(trailer) == 0 {
+	if d.gate.trail(trailer, d.listed()); len(trailer) == 0 {
 		return
 	}
 	d.x.Flush() // trailers need chunks, which a short answer might not have got

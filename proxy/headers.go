@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"strings"
 
@@ -211,10 +212,7 @@ func set(to []field, name, value string) []field {
 // What a trusted proxy said is kept in front; what anybody else said is gone.
 func setOrigin(to []field, p *passage) []field {
 	x, in := p.x, p.r.Header
-	address := ""
-	if x.Peer.IsValid() {
-		address = x.Peer.Unmap().WithZone("").String()
-	}
+	address := addressOf(p.r.RemoteAddr, x.Peer)
 	host := x.Host
 	if strings.HasPrefix(p.r.Host, host) { // with its port, as long as it is the host that was judged
 		host = p.r.Host
@@ -223,6 +221,17 @@ func setOrigin(to []field, p *passage) []field {
 	to = set(to, "X-Forwarded-Host", host)
 	to = set(to, "X-Forwarded-Proto", x.Scheme)
 	return set(to, "Forwarded", chained(in["Forwarded"], x.Trusted, forwarded(address, host, x.Scheme)))
+}
+
+// addressOf is the peer's address without port and zone. Of an IPv4 address the server's own text has it already.
+func addressOf(remote string, peer netip.Addr) string {
+	switch {
+	case !peer.IsValid():
+		return ""
+	case peer.Is4() && strings.IndexByte(remote, ':') > 0 && strings.Count(remote, ":") == 1:
+		return remote[:strings.IndexByte(remote, ':')]
+	}
+	return peer.Unmap().WithZone("").String()
 }
 
 func chained(before []string, trusted bool, last string) string {
@@ -237,22 +246,26 @@ func chained(before []string, trusted bool, last string) string {
 
 // forwarded is one element of RFC 7239 §4. An IPv6 address is bracketed and quoted (§6), and so is a host with a port.
 func forwarded(address, host, scheme string) string {
-	node := address
+	var room [128]byte
+	b := append(room[:0], "for="...)
 	switch {
 	case address == "":
-		node = "unknown"
+		b = append(b, "unknown"...)
 	case strings.IndexByte(address, ':') >= 0:
-		node = `"[` + address + `]"`
+		b = append(append(append(b, `"[`...), address...), `]"`...)
+	default:
+		b = append(b, address...)
 	}
-	if strings.ContainsAny(host, ":[]") {
-		host = `"` + host + `"`
-	}
-	value := "for=" + node
 	if host != "" {
-		value += ";host=" + host
+		b = append(b, ";host="...)
+		if strings.ContainsAny(host, ":[]") {
+			b = append(append(append(b, '"'), host...), '"')
+		} else {
+			b = append(b, host...)
+		}
 	}
 	if scheme != "" {
-		value += ";proto=" + scheme
+		b = append(append(b, ";proto="...), scheme...)
 	}
-	return value
+	return string(b)
 }

@@ -9,6 +9,8 @@ package exchange
 
 import (
 	"errors"
+	"iter"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -101,6 +103,33 @@ func (x *Exchange) WriteHeader(status int) {
 		x.status, x.head = status, time.Now()
 	}
 	x.ResponseWriter.WriteHeader(status)
+}
+
+// Answer sends the head of an answer that has more fields than Header: those of the sequence, by their canonical names and
+// none twice with Header. The length is that of the body; below zero it is unknown, and the body is streamed. A writer that
+// knows how is spared a map.
+func (x *Exchange) Answer(status int, length int64, fields iter.Seq2[string, string]) {
+	if w, ok := x.ResponseWriter.(answerer); ok && x.status == 0 {
+		x.status, x.head = status, time.Now()
+		w.Answer(status, length, fields)
+		return
+	}
+	h, more := x.Header(), http.Header{}
+	for name, value := range fields {
+		more[name] = append(more[name], value)
+	}
+	maps.Copy(h, more)
+	if length < 0 {
+		h["Transfer-Encoding"] = []string{"chunked"} // net/http would find a length of its own for a short one
+	}
+	if _, typed := h["Content-Type"]; !typed {
+		h["Content-Type"] = nil // net/http would guess one
+	}
+	x.WriteHeader(status)
+}
+
+type answerer interface {
+	Answer(status int, length int64, fields iter.Seq2[string, string])
 }
 
 func (x *Exchange) Write(p []byte) (int, error) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/http"
 	"strconv"
@@ -29,10 +30,12 @@ type response struct {
 	framed framing
 	closes bool // the connection ends with this answer
 	failed error
+	dated  bool // the head has a Date
 	hidden bool // the body is not sent: HEAD
 
-	out      *buffer // what is to be written next; holds the head from WriteHeader on
-	held     *buffer // a body that may turn out short; the head's framing waits for it
+	more     iter.Seq2[string, string] // fields beside header
+	out      *buffer                   // what is to be written next; holds the head from WriteHeader on
+	held     *buffer                   // a body that may turn out short; the head's framing waits for it
 	trailers []string
 	hijacked bool
 	over     bool // the handler has returned
@@ -88,6 +91,22 @@ func (w *response) WriteHeader(status int) {
 	}
 }
 
+// Answer is WriteHeader with fields beside Header's and a length, below zero if it is unknown; of a status that has a body.
+func (w *response) Answer(status int, length int64, fields iter.Seq2[string, string]) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over || w.hijacked || w.status != 0 {
+		return
+	}
+	w.more = fields
+	if w.framed = counted; length < 0 {
+		w.framed = w.streaming()
+	}
+	w.length = length
+	w.begin(status)
+	w.more = nil
+}
+
 // inform writes an informational head at once. HTTP/1.0 knows none.
 func (w *response) inform(status int) {
 	if w.turn.conn.head.version == '0' {
@@ -116,7 +135,7 @@ func (w *response) sayContinue() error {
 func (w *response) begin(status int) {
 	t := w.turn
 	c, method := t.conn, t.method
-	w.status, w.length = status, -1
+	w.status = status
 	w.hidden = method == http.MethodHead
 	if c.server.Last() || len(w.header["Connection"]) > 0 && httpguts.HeaderValuesContainsToken(w.header["Connection"], "close") {
 		w.closes = true
@@ -126,12 +145,13 @@ func (w *response) begin(status int) {
 	w.out = newBuffer()
 	b := appendStatus(w.out.b, status)
 	b = appendFields(b, w.header, w.leavesOut)
-	if _, set := w.header["Date"]; !set {
-		b = append(b, "Date: "...)
-		b = append(b, c.server.date()...)
-		b = append(b, "\r\n"...)
-	}
 	w.out.b = b
+	if _, w.dated = w.header["Date"]; w.more != nil {
+		w.more(w.add)
+	}
+	if !w.dated {
+		w.out.b = appendField(w.out.b, "Date", c.server.date())
+	}
 	switch w.framed {
 	case undecided:
 		w.held = newBuffer()
@@ -143,15 +163,30 @@ func (w *response) begin(status int) {
 	}
 }
 
+// add writes one of the fields beside Header's.
+func (w *response) add(name, value string) bool {
+	if w.dated = w.dated || name == "Date"; !w.leavesOut(name) {
+		w.out.b = appendField(w.out.b, name, value)
+	}
+	return true
+}
+
 // decide chooses the framing (RFC 9112 section 6).
 func (w *response) decide() {
+	if names := w.header["Trailer"]; len(names) > 0 {
+		w.announce(names)
+	}
+	if w.more != nil {
+		if !allowsBody(w.status) {
+			w.framed = bodiless
+		}
+		return
+	}
+	w.length = -1
 	if values := w.header["Content-Length"]; len(values) > 0 {
 		if n, err := strconv.ParseUint(values[0], 10, 62); err == nil && len(values) == 1 {
 			w.length = int64(n)
 		}
-	}
-	if names := w.header["Trailer"]; len(names) > 0 {
-		w.announce(names)
 	}
 	switch {
 	case !allowsBody(w.status):

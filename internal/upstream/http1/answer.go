@@ -18,7 +18,9 @@ type Answer struct {
 	Minor      int    // of the version HTTP/1.x
 	// Header is filled in, by canonical names, and may be set before: what it holds then stays. A new one is made for nil.
 	// After an error it may hold a part of what came. Transfer-Encoding is not in it, nor is Trailer where there are chunks; all else is as it came.
-	Header  http.Header
+	Header http.Header
+	// Fields takes the place of Header where it is not nil: the fields by their canonical names, as they came, behind its end.
+	Fields  []Field
 	Trailer http.Header // whole when Read has said io.EOF; until then the announced names
 	Length  int64       // of the body, or for HEAD what Content-Length says; below zero: unknown
 	Chunked bool
@@ -42,6 +44,9 @@ type Answer struct {
 	state atomic.Int32
 	mu    sync.Mutex // while the connection is let go, so that a late Close does not meet its next user
 }
+
+// A Field is one line of a head.
+type Field struct{ Name, Value string }
 
 const (
 	stateIdle int32 = iota

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -73,7 +74,18 @@ func (a *Answer) parse(head string, lines int) error {
 		return malformed("a CR inside the status line")
 	}
 	rest := head[end+2 : len(head)-2] // without the empty line
+	if a.Fields != nil && a.Status >= http.StatusOK {
+		return eachField(rest, a.list)
+	}
 	return parseFields(rest, lines-1, a.Header, a.note)
+}
+
+// list keeps a field as it came.
+func (a *Answer) list(name, value string) error {
+	if name != "Transfer-Encoding" {
+		a.Fields = append(a.Fields, Field{name, value})
+	}
+	return a.note(name, value)
 }
 
 // parseStatus reads a status line (RFC 9112 §4). The space before an empty reason may be missing, as it often is.
@@ -98,6 +110,22 @@ func (a *Answer) parseStatus(line string) error {
 // parseFields reads field lines, each with its CRLF, into h, which keeps parts of s. note sees each of them.
 func parseFields(s string, count int, h http.Header, note func(name, value string) error) error {
 	values := make([]string, 0, count)
+	return eachField(s, func(name, value string) error {
+		if err := note(name, value); err != nil {
+			return err
+		}
+		if before, there := h[name]; there {
+			h[name] = append(before, value)
+			return nil
+		}
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+		return nil
+	})
+}
+
+// eachField reads field lines, each with its CRLF.
+func eachField(s string, take func(name, value string) error) error {
 	for s != "" {
 		end := strings.IndexByte(s, '\r')
 		if end < 0 || end+1 == len(s) || s[end+1] != '\n' {
@@ -107,14 +135,8 @@ func parseFields(s string, count int, h http.Header, note func(name, value strin
 		if err != nil {
 			return err
 		}
-		if err := note(name, value); err != nil {
+		if err := take(name, value); err != nil {
 			return err
-		}
-		if before, there := h[name]; there {
-			h[name] = append(before, value)
-		} else {
-			values = append(values, value)
-			h[name] = values[len(values)-1 : len(values) : len(values)]
 		}
 		s = s[end+2:]
 	}
@@ -231,11 +253,17 @@ func (a *Answer) frame(method string) error {
 
 // announce takes the names of trailers out of the head (RFC 9110 §6.6.2), where they belong to a framing that has them.
 func (a *Answer) announce() error {
-	names, there := a.Header["Trailer"]
-	if !there || !a.Chunked {
+	if !a.Chunked {
 		return nil
 	}
+	names := a.Header["Trailer"]
 	delete(a.Header, "Trailer")
+	a.Fields = slices.DeleteFunc(a.Fields, func(f Field) bool {
+		if f.Name == "Trailer" {
+			names = append(names, f.Value)
+		}
+		return f.Name == "Trailer"
+	})
 	for _, list := range names {
 		for item := range strings.SplitSeq(list, ",") {
 			if item = trim(item); item == "" {
@@ -257,8 +285,8 @@ func (a *Answer) announce() error {
 func (a *Answer) receiveHead(k *conn, q *Request) error {
 	target, whole := a.Header, false
 	defer func() {
-		if !whole { // a second try must not find the fields of a hint
-			a.Header = target
+		if !whole { // a second try must not find the fields of a hint, nor those of half an answer
+			a.Header, a.Fields = target, a.Fields[:0]
 		}
 	}()
 	for hints := 0; ; hints++ {
@@ -268,7 +296,7 @@ func (a *Answer) receiveHead(k *conn, q *Request) error {
 		}
 		a.Minor, a.Length, a.Chunked, a.Closing, a.lengths, a.eventStream = 0, -1, false, q.Close, 0, false
 		hint := len(head) > 9 && head[9] == '1'
-		if a.Header = target; hint || target == nil {
+		if a.Header = target; hint || target == nil && a.Fields == nil {
 			a.Header = make(http.Header, lines-1)
 		}
 		if err := a.parse(string(head), lines); err != nil {
