@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,12 +19,28 @@ import (
 // audit writes one line to standard error, as serve's log has them there: what is issued or withdrawn past the gate must not
 // leave less of a trace. It comes before the result, so that no credential is out that no line tells of.
 func (p *Process) audit(event string, fields []zap.Field) error {
-	log, err := telemetry.NewLog(struct{ io.Writer }{p.Stderr}, "info", false)
+	to := &remembering{Writer: p.Stderr}
+	log, err := telemetry.NewLog(to, "info", false)
 	if err != nil {
 		return err
 	}
 	log.Audit.Info(event, append(fields, zap.String("by", fmt.Sprintf("command line, uid %d", os.Getuid())))...)
-	return log.Close()
+	if err := errors.Join(to.failed, log.Close()); err != nil {
+		return fmt.Errorf("write the audit line: %w", err)
+	}
+	return nil
+}
+
+// A remembering writer keeps what went wrong, which a logger has nobody to tell.
+type remembering struct {
+	io.Writer
+	failed error
+}
+
+func (w *remembering) Write(line []byte) (int, error) {
+	n, err := w.Writer.Write(line)
+	w.failed = errors.Join(w.failed, err)
+	return n, err
 }
 
 // auditMint tells of a token that was signed here, or refused.
