@@ -101,6 +101,7 @@ type Limits struct {
 	IdleTimeout     time.Duration // for the next request on a kept connection
 	TokenCacheBytes int64         // the verified-token cache
 	IssueRate       int           // issuances per second and client; the burst is twice that
+	Shared          bool          // IssueRate is counted over all replicas
 }
 
 // Log says what is logged.

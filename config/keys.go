@@ -30,7 +30,7 @@ type writtenFile struct {
 	listeners      setting[[]setting[writtenListener]]
 	admin          setting[writtenAdmin]
 	trustedProxies []setting[string]
-	limits         Limits
+	limits         writtenLimits
 	log            Log
 	drain          Drain
 	clockLeeway    time.Duration
@@ -64,7 +64,7 @@ func file() kind[writtenFile] {
 			"the operator's side: health, metrics and what needs its token").filled(),
 		plain("trusted_proxies", distinct(0, text(nil)), func(f *t) *[]setting[string] { return &f.trustedProxies },
 			"addresses and CIDR ranges of proxies whose X-Forwarded-* count; default none"),
-		plain("limits", limits(), func(f *t) *Limits { return &f.limits },
+		plain("limits", limits(), func(f *t) *writtenLimits { return &f.limits },
 			"what one request, one connection and one process may take").filled(),
 		plain("log", log(), func(f *t) *Log { return &f.log }, "what is logged").filled(),
 		plain("drain", drain(), func(f *t) *Drain { return &f.drain }, "what happens at SIGTERM").filled(),
@@ -173,8 +173,13 @@ func admin() kind[writtenAdmin] {
 	)
 }
 
-func limits() kind[Limits] {
-	type t = Limits
+type writtenLimits struct {
+	Limits
+	shared setting[bool]
+}
+
+func limits() kind[writtenLimits] {
+	type t = writtenLimits
 	const day = 24 * time.Hour
 	return object(
 		plain("header_bytes", size(4*kib, mib), func(l *t) *int { return &l.HeaderBytes }, "the longest request head").or("32KiB"),
@@ -190,6 +195,7 @@ func limits() kind[Limits] {
 		plain("idle_timeout", duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.IdleTimeout }, "for the next request on a kept connection").or("75s"),
 		plain("token_cache_bytes", size[int64](0, 64*gib), func(l *t) *int64 { return &l.TokenCacheBytes }, "the memory of verified tokens; 0 verifies each time").or("64MiB"),
 		plain("issue_rate", integer(1, 1_000_000), func(l *t) *int { return &l.IssueRate }, "issuances per second and client; twice that at once").or(strconv.Itoa(defaultIssueRate)),
+		placed("shared", boolean(), func(l *t) *setting[bool] { return &l.shared }, "count issue_rate over all replicas, in redis; while it does not answer, each counts alone").or("false"),
 	)
 }
 

@@ -194,6 +194,12 @@ func (b *builder) buildShared() {
 		b.fault(b.file.replicas.at, strconv.Itoa(b.file.replicas.Value)+" replicas would each remember used codes alone, with replay.store: memory, and redeem none of each other's",
 			"write replay: {store: redis} and redis, or run one replica")
 	}
+	if limit := b.file.limits.shared; limit.Value {
+		b.Limits.Shared = true
+		if !b.file.redis.given {
+			b.fault(limit.at, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
+		}
+	}
 	b.buildRevocations()
 }
 

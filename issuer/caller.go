@@ -38,11 +38,23 @@ func (c *call) manager() (*config.Client, error) {
 	if word := c.endpoint.scope; !v.Claims.HasScope(word) || !may(client, word) {
 		return nil, refusal.Because(refusal.ScopeMissing, "%s is not both in the token's scope and in `may` of client %s", word, client.ID)
 	}
-	return client, c.issuer.turn(issuing, client, c.now)
+	return client, c.turn(issuing, client)
 }
 
-func (i *Issuer) turn(kind string, client *config.Client, now time.Time) error {
-	return i.state.allow(kind, client.ID, i.config.Limits.IssueRate, now)
+// turn takes one of the client's turns: of those that it has on all replicas together where they are counted so, and the
+// store tells, or else of those that it has here. A limit is no reason to stop working.
+func (c *call) turn(kind string, client *config.Client) error {
+	i, perSecond := c.issuer, c.issuer.config.Limits.IssueRate
+	if i.rates != nil {
+		switch wait, err := i.rates.Allow(c.r.Context(), kind+client.ID, perSecond); {
+		case err != nil:
+		case wait > 0:
+			return tooMany(perSecond, wait.Seconds(), "client "+client.ID+", on all replicas")
+		default:
+			return nil
+		}
+	}
+	return i.state.allow(kind, client.ID, perSecond, c.now)
 }
 
 // ours is what can be told before the signature is checked: only our own tokens manage. Whether one is a management
@@ -168,7 +180,7 @@ func (c *call) holder(form map[string]string) (*holder, error) {
 		return nil, err
 	}
 	c.event.ClientID = h.client.ID
-	return h, c.issuer.turn(issuing, h.client, c.now)
+	return h, c.turn(issuing, h.client)
 }
 
 // missingID is what the original says to a request without an accessTokenId.

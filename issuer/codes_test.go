@@ -535,6 +535,37 @@ func TestRandomCodes(t *testing.T) {
 	}
 }
 
+// counted are the turns that all replicas have together.
+type counted struct {
+	wait time.Duration
+	err  error
+}
+
+func (c counted) Allow(context.Context, string, int) (time.Duration, error) { return c.wait, c.err }
+
+// TestRateOfAllReplicas: where turns are counted for all replicas, that decides; a store that does not tell leaves it to this one.
+func TestRateOfAllReplicas(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *config.Config) { c.Limits.IssueRate = 1 })
+	const path, body = "/api/v1/authorization-codes", `{"subject":"alice","role":"support"}`
+	auth := bearer(h.management("shop", token.IssueCodes))
+	ask := func() int { return h.ask("POST", path, body, auth).Status }
+	h.issuer.Load().rates = counted{}
+	for range 9 { // more than this process alone would allow
+		if got := ask(); got != 201 {
+			t.Fatalf("allowed by all: %d", got)
+		}
+	}
+	h.issuer.Load().rates = counted{wait: 1500 * time.Millisecond}
+	same(t, "429", h.ask("POST", path, body, auth), codeFault(429, 10017, "TooManyRequestsError",
+		"Too many requests; the Retry-After header says when to come again", path,
+		"Retry-After", "2", "X-Ratelimit-Limit", "1", "X-Ratelimit-Remaining", "0", "X-Ratelimit-Reset", "2"))
+	h.issuer.Load().rates = counted{err: refusal.Because(refusal.StoreUnavailable, "no answer")}
+	if got := []int{ask(), ask(), ask()}; got[0] != 201 || got[1] != 201 || got[2] != 429 {
+		t.Errorf("without an answer: %v", got)
+	}
+}
+
 // TestRateOfIssuing: a client over its rate is told when to come again; the others are not in its way.
 func TestRateOfIssuing(t *testing.T) {
 	t.Parallel()

@@ -59,6 +59,12 @@ type Revocations interface {
 	Withdraw(ctx context.Context, issuer, jti, client string, expiry int64) error
 }
 
+// Rates count what clients ask for on all replicas together.
+type Rates interface {
+	// Allow takes a turn, or answers how long to wait for one. After an error nothing is known.
+	Allow(ctx context.Context, key string, perSecond int) (wait time.Duration, err error)
+}
+
 // Options are what an Issuer is made of.
 type Options struct {
 	Config      *config.Config
@@ -66,6 +72,7 @@ type Options struct {
 	Guard       Guard
 	Revocations Revocations      // nil: nothing can be withdrawn
 	Proofs      *dpop.Checker    // nil: one that remembers as long as this Issuer
+	Rates       Rates            // nil: each client's turns are counted in State, for this process
 	Assertions  Assertions       // nil: State remembers which client assertions were used, for this process
 	State       *State           // nil: a new one, so that nothing outlives this Issuer
 	Log         *zap.Logger      // nil: nothing is logged
@@ -84,6 +91,7 @@ type Issuer struct {
 	assertions  *jose.Verifier // of client assertions
 	guard       Guard
 	once        Assertions // nil: the state's
+	rates       Rates      // nil: the state's
 	sealer      *codeSealer
 	minter      *Minter
 	users       directory
@@ -110,7 +118,7 @@ func New(o Options) (*Issuer, error) {
 	}
 	o.defaults()
 	i := &Issuer{
-		config: o.Config, settings: o.Config.Issuer, verifier: o.Verifier, guard: o.Guard, once: o.Assertions, revocations: o.Revocations,
+		config: o.Config, settings: o.Config.Issuer, verifier: o.Verifier, guard: o.Guard, once: o.Assertions, rates: o.Rates, revocations: o.Revocations,
 		proofs: o.Proofs, state: o.State, log: o.Log, audit: o.Audit, clock: o.Clock,
 	}
 	var err error
@@ -122,9 +130,6 @@ func New(o Options) (*Issuer, error) {
 		return nil, err
 	}
 	if i.sealer, err = newSealer(i.settings, o.State, o.Guard); err != nil {
-		return nil, err
-	}
-	if i.users, err = newDirectory(o.Config, o.State, o.Clock); err != nil {
 		return nil, err
 	}
 	if i.proofs == nil {
@@ -140,6 +145,10 @@ func New(o Options) (*Issuer, error) {
 	}
 	if err = o.State.remember(i.settings.Clients, o.Clock); err != nil {
 		return nil, fmt.Errorf("issuer: client assertions: %w", err)
+	}
+	// The last that can fail, since it is held from here on until Close.
+	if i.users, err = newDirectory(o.Config, o.State, o.Clock); err != nil {
+		return nil, err
 	}
 	o.State.retain(i.settings.Clients)
 	i.route()

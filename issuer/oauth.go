@@ -147,7 +147,7 @@ func (c *call) sign(client *config.Client, claims *token.Claims, grant string) (
 	if err := c.bind(claims); err != nil {
 		return "", err
 	}
-	if err := c.issuer.turn(issuing, client, c.now); err != nil {
+	if err := c.turn(issuing, client); err != nil {
 		return "", err
 	}
 	if err := c.prove(); err != nil {

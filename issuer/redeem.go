@@ -77,7 +77,7 @@ func (c *call) redeem(r redemption) (string, error) {
 	if err != nil {
 		return "", refusal.Because(refusal.CodeNotCovered, "%v", err)
 	}
-	if err := i.turn(redeeming, client, c.now); err != nil {
+	if err := c.turn(redeeming, client); err != nil {
 		return "", err
 	}
 	release, err := i.minter.turn(c.r.Context())

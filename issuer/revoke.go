@@ -25,7 +25,7 @@ func (c *call) revoke() (*answer, error) {
 		return nil, lacking("token")
 	}
 	i := c.issuer
-	if err := i.turn(issuing, client, c.now); err != nil {
+	if err := c.turn(issuing, client); err != nil {
 		return nil, err
 	}
 	v, err := i.verifier.VerifyUntimed(given, ours)

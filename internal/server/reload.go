@@ -179,7 +179,7 @@ func addresses(a config.Admin) config.Admin {
 
 // connections are the limits that listeners and caches were made with.
 func connections(l config.Limits) config.Limits {
-	l.TokenBytes, l.TokenBodyBytes, l.BodyBytes, l.BodyTimeout, l.IssueRate = 0, 0, 0, 0, 0
+	l.TokenBytes, l.TokenBodyBytes, l.BodyBytes, l.BodyTimeout, l.IssueRate, l.Shared = 0, 0, 0, 0, 0, false
 	return l
 }
 

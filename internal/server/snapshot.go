@@ -129,6 +129,9 @@ func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error
 		Config: snap.config, Verifier: verifier, Guard: guard, Proofs: snap.proofs, State: s.memory.issuer, Log: s.log.Logger,
 		Audit: func(e issuer.Event) { s.log.Audit.Info(e.Name, e.Fields()...) }, Clock: s.clock,
 	}
+	if snap.config.Limits.Shared && s.memory.store != nil {
+		options.Rates = s.memory.store
+	}
 	if s.memory.sharedGuard != nil {
 		options.Assertions = replay.NewOnce(s.memory.store, "assertion", longestOnce)
 	}
