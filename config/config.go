@@ -38,6 +38,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	Limits         Limits
 	Log            Log
+	Tracing        *Tracing // nil: there are no traces
 	Drain          Drain
 
 	Issuer         *Issuer // nil: nothing is issued here
@@ -109,6 +110,22 @@ type Log struct {
 	Level  string // debug, info, warn, error
 	Access bool   // one line for each request
 }
+
+// Tracing says where traces go, and of which requests.
+type Tracing struct {
+	Endpoint string // the URL that batches are posted to
+	Ratio    float64
+	Parent   string            // ParentAny, ParentTrusted or ParentNone
+	Headers  map[string]Secret // of each post
+	Service  string
+}
+
+// Whose trace context is taken up.
+const (
+	ParentAny     = "any"
+	ParentTrusted = "trusted"
+	ParentNone    = "none"
+)
 
 // Drain is what happens at SIGTERM.
 type Drain struct {

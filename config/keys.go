@@ -32,6 +32,7 @@ type writtenFile struct {
 	trustedProxies []setting[string]
 	limits         writtenLimits
 	log            Log
+	tracing        setting[writtenTracing]
 	drain          Drain
 	clockLeeway    time.Duration
 	tenantPattern  setting[string]
@@ -67,6 +68,8 @@ func file() kind[writtenFile] {
 		plain("limits", limits(), func(f *t) *writtenLimits { return &f.limits },
 			"what one request, one connection and one process may take").filled(),
 		plain("log", log(), func(f *t) *Log { return &f.log }, "what is logged").filled(),
+		placed("tracing", tracing(), func(f *t) *setting[writtenTracing] { return &f.tracing },
+			"traces for an OpenTelemetry collector; without it there are none, and the trace context of clients passes as it is"),
 		plain("drain", drain(), func(f *t) *Drain { return &f.drain }, "what happens at SIGTERM").filled(),
 		plain("clock_leeway", duration(0, time.Minute), func(f *t) *time.Duration { return &f.clockLeeway },
 			"by how much an issuer's clock may run ahead, for iat and nbf; never for exp").or("5s"),
@@ -203,6 +206,30 @@ func log() kind[Log] {
 	return object(
 		plain("level", word("debug", "info", "warn", "error"), func(l *Log) *string { return &l.Level }, "the least level that is logged").or("info"),
 		plain("access", boolean(), func(l *Log) *bool { return &l.Access }, "one line for each request").or("true"),
+	)
+}
+
+type writtenTracing struct {
+	endpoint setting[string]
+	ratio    float64
+	headers  []named[Secret]
+	parent   string
+	service  string
+}
+
+func tracing() kind[writtenTracing] {
+	type t = writtenTracing
+	return object(
+		placed("endpoint", text(isCollector).like(jwksURLLike), func(x *t) *setting[string] { return &x.endpoint },
+			"the collector's URL for OTLP over HTTP; /v1/traces is added where the URL has no path").must("write it like http://127.0.0.1:4318"),
+		plain("sample_ratio", ratio(), func(x *t) *float64 { return &x.ratio },
+			"the part of the requests that is traced, unless a trusted proxy has decided").or("1"),
+		plain("parent", word(ParentAny, ParentTrusted, ParentNone), func(x *t) *string { return &x.parent },
+			"whose trace a request may be a part of: any client's, that of trusted_proxies alone, or none").or(ParentAny),
+		plain("headers", names(text(isTestHeader).like(testHeaderLike), secret(isFieldValue).like(fieldValueLike)), func(x *t) *[]named[Secret] { return &x.headers },
+			"headers that the collector wants; default none"),
+		plain("service", text(isName).like(nameLike), func(x *t) *string { return &x.service },
+			"the service.name of the traces").or("jotgate"),
 	)
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -349,6 +350,26 @@ func integer[N int | int64](least, most N) kind[N] {
 		return N(n), r.within(v, n, int64(least), int64(most), shape)
 	}}
 }
+
+// ratio reads a part of a whole.
+func ratio() kind[float64] {
+	return kind[float64]{&Shape{Type: "ratio", Least: "0", Most: "1", Pattern: ratioLike}, func(r *reader, v value) (float64, bool) {
+		s, ok := r.bare(v, "", "a number from 0 to 1")
+		if !ok {
+			return 0, false
+		}
+		n, err := strconv.ParseFloat(s, 64)
+		if err != nil || !ratioSpelling.MatchString(s) {
+			r.fault(v.at(), v.shown()+" is not a number from 0 to 1", "write it like 0.1")
+			return 0, false
+		}
+		return n, true
+	}}
+}
+
+const ratioLike = `^(0|1|0\.[0-9]{1,9})$`
+
+var ratioSpelling = regexp.MustCompile(ratioLike)
 
 func digits(s string) (int64, bool) {
 	if s == "" || len(s) > 1 && s[0] == '0' || strings.Trim(s, "0123456789") != "" {

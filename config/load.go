@@ -108,6 +108,7 @@ func (b *builder) build() {
 	if p := b.file.tenantPattern; p.usable() {
 		b.TenantPattern = anchored(p.Value)
 	}
+	b.buildTracing()
 	b.buildListeners()
 	b.buildAdmin()
 	b.buildTrustedProxies()

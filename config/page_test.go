@@ -88,6 +88,8 @@ func describe(s *Shape) string {
 			return "`true`"
 		}
 		return "`true` or `false`"
+	case "ratio":
+		return "number, " + s.Least + " to " + s.Most
 	case "integer", "size", "duration":
 		what := s.Type
 		if s.Whole {

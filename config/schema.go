@@ -110,6 +110,8 @@ func (s *Shape) typed(text string) any {
 		if _, number := digits(text); number {
 			return json.RawMessage(text)
 		}
+	case "ratio":
+		return json.RawMessage(text)
 	}
 	return text
 }
@@ -127,6 +129,9 @@ func (s *Shape) scalar() *schema {
 		return &schema{AnyOf: []*schema{s.number(), expanded}}
 	case "size":
 		return &schema{AnyOf: []*schema{s.number(), {Type: "string", Pattern: `^(0|[1-9][0-9]*)(KiB|MiB|GiB)?$`}, expanded}}
+	case "ratio":
+		number := &schema{Type: "number", Minimum: bound(s.Least), Maximum: bound(s.Most)}
+		return &schema{AnyOf: []*schema{number, {Type: "string", Pattern: s.Pattern}, expanded}}
 	case "duration":
 		return &schema{AnyOf: []*schema{{Type: "string", Pattern: span}, expanded}}
 	case "word":

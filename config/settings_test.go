@@ -4,8 +4,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io/fs"
 	"math/big"
 	"net/netip"
@@ -156,12 +158,23 @@ func upstreamWithDefaults(name string, servers ...*url.URL) *Upstream {
 	}
 }
 
+// digestOfGood is what sha256sum says of a file, its first 16 digits.
+func digestOfGood(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile("testdata/good/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(data))[:16]
+}
+
 func TestSidecarMeansWhatItSays(t *testing.T) {
 	t.Parallel()
 	const where = "http://127.0.0.1:3000"
 	app := upstreamWithDefaults(where, server(t, where))
 	want := defaults()
 	want.File, want.Sources, want.Watch = "/etc/jotgate/sidecar.yaml", Sources{}, true
+	want.Digest = digestOfGood(t, "sidecar.yaml")
 	want.Listeners = []Listener{{Name: "main", Address: ":8080"}}
 	want.Issuer = &Issuer{
 		URL: "http://shop:8080", Audiences: []string{"http://shop:8080/api"}, Keys: []*jose.PrivateKey{{}},
@@ -189,6 +202,7 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 	support := &Role{Name: "support", Permissions: token.Permissions{{Tenant: "acme", AllowedActions: []string{"READ_TENANT", "MANAGE_TICKETS"}}}}
 	want := defaults()
 	want.File, want.Sources, want.Watch = "/etc/jotgate/parts.yaml", Sources{}, true
+	want.Digest = digestOfGood(t, "parts.yaml")
 	want.Listeners = []Listener{
 		{Name: "main", Address: ":443", TLS: &TLS{Certificates: []Certificate{{Cert: "/etc/jotgate/a.pem", Key: "/etc/jotgate/a.key"}}}},
 		{Name: ":80", Address: ":80", Redirect: true, ReusePort: true},

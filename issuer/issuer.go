@@ -230,7 +230,7 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request, methods []*endpoi
 			c.endpoint, err = e, nil
 		}
 	}
-	x.Route = c.endpoint.name
+	x.Route, x.Pattern = c.endpoint.name, c.endpoint.path
 	c.event = Event{Name: c.endpoint.event, RequestID: x.ID, Remote: remote(x)}
 	if err != nil {
 		c.refuse(err)
@@ -254,7 +254,7 @@ func (i *Issuer) notFound(w http.ResponseWriter, r *http.Request) {
 	if i.inTree(r.URL.Path) {
 		c.endpoint.dialect = accessTokens{}
 	}
-	x.Route = c.endpoint.name
+	x.Route, x.Pattern = c.endpoint.name, c.endpoint.path
 	c.refuse(refusal.Because(refusal.RouteNotFound, "no endpoint has this path"))
 }
 

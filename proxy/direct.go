@@ -70,6 +70,7 @@ func (d *direct) run() {
 
 // ask sends the request, and takes the time until the head of the answer is there.
 func (d *direct) ask() (err error) {
+	d.x.Trace.Asking()
 	if d.own, err = d.gate.own(d.passage, d.room[:0]); err != nil {
 		return err
 	}
@@ -86,6 +87,11 @@ func (d *direct) ask() (err error) {
 	err = d.plan.pool.Do(d.r.Context(), q, &d.answer)
 	d.x.Waited = d.gate.clock().Sub(start)
 	d.x.Upstream = d.answer.From
+	status := d.answer.Status
+	if err != nil {
+		status = 0
+	}
+	d.x.Trace.Answered(status)
 	return err
 }
 
@@ -93,9 +99,10 @@ func (d *direct) ask() (err error) {
 func (d *direct) WriteFields(to *http1.Head) {
 	in := d.r.Header
 	hops, tenant, judged := hopsOf(in), d.tenantHeader(), !d.plan.route.Public
+	traced := d.x.Trace != nil // then ours go on
 	var room [maxFold]byte
 	for name, values := range in {
-		if name == "Authorization" || name == dpop.Header && judged || name == tenant || forOneHop(name) || hops.list(name) ||
+		if name == "Authorization" || name == dpop.Header && judged || name == tenant || traced && traceField(name) || forOneHop(name) || hops.list(name) ||
 			!d.gate.fields.passes(fold(room[:0], name), d.x.Trusted) {
 			continue
 		}

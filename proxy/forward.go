@@ -43,6 +43,7 @@ func (g *Gate) forward(p *passage) {
 
 func (g *Gate) relay(judged forwarding) {
 	f, p := &judged, judged.passage
+	p.x.Trace.Asking()
 	// The proxy's answer replaces these, and an informational answer (1xx) would clear them.
 	f.kept = p.x.Header().Clone()
 	clear(p.x.Header())
@@ -132,9 +133,11 @@ func (f *forwarding) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := f.plan.pool.RoundTrip(r)
 	f.x.Waited = f.gate.clock().Sub(start)
 	f.x.Upstream = r.URL.Host
+	status := 0
 	if err == nil {
-		f.hops = hopsOf(answer.Header)
+		status, f.hops = answer.StatusCode, hopsOf(answer.Header)
 	}
+	f.x.Trace.Answered(status)
 	return answer, err
 }
 

@@ -172,6 +172,8 @@ func (g *Gate) admit(p *passage) error {
 	if p.plan.route.Public {
 		return nil
 	}
+	p.x.Trace.Judging()
+	defer p.x.Trace.Judged()
 	for _, step := range g.chain {
 		if err := step(p); err != nil {
 			return p.spare(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/traces"
 )
 
 // An app reads the fields that we set as the truth, so nobody else may set them, in any spelling that some reader takes
@@ -128,13 +129,17 @@ func hasPrefix(b []byte, prefix string) bool {
 type field struct{ name, value string }
 
 // ownAtMost is room for the fields that we set on one request.
-const ownAtMost = 16
+const ownAtMost = 18
 
 // outward turns the fields of a request, as the client sent them and without those for one hop, into those that its
 // upstream gets.
 func (g *Gate) outward(p *passage, h http.Header) error {
 	g.fields.strip(h, p.x.Trusted)
 	delete(h, "Authorization")
+	if p.x.Trace != nil {
+		delete(h, traces.Parent)
+		delete(h, traces.State)
+	}
 	if !p.plan.route.Public {
 		delete(h, dpop.Header) // it was spent here: no app behind could take it for its own
 	}
@@ -153,6 +158,8 @@ func (g *Gate) outward(p *passage, h http.Header) error {
 // affair.
 func (p *passage) passesAuthorization() bool { return p.plan.route.Public || p.plan.route.ForwardToken }
 
+func traceField(name string) bool { return name == traces.Parent || name == traces.State }
+
 // restore brings back a field that was judged, or that passes on purpose, should Connection have listed it: what was
 // judged is what is sent.
 func restore(h, in http.Header, name string) {
@@ -165,6 +172,10 @@ func restore(h, in http.Header, name string) {
 func (g *Gate) own(p *passage, to []field) ([]field, error) {
 	to = set(to, exchange.RequestIDHeader, p.x.ID)
 	to = setOrigin(to, p)
+	if p.x.Trace != nil {
+		parent, state := p.x.Trace.Outgoing()
+		to = set(set(to, traces.Parent, parent), traces.State, state)
+	}
 	if p.standing == nil {
 		return to, nil
 	}

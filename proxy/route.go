@@ -16,6 +16,7 @@ type plan struct {
 	pool      *upstream.Pool
 	direct    bool  // the pool speaks plain HTTP alone
 	bodyLimit int64 // 0: none
+	pattern   string
 }
 
 // plan compiles every route, and opens one pool for each upstream.
@@ -35,7 +36,7 @@ func (g *Gate) plan(c *config.Config, pools *upstream.Pools) error {
 		if limit == 0 {
 			limit = c.Limits.BodyBytes
 		}
-		g.plans[r] = &plan{route: r, upstream: r.Upstream, pool: pool, direct: pool.Plain(), bodyLimit: limit}
+		g.plans[r] = &plan{route: r, upstream: r.Upstream, pool: pool, direct: pool.Plain(), bodyLimit: limit, pattern: r.Path.String()}
 	}
 	return nil
 }
@@ -77,6 +78,6 @@ func (g *Gate) choose(p *passage) error {
 	if p.plan = g.plans[p.match.Value]; p.plan == nil {
 		return fault("route without a plan")
 	}
-	p.x.Route = p.plan.route.Name
+	p.x.Route, p.x.Pattern = p.plan.route.Name, p.plan.pattern
 	return nil
 }

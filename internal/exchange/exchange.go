@@ -22,6 +22,7 @@ import (
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/route"
+	"github.com/jotgate/jotgate/internal/traces"
 )
 
 // RequestIDHeader carries the request id to the upstream and back to the client.
@@ -63,6 +64,9 @@ type Exchange struct {
 
 	ResourceMetadata string // URL of the metadata that a bearer challenge tells (RFC 9728 §5.1); "": none
 	DPoP             bool   // the credential is of the scheme DPoP (RFC 9449 §7.1), and so is the challenge
+
+	Pattern string          // of the chosen route's path, or of our own endpoint's
+	Trace   *traces.Request // nil: there are no traces
 
 	status int
 	bytes  int64

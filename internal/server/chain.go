@@ -24,6 +24,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.finish(x, r, snap)
 
 	s.peer(x, r, snap)                       // who asks: request id, client address, scheme
+	x.Trace = s.begin(x, r)                  // whose trace it is a part of; nil without tracing
 	if err := snap.admit(x, r); err != nil { // what nobody may ask, whatever the route
 		x.Refuse(err)
 		return
@@ -47,6 +48,9 @@ func (s *Server) finish(x *exchange.Exchange, r *http.Request, snap *snapshot) {
 	}
 	s.log.Access(r, x, s.clock())
 	snap.series.Observe(r.Method, x)
+	if x.Trace != nil {
+		endTrace(x, r)
+	}
 	if p != nil {
 		panic(p)
 	}

@@ -33,6 +33,13 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 	gauge(to, describe("watched_files", "Files whose change causes a reload; 0 if not all of them can be watched."), float64(files))
 	gauge(to, describe("config_generation", "Which configuration is in force: 1 at the start, one more with each reload that was not refused."), float64(snap.generation))
 	gauge(to, describe("config_info", "Always 1; digest is the beginning of the SHA-256 of the file in force.", "digest"), 1, snap.config.Digest)
+	if g.server.tracer != nil {
+		const help = "Requests whose spans the collector took (exported), did not take (failed), or that were too many for the queue (dropped)."
+		stats := g.server.tracer.Stats()
+		counter(to, describe("traced_requests_total", help, "result"), float64(stats.Exported), "exported")
+		counter(to, describe("traced_requests_total", help, "result"), float64(stats.Failed), "failed")
+		counter(to, describe("traced_requests_total", help, "result"), float64(stats.Dropped), "dropped")
+	}
 	gauge(to, describe("shadow_routes", "Routes in shadow, which let through what they should refuse."), float64(len(snap.shadows())))
 	for listener, certificates := range g.server.certificates {
 		for _, e := range certificates.Expiries() {

@@ -152,6 +152,7 @@ func changeable(old, next *config.Config) error {
 		{"redis", old.Redis, next.Redis},
 		{"replay.store", old.Replay.Shared, next.Replay.Shared},
 		{"limits of connections", connections(old.Limits), connections(next.Limits)},
+		{"tracing", old.Tracing, next.Tracing},
 		{"log.access", old.Log.Access, next.Log.Access},
 	} {
 		if !reflect.DeepEqual(fixed.old, fixed.fresh) {

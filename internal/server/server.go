@@ -31,6 +31,7 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/server/wire"
 	"github.com/jotgate/jotgate/internal/telemetry"
+	"github.com/jotgate/jotgate/internal/traces"
 )
 
 // Options are what a Server stands on.
@@ -50,6 +51,7 @@ type Server struct {
 	dry   bool // nothing is fetched; see Judge
 
 	metrics  *telemetry.Metrics
+	tracer   *traces.Tracer // nil: there are no traces
 	memory   *memory
 	snapshot atomic.Pointer[snapshot]
 	reload   sync.Mutex                        // one at a time
@@ -107,6 +109,7 @@ func New(o Options) (*Server, error) {
 	s.metrics.Loaded(s.clock())
 	snap.generation = 1
 	s.snapshot.Store(snap)
+	s.tracer = newTracer(o.Config.Tracing, s.log, o.Version) // when nothing can fail any more: it works in the background
 	s.sources.Store(&o.Config.Sources)
 	return s, nil
 }
@@ -368,6 +371,7 @@ func (s *Server) Close() error {
 	errs = append(errs, s.closeAdmin())
 	s.background.Wait()
 	s.snapshot.Load().close()
+	s.closeTracer()
 	return errors.Join(append(errs, s.memory.close())...)
 }
 

@@ -29,6 +29,7 @@ func (l *Log) Access(r *http.Request, x *exchange.Exchange, end time.Time) {
 	room := lines.Get().(*line)
 	b := begin((*room)[:0], end)
 	b = b.text("request_id", x.ID)
+	b = b.some("trace_id", x.Trace.ID())
 	b = b.text("method", bounded(r.Method, 32))
 	b = b.text("host", x.Host)
 	b = b.text("path", x.LogPath)

@@ -75,6 +75,9 @@ func (l *Log) Close() error {
 	return l.buffer.Stop()
 }
 
+// Bounded cuts the name of a user agent to what a log has of it.
+func Bounded(userAgent string) string { return bounded(userAgent, userAgentBytes) }
+
 // bounded cuts s to at most n bytes, on a rune's border.
 func bounded(s string, n int) string {
 	if len(s) <= n {
