@@ -141,3 +141,50 @@ func TestStoreThatForgets(t *testing.T) {
 		})
 	}
 }
+
+// Assertions and proofs have no epoch in them: what was made before the store may have forgotten is refused.
+func TestSharedOnce(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	c := settings(server)
+	c.Skew = 100 * time.Millisecond
+	first, second := open(t, c), open(t, c)
+	one, other := replay.NewOnce(first, "assertion", 10*time.Minute), replay.NewOnce(second, "assertion", 10*time.Minute)
+	elsewhere := replay.NewOnce(first, "proof", 10*time.Minute)
+	redistest.Eventually(t, "the store remembers long enough", func() bool { return time.Now().UnixMilli() > one.Since() })
+	made := time.Now()
+	u := replay.Use{Client: "a", Nonce: [24]byte{1}, Expiry: made.Add(time.Minute).UnixMilli()}
+	want := func(reason refusal.Reason, o *replay.Once, u replay.Use, made time.Time) {
+		t.Helper()
+		if err := o.Consume(t.Context(), u, made.UnixMilli()); refusal.Of(err) != reason {
+			t.Errorf("got %v, want %q", err, reason)
+		}
+	}
+	want("", one, u, made)
+	want(refusal.CodeUsed, one, u, made)
+	want(refusal.CodeUsed, other, u, made)
+	want("", elsewhere, u, made) // a namespace of its own
+	another := u
+	another.Client = "b"
+	want("", other, another, made) // whose maker has names of its own
+	late := u
+	late.Nonce, late.Expiry = [24]byte{2}, made.Add(time.Hour).UnixMilli()
+	want(refusal.CodeNotYetValid, one, late, made)
+	late.Expiry = made.Add(-time.Minute).UnixMilli()
+	want(refusal.CodeBelowFloor, one, late, made)
+	unused := u
+	unused.Nonce = [24]byte{3}
+	for _, forget := range []func(){func() { server.Do("FLUSHALL") }, server.Restart} {
+		forget()
+		want(refusal.CodeBelowFloor, one, u, made)
+		want(refusal.CodeBelowFloor, other, u, made)
+		want(refusal.CodeBelowFloor, other, unused, made) // never used, refused all the same
+	}
+	first.Look(t.Context())
+	redistest.Eventually(t, "new ones count again", func() bool {
+		fresh := replay.Use{Client: "a", Nonce: [24]byte{4}, Expiry: time.Now().Add(time.Minute).UnixMilli()}
+		return one.Consume(t.Context(), fresh, time.Now().UnixMilli()) == nil
+	})
+	server.Kill()
+	want(refusal.StoreUnavailable, one, unused, time.Now())
+}
