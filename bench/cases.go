@@ -32,6 +32,7 @@ func allCases() []*caseOf {
 		{"tls", "TLS 1.3 in front: HTTP/1.1, and HTTP/2 with 64 streams", perRequest, overTLS},
 		{"latency", "from the moment a request was due to the end of its answer, at a fixed rate", "µs", latency},
 		{"idle", "resident memory, without connections and with idle ones that had one request each", "KB", idle},
+		{"soak", "a long time at half of what it can do: what grows, and what is left", "", soak},
 		{"start", "from the start of the process to the end of its first answer from the app", "ms", start},
 	}
 }

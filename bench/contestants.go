@@ -218,6 +218,7 @@ type gateOf struct {
 	routes int    // more routes, which no other case's requests meet
 	cert   *certificate
 	quiet  bool   // no access log
+	admin  string // the address of health and metrics; "" is none
 	store  string // the address of the Redis that it shares its memory in; "" is its own memory
 }
 
@@ -273,7 +274,7 @@ func (b *bench) gateConfig(o gateOf, address string) string {
 	secrets, shared := o.sharing()
 	return fmt.Sprintf(`version: 1
 %s
-%sadmin: {listen: ""}
+%sadmin: {listen: %q}
 drain: {delay: 0s, timeout: 1s}
 limits: {connections: 20000, idle_timeout: 1h, issue_rate: 1000000%s}
 log: {level: info, access: %t}
@@ -296,7 +297,7 @@ upstreams: {app: {servers: ["http://%s"]}}
 routes:
   - {path: "/t/{tenant}/", methods: [GET, HEAD], require: {tenant_from: path.tenant, action: READ}, upstream: app}
   - {name: write, path: "/t/{tenant}/", methods: [POST], require: {tenant_from: path.tenant, action: WRITE}, upstream: app}
-%s`, listen, shared, cache, !o.quiet, issuerURL, strings.Join(keys, ", "), secrets, client, accessTokenID, readRole,
+%s`, listen, shared, o.admin, cache, !o.quiet, issuerURL, strings.Join(keys, ", "), secrets, client, accessTokenID, readRole,
 		otherIssuer, b.tokens.secretFile(), audience, b.app.address, manyRoutes(o.routes))
 }
 

@@ -48,6 +48,7 @@ type settings struct {
 	rate        int
 	pace        time.Duration
 	starts      int
+	soak        time.Duration
 	breath      time.Duration // before memory is read
 	idle        []int
 	routes      []int
@@ -96,6 +97,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.IntVar(&s.codes, "codes", 3000, "tokens minted and codes redeemed in one turn; with RS256 a tenth of it")
 	f.IntVar(&s.rate, "rate", 2000, "requests per second where latency is measured")
 	f.DurationVar(&s.pace, "pace", 2*time.Second, "one turn where latency is measured")
+	f.DurationVar(&s.soak, "soak", time.Minute, "how long the soak lasts; ten minutes before a release")
 	f.IntVar(&s.starts, "starts", 13, "starts of each contestant, where starting is measured")
 	f.DurationVar(&s.breath, "breath", time.Second, "how long a process may put its memory in order before it is read")
 	idle := f.String("idle", "1000,10000", "idle `CONNECTIONS`")
@@ -150,6 +152,7 @@ func (s *settings) hurry(given map[string]bool) {
 	set("pace", func() { s.pace = 300 * time.Millisecond })
 	set("breath", func() { s.breath = 50 * time.Millisecond })
 	set("starts", func() { s.starts = 2 })
+	set("soak", func() { s.soak = 500 * time.Millisecond })
 }
 
 func (s *settings) check(only string) error {
@@ -178,6 +181,7 @@ func (s *settings) check(only string) error {
 		{"-rate", s.rate > 0},
 		{"-pace", s.pace >= 50*time.Millisecond},
 		{"-starts", s.starts > 0},
+		{"-soak", s.soak >= 100*time.Millisecond},
 	} {
 		if !n.ok {
 			return fmt.Errorf("%w: %s is too small to measure anything with", errUsage, n.name)
