@@ -17,23 +17,24 @@ import (
 )
 
 // accept lets something be used once, or tells why not, in one atomic step. KEYS: the record of the epoch, the mark.
-// ARGV: the epoch that it was sealed under, "" for what has none; its nominal expiry in ms; the skew in ms; the longest
-// life in ms; the owner; when it was made, in ms, "" for what has an epoch.
+// ARGV: the epoch that it was sealed under, "" for what has none; its nominal expiry in ms; the longest life in ms; the
+// owner; when it was made, in ms, "" for what has an epoch.
 //
 // Judged by the server's own clock, a mark lives for two skews after the nominal expiry, and nothing is accepted later
 // than one skew after it: so a mark that is gone was never needed any more, as long as the server's clock does not go
 // back by more than a skew (which ends the epoch). The clocks of the replicas do not come into it.
 var accept = redis.NewScript(shared.Prelude + `
-local expiry, skew, longest = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local record, now = living(KEYS[1], skew)
+local expiry, longest = tonumber(ARGV[2]), tonumber(ARGV[3])
+local record, now = living(KEYS[1])
 if not record then return {'over', ''} end
+local skew = tonumber(record[4]) -- the same for every replica
 if ARGV[1] ~= '' and record[1] ~= ARGV[1] then return {'other', record[1]} end
-if ARGV[6] ~= '' and tonumber(ARGV[6]) < tonumber(record[2]) + skew then return {'forgotten', record[2]} end
+if ARGV[5] ~= '' and tonumber(ARGV[5]) < tonumber(record[2]) + skew then return {'forgotten', record[2]} end
 if now >= expiry + skew then return {'late', string.format('%.0f', now - skew)} end
 if expiry > now + longest + skew then return {'early', string.format('%.0f', now)} end
 local life = string.format('%.0f', expiry + 2 * skew - now)
-if redis.call('SET', KEYS[2], ARGV[5], 'NX', 'PX', life) then return {'first', ''} end
-if redis.call('GET', KEYS[2]) == ARGV[5] then return {'mine', ''} end
+if redis.call('SET', KEYS[2], ARGV[4], 'NX', 'PX', life) then return {'first', ''} end
+if redis.call('GET', KEYS[2]) == ARGV[4] then return {'mine', ''} end
 return {'used', ''}
 `)
 
@@ -91,6 +92,9 @@ func (g *Redis) Consume(ctx context.Context, u Use) error {
 	if !slices.Contains(*g.clients.Load(), u.Client) {
 		return refusal.Because(refusal.CodeClientGone, "client %q may not issue codes", u.Client)
 	}
+	if len(u.Epoch) == 0 {
+		return refusal.Because(refusal.StoreUnavailable, "client %q: the epoch of the shared store is not known", u.Client)
+	}
 	verdict, detail, err := ask(ctx, g.store, attempt{
 		mark: "code:" + string(u.Nonce[:]), epoch: string(u.Epoch), expiry: u.Expiry, longest: longestLife,
 	})
@@ -126,7 +130,7 @@ func ask(ctx context.Context, store *shared.Store, a attempt) (verdict, detail s
 		return "", "", refusal.Because(refusal.StoreUnavailable, "%v", state.Err)
 	}
 	answer, err := store.Run(ctx, accept, []string{store.EpochKey(), store.Key(a.mark)},
-		a.epoch, a.expiry, store.Skew().Milliseconds(), a.longest.Milliseconds(), shared.Owner(), a.made)
+		a.epoch, a.expiry, a.longest.Milliseconds(), shared.Owner(), a.made)
 	if err != nil {
 		return "", "", err
 	}

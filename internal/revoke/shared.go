@@ -98,14 +98,14 @@ func (s *sharing) keys() []string {
 	return keys
 }
 
-// put keeps one record, unless there is no place for it. ARGV: skew; name; kind; at; client; capacity; share; for how
+// put keeps one record, unless there is no place for it. ARGV: name; kind; at; client; capacity; share; for how
 // long a token's entry outlives it. A record is "at client"; who withdrew a token first pays for it.
 var put = redis.NewScript(shared.Prelude + `
-local record, now = living(KEYS[1], tonumber(ARGV[1]))
+local record, now = living(KEYS[1])
 if not record then return 'over' end
-local name, kind, at, client = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local name, kind, at, client = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local function drop(most)
-  local ended = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', string.format('%.0f', now - tonumber(ARGV[8])), 'LIMIT', 0, most)
+  local ended = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', string.format('%.0f', now - tonumber(ARGV[7])), 'LIMIT', 0, most)
   for _, gone in ipairs(ended) do
     local owner = string.match(redis.call('HGET', KEYS[2], gone) or '', '^%d+ (.*)$')
     if owner and redis.call('HINCRBY', KEYS[5], owner, -1) <= 0 then redis.call('HDEL', KEYS[5], owner) end
@@ -121,8 +121,8 @@ if known then
   client = owner
 else
   local function full()
-    return redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[6]) or
-      kind == 'token' and tonumber(redis.call('HGET', KEYS[5], client) or '0') >= tonumber(ARGV[7])
+    return redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[5]) or
+      kind == 'token' and tonumber(redis.call('HGET', KEYS[5], client) or '0') >= tonumber(ARGV[6])
   end
   drop(20)
   if full() then drop(2000) end
@@ -130,20 +130,20 @@ else
   if kind == 'token' then redis.call('HINCRBY', KEYS[5], client, 1) end
 end
 local number = redis.call('INCR', KEYS[6])
-redis.call('HSET', KEYS[2], name, ARGV[4] .. ' ' .. client)
+redis.call('HSET', KEYS[2], name, ARGV[3] .. ' ' .. client)
 redis.call('ZADD', KEYS[3], number, name)
-if kind == 'token' then redis.call('ZADD', KEYS[4], ARGV[4], name) end
+if kind == 'token' then redis.call('ZADD', KEYS[4], ARGV[3], name) end
 return 'kept'
 `)
 
 // after tells what has a higher number than the last one seen, a page at a time, if the epoch is the one that the number
-// belongs to, and begins with the lowest otherwise. ARGV: skew, epoch, number, the length of a page.
+// belongs to, and begins with the lowest otherwise. ARGV: epoch, number, the length of a page.
 var after = redis.NewScript(shared.Prelude + `
-local record = living(KEYS[1], tonumber(ARGV[1]))
+local record = living(KEYS[1])
 if not record then return {''} end
-local from = '(' .. ARGV[3]
-if record[1] ~= ARGV[2] then from = '-inf' end
-local found = redis.call('ZRANGEBYSCORE', KEYS[3], from, '+inf', 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[4]))
+local from = '(' .. ARGV[2]
+if record[1] ~= ARGV[1] then from = '-inf' end
+local found = redis.call('ZRANGEBYSCORE', KEYS[3], from, '+inf', 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[3]))
 local answer = {record[1]}
 for i = 1, #found, 2 do
   answer[#answer + 1] = found[i]
@@ -163,7 +163,7 @@ func (s *sharing) add(ctx context.Context, r record, quota int) (kept bool, err 
 		return false, err
 	}
 	for range 2 {
-		answer, err := s.o.Store.Run(ctx, put, s.keys(), s.o.Store.Skew().Milliseconds(), name, r.Kind, r.At, r.Client,
+		answer, err := s.o.Store.Run(ctx, put, s.keys(), name, r.Kind, r.At, r.Client,
 			s.o.Capacity, quota, keptAfterExpiry.Milliseconds())
 		if err != nil {
 			return false, err
@@ -243,7 +243,7 @@ func (s *sharing) judge(err error) {
 func (s *sharing) read(ctx context.Context, l *List) error {
 	var there map[string]int64 // all that the store has, if it is read from its beginning
 	for {
-		answer, err := s.o.Store.Run(ctx, after, s.keys()[:3], s.o.Store.Skew().Milliseconds(), s.epoch, s.last, page)
+		answer, err := s.o.Store.Run(ctx, after, s.keys()[:3], s.epoch, s.last, page)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// Prelude is Lua that every script begins with that accepts something once. here() is what the server is now; living(key)
+// Prelude is Lua that every script begins with that accepts something once. here() is what the server is now; living(key, skew)
 // answers the record of the epoch if it was begun by this server as it is now, and the server's time in milliseconds, or
 // nil if whatever was remembered may be forgotten. How many keys the server has evicted is part of what it
 // is: noeviction is looked at only now and then, and while another policy was in force marks may have gone, which have an
@@ -31,12 +32,13 @@ local function clock()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
-local function living(key, skew)
-  local record = redis.call('HMGET', key, 'id', 'began', 'seen')
+local function living(key)
+  local record = redis.call('HMGET', key, 'id', 'began', 'seen', 'skew')
   local server = here()
   local now = clock()
   if not server or not record[1] or string.sub(record[1], -#server) ~= server then return nil, now end
-  local seen = tonumber(record[3])
+  local seen, skew = tonumber(record[3] or ''), tonumber(record[4] or '')
+  if not seen or not skew then return nil, now end
   if now + skew < seen then return nil, now end
   if now > seen then redis.call('HSET', key, 'seen', string.format('%.0f', now)) end
   return record, now
@@ -52,16 +54,17 @@ local policy = string.match(redis.call('INFO', 'memory'), 'maxmemory_policy:([%w
 local mode = string.match(redis.call('INFO', 'server'), 'redis_mode:(%w+)')
 local server = here()
 if not server or role ~= 'master' or policy ~= 'noeviction' or mode == 'cluster' then
-  return {server or '', role or '', policy or '', mode or '', '', '', string.format('%.0f', clock())}
+  return {server or '', role or '', policy or '', mode or '', '', '', string.format('%.0f', clock()), ''}
 end
-local record, now = living(KEYS[1], tonumber(ARGV[2]))
+local record, now = living(KEYS[1])
 local ms = string.format('%.0f', now)
 if not record then
   record = {ARGV[1] .. server, ms}
   redis.call('DEL', KEYS[1])
-  redis.call('HSET', KEYS[1], 'id', record[1], 'began', ms, 'seen', ms)
+  redis.call('HSET', KEYS[1], 'id', record[1], 'began', ms, 'seen', ms, 'skew', ARGV[2])
+  record[4] = ARGV[2]
 end
-return {server, role, policy, mode, record[1], record[2], ms}
+return {server, role, policy, mode, record[1], record[2], ms, record[4]}
 `)
 
 // epochKey is where the record of the epoch is kept: id, when it began, and the latest time that the server told.
@@ -72,11 +75,12 @@ func (s *Store) EpochKey() string { return s.Key(epochKey) }
 
 // A State is what a replica knows of the store.
 type State struct {
-	Epoch    string    // the last one that is known; "": none yet
-	Began    time.Time // by the store's clock
-	Answered time.Time // when the store last said so
-	Err      error     // why nothing can be accepted now, nil: it can
-	Unfit    bool      // … and it is the store's own answer: only its operator can help
+	Epoch    string        // the last one that is known; "": none yet
+	Began    time.Time     // by the store's clock
+	Skew     time.Duration // that the epoch began with, whichever replica began it
+	Answered time.Time     // when the store last said so
+	Err      error         // why nothing can be accepted now, nil: it can
+	Unfit    bool          // … and it is the store's own answer: only its operator can help
 }
 
 // State is what is known without asking.
@@ -131,7 +135,7 @@ func (s *Store) ask(ctx context.Context, old State) State {
 		old.Err, old.Unfit = err, false
 		return old
 	}
-	said, err := words(answer, 7)
+	said, err := words(answer, 8)
 	if err != nil {
 		old.Err, old.Unfit = err, true
 		return old
@@ -141,8 +145,16 @@ func (s *Store) ask(ctx context.Context, old State) State {
 		old.Answered = time.Now()
 		return old
 	}
-	return State{Epoch: said[4], Began: milliseconds(said[5]), Answered: time.Now()}
+	skew, err := strconv.ParseInt(said[7], 10, 64)
+	if err != nil {
+		old.Err, old.Unfit = fmt.Errorf("the epoch's record has the skew %.20q: somebody else writes under our prefix", said[7]), true
+		return old
+	}
+	return State{Epoch: said[4], Began: milliseconds(said[5]), Skew: time.Duration(skew) * time.Millisecond, Answered: time.Now()}
 }
+
+// errNotMaster passes by itself where Sentinels name the master: they do not tell all at the same moment.
+var errNotMaster = errors.New("name the master, or use redis.sentinel")
 
 // fit tells why a server cannot hold the guarantee.
 func fit(server, role, policy, mode string) error {
@@ -153,7 +165,7 @@ func fit(server, role, policy, mode string) error {
 		return errors.New("the server is part of a Redis Cluster: all that we keep would be in one slot, on one of its servers, " +
 			"and that nothing is forgotten while a slot moves to another server is not shown: use a single server or Sentinel")
 	case role != "master":
-		return fmt.Errorf("the server is a %s: name the master, or use redis.sentinel", role)
+		return fmt.Errorf("the server is a %s: %w", role, errNotMaster)
 	case policy != "noeviction":
 		return fmt.Errorf("the server's maxmemory-policy is %s, so it may forget which codes were used: set it to noeviction "+
 			"(CONFIG SET maxmemory-policy noeviction, and in its redis.conf)", policy)
@@ -172,6 +184,10 @@ func (s *Store) tell(old, next *State) {
 			s.log.Warn("the shared store has a new epoch: it was restarted, flushed, replaced or failed over, or its clock went back; "+
 				"codes from before are refused", zap.String("server", server(next.Epoch)), zap.String("was", server(old.Epoch)))
 		}
+	}
+	if next.Epoch != old.Epoch && next.Skew != s.skew {
+		s.log.Warn("the epoch of the shared store began with another redis.skew, which holds until it ends: replicas must not differ in it",
+			zap.Duration("skew_ms", next.Skew), zap.Duration("configured_ms", s.skew))
 	}
 	was, is := text(old.Err), text(next.Err)
 	switch {

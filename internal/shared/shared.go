@@ -75,7 +75,7 @@ func Open(ctx context.Context, c *config.Redis, log *zap.Logger) (*Store, error)
 	s := &Store{client: client, prefix: "{" + c.Prefix + "}:", timeout: c.Timeout, skew: c.Skew, log: log.Named("redis")}
 	s.state.Store(&State{Err: errors.New("not asked yet")})
 	state := s.Look(ctx)
-	if state.Unfit {
+	if state.Unfit && !(c.Sentinel != nil && errors.Is(state.Err, errNotMaster)) {
 		return nil, errors.Join(fmt.Errorf("redis: %w", state.Err), client.Close())
 	}
 	background, stop := context.WithCancel(context.Background())
@@ -152,8 +152,14 @@ func secured(c *config.RedisTLS) (*tls.Config, error) {
 // Key is the full name of one of our keys. All of them are in one hash slot, so that one script can use them together.
 func (s *Store) Key(name string) string { return s.prefix + name }
 
-// Skew is by how much the clocks of replicas and store may differ.
-func (s *Store) Skew() time.Duration { return s.skew }
+// Skew is by how much the clocks of replicas and store may differ. What the epoch began with counts, so that a mark lives
+// long enough for every replica, whatever is configured there.
+func (s *Store) Skew() time.Duration {
+	if state := s.state.Load(); state.Epoch != "" {
+		return state.Skew
+	}
+	return s.skew
+}
 
 // Run runs a script within the deadline. Whatever goes wrong is a refusal with StoreUnavailable: what the script did
 // is then unknown.

@@ -361,6 +361,35 @@ func TestClockWentBack(t *testing.T) {
 	}
 }
 
+// A mark must live long enough for every replica: what the epoch began with counts for all, whatever they are configured with.
+func TestReplicasWithAnotherSkew(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	c := settings(server.Addr())
+	c.Skew = 100 * time.Millisecond
+	one := guard(open(t, c))
+	wide := *c
+	wide.Skew = time.Minute
+	store := open(t, &wide)
+	other := guard(store)
+	if got := store.Skew(); got != c.Skew {
+		t.Errorf("skew %v, the epoch began with %v", got, c.Skew)
+	}
+	u := replay.Use{Client: "a", Nonce: [24]byte{1}, Expiry: time.Now().Add(200 * time.Millisecond).UnixMilli(), Epoch: one.Epoch()}
+	if err := one.Consume(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Eventually(t, "the mark has ended", func() bool {
+		if err := other.Consume(t.Context(), u); err == nil {
+			t.Fatal("accepted twice")
+		}
+		return server.Do("DBSIZE") == int64(1)
+	})
+	if err := other.Consume(t.Context(), u); refusal.Of(err) != refusal.CodeBelowFloor {
+		t.Errorf("after: %v", err)
+	}
+}
+
 // A replica whose clock is wrong cannot have a code accepted whose mark is gone, nor set marks that last for ever.
 func TestReplicaWhoseClockIsWrong(t *testing.T) {
 	t.Parallel()

@@ -85,10 +85,10 @@ var mutants = []mutant{
 		"if expiry <= s.floor {", "if expiry <= now {",
 	}},
 	{name: "a mark is set over another", shared: true, file: redisFile, swaps: []string{
-		"ARGV[5], 'NX', 'PX', life", "ARGV[5], 'PX', life",
+		"ARGV[4], 'NX', 'PX', life", "ARGV[4], 'PX', life",
 	}},
 	{name: "every mark is one's own", shared: true, file: redisFile, swaps: []string{
-		"if redis.call('GET', KEYS[2]) == ARGV[5] then", "if true then",
+		"if redis.call('GET', KEYS[2]) == ARGV[4] then", "if true then",
 	}},
 	{name: "an epoch that is over will do", shared: true, file: redisFile, swaps: []string{
 		"if ARGV[1] ~= '' and record[1] ~= ARGV[1] then", "if false then",
