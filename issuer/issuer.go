@@ -176,6 +176,9 @@ func (i *Issuer) Sign(typ string, claims []byte) (string, error) {
 	return i.minter.signing.key(i.clock()).Sign(typ, claims)
 }
 
+// Begin tells the State that the Issuer's keys are published from now on. It is called once, when its config is in force.
+func (i *Issuer) Begin() { i.state.keys.take(i.minter.signing) }
+
 // Close lets go of what the Issuer keeps open towards a user directory. Requests under way still end.
 func (i *Issuer) Close() { i.users.close() }
 

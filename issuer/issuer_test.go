@@ -255,6 +255,7 @@ func (h *house) reload(c *config.Config) {
 	if err != nil {
 		h.Fatal(err)
 	}
+	i.Begin()
 	if old := h.issuer.Swap(i); old != nil {
 		old.Close()
 	}

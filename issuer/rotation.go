@@ -24,6 +24,7 @@ type rotation struct {
 type signing struct {
 	wanted, before *jose.PrivateKey
 	from           time.Time
+	published      map[string]time.Time // what rotation is to remember
 }
 
 func (s *signing) key(now time.Time) *jose.PrivateKey {
@@ -33,22 +34,22 @@ func (s *signing) key(now time.Time) *jose.PrivateKey {
 	return s.wanted
 }
 
-// rotate takes over a config's keys, of which the first is to sign. If it was not published long enough, the key that
-// signs now goes on, as long as the config still has it.
+// rotate says what becomes of the signing if a config's keys are taken over, of which the first is to sign. If it was not
+// published long enough, the key that signs now goes on, as long as the config still has it. Nothing is remembered before
+// take: a config that is refused publishes nothing.
 func (r *rotation) rotate(keys []*jose.PrivateKey, now time.Time) signing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first, known := r.published == nil, r.published
-	r.published = make(map[string]time.Time, len(keys))
+	next := signing{wanted: keys[0], published: make(map[string]time.Time, len(keys))}
 	for _, k := range keys {
 		since, old := known[k.ID()]
 		if !old && !first {
 			since = now
 		}
-		r.published[k.ID()] = since
+		next.published[k.ID()] = since
 	}
-	next := signing{wanted: keys[0]}
-	if since := r.published[keys[0].ID()]; !since.IsZero() {
+	if since := next.published[keys[0].ID()]; !since.IsZero() {
 		next.from = since.Add(publishedFirst)
 	}
 	if !first && now.Before(next.from) {
@@ -58,8 +59,14 @@ func (r *rotation) rotate(keys []*jose.PrivateKey, now time.Time) signing {
 			}
 		}
 	}
-	r.signing = next
 	return next
+}
+
+// take puts the signing into force.
+func (r *rotation) take(next signing) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.signing, r.published = next, next.published
 }
 
 // keys are those that this Minter may sign with.

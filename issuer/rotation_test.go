@@ -105,6 +105,7 @@ func TestRotationNeverSurprises(t *testing.T) {
 			}
 			since, first = present, false
 			s := r.rotate(order, now)
+			r.take(s)
 			later := now.Add(time.Duration(rapid.IntRange(0, 400).Draw(t, "later")) * time.Second)
 			key := s.key(later)
 			at, listed := since[key.ID()]

@@ -98,11 +98,19 @@ func (s *Server) replace(who string) error {
 	next.series = series(s.metrics, c)
 	s.metrics.Loaded(s.clock())
 	next.generation = old.generation + 1
-	s.snapshot.Store(next)
+	s.enforce(next)
 	old.series.Retire(next.series)
 	old.close()
 	s.warn(next)
 	return nil
+}
+
+// enforce puts a snapshot in force.
+func (s *Server) enforce(snap *snapshot) {
+	s.snapshot.Store(snap)
+	if snap.issuer != nil {
+		snap.issuer.Begin()
+	}
 }
 
 // rehearse builds what the file asks for with stand-ins for keys that are still to be made, so that a reload that is

@@ -58,6 +58,29 @@ func TestRotationsUnderLoad(t *testing.T) {
 	l.end(7)
 }
 
+// TestARefusedReloadPublishesNothing: a key that only a refused configuration has was never published, however long ago
+// that was, and does not sign at once.
+func TestARefusedReloadPublishesNothing(t *testing.T) {
+	t.Parallel()
+	g := &gate{t: t, file: filepath.Join(t.TempDir(), "gate.yaml"), log: new(lines), app: newApp(t)}
+	put(t, g.path("new.pem"), newPEM(t))
+	const rotated = "keys: [{file: main.pem, state: retired}, {file: new.pem}]"
+	edits := []string{"may: [issue_codes]", "may: [issue_codes], permissions: [{tenant: acme, actions: [READ]}]", "keys: [{file: main.pem, create: true}]"}
+	g.write(append(edits, "keys: [{file: main.pem, create: true}]")...)
+	l := startLoad(g)
+	defer l.halt()
+	g.write(append(edits, rotated, "watch: false", "watch: false\ntests: [{request: \"GET http://a/open/\", expect: refuse}]")...)
+	if err := g.Reload(); err == nil || !strings.Contains(err.Error(), "expected refuse") {
+		t.Fatalf("a failing test: %v", err)
+	}
+	l.settle(time.Hour)
+	g.write(append(edits, rotated)...)
+	must(t, g.Reload())
+	l.look()
+	l.settle(4 * time.Minute)
+	l.end(1) // the old key alone, for another minute
+}
+
 // TestAFolderRotatedUnderLoad does the same with keys in a folder, by moving files, and with nobody but the watch to reload.
 func TestAFolderRotatedUnderLoad(t *testing.T) {
 	t.Parallel()

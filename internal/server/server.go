@@ -108,7 +108,7 @@ func New(o Options) (*Server, error) {
 	snap.series = series(s.metrics, snap.config)
 	s.metrics.Loaded(s.clock())
 	snap.generation = 1
-	s.snapshot.Store(snap)
+	s.enforce(snap)
 	s.tracer = newTracer(o.Config.Tracing, s.log, o.Version) // when nothing can fail any more: it works in the background
 	s.sources.Store(&o.Config.Sources)
 	return s, nil

@@ -2,12 +2,14 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -134,6 +136,17 @@ func (w *watch) open() (err error) {
 	}
 	w.folders = map[string]fs.FileInfo{}
 	w.notify, err = w.server.notifier()
+	return limited(err)
+}
+
+// limited names the limit of Linux that an error means, which its own text does not (inotify(7)).
+func limited(err error) error {
+	switch {
+	case errors.Is(err, syscall.EMFILE):
+		return fmt.Errorf("%w: no descriptor is left, or fs.inotify.max_user_instances is too small", err)
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("%w: fs.inotify.max_user_watches is too small", err)
+	}
 	return err
 }
 
@@ -152,7 +165,7 @@ func (w *watch) add(folder string) error {
 		w.forget(folder)
 	}
 	if err := w.notify.Add(folder); err != nil {
-		return &fs.PathError{Op: "watch", Path: folder, Err: err}
+		return &fs.PathError{Op: "watch", Path: folder, Err: limited(err)}
 	}
 	w.folders[folder] = info
 	return nil
