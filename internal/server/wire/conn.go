@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -89,6 +90,7 @@ func (c *Conn) begin() bool {
 	err := c.reading.At(until, now)
 	c.mu.Unlock()
 	if err == nil {
+		runtime.Gosched() // by the time that those who wait for us are served, the next request may be there: no vain look
 		err = c.waitForFirst()
 	}
 	c.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,6 +117,7 @@ func (a *Answer) hear(q *Request) error {
 	if err := k.reading.In(a.client.settings.ResponseTimeout); err != nil {
 		return err
 	}
+	runtime.Gosched() // the answer takes a while: whoever can go on meanwhile does, and a look in vain is spared
 	if err := a.receiveHead(k, q); err != nil {
 		return a.lostBefore(early(err))
 	}
