@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/jotgate/jotgate/internal/redistest"
 )
 
 const rulesFile = "deploy/prometheus/jotgate.rules.yaml"
@@ -63,7 +65,8 @@ func unmarshal(t *testing.T, file string, to any) {
 
 // openWatched opens a gate that has every metric to tell: an issuer, a memory of withdrawn tokens, a certificate, a trusted issuer
 // whose keys cannot be fetched, a route in shadow, and requests of several outcomes.
-func openWatched(t *testing.T) (g *gate, admin string) {
+// more is more of its config.
+func openWatched(t *testing.T, more string) (g *gate, admin string) {
 	t.Helper()
 	app := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(app.Close)
@@ -74,9 +77,9 @@ listeners:
   - {name: main, address: "127.0.0.1:0"}
   - {name: tls, address: "127.0.0.1:0", tls: {certificates: [{cert: `+folder+`/site.pem, key: `+folder+`/site.key}]}}
 admin: {listen: "127.0.0.1:0"}
-revocations: {file: revoked}
+`+more+`
 trusted_issuers: [{issuer: "http://127.0.0.1:1", audiences: [api], permissions: [{tenant: acme, actions: [READ]}]}]
-`+strings.Replace(issuing, "{id: web,", "{id: web, may: [issue_codes],", 1)+`
+`+strings.NewReplacer("{id: web,", "{id: web, may: [issue_codes],", "  clients:", "  code_secrets: [0123456789abcdef0123456789abcdef]\n  clients:").Replace(issuing)+`
 routes:
   - {name: shop, path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ}, upstream: "`+app.URL+`"}
   - {name: tried, path: "/tried/", require: authenticated, upstream: "`+app.URL+`", shadow: true}
@@ -113,6 +116,9 @@ routes:
 	return nil, ""
 }
 
+// alone is the config of a gate that shares nothing.
+const alone = "revocations: {file: revoked}"
+
 // scrape is what the gate tells Prometheus.
 func scrape(t *testing.T, admin string) string {
 	t.Helper()
@@ -132,10 +138,11 @@ func scrape(t *testing.T, admin string) string {
 func TestMetricsPassThePrometheusLinter(t *testing.T) {
 	t.Parallel()
 	needs(t, "promtool", "prometheus")
-	_, admin := openWatched(t)
-	text := scrape(t, admin)
+	_, admin := openWatched(t, alone)
+	_, sharing := openWatched(t, "replay: {store: redis}\nredis: {url: \"redis://"+redistest.Start(t).Addr()+"/0\"}")
+	text, shared := scrape(t, admin), scrape(t, sharing)
 	lint := exec.CommandContext(t.Context(), "promtool", "check", "metrics", "--extended")
-	lint.Stdin = strings.NewReader(text)
+	lint.Stdin = strings.NewReader(shared)
 	var said strings.Builder
 	lint.Stderr = &said
 	if out, err := lint.Output(); err != nil || said.Len() > 0 {
@@ -145,7 +152,7 @@ func TestMetricsPassThePrometheusLinter(t *testing.T) {
 		t.Errorf("the build is not told: want version %s in\n%s", testedVersion, text)
 	}
 	var told []string
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (jotgate_\w+) (\w+)$`).FindAllStringSubmatch(text, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (jotgate_\w+) (\w+)$`).FindAllStringSubmatch(text+shared, -1) {
 		told = append(told, m[1])
 		if m[2] == "histogram" {
 			told = append(told, m[1]+"_bucket", m[1]+"_count", m[1]+"_sum")
@@ -172,7 +179,7 @@ func TestMetricsPassThePrometheusLinter(t *testing.T) {
 func TestPrometheusScrapesAGate(t *testing.T) {
 	t.Parallel()
 	needs(t, "prometheus", "prometheus")
-	_, admin := openWatched(t)
+	_, admin := openWatched(t, alone)
 	folder := t.TempDir()
 	rules, err := filepath.Abs(rulesFile)
 	if err != nil {
