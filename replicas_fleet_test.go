@@ -284,12 +284,6 @@ func (a *audit) reasons() string {
 	return strings.Join(all, ", ")
 }
 
-func (a *audit) reason(name string) int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.refused[name]
-}
-
 // A console takes what one process writes: audit lines go to the audit, of the others the last ones are kept.
 type console struct {
 	audit *audit

@@ -83,8 +83,10 @@ func troubles(f *fleet, spare *store) []trouble {
 			f.store.Do("SCRIPT", "FLUSH")
 			f.store.Do("CLIENT", "KILL", "TYPE", "normal")
 		}, nothing},
-		{"no room for another mark", func(t *testing.T) { f.store.Do("CONFIG", "SET", "maxmemory", "1mb") },
-			func(t *testing.T) { f.store.Do("CONFIG", "SET", "maxmemory", "0") }},
+		{
+			"no room for another mark", func(t *testing.T) { f.store.Do("CONFIG", "SET", "maxmemory", "1mb") },
+			func(t *testing.T) { f.store.Do("CONFIG", "SET", "maxmemory", "0") },
+		},
 		{"marks are dropped for want of room", func(t *testing.T) { f.store.evicts(t) }, nothing},
 		{"the store pauses its clients", func(t *testing.T) { f.store.Do("CLIENT", "PAUSE", "2000", "WRITE") }, nothing},
 		{"a restart with an append-only file", func(t *testing.T) {
