@@ -63,7 +63,7 @@ func newApp(t testing.TB) *app {
 		t.Fatal(err)
 	}
 	a := &app{listener: l, open: map[net.Conn]bool{}}
-	a.serving.Go(a.serve)
+	a.serving.Go(func() { a.serve(l) }) // a test may put another listener in its place
 	t.Cleanup(func() {
 		l.Close()
 		a.mu.Lock()
@@ -76,9 +76,9 @@ func newApp(t testing.TB) *app {
 	return a
 }
 
-func (a *app) serve() {
+func (a *app) serve(l net.Listener) {
 	for {
-		c, err := a.listener.Accept()
+		c, err := l.Accept()
 		if err != nil {
 			return
 		}

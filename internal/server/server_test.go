@@ -29,7 +29,7 @@ import (
 // A gate is a running gate with an app behind it, and what it logged.
 type gate struct {
 	*server.Server
-	t    *testing.T
+	t    testing.TB
 	file string // its configuration
 	log  *lines
 	app  *app
@@ -60,7 +60,7 @@ type app struct {
 	wait atomic.Pointer[chan struct{}] // non-nil: answers when it is closed
 }
 
-func newApp(t *testing.T) *app {
+func newApp(t testing.TB) *app {
 	a := new(app)
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.seen.Add(1)
@@ -90,7 +90,7 @@ watch: false
 `
 
 // start runs a gate of settings, edited by the old-new pairs.
-func startGate(t *testing.T, edits ...string) *gate {
+func startGate(t testing.TB, edits ...string) *gate {
 	t.Helper()
 	g := &gate{t: t, file: filepath.Join(t.TempDir(), "gate.yaml"), log: new(lines), app: newApp(t)}
 	g.write(edits...)

@@ -14,7 +14,7 @@ import (
 )
 
 // patiently waits until something holds.
-func patiently(t *testing.T, what string, holds func() bool) {
+func patiently(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(60 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
