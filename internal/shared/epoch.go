@@ -123,6 +123,9 @@ func (s *Store) look(ctx context.Context, needed func(State) bool) State {
 		return old
 	}
 	next := s.ask(ctx, old)
+	if next.Err != nil && ctx.Err() != nil {
+		return next // whoever asked has gone away, which says nothing of the store
+	}
 	s.looked = time.Now() // whoever waited for this one need not begin another
 	s.tell(&old, &next)
 	s.state.Store(&next)
