@@ -239,9 +239,9 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request, methods []*endpoi
 		c.refuse(err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), c.endpoint.deadline)
-	defer cancel()
-	c.r = r.WithContext(ctx)
+	by := within(r.Context(), c.endpoint.deadline)
+	defer by.end()
+	c.r = r.WithContext(by)
 	a, err := c.endpoint.handle(c)
 	if err != nil {
 		c.refuse(err)
