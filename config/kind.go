@@ -38,7 +38,6 @@ type Key struct {
 	Doc      string // one line
 	Default  string // as the file would write it; "" if there is none, or if Doc tells it
 	Required bool
-	Later    bool // documented, but not supported by this version
 	Shape    *Shape
 }
 
@@ -118,13 +117,6 @@ func settle[V any](r *reader, v value, k kind[V]) setting[V] {
 		s.shown = v.shown()
 	}
 	return s
-}
-
-// later declares a key that is documented and that this version does not support.
-func later[T any](name, doc, instead string) field[T] {
-	return field[T]{Key: Key{Name: name, Doc: doc, Later: true, Shape: &Shape{}}, read: func(r *reader, v value, _ *T) {
-		r.fault(v.at(), "is not supported by this version", instead)
-	}}
 }
 
 func (f field[T]) or(text string) field[T]     { f.Default = text; return f }

@@ -44,9 +44,6 @@ func (p *page) section(path string, s *Shape) {
 		if k.Required {
 			name = "**" + name + "**"
 		}
-		if k.Later {
-			value = "not supported by this version"
-		}
 		fallback := ""
 		if k.Default != "" {
 			fallback = "`" + cell(k.Default) + "`"

@@ -98,9 +98,7 @@ func (r *reader) unknown(name *yaml.Node, path string, shape *Shape) {
 func known(shape *Shape) string {
 	var keys []string
 	for _, k := range shape.Keys {
-		if !k.Later {
-			keys = append(keys, k.Name)
-		}
+		keys = append(keys, k.Name)
 	}
 	return strings.Join(keys, ", ")
 }

@@ -61,9 +61,7 @@ func (b *builder) buildRedis() {
 		s := &w.sentinel.Value
 		r.Sentinel = &RedisSentinel{Master: s.master, Username: s.username, Password: s.password}
 		r.Database = s.database
-		for _, a := range values(s.addresses) {
-			r.Sentinel.Addresses = append(r.Sentinel.Addresses, a)
-		}
+		r.Sentinel.Addresses = append(r.Sentinel.Addresses, values(s.addresses)...)
 	case !w.url.bad:
 		b.redisURL(w, r)
 	}

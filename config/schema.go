@@ -90,9 +90,6 @@ func (s *Shape) mapping() *schema {
 }
 
 func (k *Key) schema() *schema {
-	if k.Later {
-		return &schema{Description: k.Doc + "; not supported by this version", Not: &schema{}}
-	}
 	p := k.Shape.schema()
 	p.Description = k.Doc
 	if k.Default != "" {

@@ -3,7 +3,6 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
-	"time"
 	"unsafe"
 
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -22,8 +21,6 @@ type head struct {
 	hosts   int
 	length  int64 // of the body; meaningful with hasLength
 	version byte  // the minor one: '0' or '1'
-
-	since time.Time // when its first piece came, if it came in pieces
 
 	hasLength, chunked, connect bool
 }
