@@ -46,7 +46,7 @@ func rounds(n int) {
 // A request costs: what it and its answer are made of, its head as text, two maps and their content.
 func TestAllocationsOfARequest(t *testing.T) {
 	const many = 1000
-	if n := testing.AllocsPerRun(5, func() { rounds(many) }) / many; n > 8.1 {
+	if n := testing.AllocsPerRun(5, func() { rounds(many) }) / many; n > 8.1 && !raceEnabled { // under it, pools forget
 		t.Errorf("%v allocations per request", n)
 	}
 }

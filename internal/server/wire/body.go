@@ -20,11 +20,13 @@ type body struct {
 	expected bool // the client waits for 100 (Continue)
 	pace     Pace
 
-	mu     sync.Mutex
-	asked  time.Time // by the handler, for all reads
-	over   bool      // read to its end
-	err    error     // what every further read says
+	mu     sync.Mutex // held by a read, while it waits too
+	over   bool       // read to its end
+	err    error      // what every further read says
 	closed bool
+
+	asking sync.Mutex // while a deadline is set; never longer
+	asked  time.Time  // by the handler, for all reads
 }
 
 // Read implements io.Reader. The end comes with the last bytes.
@@ -128,10 +130,7 @@ func (b *body) receive(read func() (int, error)) (int, error) {
 	if bounded {
 		due = start.Add(credit)
 	}
-	if !b.asked.IsZero() && (due.IsZero() || b.asked.Before(due)) {
-		due = b.asked
-	}
-	if err := b.turn.conn.reading.At(due, start); err != nil {
+	if err := b.waitUntil(due, start); err != nil {
 		return 0, err
 	}
 	n, err := read()
@@ -142,6 +141,31 @@ func (b *body) receive(read func() (int, error)) (int, error) {
 		return n, nil
 	}
 	return 0, b.broke(err)
+}
+
+func (b *body) waitUntil(due, now time.Time) error {
+	b.asking.Lock()
+	defer b.asking.Unlock()
+	if !b.asked.IsZero() && (due.IsZero() || b.asked.Before(due)) {
+		due = b.asked
+	}
+	return b.turn.conn.reading.At(due, now)
+}
+
+// by bounds all reads. One that waits holds mu, and hears of it at once: to wait for it would be to wait for the client. Taken
+// back, it waits as it was told to, and the next one longer.
+func (b *body) by(t time.Time) error {
+	b.asking.Lock()
+	defer b.asking.Unlock()
+	b.asked = t
+	if b.turn == nil || t.IsZero() {
+		return nil
+	}
+	if b.mu.TryLock() {
+		b.mu.Unlock()
+		return nil
+	}
+	return b.turn.conn.reading.Sooner(t)
 }
 
 func (b *body) broke(err error) error {
@@ -163,12 +187,16 @@ func (b *body) broke(err error) error {
 // drainMost is the most of a body that is read although nobody wants it, so that the connection can go on.
 const drainMost = 256 << 10
 
-// drainable tells that the rest of the body is known to be short, and on its way: then the connection goes on.
+// drainable tells that the rest of the body is known to be short, and on its way: then the connection goes on. It does not
+// wait for a read that is under way beside the handler: an answer would wait with it, for a client that may not send, and for
+// ever if that read is about to say 100 (Continue), which waits for whoever writes the answer.
 func (b *body) drainable() bool {
 	if b.turn == nil {
 		return true
 	}
-	b.mu.Lock()
+	if !b.mu.TryLock() {
+		return false
+	}
 	defer b.mu.Unlock()
 	return b.over || !b.chunked && !b.expected && b.err == nil && b.left <= drainMost
 }

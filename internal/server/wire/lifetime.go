@@ -188,7 +188,7 @@ func (c *Conn) look(t *turn) {
 	if err == nil {
 		err = c.waitForFirst()
 	}
-	if err == nil || c.dead.Load() {
+	if err == nil || c.dead.Load() || isTimeout(err) { // a deadline that was meant for a read of the body is no end
 		return
 	}
 	c.leave()

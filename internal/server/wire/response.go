@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,6 +33,8 @@ type response struct {
 	failed error
 	dated  bool // the head has a Date
 	hidden bool // the body is not sent: HEAD
+	asked  bool // for the body: 100 (Continue) was said
+	hurry  bool // a write deadline was set, which must not outlive the answer
 
 	more     iter.Seq2[string, string] // fields beside header
 	out      *buffer                   // what is to be written next; holds the head from WriteHeader on
@@ -118,6 +121,7 @@ func (w *response) inform(status int) {
 	b.b = append(b.b, "\r\n"...)
 	w.write(b.b)
 	b.free()
+	w.asked = w.asked || status == http.StatusContinue
 }
 
 // sayContinue answers an expectation, if it is not too late.
@@ -127,6 +131,10 @@ func (w *response) sayContinue() error {
 	if w.status != 0 || w.over {
 		return http.ErrBodyReadAfterClose // the client does not send a body any more
 	}
+	if w.asked {
+		return nil
+	}
+	w.asked = true
 	_, err := w.turn.conn.socket.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
 	return err
 }
@@ -203,11 +211,17 @@ func (w *response) decide() {
 func (w *response) announce(names []string) {
 	for _, list := range names {
 		for name := range strings.SplitSeq(list, ",") {
-			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); httpguts.ValidTrailerHeader(name) {
+			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); validTrailer(name) {
 				w.trailers = append(w.trailers, name)
 			}
 		}
 	}
+}
+
+// validTrailer knows names that can stand in a trailer section, and would not split the answer there: httpguts does not ask
+// whether they are tokens.
+func validTrailer(name string) bool {
+	return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name)
 }
 
 func (w *response) streaming() framing {
@@ -383,18 +397,27 @@ func (w *response) FlushError() error {
 // Flush implements http.Flusher.
 func (w *response) Flush() { _ = w.FlushError() }
 
-// SetReadDeadline bounds every read of the request's body.
-func (w *response) SetReadDeadline(t time.Time) error {
-	b := &w.turn.body
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.asked = t
-	return nil
+// SetReadDeadline bounds every read of the request's body, one that is under way too.
+func (w *response) SetReadDeadline(t time.Time) error { return w.turn.body.by(t) }
+
+// SetWriteDeadline bounds every write of this answer.
+func (w *response) SetWriteDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over {
+		return errAnswerOver
+	}
+	w.hurry = true
+	return w.turn.conn.socket.SetWriteDeadline(t)
 }
 
-// SetWriteDeadline bounds every write.
-func (w *response) SetWriteDeadline(t time.Time) error {
-	return w.turn.conn.socket.SetWriteDeadline(t)
+// unhurried takes a write deadline back: the next answer on the connection, or whoever hijacked it, did not ask for it.
+func (w *response) unhurried() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.hurry {
+		_ = w.turn.conn.socket.SetWriteDeadline(time.Time{}) // a socket that is gone will say so when it is written
+	}
 }
 
 // EnableFullDuplex does nothing: a body may be read while its answer is written.
@@ -431,12 +454,16 @@ func (w *response) writeTrailers() {
 			w.out.b = appendField(w.out.b, name, value)
 		}
 	}
-	for prefixed, values := range w.header {
-		name, is := strings.CutPrefix(prefixed, http.TrailerPrefix)
-		if is && httpguts.ValidTrailerHeader(name) {
-			for _, value := range values {
-				w.out.b = appendField(w.out.b, name, value)
-			}
+	var late []string
+	for name := range w.header {
+		if unprefixed, is := strings.CutPrefix(name, http.TrailerPrefix); is && validTrailer(unprefixed) {
+			late = append(late, name)
+		}
+	}
+	slices.Sort(late)
+	for _, name := range late {
+		for _, value := range w.header[name] {
+			w.out.b = appendField(w.out.b, name[len(http.TrailerPrefix):], value)
 		}
 	}
 }
@@ -461,6 +488,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err := c.socket.SetReadDeadline(time.Time{}); err != nil {
 		return nil, nil, err
 	}
+	w.unhurried()
 	w.hijacked = true
 	c.mu.Lock()
 	c.raws = true
@@ -506,17 +534,23 @@ func appendLength(b []byte, n int64) []byte {
 	return append(b, "\r\n"...)
 }
 
-// appendFields writes a map's fields, sorted as far as that is cheap, so that an answer looks the same each time.
+// appendFields writes a map's fields, sorted, so that an answer looks the same each time.
 func appendFields(b []byte, h http.Header, leavesOut func(string) bool) []byte {
 	var room [24]string
 	names := room[:0]
 	for name := range h {
 		at := len(names)
 		names = append(names, name)
+		if len(h) > len(room) {
+			continue // an app may send thousands
+		}
 		for ; at > 0 && names[at-1] > name; at-- {
 			names[at] = names[at-1]
 		}
 		names[at] = name
+	}
+	if len(h) > len(room) {
+		slices.Sort(names)
 	}
 	for _, name := range names {
 		if leavesOut(name) || !httpguts.ValidHeaderFieldName(name) {

@@ -126,14 +126,16 @@ func (t *turn) finish(whole bool) bool {
 		t.lifetime.end()
 		return false
 	}
-	if whole {
+	switch {
+	case whole:
 		whole = w.finish()
-	} else if w.status != 0 {
-		w.flush() // what was written of it
-		if w.framed == untilClose {
-			c.reset()
-		}
+	case w.status != 0 && w.framed != undecided: // else the head is not whole, and should not look as if it were
+		w.flush()
 	}
+	if !whole && w.framed == untilClose {
+		c.reset()
+	}
+	w.unhurried()
 	whole = whole && (w.closes || t.body.drain())
 	if !t.body.finish() {
 		c.linger()
