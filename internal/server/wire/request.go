@@ -91,7 +91,7 @@ func (t *turn) parseTarget(r *http.Request) error {
 	r.URL = &t.url
 	target := r.RequestURI
 	if r.Method == http.MethodConnect && target[0] != '/' {
-		t.url.Host = target
+		t.url.Host, r.Host = target, target // RFC 9112 section 3.2.3: the Host field says no more than that
 		return nil
 	}
 	path, query, there := strings.Cut(target, "?")
