@@ -199,11 +199,15 @@ func (c *Conn) look(t *turn) {
 func (c *Conn) unwatch(t *turn) {
 	c.mu.Lock()
 	w := &t.watch
+	before := w.over
 	w.over = true
 	if w.wanted {
 		c.watcher.Stop()
 	}
 	c.mu.Unlock()
+	if before { // and since then the socket may be somebody else's: who hijacked it
+		return
+	}
 	if w.reading == nil {
 		return
 	}
