@@ -3,8 +3,10 @@ package server_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // scrape is what the admin listener tells Prometheus, without a token.
@@ -24,10 +26,14 @@ func (g *gate) scrape() string {
 
 func (g *gate) tells(lines ...string) {
 	g.t.Helper()
-	got := g.scrape()
-	for _, line := range lines {
-		if !strings.Contains("\n"+got, "\n"+line) {
-			g.t.Errorf("no line %s in\n%s", line, got)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) { // some count behind what they count
+		got := g.scrape()
+		missing := slices.IndexFunc(lines, func(line string) bool { return !strings.Contains("\n"+got, "\n"+line) })
+		if missing < 0 {
+			return
+		}
+		if time.Now().After(end) {
+			g.t.Fatalf("no line %s in\n%s", lines[missing], got)
 		}
 	}
 }
