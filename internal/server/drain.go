@@ -156,6 +156,9 @@ func (ls *Listeners) closeAll() {
 	}
 	for _, s := range left {
 		_ = s.Close()
+		if c := s.wire.Load(); c != nil {
+			c.Abort()
+		}
 	}
 	for _, d := range ls.doors {
 		_ = d.h2.Close() // what could fail is closed above

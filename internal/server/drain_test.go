@@ -266,3 +266,51 @@ func TestCloseUnserved(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Closed, the listeners end the contexts of requests that are with their handlers, whatever was read of their bodies, and
+// leave no socket behind.
+func TestCloseEndsContexts(t *testing.T) {
+	t.Parallel()
+	for name, request := range map[string]string{
+		"without a body":          "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"with a body":             "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi",
+		"with half a body":        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nhi",
+		"with another behind it":  "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"that was taken over":     "GET /hijack HTTP/1.1\r\nHost: x\r\n\r\n",
+		"that waits for Continue": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			begun, ended := make(chan struct{}), make(chan error, 1)
+			ls := start(t, server.ListenOptions{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/hijack" {
+					if _, _, err := http.NewResponseController(w).Hijack(); err != nil {
+						t.Error(err)
+					}
+				}
+				close(begun)
+				<-r.Context().Done()
+				ended <- r.Context().Err()
+			}))
+			c := dial(t, ls)
+			if _, err := io.WriteString(c, request); err != nil {
+				t.Fatal(err)
+			}
+			<-begun
+			if err := ls.Close(); err != nil {
+				t.Error(err)
+			}
+			select {
+			case err := <-ended:
+				if !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("its context did not end")
+			}
+			if n := ls.Open(); n != 0 {
+				t.Errorf("%d sockets are left", n)
+			}
+		})
+	}
+}

@@ -38,6 +38,7 @@ type Conn struct {
 	idle    bool      // it waits for the first byte of a head
 	retire  time.Time // when it is to go if it waits then; zero: never
 	closed  bool
+	aborted bool        // contexts are to end: see Abort
 	raws    bool        // another protocol's now
 	gone    bool        // the client closed, or nothing came in time: no need for a gentle end
 	gentle  bool        // the client may be writing still: close gently
@@ -177,6 +178,18 @@ func (c *Conn) Retire(at time.Time) {
 	c.retire = at
 	if c.idle {
 		_ = c.reading.Sooner(at) // a socket that cannot take a deadline is closed already
+	}
+}
+
+// Abort ends the context of the request that is with its handler. Whoever closes the socket under the connection must call it:
+// while there is something left to read of a body, or of the next request, nobody looks whether the socket is still open.
+func (c *Conn) Abort() {
+	c.mu.Lock()
+	c.aborted = true
+	t := c.current
+	c.mu.Unlock()
+	if t != nil {
+		t.lifetime.end()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -323,6 +324,49 @@ func TestRequestsBehindAWatch(t *testing.T) {
 			answer(t, in)
 			answer(t, in)
 		}
+	})
+}
+
+// Handlers that end just when the timer does, with the next request behind them: nobody is taken for gone, and nothing is lost.
+func TestWatchAtTheTurn(t *testing.T) {
+	t.Parallel()
+	server := func() *wire.Server {
+		return ours(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			gone := r.Context().Done()
+			n, _ := strconv.Atoi(r.URL.RawQuery)
+			select {
+			case <-gone:
+				t.Error("the client was taken for gone")
+			case <-time.After(19*time.Millisecond + time.Duration(n)*50*time.Microsecond):
+			}
+			_, _ = io.WriteString(w, r.RequestURI)
+		}))
+	}
+	both(t, server, func(t *testing.T, dial func() net.Conn) {
+		var clients sync.WaitGroup
+		for i := range 20 {
+			c := dial()
+			clients.Go(func() {
+				in := bufio.NewReader(c)
+				for n := range 40 {
+					target := fmt.Sprintf("/%d?%d", i, n)
+					if _, err := fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", target, n%2, "1"[:n%2]); err != nil {
+						t.Error(err)
+						return
+					}
+					r, err := http.ReadResponse(in, nil)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if body, err := io.ReadAll(r.Body); string(body) != target || err != nil {
+						t.Errorf("got %q, %v", body, err)
+						return
+					}
+				}
+			})
+		}
+		clients.Wait()
 	})
 }
 

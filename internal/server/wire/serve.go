@@ -65,7 +65,11 @@ func (c *Conn) turn() (more bool) {
 	t.watch.busy = r.Body != http.NoBody
 	c.mu.Lock()
 	c.current = t
+	aborted := c.aborted
 	c.mu.Unlock()
+	if aborted {
+		t.lifetime.end()
+	}
 	whole := t.serve(r, fault)
 	return t.finish(whole)
 }
