@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -175,4 +177,84 @@ func seen(t *testing.T, said string, r *http.Response, body string) []string {
 		lines = append(lines, fmt.Sprintf("%s= %q", name, r.Trailer[name]))
 	}
 	return lines
+}
+
+// Through the whole gate, to clients of both protocols: each event of a stream comes when the app sends it, an answer comes before
+// the body was sent, and the app hears when the client goes.
+func TestStreamsThroughTheGate(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, gone := make(chan string), make(chan error, 1)
+	var serving sync.WaitGroup
+	t.Cleanup(serving.Wait)
+	t.Cleanup(func() { _ = l.Close() })
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer c.Close()
+				in := bufio.NewReader(c)
+				if _, err := http.ReadRequest(in); err != nil { // the head alone
+					return
+				}
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+				for event := range next {
+					if event == "" {
+						break
+					}
+					_, _ = fmt.Fprintf(c, "%x\r\n%s\r\n", len(event), event)
+				}
+				_, err := io.Copy(io.Discard, in)
+				gone <- err
+			})
+		}
+	})
+	pair := writePair(t, "127.0.0.1")
+	g := startGate(t, "$APP", "http://"+l.Addr().String(),
+		"listen: 127.0.0.1:0\n", fmt.Sprintf("listeners:\n  - {name: main, address: \"127.0.0.1:0\"}\n  - {name: tls, address: \"127.0.0.1:0\", tls: {certificates: [{cert: %q, key: %q}]}}\n", pair.Cert, pair.Key))
+	for _, row := range []struct {
+		client  *http.Client
+		address string
+	}{{client(t, false), g.url("")}, {client(t, false), "https://" + g.Addr("tls").String()}, {client(t, true), "https://" + g.Addr("tls").String()}} {
+		for _, method := range []string{"GET", "POST"} {
+			ctx, leave := context.WithCancel(t.Context())
+			var sent io.Reader
+			body, more := io.Pipe()
+			if method == "POST" { // which begins, and never ends
+				sent = body
+				go func() { _, _ = io.WriteString(more, "begun") }()
+			}
+			r, err := http.NewRequestWithContext(ctx, method, row.address+"/open/x", sent)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := row.client.Do(r)
+			if err != nil {
+				t.Fatalf("%s %s: %v", method, row.address, err)
+			}
+			in := bufio.NewReader(answer.Body)
+			for i := range 5 {
+				want := fmt.Sprintf("data: %d\n", i)
+				next <- want
+				if got, err := in.ReadString('\n'); got != want || err != nil {
+					t.Fatalf("%s %s: got %q, %v", method, row.address, got, err)
+				}
+			}
+			next <- ""
+			leave()
+			_ = more.Close()
+			_ = answer.Body.Close()
+			select {
+			case <-gone:
+			case <-time.After(60 * time.Second):
+				t.Fatalf("%s %s: the app did not hear of the end", method, row.address)
+			}
+		}
+	}
 }

@@ -19,7 +19,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -246,16 +245,26 @@ func TestWriteDeadlineEndsWithItsAnswer(t *testing.T) {
 // also when its handler did not notice.
 func TestBrokenAnswerUntilTheEnd(t *testing.T) {
 	t.Parallel()
-	c := dial(t, serve(t, ours(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "hello")
-		flush(w)
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0))
-		_, _ = io.WriteString(w, long)
-	}))))
-	send(t, c, request10(""))
-	if all, err := io.ReadAll(c); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("got %q, %v", all, err)
+	server := func() *wire.Server {
+		return ours(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "hello")
+			flush(w)
+			if r.Header.Get("Abort") != "" {
+				panic(http.ErrAbortHandler)
+			}
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0))
+			_, _ = io.WriteString(w, long)
+		}))
 	}
+	both(t, server, func(t *testing.T, dial func() net.Conn) {
+		for _, fields := range []string{"", "Abort: 1\r\n"} {
+			c := dial()
+			send(t, c, request10(fields))
+			if all, err := io.ReadAll(c); err == nil { // EOF without a reset, or with close_notify
+				t.Errorf("got %q", all)
+			}
+		}
+	})
 }
 
 // Whenever the client goes, its handler hears of it and the connection ends; serve waits for that.
