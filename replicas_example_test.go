@@ -47,7 +47,8 @@ func TestTheReplicasExampleWorksStepByStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Whatever goes wrong, nothing is left running; and nothing is a matter of seconds, however slow this machine is.
-	const trap = "trap 'kill -9 $(jobs -p) 2>/dev/null || true' EXIT\n"
+	// An nginx that is killed outright leaves its worker behind.
+	const trap = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n"
 	ask := "command $C -s -o run/answer -w '%{http_code}' http://127.0.0.1:"
 	noticed := ""
 	for _, port := range []string{"8082", "8083"} {

@@ -82,6 +82,7 @@ func play(t *testing.T, folder string, env []string, commands string) string {
 		"curl() { command curl -sS --noproxy '*' -w '%%{stderr}%%{http_code}\\n' \"$@\" 2>>%q; }\n%s\n", notes, commands)
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir, cmd.Env = folder, append(os.Environ(), env...)
+	cmd.WaitDelay = patience // what the commands left behind may hold their output open
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("bash: %v\n%s", err, out)
