@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -179,15 +180,22 @@ func run(t *testing.T, folder string, env []string, args ...string) string {
 	return string(out)
 }
 
-// freeAddress is a loopback address that nobody listens on.
+var portsGiven atomic.Int32
+
+// freeAddress is a loopback address that nobody listens on, and that nobody else is given: the kernel would hand out a port
+// again, to a connection too, as soon as it is let go. Its own choices lie above these.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, many = 20000, 6000
+	for range many {
+		port := first + (os.Getpid()*101+int(portsGiven.Add(1)))%many
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // ask sends one request over a connection of its own, and reads the whole answer.
