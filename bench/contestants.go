@@ -348,12 +348,20 @@ func tampered(compact string) string {
 
 // ready asks until there is the app's answer.
 func (s *server) ready(ctx context.Context, bearer string) error {
+	err := s.await(ctx, 200*time.Microsecond, func(ctx context.Context) error { return s.expect(ctx, bearer, http.StatusOK) })
+	if err == nil {
+		s.awoke = time.Since(s.begun)
+	}
+	return err
+}
+
+// await asks every so often until there is an answer.
+func (s *server) await(ctx context.Context, every time.Duration, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		err := s.expect(ctx, bearer, http.StatusOK)
+		err := ask(ctx)
 		if err == nil {
-			s.awoke = time.Since(s.begun)
 			return nil
 		}
 		if dead := s.alive(); dead != nil {
@@ -362,7 +370,7 @@ func (s *server) ready(ctx context.Context, bearer string) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not answer: %w", s.name, err)
-		case <-time.After(200 * time.Microsecond):
+		case <-time.After(every):
 		}
 	}
 }

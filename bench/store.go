@@ -105,22 +105,7 @@ func (b *bench) redis(ctx context.Context) (*server, error) {
 
 // answersPing waits for a store to answer.
 func (s *server) answersPing(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		err := ping(ctx, s.address)
-		if err == nil {
-			return nil
-		}
-		if dead := s.alive(); dead != nil {
-			return dead
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s does not answer: %w", s.name, err)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+	return s.await(ctx, 5*time.Millisecond, func(ctx context.Context) error { return ping(ctx, s.address) })
 }
 
 func ping(ctx context.Context, address string) error {

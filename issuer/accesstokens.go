@@ -178,7 +178,7 @@ func (c *call) deleteAccessToken() (*answer, error) {
 	}
 	i := c.issuer
 	if i.revocations == nil {
-		return nil, refusal.Because(refusal.RevocationOff, "revocations.file is not set")
+		return nil, refusal.Because(refusal.RevocationOff, "neither revocations.file nor a shared store is set")
 	}
 	if err := i.revocations.Withdraw(c.r.Context(), t.Issuer, t.ID, h.client.ID, t.Expiry); err != nil {
 		return nil, err

@@ -107,7 +107,7 @@ func isVerifier(s string) bool {
 func (c *call) withdrawReplayed(t *token.Claims, issuing *config.Client) {
 	i := c.issuer
 	if i.revocations == nil {
-		c.event.Note = "presented again; nothing can be withdrawn without revocations.file. "
+		c.event.Note = "presented again; nothing can be withdrawn without revocations.file or redis. "
 		return
 	}
 	// Its token was made before now, under a config that may have allowed it more; but none that lives longer than the

@@ -45,7 +45,7 @@ func (c *call) revoke() (*answer, error) {
 		c.event.Note = "it had ended"
 		return &answer{status: http.StatusOK}, nil
 	case i.revocations == nil:
-		return nil, refusal.Because(refusal.RevocationOff, "revocations.file is not set")
+		return nil, refusal.Because(refusal.RevocationOff, "neither revocations.file nor a shared store is set")
 	}
 	if err := i.revocations.Withdraw(c.r.Context(), t.Issuer, t.ID, client.ID, t.Expiry); err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func newClientBody(b io.ReadCloser, limit int64) *clientBody {
 	return &clientBody{Reader: b, left: limit, limit: limit}
 }
 
-// Close does nothing: the body is net/http's to close, when it has ended a Read that is under way. Closed here, it would wait for
+// Close does nothing: the body is the server's to close, when it has ended a Read that is under way. Closed here, it would wait for
 // that Read, and with it for the client: an upstream that has failed would not be answered for until the client sent more.
 func (b *clientBody) Close() error { return nil }
 
@@ -67,7 +67,7 @@ func tooLarge(limit int64) error {
 
 func bodyReason(err error) refusal.Reason {
 	var (
-		known   *refusal.Error // from the strict reader in front of net/http
+		known   *refusal.Error // from our own server, which reads strictly
 		timeout net.Error
 		op      *net.OpError
 	)

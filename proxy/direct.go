@@ -149,8 +149,8 @@ func (h hops) list(name string) bool {
 }
 
 // hintable tells whether the client of r may be sent this informational answer. HTTP/1.0 knows none (RFC 9110 §15.2). A
-// client that waits for 100 (Continue) gets no other, since net/http says that one when the body is first read, which
-// happens beside us, and into the same buffer.
+// client that waits for 100 (Continue) gets no other, since the server says that one when the body is first read, which
+// happens beside us.
 func hintable(r *http.Request, status int) bool {
 	return status != http.StatusContinue && r.ProtoAtLeast(1, 1) && len(r.Header["Expect"]) == 0
 }

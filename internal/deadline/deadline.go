@@ -25,7 +25,7 @@ type Deadline struct {
 // tells that the connection was given up: its socket was told [Past], and that stays.
 func (l *Deadline) Init(tell func(time.Time) error, dead *atomic.Bool) { l.tell, l.dead = tell, dead }
 
-// In says that something must happen within d from now; 0 is any time.
+// In says that something must happen within d from now; not above zero is any time.
 func (l *Deadline) In(d time.Duration) error {
 	if d <= 0 {
 		return l.At(time.Time{}, time.Time{})

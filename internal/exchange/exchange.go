@@ -76,7 +76,7 @@ type Exchange struct {
 // NewID makes a request id: a UUID version 7, so that ids sort by time.
 func NewID() string {
 	id, err := uuid.NewV7()
-	if err != nil { // the random source is gone: the process cannot go on safely, and net/http ends this request alone
+	if err != nil { // the random source is gone: the process cannot go on safely, and the server ends this request alone
 		panic(err)
 	}
 	return id.String()
@@ -137,7 +137,7 @@ func (x *Exchange) Answer(status int, length int64, fields iter.Seq2[string, str
 	}
 	maps.Copy(h, more)
 	if length < 0 {
-		h["Transfer-Encoding"] = []string{"chunked"} // net/http would find a length of its own for a short one
+		h["Transfer-Encoding"] = []string{"chunked"} // for an HTTP/1.1 server of net/http, which would find a length of its own for a short one
 	}
 	if _, typed := h["Content-Type"]; !typed {
 		h["Content-Type"] = nil // net/http would guess one

@@ -240,8 +240,13 @@ func (s *sharing) judge(err error) {
 	s.o.Log.Error("revocations: the list of withdrawn tokens is stale: "+consequence, zap.Duration("max_staleness_ms", s.o.MaxStaleness), zap.Error(err))
 }
 
-func (s *sharing) read(ctx context.Context, l *List) error {
+func (s *sharing) read(ctx context.Context, l *List) (err error) {
 	var there map[string]int64 // all that the store has, if it is read from its beginning
+	defer func() {
+		if err != nil && there != nil {
+			s.epoch = "" // what is missing there is written at the next try, which begins anew
+		}
+	}()
 	for {
 		answer, err := s.o.Store.Run(ctx, after, s.keys()[:3], s.epoch, s.last, page)
 		if err != nil {
@@ -271,10 +276,7 @@ func (s *sharing) read(ctx context.Context, l *List) error {
 		}
 		l.fit()
 		if there != nil {
-			if err := s.restore(ctx, l, there); err != nil {
-				s.epoch = "" // what is missing there is written at the next try
-				return err
-			}
+			return s.restore(ctx, l, there)
 		}
 		return nil
 	}

@@ -196,12 +196,12 @@ func (s *Store) tell(old, next *State) {
 	switch {
 	case is == "" && was != "" && old.Epoch != "":
 		s.log.Info("the shared store answers again")
-	case is != "" && (was == "" || next.Unfit && is != was || old.Epoch == "" && old.Answered.IsZero() && was == unasked):
+	case is != "" && (was == "" || next.Unfit && is != was || old.Err == errUnasked):
 		s.log.Error("the shared store cannot be used: codes are neither issued nor redeemed until it can", zap.Error(next.Err))
 	}
 }
 
-const unasked = "not asked yet"
+var errUnasked = errors.New("not asked yet")
 
 // server is an epoch without its sentinel, which is nobody's business who could write to the store.
 func server(epoch string) string {

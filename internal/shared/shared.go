@@ -73,7 +73,7 @@ func Open(ctx context.Context, c *config.Redis, log *zap.Logger) (*Store, error)
 		return nil, fmt.Errorf("redis: %w", err)
 	}
 	s := &Store{client: client, prefix: "{" + c.Prefix + "}:", timeout: c.Timeout, skew: c.Skew, log: log.Named("redis")}
-	s.state.Store(&State{Err: errors.New("not asked yet")})
+	s.state.Store(&State{Err: errUnasked})
 	state := s.Look(ctx)
 	if state.Unfit && !(c.Sentinel != nil && errors.Is(state.Err, errNotMaster)) {
 		return nil, errors.Join(fmt.Errorf("redis: %w", state.Err), client.Close())

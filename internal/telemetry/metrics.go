@@ -125,6 +125,7 @@ const (
 type Routes struct {
 	metrics *Metrics
 	byName  map[string]*series
+	gone    []string // the routes that the reload before this one dropped; Retire alone touches it
 
 	mu    sync.Mutex
 	extra map[string]*series // our own endpoints, which no configuration names
@@ -154,16 +155,26 @@ func (m *Metrics) Routes(names []string) *Routes {
 }
 
 // Retire forgets the series of the routes that next does not have any more. A request that is still on its way may
-// bring one back; it is forgotten with the next reload.
+// bring one back; it is forgotten with the next reload. Calls must not overlap.
 func (r *Routes) Retire(next *Routes) {
 	for name := range r.byName {
 		if next.byName[name] == nil {
-			gone := prometheus.Labels{"route": name}
-			r.metrics.requests.DeletePartialMatch(gone)
-			r.metrics.spared.DeletePartialMatch(gone)
-			r.metrics.waited.DeletePartialMatch(gone)
+			r.metrics.forget(name)
+			next.gone = append(next.gone, name)
 		}
 	}
+	for _, name := range r.gone {
+		if next.byName[name] == nil {
+			r.metrics.forget(name)
+		}
+	}
+}
+
+func (m *Metrics) forget(route string) {
+	gone := prometheus.Labels{"route": route}
+	m.requests.DeletePartialMatch(gone)
+	m.spared.DeletePartialMatch(gone)
+	m.waited.DeletePartialMatch(gone)
 }
 
 // Observe counts a finished exchange.

@@ -104,6 +104,22 @@ func TestRoutesThatAReloadDropsAreForgotten(t *testing.T) {
 	}
 }
 
+// A request that outlived its configuration brings a series back; the reload after that forgets it.
+func TestARequestThatOutlivesItsRouteIsForgottenLater(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("")
+	old, next, last := m.Routes([]string{"goes"}), m.Routes(nil), m.Routes(nil)
+	old.Retire(next)
+	old.Observe("GET", answered("goes", 401, "token_missing", ""))
+	if n := len(scrape(t, m, "jotgate_requests_total")); n != 1 {
+		t.Fatalf("%d series of the request, want 1", n)
+	}
+	next.Retire(last)
+	if got := scrape(t, m, "jotgate_requests_total"); len(got) > 0 {
+		t.Errorf("still there: %v", got)
+	}
+}
+
 // What is let through costs no allocation.
 func TestObservingDoesNotAllocate(t *testing.T) {
 	r := NewMetrics("").Routes([]string{"app"})

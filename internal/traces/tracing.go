@@ -119,28 +119,31 @@ func (q *Request) ID() string {
 
 // Judging and Judged are the beginning and the end of the verdict.
 func (q *Request) Judging() {
-	if q != nil {
+	if q != nil && q.traced {
 		q.judging = q.tracer.clock()
 	}
 }
 
 // Judged ends what Judging began.
 func (q *Request) Judged() {
-	if q != nil {
+	if q != nil && q.traced {
 		q.judged = q.tracer.clock()
 	}
 }
 
 // Asking and Answered are the beginning of the question to the upstream, and the head of its answer.
 func (q *Request) Asking() {
-	if q != nil {
-		q.asking, q.client = q.tracer.clock(), newSpanID()
+	if q == nil {
+		return
+	}
+	if q.client = newSpanID(); q.traced {
+		q.asking = q.tracer.clock()
 	}
 }
 
 // Answered ends what Asking began; status is 0 where no answer came.
 func (q *Request) Answered(status int) {
-	if q != nil {
+	if q != nil && q.traced {
 		q.answered, q.upstream = q.tracer.clock(), status
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jotgate/jotgate/internal/deadline"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
@@ -224,7 +225,7 @@ func (b *body) finish() (whole bool) {
 	}
 	if c := b.turn.conn; !b.mu.TryLock() {
 		c.dead.Store(true)
-		_ = c.socket.SetReadDeadline(past()) // a closed socket has woken it already
+		_ = c.socket.SetReadDeadline(deadline.Past()) // a closed socket has woken it already
 		b.mu.Lock()
 		_ = c.reading.Revive()
 	}

@@ -21,7 +21,7 @@ import (
 type Conn struct {
 	server *Server
 	socket net.Conn
-	raw    syscall.RawConn // nil above TLS
+	raw    syscall.RawConn // nil above TLS, and where it cannot be read
 	remote string
 	tls    *tls.ConnectionState
 
@@ -55,7 +55,7 @@ func (s *Server) NewConn(socket net.Conn) *Conn {
 		state := k.ConnectionState()
 		c.tls = &state
 	case syscall.Conn:
-		if raw, err := k.SyscallConn(); err == nil {
+		if raw, err := k.SyscallConn(); looks && err == nil {
 			c.raw, c.await = raw, c.firstBytes
 		}
 	}
@@ -139,7 +139,7 @@ func (c *Conn) readHead() (end int, fault *refusal.Error, err error) {
 			return end, fault, nil
 		}
 		if !limited {
-			if err := c.reading.In(max(0, c.server.Limits.HeaderTimeout)); err != nil {
+			if err := c.reading.In(c.server.Limits.HeaderTimeout); err != nil {
 				return 0, nil, err
 			}
 			limited = true

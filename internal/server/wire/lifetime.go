@@ -8,7 +8,8 @@ import (
 	"github.com/jotgate/jotgate/internal/deadline"
 )
 
-// A lifetime is the context of a request: it ends when the client goes away, and when the handler has returned.
+// A lifetime is the context of a request: it ends when the client goes away, at Abort, and when the handler has
+// returned.
 //
 // Most handlers are done before anybody could notice that a client went away, so nobody looks at first. When somebody asks for
 // the end, and the handler is still at work a moment later, a goroutine reads on. What it finds is the end, or the beginning
@@ -77,8 +78,8 @@ func (l *lifetime) Value(key any) any {
 	return inner.Value(key)
 }
 
-// OnEnd is context.AfterFunc for one function at a time, without what that costs: f runs when the client goes away, on a
-// goroutine of its own. stop tells whether it will not.
+// OnEnd is context.AfterFunc for one function at a time, without what that costs: f runs when the context ends, on the
+// goroutine that ends it, so it must not wait. stop tells whether it will not run.
 func (l *lifetime) OnEnd(f func()) (stop func() bool) {
 	l.mu.Lock()
 	if l.ended || l.then != nil {
@@ -212,9 +213,7 @@ func (c *Conn) unwatch(t *turn) {
 		return
 	}
 	c.dead.Store(true)
-	_ = c.socket.SetReadDeadline(past()) // a closed socket has woken it already
+	_ = c.socket.SetReadDeadline(deadline.Past()) // a closed socket has woken it already
 	<-w.reading
 	_ = c.reading.Revive()
 }
-
-func past() time.Time { return deadline.Past() }

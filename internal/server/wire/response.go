@@ -94,7 +94,8 @@ func (w *response) WriteHeader(status int) {
 	}
 }
 
-// Answer is WriteHeader with fields beside Header's and a length, below zero if it is unknown; of a status that has a body.
+// Answer is WriteHeader with fields beside Header's and a length, below zero if it is unknown. A status that has no
+// body gets none, whatever the length.
 func (w *response) Answer(status int, length int64, fields iter.Seq2[string, string]) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
