@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jwk"
@@ -32,6 +33,9 @@ type PublicKey struct {
 	alg      string // the key's own, or the default of its type
 	named    bool   // the key said which
 	material any    // *ecdsa.PublicKey, *rsa.PublicKey, ed25519.PublicKey or hmacSecret
+
+	uses  atomic.Int32             // until it is prepared
+	ready atomic.Pointer[prepared] // nil: not prepared
 }
 
 // ID is the kid: the one that the key came with, or else its thumbprint (RFC 7638).

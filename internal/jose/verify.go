@@ -211,7 +211,7 @@ func (v *Verifier) VerifyUntimed(compact string, before func(*Verified) error) (
 			return nil, err
 		}
 	}
-	if !algorithms[alg].verify(key.material, []byte(u.signed), u.Signature) {
+	if !key.verify(alg, []byte(u.signed), u.Signature) {
 		return nil, refusal.Because(refusal.TokenSignatureInvalid, "key %s did not sign this", brief(key.id))
 	}
 	return x, nil

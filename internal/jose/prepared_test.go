@@ -1,0 +1,340 @@
+package jose
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"math/big"
+	"slices"
+	"sync"
+	"testing"
+
+	"filippo.io/nistec"
+	"pgregory.net/rapid"
+)
+
+// A preparedEC is a P-256 key, prepared, with its secret, which is what one needs for signatures that meet every odd sum.
+type preparedEC struct {
+	*ecdsa.PrivateKey
+	*multiples
+	secret *big.Int
+}
+
+func newPreparedEC(t testing.TB) *preparedEC {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &preparedEC{key, prepare(&key.PublicKey).(*multiples), new(big.Int).SetBytes(secret)}
+}
+
+// sign makes the signature of a number for the nonce k, without any check: s = (e + r·d)/k.
+func (p *preparedEC) sign(t testing.TB, e, k *big.Int) (r, s *big.Int) {
+	t.Helper()
+	var scalar [32]byte
+	point, err := nistec.NewP256Point().ScalarBaseMult(k.FillBytes(scalar[:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := point.BytesX()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r = new(big.Int).SetBytes(x)
+	r.Mod(r, p.order)
+	s = new(big.Int).Mul(r, p.secret)
+	s.Add(s, e).Mul(s, new(big.Int).ModInverse(k, p.order))
+	return r, s.Mod(s, p.order)
+}
+
+// compare has crypto/ecdsa judge the same signature, and tells what both say.
+func (p *preparedEC) compare(t interface{ Fatalf(string, ...any) }, digest, signature []byte) bool {
+	want := false
+	if der, ok := joinToDER(signature, 32); ok {
+		want = ecdsa.VerifyASN1(&p.PublicKey, digest, der)
+	}
+	if have := p.verify(crypto.SHA256, digest, signature); have != want {
+		t.Fatalf("digest %x, signature %x: have %v, crypto/ecdsa says %v", digest, signature, have, want)
+	}
+	return want
+}
+
+func fixed(n *big.Int) []byte { return n.FillBytes(make([]byte, 32)) }
+
+// edges are numbers at which a scalar, or its digits, could be read wrongly.
+func edges(order *big.Int) []*big.Int {
+	list := []*big.Int{new(big.Int), new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 256), big.NewInt(1))}
+	for _, at := range []uint{0, 1, 5, 6, 7, 63, 64, 65, 66, 127, 128, 191, 192, 251, 252, 255} {
+		list = append(list, new(big.Int).Lsh(big.NewInt(1), at))
+	}
+	for _, near := range []int64{-2, -1, 0, 1, 2} {
+		list = append(list, new(big.Int).Add(order, big.NewInt(near)), new(big.Int).Rsh(new(big.Int).Add(order, big.NewInt(near)), 1))
+	}
+	return list
+}
+
+func TestMultiplesAreTheKeys(t *testing.T) {
+	t.Parallel()
+	p := newPreparedEC(t)
+	encoded, err := p.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := nistec.NewP256Point().SetBytes(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(v *big.Int) {
+		t.Helper()
+		want, err := nistec.NewP256Point().ScalarMult(q, fixed(v))
+		if err != nil {
+			t.Fatal(err)
+		}
+		have := nistec.NewP256Point()
+		if p.addMultiple(have, fixed(v)); have.Equal(want) != 1 {
+			t.Errorf("%x", v)
+		}
+	}
+	for _, v := range edges(p.order) {
+		check(v)
+	}
+	for range 200 {
+		v, err := rand.Int(rand.Reader, p.order)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(v)
+	}
+}
+
+// The sum of a verification doubles where both parts are one point, and is no point where they cancel out. A signer who knows
+// the key's secret can make either happen; so does whoever chooses digest and signature freely.
+func TestPreparedKeysMeetOddSums(t *testing.T) {
+	t.Parallel()
+	p := newPreparedEC(t)
+	for _, k := range []int64{1, 2, 3, 4, 62, 63, 64, 65, 128, 4096} {
+		r, _ := p.sign(t, new(big.Int), big.NewInt(k))
+		product := new(big.Int).Mod(new(big.Int).Mul(r, p.secret), p.order)
+		s := new(big.Int).Mul(product, big.NewInt(2))
+		s.Mod(s.Mul(s, new(big.Int).ModInverse(big.NewInt(k), p.order)), p.order)
+		if !p.compare(t, fixed(product), slices.Concat(fixed(r), fixed(s))) { // e = r·d: u·G is v·Q
+			t.Errorf("nonce %d: a doubling is refused", k)
+		}
+		e := new(big.Int).Sub(p.order, product) // e = -r·d: they cancel out, whatever s is
+		for _, s := range []*big.Int{big.NewInt(1), r, new(big.Int).Sub(p.order, big.NewInt(1))} {
+			if p.compare(t, fixed(e), slices.Concat(fixed(r), fixed(s))) {
+				t.Errorf("nonce %d: the point at infinity is accepted", k)
+			}
+		}
+	}
+}
+
+func TestPreparedKeysTakeNoNumberOutOfRange(t *testing.T) {
+	t.Parallel()
+	p := newPreparedEC(t)
+	digest := sha256.Sum256([]byte("signed"))
+	r, s := p.sign(t, new(big.Int).SetBytes(digest[:]), big.NewInt(7))
+	if !p.compare(t, digest[:], slices.Concat(fixed(r), fixed(s))) {
+		t.Fatal("a good signature is refused")
+	}
+	if !p.compare(t, digest[:], slices.Concat(fixed(r), fixed(new(big.Int).Sub(p.order, s)))) {
+		t.Error("the twin signature (r, n-s) is one as well")
+	}
+	for _, x := range edges(p.order) {
+		for _, y := range append(edges(p.order), r, s) {
+			for _, signature := range [][]byte{slices.Concat(fixed(x), fixed(y)), slices.Concat(fixed(y), fixed(x))} {
+				for _, digest := range [][]byte{digest[:], make([]byte, 32), fixed(new(big.Int).Sub(p.order, big.NewInt(1))), fixed(p.order)} {
+					p.compare(t, digest, signature)
+				}
+			}
+		}
+	}
+	// A signature whose s is small has a spelling with s+n: e = s·k - r·d.
+	small := big.NewInt(5)
+	e := new(big.Int).Sub(new(big.Int).Mul(small, big.NewInt(7)), new(big.Int).Mul(r, p.secret))
+	e.Mod(e, p.order)
+	if !p.compare(t, fixed(e), slices.Concat(fixed(r), fixed(small))) {
+		t.Error("a signature with a small s is refused")
+	}
+	if p.compare(t, fixed(e), slices.Concat(fixed(r), fixed(small.Add(small, p.order)))) {
+		t.Error("its other spelling is accepted")
+	}
+	for _, size := range []int{0, 1, 63, 65, 128} {
+		if p.verify(crypto.SHA256, digest[:], make([]byte, size)) {
+			t.Errorf("a signature of %d bytes is accepted", size)
+		}
+	}
+}
+
+func TestPreparedKeysVerifyAsTheLibrary(t *testing.T) {
+	t.Parallel()
+	p := newPreparedEC(t)
+	good := 0
+	rapid.Check(t, func(t *rapid.T) {
+		digest := rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "digest")
+		der, err := ecdsa.SignASN1(rand.Reader, p.PrivateKey, digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signature, _ := splitDER(der, 32)
+		if at := rapid.IntRange(-64, 63).Draw(t, "wrong byte"); at >= 0 {
+			signature[at] ^= rapid.Byte().Draw(t, "by")
+		}
+		if p.compare(t, digest, signature) {
+			good++
+		}
+	})
+	if good == 0 {
+		t.Error("nothing was accepted")
+	}
+}
+
+func FuzzPreparedEC(f *testing.F) {
+	p := newPreparedEC(f)
+	digest := sha256.Sum256([]byte("signed"))
+	for _, k := range []int64{1, 2, 1 << 40} {
+		r, s := p.sign(f, new(big.Int).SetBytes(digest[:]), big.NewInt(k))
+		f.Add(digest[:], slices.Concat(fixed(r), fixed(s)))
+	}
+	f.Fuzz(func(t *testing.T, digest, signature []byte) {
+		if len(digest) == 32 && len(signature) == 64 {
+			p.compare(t, digest, signature)
+		}
+	})
+}
+
+func rsaKeys(t testing.TB) []*rsa.PrivateKey {
+	t.Helper()
+	var keys []*rsa.PrivateKey
+	for _, bits := range []int{2048, 2056} {
+		key, err := rsa.GenerateKey(rand.Reader, bits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+func compareRSA(t testing.TB, key *rsa.PublicKey, p prepared, hash crypto.Hash, digest, signature []byte) bool {
+	t.Helper()
+	want := rsa.VerifyPKCS1v15(key, hash, digest, signature) == nil
+	if have := p.verify(hash, digest, signature); have != want {
+		t.Fatalf("%d bits, %v, signature %x: have %v, crypto/rsa says %v", key.N.BitLen(), hash, signature, have, want)
+	}
+	return want
+}
+
+// A forger who may choose the encoded message can make its cube root where the exponent is 3. So each encoding that is almost
+// right is signed with the real key, whatever its exponent: none may pass.
+func TestPreparedRSATakesOneEncodingAlone(t *testing.T) {
+	t.Parallel()
+	digest256, digest512 := sha256.Sum256([]byte("signed")), sha512.Sum512([]byte("signed"))
+	for _, key := range rsaKeys(t) {
+		p, size := prepare(&key.PublicKey), key.Size()
+		raw := func(encoded []byte) []byte { // the bare operation
+			return new(big.Int).Exp(new(big.Int).SetBytes(encoded), key.D, key.N).FillBytes(make([]byte, size))
+		}
+		right := encodePKCS1(crypto.SHA256, digest256[:], size)
+		if !compareRSA(t, &key.PublicKey, p, crypto.SHA256, digest256[:], raw(right)) {
+			t.Errorf("%d bits: the right encoding is refused", key.N.BitLen())
+		}
+		for at := 1; at < size; at += 1 + 6*(at/8)%13 { // each of the first bytes, then some
+			wrong := slices.Clone(right)
+			wrong[at] ^= 1
+			if compareRSA(t, &key.PublicKey, p, crypto.SHA256, digest256[:], raw(wrong)) {
+				t.Errorf("%d bits: accepted with byte %d wrong", key.N.BitLen(), at)
+			}
+		}
+		short := slices.Concat([]byte{0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0}, []byte(digestInfo[crypto.SHA256]), digest256[:])
+		trailing := append(short, make([]byte, size-len(short))...) // Bleichenbacher's of 2006
+		bare := slices.Concat(right[:size-len(digestInfo[crypto.SHA256])-33], []byte{0}, digest256[:])
+		for name, signature := range map[string][]byte{
+			"garbage behind a short padding": raw(trailing), "no digest info": raw(append(bytesOf(size-len(bare)), bare...)),
+			"zero": make([]byte, size), "one": append(make([]byte, size-1), 1),
+			"the modulus": key.N.FillBytes(make([]byte, size)), "the modulus less one": new(big.Int).Sub(key.N, big.NewInt(1)).FillBytes(make([]byte, size)),
+			"one byte less": raw(right)[1:], "one byte more": append(raw(right), 0), "a zero in front": append([]byte{0}, raw(right)...), "empty": nil,
+		} {
+			if compareRSA(t, &key.PublicKey, p, crypto.SHA256, digest256[:], signature) {
+				t.Errorf("%d bits: %s is accepted", key.N.BitLen(), name)
+			}
+		}
+		for _, x := range []struct {
+			hash   crypto.Hash
+			digest []byte
+		}{{crypto.SHA256, digest256[:]}, {crypto.SHA384, digest512[:48]}, {crypto.SHA512, digest512[:]}} {
+			signature, err := rsa.SignPKCS1v15(nil, key, x.hash, x.digest)
+			if err != nil || !compareRSA(t, &key.PublicKey, p, x.hash, x.digest, signature) {
+				t.Errorf("%d bits, %v: a good signature is refused: %v", key.N.BitLen(), x.hash, err)
+			}
+			if x.hash != crypto.SHA256 && compareRSA(t, &key.PublicKey, p, crypto.SHA256, digest256[:], signature) {
+				t.Errorf("%d bits: a signature with %v passes for one with SHA-256", key.N.BitLen(), x.hash)
+			}
+		}
+	}
+}
+
+func bytesOf(n int) []byte { return make([]byte, max(0, n)) }
+
+func FuzzPreparedRSA(f *testing.F) {
+	key := rsaKeys(f)[0]
+	p := prepare(&key.PublicKey)
+	digest := sha256.Sum256([]byte("signed"))
+	signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(signature)
+	f.Fuzz(func(t *testing.T, signature []byte) {
+		compareRSA(t, &key.PublicKey, p, crypto.SHA256, digest[:], signature)
+	})
+}
+
+// A key is prepared once, whoever comes at the same time, and judges the same before, meanwhile and after.
+func TestKeysArePreparedByUse(t *testing.T) {
+	t.Parallel()
+	for _, alg := range []string{"ES256", "RS256"} {
+		private, err := Generate(alg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, signed := private.Public(), []byte("signed")
+		signature, err := private.sign(signed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := slices.Clone(signature)
+		bad[len(bad)/2] ^= 1
+		for range preparedFrom/2 - 1 {
+			if !key.verify(alg, signed, signature) || key.verify(alg, signed, bad) {
+				t.Fatalf("%s: before", alg)
+			}
+		}
+		if key.ready.Load() != nil {
+			t.Fatalf("%s: prepared too early", alg)
+		}
+		var together sync.WaitGroup
+		for range 8 {
+			together.Go(func() {
+				for range 8 {
+					if !key.verify(alg, signed, signature) || key.verify(alg, signed, bad) {
+						t.Errorf("%s: meanwhile", alg)
+					}
+				}
+			})
+		}
+		together.Wait()
+		if key.ready.Load() == nil {
+			t.Errorf("%s: never prepared", alg)
+		}
+	}
+}
