@@ -53,7 +53,7 @@ type entry struct {
 
 // A flight is a token that is being verified, with whoever else brought it in the meantime.
 type flight struct {
-	done  chan struct{}
+	done  chan struct{} // made by the first who waits, under the shard's lock
 	entry *entry
 	err   error
 }
@@ -135,10 +135,13 @@ func (g *Gate) verified(ctx context.Context, compact string) (*entry, error) {
 	}
 	key := flightKey{d, g}
 	if f := s.flights[key]; f != nil {
+		if f.done == nil {
+			f.done = make(chan struct{})
+		}
 		s.mu.Unlock()
 		return f.wait(ctx)
 	}
-	f := &flight{done: make(chan struct{}), err: errPanicked}
+	f := &flight{err: errPanicked}
 	s.flights[key] = f
 	s.mu.Unlock()
 	defer s.land(key, f)
@@ -165,7 +168,9 @@ func (s *shard) land(key flightKey, f *flight) {
 		s.put(key.token, f.entry)
 	}
 	s.mu.Unlock()
-	close(f.done)
+	if f.done != nil { // nobody finds the flight any more
+		close(f.done)
+	}
 }
 
 func (s *shard) put(d digest, e *entry) {

@@ -11,6 +11,9 @@ import (
 // readForeign goes over the payload of another issuer's token once more, for what that issuer's rules ask for. Our own
 // tokens are spared it.
 func (x *Verified) readForeign(issuer *trusted, payload, typ string) error {
+	if issuer.plain && typ == TypeAccessToken {
+		return nil
+	}
 	f := foreign{issuer: issuer, r: strictjson.NewString(payload)}
 	if err := f.object("", 0); err != nil {
 		return claimsFault(err)

@@ -4,18 +4,23 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/hmac"
 	"crypto/rsa"
+	"crypto/sha512"
+	"hash"
 	"math/big"
+	"sync"
 
 	"filippo.io/bigmod"
 )
 
 // A prepared key verifies as the standard library does, with what is the same each time done once: the library, which is
 // asked about another key each time as far as it knows, computes that anew for every signature, and half of what a token costs
-// that nobody has seen before is that. Everything in it is public, so nothing here has to take the same time for all inputs.
+// that nobody has seen before is that. But for a shared secret, everything in it is public: nothing has to take the same time for
+// all inputs.
 type prepared interface {
-	// verify tells whether the key made this signature of a message with that digest. hash fits the key.
-	verify(hash crypto.Hash, digest, signature []byte) bool
+	// verify tells whether the key made this signature over signed. The algorithm fits the key.
+	verify(a algorithm, signed, signature []byte) bool
 }
 
 // preparedFrom is at which verification a key is prepared, for 0.3 MB and 2 ms at most. Keys of commands that end soon, and
@@ -26,7 +31,7 @@ const preparedFrom = 16
 func (k *PublicKey) verify(alg string, signed, signature []byte) bool {
 	a := algorithms[alg]
 	if p := k.prepared(a); p != nil {
-		return p.verify(a.hash, a.digest(signed), signature)
+		return p.verify(a, signed, signature)
 	}
 	return a.verify(k.material, signed, signature)
 }
@@ -42,7 +47,7 @@ func (k *PublicKey) prepared(a algorithm) prepared {
 	if k.uses.Add(1) != preparedFrom { // others go on without meanwhile
 		return nil
 	}
-	p := prepare(k.material)
+	p := prepare(k.material, a)
 	if p != nil {
 		k.ready.Store(&p)
 	}
@@ -50,12 +55,14 @@ func (k *PublicKey) prepared(a algorithm) prepared {
 }
 
 func preparable(a algorithm) bool {
-	return a.family == familyRSA || a.family == familyEC && a.bits == 256
+	return a.family == familyHMAC || a.family == familyRSA || a.family == familyEC && a.bits == 256
 }
 
 // prepare gives nil for a key that newPublicKey would not let through.
-func prepare(material any) prepared {
+func prepare(material any, a algorithm) prepared {
 	switch key := material.(type) {
+	case hmacSecret:
+		return newHMACPrepared(key, a.hash)
 	case *ecdsa.PublicKey:
 		if m := newMultiples(key); m != nil {
 			return m
@@ -68,6 +75,29 @@ func prepare(material any) prepared {
 	return nil
 }
 
+// An hmacPrepared has the secret's two blocks hashed, and keeps a few of these states for the next messages. The one thing here
+// that is secret is compared as secrets are.
+type hmacPrepared struct {
+	hash   crypto.Hash // a state is of one hash function
+	states sync.Pool   // of hash.Hash
+}
+
+func newHMACPrepared(secret hmacSecret, of crypto.Hash) *hmacPrepared {
+	return &hmacPrepared{hash: of, states: sync.Pool{New: func() any { return hmac.New(of.New, secret) }}}
+}
+
+func (k *hmacPrepared) verify(a algorithm, signed, signature []byte) bool {
+	if a.hash != k.hash {
+		return false
+	}
+	mac := k.states.Get().(hash.Hash)
+	defer k.states.Put(mac)
+	mac.Reset()
+	mac.Write(signed)
+	var room [sha512.Size]byte
+	return hmac.Equal(mac.Sum(room[:0]), signature)
+}
+
 // An rsaPrepared is an RSA public key whose modulus is ready for Montgomery's multiplication.
 type rsaPrepared struct {
 	modulus  *bigmod.Modulus
@@ -76,7 +106,11 @@ type rsaPrepared struct {
 
 // verify is RSASSA-PKCS1-v1_5 (RFC 8017 §8.2.2). What the message must have been encoded as is written anew and compared whole:
 // nothing is parsed that a forger could have chosen.
-func (k *rsaPrepared) verify(hash crypto.Hash, digest, signature []byte) bool {
+func (k *rsaPrepared) verify(a algorithm, signed, signature []byte) bool {
+	return k.verifyDigest(a.hash, a.digest(signed), signature)
+}
+
+func (k *rsaPrepared) verifyDigest(hash crypto.Hash, digest, signature []byte) bool {
 	if len(signature) != k.modulus.Size() {
 		return false
 	}
@@ -106,7 +140,11 @@ func encodePKCS1(hash crypto.Hash, digest []byte, size int) []byte {
 }
 
 // verify is ECDSA (FIPS 186-5 §6.4.2) for P-256 with SHA-256.
-func (m *multiples) verify(_ crypto.Hash, digest, signature []byte) bool {
+func (m *multiples) verify(a algorithm, signed, signature []byte) bool {
+	return m.verifyDigest(a.digest(signed), signature)
+}
+
+func (m *multiples) verifyDigest(digest, signature []byte) bool {
 	const size = 32
 	if len(signature) != 2*size || len(digest) != size {
 		return false

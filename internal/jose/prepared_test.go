@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -34,7 +35,7 @@ func newPreparedEC(t testing.TB) *preparedEC {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &preparedEC{key, prepare(&key.PublicKey).(*multiples), new(big.Int).SetBytes(secret)}
+	return &preparedEC{key, prepare(&key.PublicKey, algorithms["ES256"]).(*multiples), new(big.Int).SetBytes(secret)}
 }
 
 // sign makes the signature of a number for the nonce k, without any check: s = (e + r·d)/k.
@@ -62,7 +63,7 @@ func (p *preparedEC) compare(t interface{ Fatalf(string, ...any) }, digest, sign
 	if der, ok := joinToDER(signature, 32); ok {
 		want = ecdsa.VerifyASN1(&p.PublicKey, digest, der)
 	}
-	if have := p.verify(crypto.SHA256, digest, signature); have != want {
+	if have := p.verifyDigest(digest, signature); have != want {
 		t.Fatalf("digest %x, signature %x: have %v, crypto/ecdsa says %v", digest, signature, have, want)
 	}
 	return want
@@ -169,7 +170,7 @@ func TestPreparedKeysTakeNoNumberOutOfRange(t *testing.T) {
 		t.Error("its other spelling is accepted")
 	}
 	for _, size := range []int{0, 1, 63, 65, 128} {
-		if p.verify(crypto.SHA256, digest[:], make([]byte, size)) {
+		if p.verifyDigest(digest[:], make([]byte, size)) {
 			t.Errorf("a signature of %d bytes is accepted", size)
 		}
 	}
@@ -228,7 +229,7 @@ func rsaKeys(t testing.TB) []*rsa.PrivateKey {
 func compareRSA(t testing.TB, key *rsa.PublicKey, p prepared, hash crypto.Hash, digest, signature []byte) bool {
 	t.Helper()
 	want := rsa.VerifyPKCS1v15(key, hash, digest, signature) == nil
-	if have := p.verify(hash, digest, signature); have != want {
+	if have := p.(*rsaPrepared).verifyDigest(hash, digest, signature); have != want {
 		t.Fatalf("%d bits, %v, signature %x: have %v, crypto/rsa says %v", key.N.BitLen(), hash, signature, have, want)
 	}
 	return want
@@ -240,7 +241,7 @@ func TestPreparedRSATakesOneEncodingAlone(t *testing.T) {
 	t.Parallel()
 	digest256, digest512 := sha256.Sum256([]byte("signed")), sha512.Sum512([]byte("signed"))
 	for _, key := range rsaKeys(t) {
-		p, size := prepare(&key.PublicKey), key.Size()
+		p, size := prepare(&key.PublicKey, algorithms["RS256"]), key.Size()
 		raw := func(encoded []byte) []byte { // the bare operation
 			return new(big.Int).Exp(new(big.Int).SetBytes(encoded), key.D, key.N).FillBytes(make([]byte, size))
 		}
@@ -259,7 +260,7 @@ func TestPreparedRSATakesOneEncodingAlone(t *testing.T) {
 		trailing := append(short, make([]byte, size-len(short))...) // Bleichenbacher's of 2006
 		bare := slices.Concat(right[:size-len(digestInfo[crypto.SHA256])-33], []byte{0}, digest256[:])
 		for name, signature := range map[string][]byte{
-			"garbage behind a short padding": raw(trailing), "no digest info": raw(append(bytesOf(size-len(bare)), bare...)),
+			"garbage behind a short padding": raw(trailing), "no digest info": raw(append(make([]byte, max(0, size-len(bare))), bare...)),
 			"zero": make([]byte, size), "one": append(make([]byte, size-1), 1),
 			"the modulus": key.N.FillBytes(make([]byte, size)), "the modulus less one": new(big.Int).Sub(key.N, big.NewInt(1)).FillBytes(make([]byte, size)),
 			"one byte less": raw(right)[1:], "one byte more": append(raw(right), 0), "a zero in front": append([]byte{0}, raw(right)...), "empty": nil,
@@ -283,11 +284,9 @@ func TestPreparedRSATakesOneEncodingAlone(t *testing.T) {
 	}
 }
 
-func bytesOf(n int) []byte { return make([]byte, max(0, n)) }
-
 func FuzzPreparedRSA(f *testing.F) {
 	key := rsaKeys(f)[0]
-	p := prepare(&key.PublicKey)
+	p := prepare(&key.PublicKey, algorithms["RS256"])
 	digest := sha256.Sum256([]byte("signed"))
 	signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
 	if err != nil {
@@ -299,19 +298,34 @@ func FuzzPreparedRSA(f *testing.F) {
 	})
 }
 
+func signedBy(t *testing.T, alg string) (key *PublicKey, signed, signature []byte) {
+	t.Helper()
+	signed = []byte("signed")
+	if alg == "HS256" {
+		secret := hmacSecret("a secret of thirty-two bytes, or so")
+		key, err := newPublicKey(secret, alg, "secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mac := hmac.New(sha256.New, secret)
+		mac.Write(signed)
+		return key, signed, mac.Sum(nil)
+	}
+	private, err := Generate(alg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signature, err = private.sign(signed); err != nil {
+		t.Fatal(err)
+	}
+	return private.Public(), signed, signature
+}
+
 // A key is prepared once, whoever comes at the same time, and judges the same before, meanwhile and after.
 func TestKeysArePreparedByUse(t *testing.T) {
 	t.Parallel()
-	for _, alg := range []string{"ES256", "RS256"} {
-		private, err := Generate(alg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		key, signed := private.Public(), []byte("signed")
-		signature, err := private.sign(signed)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, alg := range []string{"ES256", "RS256", "HS256"} {
+		key, signed, signature := signedBy(t, alg)
 		bad := slices.Clone(signature)
 		bad[len(bad)/2] ^= 1
 		for range preparedFrom/2 - 1 {

@@ -56,6 +56,7 @@ type trusted struct {
 	*Issuer
 	types    []string // canonical
 	required []string // the paths of RequireClaims
+	plain    bool     // its rules name no claim but those that DecodeClaims reads
 }
 
 // Options says how a Verifier judges.
@@ -114,6 +115,7 @@ func (i *Issuer) trusted() (*trusted, error) {
 		}
 	}
 	t := &trusted{Issuer: i, required: slices.Sorted(maps.Keys(i.RequireClaims))}
+	t.plain = len(t.required) == 0 && i.RolesFrom == "" && (i.ClientClaim == "" || i.ClientClaim == "client_id")
 	for _, typ := range i.Types {
 		t.types = append(t.types, canonicalType(typ))
 	}
@@ -211,7 +213,7 @@ func (v *Verifier) VerifyUntimed(compact string, before func(*Verified) error) (
 			return nil, err
 		}
 	}
-	if !key.verify(alg, []byte(u.signed), u.Signature) {
+	if !key.verify(alg, bytesOf(u.signed), u.Signature) {
 		return nil, refusal.Because(refusal.TokenSignatureInvalid, "key %s did not sign this", brief(key.id))
 	}
 	return x, nil

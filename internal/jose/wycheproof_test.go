@@ -100,17 +100,17 @@ func TestWycheproofSignatures(t *testing.T) {
 				continue
 			}
 			key := set.Keys()[0]
+			a := algorithms[x.alg]
 			var quicker prepared
-			if preparable(algorithms[x.alg]) {
-				quicker = prepare(key.material)
+			if preparable(a) {
+				quicker = prepare(key.material, a)
 			}
 			for _, v := range group.Tests {
 				judged++
 				message, signature := unhex(t, v.Message), unhex(t, v.Sig)
-				a := algorithms[x.alg]
 				have := a.verify(key.material, message, signature)
 				if quicker != nil {
-					if quick := quicker.verify(a.hash, a.digest(message), signature); quick != have {
+					if quick := quicker.verify(a, message, signature); quick != have {
 						t.Errorf("%s %d (%s): prepared %v, by the library %v", x.file, v.ID, v.Comment, quick, have)
 					}
 				}
@@ -168,5 +168,5 @@ func TestWycheproofTokens(t *testing.T) {
 // opens tells whether a token is well formed, and signed by the key with its own algorithm.
 func opens(key *PublicKey, compact string) bool {
 	u, err := Parse(compact, 1<<16)
-	return err == nil && u.Header.Algorithm == key.alg && key.verify(key.alg, []byte(u.signed), u.Signature)
+	return err == nil && u.Header.Algorithm == key.alg && key.verify(key.alg, bytesOf(u.signed), u.Signature)
 }

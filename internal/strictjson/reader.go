@@ -42,9 +42,9 @@ type Reader struct {
 	doc   string
 	pos   int
 	err   error
-	depth int
-	path  [MaxDepth]step // where the reader is, one step for each open object or array
-	names []string       // of the open objects, innermost last
+	path  []step   // where the reader is, one step for each open object or array
+	room  [4]step  // for the path of most documents
+	names []string // of the open objects, innermost last
 }
 
 // step is a member's name, or an element's index where the index is not negative.
@@ -59,6 +59,7 @@ func New(data []byte) *Reader { return NewString(string(data)) }
 // NewString reads doc.
 func NewString(doc string) *Reader {
 	r := &Reader{doc: doc}
+	r.path = r.room[:0]
 	if !utf8.ValidString(doc) {
 		r.fail(invalidUTF8(doc), "not UTF-8")
 	}
@@ -97,7 +98,7 @@ func (r *Reader) Object(member func(name string) error) error {
 		if !ok {
 			break
 		}
-		r.path[r.depth-1] = step{name: name, index: -1}
+		r.path[len(r.path)-1] = step{name: name, index: -1}
 		if !r.one(func() error { return member(name) }) {
 			break
 		}
@@ -112,7 +113,7 @@ func (r *Reader) Array(element func() error) error {
 		return err
 	}
 	for i := 0; r.more(']', i == 0); i++ {
-		r.path[r.depth-1] = step{index: i}
+		r.path[len(r.path)-1] = step{index: i}
 		if !r.one(element) {
 			break
 		}
@@ -125,19 +126,18 @@ func (r *Reader) open(want Kind) error {
 	if err := r.want(want); err != nil {
 		return err
 	}
-	if r.depth == MaxDepth {
+	if len(r.path) == MaxDepth {
 		return r.fail(r.pos, "nested deeper than "+strconv.Itoa(MaxDepth))
 	}
 	r.pos++
-	r.path[r.depth] = step{index: -1}
-	r.depth++
+	r.path = append(r.path, step{index: -1})
 	return nil
 }
 
 // closed leaves what open entered; a fault keeps the path as it was.
 func (r *Reader) closed() error {
 	if r.err == nil {
-		r.depth--
+		r.path = r.path[:len(r.path)-1]
 	}
 	return r.err
 }
@@ -165,7 +165,7 @@ func (r *Reader) more(closing byte, first bool) bool {
 
 // name reads a member's name and the colon after it.
 func (r *Reader) name(seen *seenNames) (string, bool) {
-	r.path[r.depth-1] = step{index: -1}
+	r.path[len(r.path)-1] = step{index: -1}
 	start := r.pos
 	if start >= len(r.doc) || r.doc[start] != '"' {
 		r.unexpected("a member's name in quotes")
@@ -176,7 +176,7 @@ func (r *Reader) name(seen *seenNames) (string, bool) {
 		return "", false
 	}
 	if !seen.add(name) {
-		r.path[r.depth-1].name = name
+		r.path[len(r.path)-1].name = name
 		r.fail(start, "the member is there twice")
 		return "", false
 	}
@@ -308,7 +308,7 @@ const longName = 64
 // where spells the path to the present value.
 func (r *Reader) where() string {
 	var b strings.Builder
-	for _, s := range r.path[:r.depth] {
+	for _, s := range r.path {
 		switch {
 		case s.index >= 0:
 			b.WriteString("[" + strconv.Itoa(s.index) + "]")

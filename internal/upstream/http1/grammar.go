@@ -31,12 +31,27 @@ func validName(s string) bool {
 
 // validValue allows what RFC 9110 §5.5 does: visible characters, space, tab and bytes over 0x7f.
 func validValue(s string) bool {
-	for i := range len(s) {
+	for i := plainUntil(s); i < len(s); i++ {
 		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return false
 		}
 	}
 	return true
+}
+
+// plainUntil skips, eight at a time, bytes that are neither below a space nor DEL.
+func plainUntil(s string) int {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		x := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56 // one load
+		del := x ^ low*0x7f
+		if ((x-low*0x20)&^x|(del-low)&^del)&high != 0 {
+			break
+		}
+	}
+	return i
 }
 
 // validTrailer leaves out what frames or routes a message (RFC 9110 §6.5.1).
