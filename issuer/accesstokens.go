@@ -3,12 +3,14 @@ package issuer
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 
+	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/strictjson"
 	"github.com/jotgate/jotgate/internal/token"
@@ -27,6 +29,15 @@ type accessToken struct {
 	Permissions token.Permissions `json:"tenantPermissions"`
 	ExpiresOn   int64             `json:"expiresOn"` // ms since 1970
 	ID          string            `json:"id"`
+}
+
+func (t *accessToken) appendJSON(dst []byte) []byte {
+	dst = jose.AppendString(append(dst, `{"application":`...), t.Application)
+	dst = strconv.AppendBool(append(dst, `,"master":`...), t.Master)
+	dst = jose.AppendPermissions(append(dst, `,"tenantPermissions":`...), t.Permissions)
+	dst = strconv.AppendInt(append(dst, `,"expiresOn":`...), t.ExpiresOn, 10)
+	dst = jose.AppendString(append(dst, `,"id":`...), t.ID)
+	return append(dst, '}')
 }
 
 // member reads one member of the body.

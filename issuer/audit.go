@@ -8,6 +8,7 @@ import (
 
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
 // An Event is one issuance, or the refusal of one: who, for whom, what. It holds no credential: a token is named by its
@@ -27,22 +28,29 @@ type Event struct {
 	Remote    string // who is behind trusted proxies
 }
 
-// Fields are the event's fields for a log line; those that say nothing are left out.
+// Words are the event's members of a log line, but for its TTL; some say nothing, and are to be left out.
+func (e *Event) Words() [11]telemetry.Word {
+	return [...]telemetry.Word{
+		{Name: "event", Value: e.Name},
+		{Name: "outcome", Value: e.Outcome},
+		{Name: "reason", Value: string(e.Reason)},
+		{Name: "client_id", Value: e.ClientID},
+		{Name: "subject", Value: e.Subject},
+		{Name: "tenant", Value: e.Tenant},
+		{Name: "role", Value: e.Role},
+		{Name: "jti", Value: e.TokenID},
+		{Name: "note", Value: e.Note},
+		{Name: "request_id", Value: e.RequestID},
+		{Name: "remote", Value: e.Remote},
+	}
+}
+
+// Fields are the same for a logger.
 func (e *Event) Fields() []zap.Field {
-	fields := append(make([]zap.Field, 0, 12), zap.String("event", e.Name), zap.String("outcome", e.Outcome))
-	for _, f := range [...]struct{ name, value string }{
-		{"reason", string(e.Reason)},
-		{"client_id", e.ClientID},
-		{"subject", e.Subject},
-		{"tenant", e.Tenant},
-		{"role", e.Role},
-		{"jti", e.TokenID},
-		{"note", e.Note},
-		{"request_id", e.RequestID},
-		{"remote", e.Remote},
-	} {
-		if f.value != "" {
-			fields = append(fields, zap.String(f.name, f.value))
+	fields := make([]zap.Field, 0, 12)
+	for _, w := range e.Words() {
+		if w.Value != "" {
+			fields = append(fields, zap.String(w.Name, w.Value))
 		}
 	}
 	if e.TTL != 0 {

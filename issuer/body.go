@@ -97,6 +97,9 @@ func (c *call) contentType(want string) bool {
 	if len(given) != 1 || len(c.r.Header["Content-Encoding"]) > 0 {
 		return false
 	}
+	if given[0] == want {
+		return true
+	}
 	media, params, err := mime.ParseMediaType(given[0])
 	if err != nil || media != want {
 		return false

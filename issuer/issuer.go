@@ -227,16 +227,16 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request, methods []*endpoi
 	x := exchange.From(w)
 	c := &call{issuer: i, x: x, r: r, endpoint: methods[0], now: i.clock()}
 	defer c.recovered()
-	var err error = &fault{reason: refusal.MethodNotAllowed, header: http.Header{"Allow": {allowed(methods)}}}
+	known := false
 	for _, e := range methods {
 		if e.method == r.Method || e.method == http.MethodGet && r.Method == http.MethodHead {
-			c.endpoint, err = e, nil
+			c.endpoint, known = e, true
 		}
 	}
 	x.Route, x.Pattern = c.endpoint.name, c.endpoint.path
 	c.event = Event{Name: c.endpoint.event, RequestID: x.ID, Remote: remote(x)}
-	if err != nil {
-		c.refuse(err)
+	if !known {
+		c.refuse(&fault{reason: refusal.MethodNotAllowed, header: http.Header{"Allow": {allowed(methods)}}})
 		return
 	}
 	by := within(r.Context(), c.endpoint.deadline)

@@ -2,9 +2,11 @@ package issuer
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
 	"github.com/jotgate/jotgate/internal/strictjson"
@@ -16,6 +18,13 @@ type tokenAnswer struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"`
+}
+
+func (t tokenAnswer) appendJSON(dst []byte) []byte {
+	dst = jose.AppendString(append(dst, `{"access_token":`...), t.AccessToken)
+	dst = jose.AppendString(append(dst, `,"token_type":`...), t.TokenType)
+	dst = strconv.AppendInt(append(dst, `,"expires_in":`...), t.ExpiresIn, 10)
+	return append(dst, '}')
 }
 
 // redeemCode answers whoever holds a code with the token that the code stands for, once. The seed's endpoint knows no

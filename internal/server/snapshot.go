@@ -127,7 +127,7 @@ func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error
 	}
 	options := issuer.Options{
 		Config: snap.config, Verifier: verifier, Guard: guard, Proofs: snap.proofs, State: s.memory.issuer, Log: s.log.Logger,
-		Audit: func(e issuer.Event) { s.log.Audit.Info(e.Name, e.Fields()...) }, Clock: s.clock,
+		Audit: s.issued, Clock: s.clock,
 	}
 	if snap.config.Limits.Shared && s.memory.store != nil {
 		options.Rates = s.memory.store
@@ -140,6 +140,12 @@ func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error
 	}
 	snap.issuer, err = issuer.New(options)
 	return err
+}
+
+// issued writes the audit line of what an issuer did.
+func (s *Server) issued(e issuer.Event) {
+	words := e.Words()
+	s.log.Issued(e.Name, words[:], e.TTL)
 }
 
 // shadows names the routes that are in shadow.

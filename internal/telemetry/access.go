@@ -11,8 +11,8 @@ import (
 	"github.com/jotgate/jotgate/internal/exchange"
 )
 
-// An access line has the shape of the logger's other lines, but is put together here: a logger's fields cost
-// more, and leave more behind, than the line itself.
+// An access line has the shape of the logger's other lines, but is put together here, as an audit line is: a logger's fields
+// cost more, and leave more behind, than the line itself.
 
 // A line is a JSON object that is being written.
 type line []byte
@@ -27,7 +27,7 @@ func (l *Log) Access(r *http.Request, x *exchange.Exchange, end time.Time) {
 		return
 	}
 	room := lines.Get().(*line)
-	b := begin((*room)[:0], end)
+	b := begin((*room)[:0], end, "access", "request")
 	b = b.text("request_id", x.ID)
 	b = b.some("trace_id", x.Trace.ID())
 	b = b.text("method", bounded(r.Method, 32))
@@ -68,7 +68,7 @@ func (l *Log) Refused(x *exchange.Exchange) {
 		return
 	}
 	room := lines.Get().(*line)
-	b := begin((*room)[:0], time.Now())
+	b := begin((*room)[:0], time.Now(), "access", "request")
 	b = b.text("request_id", x.ID)
 	b = b.number("status", int64(x.Reason.Status()))
 	b = b.address("peer", x.Peer)
@@ -84,16 +84,22 @@ func (l *Log) write(room *line, b line) {
 	if l.closed.Load() {
 		_ = l.buffer.Sync()
 	}
+	b.free(room)
+}
+
+// free gives the line's memory back.
+func (b line) free(room *line) {
 	if cap(b) <= longestKept {
 		*room = b
 		lines.Put(room)
 	}
 }
 
-func begin(b line, now time.Time) line {
+func begin(b line, now time.Time, log, message string) line {
 	b = append(b, `{"level":"info","ts":"`...)
 	b = now.AppendFormat(b, time.RFC3339Nano)
-	return append(b, `","log":"access","msg":"request"`...)
+	b = append(b, '"')
+	return b.text("log", log).text("msg", message)
 }
 
 func (b line) key(key string) line {

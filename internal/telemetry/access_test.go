@@ -16,7 +16,7 @@ func TestAccessLineIsJSON(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		value := string(rapid.SliceOf(rapid.Byte()).Draw(r, "value"))
 		us := rapid.Int64Range(0, 1<<40).Draw(r, "microseconds")
-		b := begin(nil, time.Unix(1, 5)).text("v", value).milliseconds("ms", time.Duration(us)*time.Microsecond)
+		b := begin(nil, time.Unix(1, 5), "access", "request").text("v", value).milliseconds("ms", time.Duration(us)*time.Microsecond)
 		b = append(b, '}')
 		var got struct {
 			V  string
@@ -41,7 +41,7 @@ func BenchmarkAccessLine(b *testing.B) {
 	b.ReportAllocs()
 	room, now := make(line, 0, 1<<10), time.Now()
 	for b.Loop() {
-		l := begin(room, now)
+		l := begin(room, now, "access", "request")
 		for range 12 {
 			l = l.text("request_id", "0190f7c6-6f0b-7c3e-9b0a-1a2b3c4d5e6f")
 		}

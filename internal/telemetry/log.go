@@ -31,8 +31,9 @@ type Log struct {
 	Audit       *zap.Logger     // who was given what, and who was not; written through before the answer
 	Level       zap.AtomicLevel // of Logger; audit and access lines are never filtered by it, nor sampled
 
-	buffer *zapcore.BufferedWriteSyncer
-	closed atomic.Bool
+	buffer  *zapcore.BufferedWriteSyncer
+	through *joint
+	closed  atomic.Bool
 }
 
 // NewLog writes JSON lines to w. The level is one of debug, info, warn, error; access turns the access lines on.
@@ -47,9 +48,9 @@ func NewLog(w io.Writer, level string, access bool) (*Log, error) {
 		EncodeDuration: milliseconds, EncodeName: zapcore.FullNameEncoder,
 	})
 	sink := zapcore.Lock(zapcore.AddSync(w))
-	l := &Log{Level: atomic}
+	l := &Log{Level: atomic, through: &joint{to: sink}}
 	l.Logger = zap.New(zapcore.NewCore(encoder, sink, atomic))
-	l.Audit = zap.New(zapcore.NewCore(encoder, sink, zapcore.DebugLevel)).Named("audit")
+	l.Audit = zap.New(zapcore.NewCore(encoder, l.through, zapcore.DebugLevel)).Named("audit")
 	if access {
 		l.buffer = &zapcore.BufferedWriteSyncer{WS: sink, Size: accessBuffer, FlushInterval: accessFlush}
 		// Its goroutine starts with the first write. Were that one later than Close, nobody would end it.
