@@ -67,7 +67,7 @@ type Revocations interface {
 type Gate struct {
 	table       *route.Table[*config.Route]
 	routes      []*config.Route // in the file's order
-	plans       map[*config.Route]*plan
+	plans       []plan            // by the routes' places in the file
 	judges      map[string]*judge // by issuer
 	clients     map[string]*config.Client
 	reserved    reserved

@@ -21,9 +21,9 @@ type plan struct {
 
 // plan compiles every route, and opens one pool for each upstream.
 func (g *Gate) plan(c *config.Config, pools *upstream.Pools) error {
-	g.plans = make(map[*config.Route]*plan, len(c.Routes))
+	g.plans = make([]plan, len(c.Routes))
 	opened := make(map[*config.Upstream]*upstream.Pool)
-	for _, r := range c.Routes {
+	for i, r := range c.Routes {
 		pool := opened[r.Upstream]
 		if pool == nil {
 			var err error
@@ -36,7 +36,7 @@ func (g *Gate) plan(c *config.Config, pools *upstream.Pools) error {
 		if limit == 0 {
 			limit = c.Limits.BodyBytes
 		}
-		g.plans[r] = &plan{route: r, upstream: r.Upstream, pool: pool, direct: pool.Plain(), bodyLimit: limit, pattern: r.Path.String()}
+		g.plans[i] = plan{route: r, upstream: r.Upstream, pool: pool, direct: pool.Plain(), bodyLimit: limit, pattern: r.Path.String()}
 	}
 	return nil
 }
@@ -75,9 +75,11 @@ func (g *Gate) choose(p *passage) error {
 		}
 		return err
 	}
-	if p.plan = g.plans[p.match.Value]; p.plan == nil {
-		return fault("route without a plan")
+	i := p.match.Value.Index
+	p.plan = &g.plans[i]
+	if p.plan.route != p.match.Value {
+		return fault("the table and the configuration have different routes")
 	}
-	p.x.Route, p.x.Pattern = p.plan.route.Name, p.plan.pattern
+	p.x.Route, p.x.Pattern, p.x.Place = p.plan.route.Name, p.plan.pattern, i+1
 	return nil
 }

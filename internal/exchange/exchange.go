@@ -46,6 +46,7 @@ type Exchange struct {
 	LogPath string
 
 	Route  string // name of the chosen route, or of our own endpoint
+	Place  int    // of the chosen route in the configuration, from 1; 0: none, or an endpoint of ours
 	Reason refusal.Reason
 	Detail string // the cause, for the log
 

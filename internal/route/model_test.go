@@ -374,6 +374,9 @@ func size(n *node) int {
 		return 0
 	}
 	sum := 1 + size(n.param)
+	if n.literals == nil {
+		return sum + size(n.next)
+	}
 	for _, child := range n.literals {
 		sum += size(child)
 	}

@@ -27,7 +27,7 @@ func (t *Table[T]) tolerate(host, method string, target *Target, l *leaf) error 
 // allows tells whether the entry for method tolerates the oddities; with a method that l lacks, whether any does, so
 // that the answer is 405 where the path is not at fault.
 func (t *Table[T]) allows(l *leaf, method string, oddities Oddity) bool {
-	if i, ok := l.methods[method]; ok {
+	if i, ok := l.entry(method); ok {
 		return oddities&^t.entries[i].Allow == 0
 	}
 	for _, i := range l.entries {

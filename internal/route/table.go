@@ -49,12 +49,41 @@ type hostShape struct {
 	trees  map[string]*node // by the key that hostShape.key makes
 }
 
-// node is a place in the tree of path segments of one host.
+// node is a place in the tree of path segments of one host. Most have one literal behind them, or none, and are spared a map: with
+// thousands of routes it is memory that a request waits for, not work.
 type node struct {
+	literal  string // the first literal segment behind this one …
+	next     *node  // … and where it leads; nil: none
 	literals map[string]*node
 	param    *node
 	exact    *leaf // the path ends here
 	tree     *leaf // the path goes on
+}
+
+// behind is where a literal segment leads to; nil: nowhere.
+func (n *node) behind(segment string) *node {
+	if n.literals != nil {
+		return n.literals[segment]
+	}
+	if n.literal == segment {
+		return n.next
+	}
+	return nil
+}
+
+// grow gives the place behind a literal segment, made when there is none yet.
+func (n *node) grow(segment string) *node {
+	switch {
+	case n.literals != nil:
+		return grow(n.literals, segment)
+	case n.next == nil:
+		n.literal, n.next = segment, &node{}
+		return n.next
+	case n.literal == segment:
+		return n.next
+	}
+	n.literals = map[string]*node{n.literal: n.next}
+	return grow(n.literals, segment)
 }
 
 // leaf is what was chosen: a host and a path, whatever their placeholders are called, with one or more entries.
@@ -62,8 +91,24 @@ type leaf struct {
 	host    Host
 	path    Path
 	entries []int
-	methods map[string]int // entry by method
-	allowed []string       // the methods, sorted
+	methods []methodOf
+	allowed []string // the methods, sorted
+}
+
+// methodOf says whose a method is.
+type methodOf struct {
+	method string
+	entry  int
+}
+
+// entry finds the one that takes a method.
+func (l *leaf) entry(method string) (entry int, ok bool) {
+	for i := range l.methods {
+		if m := &l.methods[i]; m.method == method {
+			return m.entry, true
+		}
+	}
+	return 0, false
 }
 
 // NewTable compiles entries. With conflicts there is no table.
@@ -93,7 +138,7 @@ func NewTable[T any](entries []Entry[T]) (*Table[T], []Conflict) {
 func (t *Table[T]) insert(i int, e *Entry[T]) (conflicts []Conflict) {
 	place := t.root(e.Host).leaf(e.Path)
 	if *place == nil {
-		*place = &leaf{host: e.Host, path: e.Path, methods: map[string]int{}}
+		*place = &leaf{host: e.Host, path: e.Path}
 		t.leaves = append(t.leaves, *place)
 	}
 	l := *place
@@ -105,21 +150,21 @@ func (t *Table[T]) insert(i int, e *Entry[T]) (conflicts []Conflict) {
 	rivals := map[int]bool{}
 	for _, method := range methods {
 		t.listed[method] = true
-		rival, taken := l.methods[method]
+		rival, taken := l.entry(method)
 		if taken && rival != i && !rivals[rival] {
 			rivals[rival] = true
 			conflicts = append(conflicts, Conflict{First: rival, Second: i, Why: "the same hosts and paths, and both take " + method})
 		}
 		if !taken {
-			l.methods[method] = i
+			l.methods = append(l.methods, methodOf{method, i})
 		}
 	}
 	return conflicts
 }
 
 func (l *leaf) finish() {
-	for method := range l.methods {
-		l.allowed = append(l.allowed, method)
+	for _, m := range l.methods {
+		l.allowed = append(l.allowed, m.method)
 	}
 	slices.Sort(l.allowed)
 }
@@ -181,10 +226,7 @@ func (s *hostShape) key(room []byte, host string) []byte {
 func (n *node) leaf(p Path) **leaf {
 	for _, s := range p.segments {
 		if s.name == "" {
-			if n.literals == nil {
-				n.literals = map[string]*node{}
-			}
-			n = grow(n.literals, s.literal)
+			n = n.grow(s.literal)
 			continue
 		}
 		if n.param == nil {
@@ -267,7 +309,7 @@ func (t *Table[T]) Match(host, method string, target *Target, m *Match[T]) error
 	if l == nil {
 		return errNotFound
 	}
-	i, ok := l.methods[method]
+	i, ok := l.entry(method)
 	if !ok {
 		m.Allowed = l.allowed
 		return errMethod
@@ -330,7 +372,7 @@ func (s *search) find(n *node, depth int) *leaf {
 		return n.exact
 	}
 	if text := s.target.at(depth).text; text != "" {
-		if child := n.literals[text]; child != nil {
+		if child := n.behind(text); child != nil {
 			if l := s.find(child, depth+1); l != nil {
 				return l
 			}

@@ -124,6 +124,7 @@ const (
 // Routes are the series of one configuration's routes. What is let through is counted without looking up labels.
 type Routes struct {
 	metrics *Metrics
+	byPlace []*series // of the configuration's routes, in its order
 	byName  map[string]*series
 	gone    []string // the routes that the reload before this one dropped; Retire alone touches it
 
@@ -143,13 +144,16 @@ type (
 	observer struct{ prometheus.Observer }
 )
 
-// Routes announces the names of a configuration's routes.
+// Routes announces the names of a configuration's routes, in its order.
 func (m *Metrics) Routes(names []string) *Routes {
 	r := &Routes{metrics: m, byName: make(map[string]*series, len(names)+2), extra: map[string]*series{}}
 	for _, name := range append([]string{noRoute, otherRoute}, names...) {
 		if r.byName[name] == nil {
 			r.byName[name] = &series{name: name}
 		}
+	}
+	for _, name := range names {
+		r.byPlace = append(r.byPlace, r.byName[name])
 	}
 	return r
 }
@@ -179,7 +183,7 @@ func (m *Metrics) forget(route string) {
 
 // Observe counts a finished exchange.
 func (r *Routes) Observe(method string, x *exchange.Exchange) {
-	s := r.series(x.Route)
+	s := r.of(x)
 	i := slices.Index(methods[:], method)
 	if i < 0 {
 		i = len(methods) - 1
@@ -205,6 +209,14 @@ func (r *Routes) Observe(method string, x *exchange.Exchange) {
 func (r *Routes) Refused(x *exchange.Exchange) {
 	class := min(x.Reason.Status()/100, len(classes)-1)
 	r.metrics.requests.WithLabelValues(noRoute, "other", classes[class], r.metrics.reason(x.Reason)).Inc()
+}
+
+// of finds a request's series, by its route's place if it has one.
+func (r *Routes) of(x *exchange.Exchange) *series {
+	if at := x.Place - 1; at >= 0 && at < len(r.byPlace) && r.byPlace[at].name == x.Route {
+		return r.byPlace[at]
+	}
+	return r.series(x.Route)
 }
 
 func (r *Routes) series(name string) *series {
