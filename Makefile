@@ -6,7 +6,7 @@ FUZZTIME    ?= 2000x
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build check fmt format vet staticcheck tidy noskip fuzz deps test bench campaign
+.PHONY: build check fmt format vet staticcheck tidy noskip fuzz deps test allocations bench campaign
 
 build: ## one static binary, ./jotgate
 	CGO_ENABLED=0 $(GO) build -trimpath -o jotgate .
@@ -37,8 +37,11 @@ fuzz: ## each fuzz target for FUZZTIME, a time or a number of inputs
 deps: ## what the tests need from the system
 	scripts/deps
 
-test: deps check
+test: deps check allocations
 	$(GO) test -race -timeout 15m ./...
+
+allocations: ## the gates on what the hot paths allocate, which the race detector hides
+	$(GO) test -count 1 -run Allocat ./issuer ./proxy ./internal/...
 
 bench: ## side by side with nginx and HAProxy, into bench/results; BENCH="-help" tells the flags
 	$(GO) run ./bench $(BENCH)

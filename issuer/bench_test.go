@@ -178,10 +178,10 @@ func TestAllocations(t *testing.T) {
 		n++
 	})
 	t.Logf("mint %v, redeem %v allocations", mint, redeem)
-	if mint > 16 {
-		t.Errorf("mint: %v allocations, at most 16", mint)
+	if mint > 12 {
+		t.Errorf("mint: %v allocations, at most 12", mint)
 	}
-	if redeem > 32 {
-		t.Errorf("redeem: %v allocations, at most 32", redeem)
+	if redeem > 28 {
+		t.Errorf("redeem: %v allocations, at most 28", redeem)
 	}
 }

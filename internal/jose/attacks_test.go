@@ -488,6 +488,38 @@ func TestIdentitiesThatCannotBecomeHeaders(t *testing.T) {
 	}
 }
 
+// TestVerificationsAllocateLittle gates what a token costs that is in no cache, in allocations and in bytes.
+func TestVerificationsAllocateLittle(t *testing.T) {
+	for _, c := range []struct {
+		alg    string
+		allocs uint64
+		bytes  uint64
+	}{
+		{"ES256", 38, 4 << 10}, {"RS256", 22, 4 << 10}, {"HS256", 19, 3 << 10}, {"EdDSA", 18, 3 << 10},
+	} {
+		key := keyFor(t, c.alg)
+		v, compact := newVerifier(t, ours(key)), key.token(goodClaims)
+		verify := func(times uint64) {
+			for range times {
+				if _, err := v.Verify(compact, epoch, nil); err != nil {
+					t.Fatalf("%s: %v", c.alg, err)
+				}
+			}
+		}
+		const times = 200
+		verify(times) // the key is prepared behind that
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		verify(times)
+		runtime.ReadMemStats(&after)
+		allocs, bytes := (after.Mallocs-before.Mallocs)/times, (after.TotalAlloc-before.TotalAlloc)/times
+		if (allocs > c.allocs || bytes > c.bytes) && !raceEnabled { // under it, pools forget
+			t.Errorf("%s: %d allocations of %d bytes, %d of %d are allowed", c.alg, allocs, bytes, c.allocs, c.bytes)
+		}
+		t.Logf("%s: %d allocations of %d bytes", c.alg, allocs, bytes)
+	}
+}
+
 func TestRefusalsAllocateLittle(t *testing.T) {
 	key := keyFor(t, "ES256")
 	v := newVerifier(t, ours(key))
