@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,10 +23,13 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	spared   *prometheus.CounterVec
 	added    prometheus.Histogram
-	waited   *prometheus.HistogramVec
 	reloads  *prometheus.CounterVec
 	loaded   prometheus.Gauge
 	reasons  map[refusal.Reason]bool
+
+	mu    sync.RWMutex
+	live  map[string]*series // of the routes in force, and of what no configuration names, by name
+	extra int                // how many of the latter
 }
 
 // NewMetrics makes the metrics of one process. version is the release; "" asks the build's own stamp.
@@ -46,17 +48,13 @@ func NewMetrics(version string) *Metrics {
 			Name: "jotgate_added_seconds", Help: "What the gate adds: from a request's head to the head of its answer, without the upstream's part.",
 			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .05, .25},
 		}),
-		waited: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "jotgate_upstream_seconds", Help: "From asking the upstream to the head of its answer.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
-		}, []string{"route"}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jotgate_reloads_total", Help: "Reloads of the configuration: done, or refused, which changes nothing.",
 		}, []string{"result"}),
 		loaded: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "jotgate_config_loaded_timestamp_seconds", Help: "When the configuration in force was loaded.",
 		}),
-		reasons: map[refusal.Reason]bool{},
+		reasons: map[refusal.Reason]bool{}, live: map[string]*series{},
 	}
 	for _, reason := range refusal.All() {
 		m.reasons[reason] = true
@@ -64,7 +62,8 @@ func NewMetrics(version string) *Metrics {
 	for _, result := range []string{"done", "refused"} {
 		m.reloads.WithLabelValues(result) // so that the first one is an increase
 	}
-	m.registry.MustRegister(m.requests, m.spared, m.added, m.waited, m.reloads, m.loaded, buildInfo(version), // of names that differ
+	waited := newWaits(m, prometheus.Opts{Name: "jotgate_upstream_seconds", Help: "From asking the upstream to the head of its answer."})
+	m.registry.MustRegister(m.requests, m.spared, m.added, waited, m.reloads, m.loaded, buildInfo(version), // of names that differ
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -92,7 +91,20 @@ func (m *Metrics) Register(c prometheus.Collector) error { return m.registry.Reg
 
 // Handler answers scrapes.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	scrape := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.tell()
+		scrape.ServeHTTP(w, r)
+	})
+}
+
+// tell brings the counters up to date.
+func (m *Metrics) tell() {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, s := range m.live {
+		s.tell(m.requests)
+	}
 }
 
 // Loaded records that a configuration came into force; at the start it is no reload.
@@ -127,30 +139,19 @@ type Routes struct {
 	byPlace []*series // of the configuration's routes, in its order
 	byName  map[string]*series
 	gone    []string // the routes that the reload before this one dropped; Retire alone touches it
-
-	mu    sync.Mutex
-	extra map[string]*series // our own endpoints, which no configuration names
 }
 
-// series are those of one route, made when they are first needed: most routes see one method and one status.
-type series struct {
-	name   string
-	passed [len(methods)][len(classes)]atomic.Pointer[counter]
-	waited atomic.Pointer[observer]
-}
-
-type (
-	counter  struct{ prometheus.Counter }
-	observer struct{ prometheus.Observer }
-)
-
-// Routes announces the names of a configuration's routes, in its order.
+// Routes announces the names of a configuration's routes, in its order. The configuration is about to come into force: those that
+// it shares with the one before go on counting.
 func (m *Metrics) Routes(names []string) *Routes {
-	r := &Routes{metrics: m, byName: make(map[string]*series, len(names)+2), extra: map[string]*series{}}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := &Routes{metrics: m, byName: make(map[string]*series, len(names)+2)}
 	for _, name := range append([]string{noRoute, otherRoute}, names...) {
-		if r.byName[name] == nil {
-			r.byName[name] = &series{name: name}
+		if m.live[name] == nil {
+			m.live[name] = &series{name: name}
 		}
+		r.byName[name] = m.live[name]
 	}
 	for _, name := range names {
 		r.byPlace = append(r.byPlace, r.byName[name])
@@ -178,7 +179,9 @@ func (m *Metrics) forget(route string) {
 	gone := prometheus.Labels{"route": route}
 	m.requests.DeletePartialMatch(gone)
 	m.spared.DeletePartialMatch(gone)
-	m.waited.DeletePartialMatch(gone)
+	m.mu.Lock()
+	delete(m.live, route)
+	m.mu.Unlock()
 }
 
 // Observe counts a finished exchange.
@@ -190,7 +193,7 @@ func (r *Routes) Observe(method string, x *exchange.Exchange) {
 	}
 	class := min(max(x.Status()/100, 0), len(classes)-1)
 	if x.Reason == "" {
-		r.passed(s, i, class).Inc()
+		s.passed[i][class].Add(1)
 	} else {
 		r.metrics.requests.WithLabelValues(s.name, methods[i], classes[class], r.metrics.reason(x.Reason)).Inc()
 	}
@@ -198,7 +201,7 @@ func (r *Routes) Observe(method string, x *exchange.Exchange) {
 		r.metrics.spared.WithLabelValues(s.name, r.metrics.reason(x.Shadow)).Inc()
 	}
 	if x.Upstream != "" {
-		r.waited(s).Observe(x.Waited.Seconds())
+		s.waited.observe(x.Waited)
 	}
 	if head := x.Head(); !head.IsZero() {
 		r.metrics.added.Observe(max(0, head.Sub(x.Start)-x.Waited).Seconds())
@@ -226,37 +229,29 @@ func (r *Routes) series(name string) *series {
 	if s := r.byName[name]; s != nil {
 		return s
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.extra[name]
-	switch {
+	return r.metrics.own(name)
+}
+
+// own gives the series of what no configuration names: endpoints of ours.
+func (m *Metrics) own(name string) *series {
+	m.mu.RLock()
+	s := m.live[name]
+	m.mu.RUnlock()
+	if s != nil {
+		return s
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch s = m.live[name]; {
 	case s != nil:
-	case len(r.extra) == mostExtra:
-		return r.byName[otherRoute]
+	case m.extra == mostExtra:
+		return m.live[otherRoute]
 	default:
 		s = &series{name: name}
-		r.extra[name] = s
+		m.live[name] = s
+		m.extra++
 	}
 	return s
-}
-
-func (r *Routes) passed(s *series, method, class int) prometheus.Counter {
-	place := &s.passed[method][class]
-	if c := place.Load(); c != nil {
-		return c.Counter
-	}
-	c := r.metrics.requests.WithLabelValues(s.name, methods[method], classes[class], "")
-	place.Store(&counter{c})
-	return c
-}
-
-func (r *Routes) waited(s *series) prometheus.Observer {
-	if o := s.waited.Load(); o != nil {
-		return o.Observer
-	}
-	o := r.metrics.waited.WithLabelValues(s.name)
-	s.waited.Store(&observer{o})
-	return o
 }
 
 // reason bounds the label to the list of reasons.

@@ -5,10 +5,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -138,5 +141,85 @@ func BenchmarkObserve(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Observe("GET", x)
+	}
+}
+
+// The histogram of a route has the library's buckets and sums.
+func TestWaitsAreCountedAsByTheLibrary(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("")
+	r := m.Routes([]string{"app", "quiet"})
+	bounds := make([]float64, 0, len(waitedBounds))
+	for _, bound := range waitedBounds {
+		bounds = append(bounds, bound.Seconds())
+	}
+	library := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "library_seconds", Help: "-", Buckets: bounds}, []string{"route"})
+	if err := m.Register(library); err != nil {
+		t.Fatal(err)
+	}
+	waits := []time.Duration{0, time.Nanosecond, time.Minute, 30 * time.Second, 1500 * time.Millisecond}
+	for _, bound := range waitedBounds {
+		waits = append(waits, bound-time.Nanosecond, bound, bound+time.Nanosecond)
+	}
+	for _, wait := range waits {
+		x := answered("app", 200, "", "127.0.0.1:1")
+		x.Waited = wait
+		r.Observe("GET", x)
+		library.WithLabelValues("app").Observe(wait.Seconds())
+	}
+	for _, part := range []string{"_bucket", "_count"} {
+		var want []string
+		for _, line := range scrape(t, m, "library_seconds"+part) {
+			want = append(want, strings.Replace(line, "library", "jotgate_upstream", 1))
+		}
+		if diff := cmp.Diff(want, scrape(t, m, "jotgate_upstream_seconds"+part)); diff != "" {
+			t.Errorf("(-library +ours)\n%s", diff)
+		}
+	}
+	sum := time.Duration(0)
+	for _, wait := range waits {
+		sum += wait
+	}
+	if got := scrape(t, m, "jotgate_upstream_seconds_sum"); len(got) != 1 || got[0] != fmt.Sprintf(`jotgate_upstream_seconds_sum{route="app"} %v`, sum.Seconds()) {
+		t.Errorf("%v, want %v", got, sum)
+	}
+}
+
+// No request is counted twice or lost, though scrapes and reloads go on beside it.
+func TestCountsAreExactBesideScrapesAndReloads(t *testing.T) {
+	t.Parallel()
+	const workers, each = 4, 500
+	m := NewMetrics("")
+	var inForce atomic.Pointer[Routes]
+	inForce.Store(m.Routes([]string{"app", "a"}))
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for i := range each {
+				x := answered("app", 200, "", "127.0.0.1:1")
+				x.Place = i % 2 // found by its place, or by its name
+				inForce.Load().Observe("GET", x)
+				inForce.Load().Observe("POST", answered("mint", 201, "", ""))
+			}
+		})
+	}
+	all.Go(func() {
+		for i := range 50 {
+			scrape(t, m, "jotgate_requests_total")
+			old, next := inForce.Load(), m.Routes([]string{"app", fmt.Sprint("b", i)})
+			inForce.Store(next)
+			old.Retire(next)
+		}
+	})
+	all.Wait()
+	want := []string{
+		fmt.Sprintf(`jotgate_requests_total{method="GET",reason="",route="app",status="2xx"} %d`, workers*each),
+		fmt.Sprintf(`jotgate_requests_total{method="POST",reason="",route="mint",status="2xx"} %d`, workers*each),
+	}
+	if diff := cmp.Diff(want, scrape(t, m, "jotgate_requests_total")); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if n := len(m.live); n != 5 { // none, other, app, the last b, mint
+		t.Errorf("%d series are kept", n)
 	}
 }
