@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,15 +35,10 @@ func (ls *Listeners) Drain(ctx context.Context, d Drain) error {
 		return ls.Close()
 	}
 	ls.retire(time.Now().Add(d.IdleGrace))
-	telling, told := context.WithCancel(ctx)
-	var g sync.WaitGroup
-	g.Go(func() { ls.goAway(telling) })
 	select {
 	case <-ls.empty:
 	case <-ctx.Done():
 	}
-	told()
-	g.Wait()
 	err := context.Cause(ctx)
 	if ls.Open() == 0 {
 		err = nil
@@ -109,25 +103,11 @@ func (ls *Listeners) retire(at time.Time) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for s := range ls.open {
-		if c := s.wire.Load(); c != nil {
+		if c := s.connection(); c != nil {
 			c.Retire(at)
 		}
 	}
 }
-
-// goAway tells HTTP/2 clients to go, again and again because of those that had only just come.
-func (ls *Listeners) goAway(ctx context.Context) {
-	for ctx.Err() == nil {
-		for _, d := range ls.doors {
-			short, cancel := context.WithTimeout(ctx, time.Millisecond)
-			_ = d.h2.Shutdown(short) // it has been said; waiting for the end is Drain's
-			cancel()
-		}
-		wait(ctx, goAwayEvery)
-	}
-}
-
-const goAwayEvery = 100 * time.Millisecond
 
 // Close ends everything at once: listeners, requests, streams. It returns when Serve has; a handler that is at work
 // then sees its reads and writes fail and its context end.
@@ -152,15 +132,11 @@ func (ls *Listeners) closeAll() {
 	ls.mu.Unlock()
 	for _, d := range ls.doors {
 		_ = d.raw.Close() // it may be closed already
-		_ = d.http2.Close()
 	}
 	for _, s := range left {
 		_ = s.Close()
-		if c := s.wire.Load(); c != nil {
+		if c := s.connection(); c != nil {
 			c.Abort()
 		}
-	}
-	for _, d := range ls.doors {
-		_ = d.h2.Close() // what could fail is closed above
 	}
 }

@@ -160,7 +160,6 @@ func (ls *Listeners) Serve(handler http.Handler) error {
 	for _, d := range ls.doors {
 		d.use(handler)
 		g.Go(func() error { return ls.broken(d.accept()) })
-		g.Go(func() error { return ls.broken(d.h2.Serve(d.http2)) })
 	}
 	err := g.Wait()
 	for _, d := range ls.doors {
@@ -171,7 +170,7 @@ func (ls *Listeners) Serve(handler http.Handler) error {
 
 // broken closes everything when one part fails, so that Serve returns.
 func (ls *Listeners) broken(err error) error {
-	if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+	if err == nil || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	ls.log.Error("listener broke", zap.Error(err))

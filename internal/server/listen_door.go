@@ -14,40 +14,33 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/jotgate/jotgate/internal/server/h2"
 	"github.com/jotgate/jotgate/internal/server/wire"
 )
 
 // A door is one listener at work: it accepts, shakes hands where there is TLS, and has each connection served by the server
-// of its protocol: package wire's for HTTP/1.1, net/http's for HTTP/2.
+// of its protocol: package wire's for HTTP/1.1, package h2's for HTTP/2.
 type door struct {
 	Listener
 	all        *Listeners
 	raw        *net.TCPListener
 	h1         *wire.Server
-	h2         *http.Server
-	http2      *feed
+	h2         *h2.Server
 	handshakes sync.WaitGroup
 	accepted   chan struct{} // closed when accept has returned
 	stopBy     atomic.Int64  // when accept must end at the latest, once it was told to; Unix nanoseconds
 }
 
 func newDoor(ls *Listeners, l Listener, raw *net.TCPListener) *door {
-	d := &door{Listener: l, all: ls, raw: raw, http2: newFeed(raw.Addr()), accepted: make(chan struct{})}
+	d := &door{Listener: l, all: ls, raw: raw, accepted: make(chan struct{})}
 	base := context.WithValue(context.Background(), stoppingKey{}, ls.stopping)
 	d.h1 = &wire.Server{
 		Limits: &ls.limits.Limits, IdleTimeout: ls.limits.IdleTimeout, Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse,
 	}
-	d.h2 = &http.Server{
-		IdleTimeout:    max(0, ls.limits.IdleTimeout),
-		MaxHeaderBytes: ls.limits.HeaderBytes,
-		ErrorLog:       quietLog(ls.log),
-		BaseContext:    func(net.Listener) context.Context { return base },
-		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: int(ls.limits.H2Streams)},
-		Protocols:      new(http.Protocols),
-
-		DisableGeneralOptionsHandler: true,
+	d.h2 = &h2.Server{
+		Limits: &ls.limits.Limits, IdleTimeout: ls.limits.IdleTimeout, WriteStall: ls.limits.WriteStall, Streams: ls.limits.H2Streams,
+		Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse,
 	}
-	d.h2.Protocols.SetHTTP2(true)
 	return d
 }
 
@@ -59,8 +52,7 @@ func (d *door) use(handler http.Handler) {
 	if d.RedirectHTTPS {
 		handler = redirect{port: d.HTTPSPort}
 	}
-	d.h1.Handler = handler
-	d.h2.Handler = &frontH2{all: d.all, next: handler}
+	d.h1.Handler, d.h2.Handler = handler, handler
 }
 
 // accept takes connections until the listener is closed. Errors that pass, such as too many open files, are waited out.
@@ -117,31 +109,21 @@ func (d *door) admit(c *net.TCPConn) {
 		return
 	}
 	if d.TLS == nil {
-		go d.serve(s, s)
+		go s.serve(d.h1.NewConn(s))
 		return
 	}
 	d.handshakes.Add(1)
 	go func() {
-		t := d.shake(s)
+		c := d.shake(s)
 		d.handshakes.Done()
-		if t != nil {
-			d.serve(s, t)
+		if c != nil {
+			s.serve(c)
 		}
 	}()
 }
 
-// serve answers HTTP/1.1 on the socket, or on what stands above it.
-func (d *door) serve(s *socket, above net.Conn) {
-	c := d.h1.NewConn(above)
-	s.wire.Store(c)
-	if at := d.all.retireAt.Load(); at != nil { // it came too late to be told
-		c.Retire(*at)
-	}
-	c.Serve()
-}
-
-// shake does the TLS handshake and lets ALPN choose the server. It gives the session that is to speak HTTP/1.1, or nil.
-func (d *door) shake(s *socket) *tls.Conn {
+// shake does the TLS handshake and lets ALPN choose the server; nil if it failed.
+func (d *door) shake(s *socket) connection {
 	t := tls.Server(s, d.TLS)
 	if within := d.all.limits.TLSTimeout; within > 0 {
 		_ = s.SetDeadline(time.Now().Add(within)) // if it cannot be set, the handshake fails
@@ -153,47 +135,7 @@ func (d *door) shake(s *socket) *tls.Conn {
 	}
 	_ = s.SetDeadline(time.Time{})
 	if t.ConnectionState().NegotiatedProtocol == "h2" {
-		d.http2.put(t)
-		return nil
+		return d.h2.NewConn(t)
 	}
-	return t
+	return d.h1.NewConn(t)
 }
-
-// A feed is the net.Listener through which net/http's server gets connections that are ready for it.
-type feed struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-	addr  net.Addr
-}
-
-func newFeed(addr net.Addr) *feed {
-	return &feed{conns: make(chan net.Conn), done: make(chan struct{}), addr: addr}
-}
-
-func (f *feed) put(c net.Conn) {
-	select {
-	case f.conns <- c:
-	case <-f.done:
-		_ = c.Close()
-	}
-}
-
-// Accept implements net.Listener.
-func (f *feed) Accept() (net.Conn, error) {
-	select {
-	case c := <-f.conns:
-		return c, nil
-	case <-f.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (f *feed) Close() error {
-	f.once.Do(func() { close(f.done) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (f *feed) Addr() net.Addr { return f.addr }

@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/jotgate/jotgate/internal/server/wire"
 )
 
 // A socket is an accepted connection: it is counted, and a write that its client does not take in time ends it.
@@ -15,13 +13,38 @@ type socket struct {
 	net.Conn // only this much of tcp: its ReadFrom would go around the deadlines
 	tcp      *net.TCPConn
 	all      *Listeners
-	wire     atomic.Pointer[wire.Conn] // nil for HTTP/2 and during a handshake
+	spoken   atomic.Pointer[connection] // nil during a handshake
 	gone     sync.Once
 	stall    stall
 }
 
+// A connection speaks HTTP on a socket: package wire's HTTP/1.1, or package h2's HTTP/2.
+type connection interface {
+	Serve()
+	Retire(at time.Time)
+	Abort()
+	IdleSince() (time.Time, bool)
+}
+
 func newSocket(c *net.TCPConn, ls *Listeners) *socket {
 	return &socket{Conn: c, tcp: c, all: ls, stall: stall{limit: ls.limits.WriteStall}}
+}
+
+// serve has requests answered until the connection ends.
+func (s *socket) serve(c connection) {
+	s.spoken.Store(&c)
+	if at := s.all.retireAt.Load(); at != nil { // it came too late to be told
+		c.Retire(*at)
+	}
+	c.Serve()
+}
+
+// connection is what is spoken; nil during a handshake.
+func (s *socket) connection() connection {
+	if c := s.spoken.Load(); c != nil {
+		return *c
+	}
+	return nil
 }
 
 // SyscallConn lets a connection at rest be waited for without a buffer.
@@ -131,10 +154,10 @@ const evictLook = 64
 // evict closes the connection that has been idle for longest among a few, and tells whether there was one. The one
 // that comes is let in at once, so the cap may be passed by as many as are on their way out.
 func (ls *Listeners) evict() bool {
-	var oldest *wire.Conn
+	var oldest connection
 	since, look := time.Now().Add(-ls.limits.EvictIdleAfter), 0
 	for s := range ls.open {
-		if c := s.wire.Load(); c != nil {
+		if c := s.connection(); c != nil {
 			if t, idle := c.IdleSince(); idle && t.Before(since) {
 				oldest, since = c, t
 			}

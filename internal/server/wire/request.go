@@ -86,24 +86,26 @@ func trimmed(s string) string {
 	return s
 }
 
-// parseTarget fills in the URL. Targets of unreserved characters, as most are, need no parser.
-func (t *turn) parseTarget(r *http.Request) error {
+// parseTarget fills in the URL.
+func (t *turn) parseTarget(r *http.Request) (err error) {
 	r.URL = &t.url
-	target := r.RequestURI
-	if r.Method == http.MethodConnect && target[0] != '/' {
-		t.url.Host, r.Host = target, target // RFC 9112 section 3.2.3: the Host field says no more than that
+	if r.Method == http.MethodConnect && r.RequestURI[0] != '/' {
+		t.url.Host, r.Host = r.RequestURI, r.RequestURI // RFC 9112 section 3.2.3: the Host field says no more than that
 		return nil
 	}
-	path, query, there := strings.Cut(target, "?")
-	if unreserved(path) {
-		t.url.Path, t.url.RawQuery, t.url.ForceQuery = path, query, there && query == ""
-		return nil
-	}
-	u, err := url.ParseRequestURI(target)
-	if err == nil {
-		r.URL = u
-	}
+	r.URL, err = ParseTarget(&t.url, r.RequestURI)
 	return err
+}
+
+// ParseTarget is url.ParseRequestURI, and needs no parser for targets of unreserved characters, as most are. What it gives may be
+// room, which must be a zero URL.
+func ParseTarget(room *url.URL, target string) (*url.URL, error) {
+	path, query, there := strings.Cut(target, "?")
+	if !unreserved(path) {
+		return url.ParseRequestURI(target)
+	}
+	room.Path, room.RawQuery, room.ForceQuery = path, query, there && query == ""
+	return room, nil
 }
 
 func unreserved(path string) bool {

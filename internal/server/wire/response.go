@@ -159,7 +159,7 @@ func (w *response) begin(status int) {
 		w.more(w.add)
 	}
 	if !w.dated {
-		w.out.b = appendField(w.out.b, "Date", c.server.date())
+		w.out.b = appendField(w.out.b, "Date", c.server.clock.Date())
 	}
 	switch w.framed {
 	case undecided:

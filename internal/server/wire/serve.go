@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,23 +22,7 @@ type Server struct {
 	// Refused answers a request whose head was refused; nothing of the request is to be believed, but where it came from.
 	Refused func(w http.ResponseWriter, r *http.Request, why *refusal.Error)
 
-	now atomic.Pointer[dateLine]
-}
-
-// A dateLine is the value of Date for a second (RFC 9110 section 6.6.1).
-type dateLine struct {
-	second int64
-	text   string
-}
-
-func (s *Server) date() string {
-	now := time.Now()
-	if d := s.now.Load(); d != nil && d.second == now.Unix() {
-		return d.text
-	}
-	d := &dateLine{now.Unix(), now.UTC().Format(http.TimeFormat)}
-	s.now.Store(d)
-	return d.text
+	clock Clock
 }
 
 // turn reads one request and answers it; false: the connection is over.

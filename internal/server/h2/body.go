@@ -1,0 +1,367 @@
+package h2
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/server/wire"
+)
+
+// A body is a request's. What is wrong with it is a [refusal.Error], which stays: malformed, broken off or too slow. It may
+// be read beside the handler; when that has returned, nothing more is read. Conn.mu guards it.
+type body struct {
+	stream   *stream
+	left     int64 // as Content-Length says; below zero: it does not
+	pieces   []*piece
+	size     int   // bytes in pieces
+	err      error // what is read behind them: io.EOF, or what went wrong; nil: more may come
+	closed   bool
+	expected bool // the client waits for 100 (Continue)
+	pace     wire.Pace
+	asked    time.Time   // by the handler, for all reads
+	trailer  http.Header // names that were announced, and at the end their values
+	trailing []field
+}
+
+// A piece is memory that DATA waits in.
+type piece struct {
+	bytes [pieceSize]byte
+	r, w  int
+}
+
+const pieceSize = 4 << 10
+
+var piecePool = sync.Pool{New: func() any { return new(piece) }}
+
+func (b *body) begin(st *stream, length int64) {
+	b.stream, b.left = st, length
+	if st.heard {
+		b.err = io.EOF
+		return
+	}
+	b.pace = wire.NewPace(st.conn.server.Limits)
+}
+
+// announce makes place for trailers that the request says will come.
+func (b *body) announce(names string) {
+	for name := range strings.SplitSeq(names, ",") {
+		name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+		if !httpguts.ValidTrailerHeader(name) {
+			continue
+		}
+		if b.trailer == nil {
+			b.trailer = http.Header{}
+		}
+		b.trailer[name] = nil
+	}
+}
+
+// data takes the payload of a DATA frame (RFC 9113 section 6.1). It counts, whatever becomes of the stream (section 6.9).
+func (c *Conn) data(h http2.FrameHeader) error {
+	padding, err := c.padding(h)
+	if err != nil {
+		return err
+	}
+	size := int(h.Length)
+	payload := size - padding
+	c.traffic.vain += frameHead + int64(padding)
+	c.traffic.useful += int64(payload)
+	c.mu.Lock()
+	st, err := c.stream(h.StreamID)
+	if err == nil && int64(size) > c.recvWindow {
+		err = http2.ConnectionError(http2.ErrCodeFlowControl)
+	}
+	if err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	c.recvWindow -= int64(size)
+	ended := h.Flags.Has(http2.FlagDataEndStream)
+	code := http2.ErrCodeStreamClosed
+	if st != nil {
+		code = st.admit(size, payload, ended)
+	}
+	if code != http2.ErrCodeNo {
+		c.credit(size)
+		c.mu.Unlock()
+		if _, err := c.in.Discard(size - c.padByte(h)); err != nil {
+			return err
+		}
+		return http2.StreamError{StreamID: h.StreamID, Code: code}
+	}
+	c.mu.Unlock()
+	return c.fill(st, h, payload, ended)
+}
+
+// padByte is the length of the field that tells the padding's.
+func (c *Conn) padByte(h http2.FrameHeader) int {
+	if h.Flags.Has(http2.FlagDataPadded) {
+		return 1
+	}
+	return 0
+}
+
+// padding reads how much of the frame is none of the body, with that number itself.
+func (c *Conn) padding(h http2.FrameHeader) (int, error) {
+	if h.StreamID == 0 {
+		return 0, http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	if !h.Flags.Has(http2.FlagDataPadded) {
+		return 0, nil
+	}
+	if h.Length == 0 {
+		return 0, http2.ConnectionError(http2.ErrCodeFrameSize)
+	}
+	n, err := c.in.ReadByte()
+	if err == nil && uint32(n) >= h.Length {
+		err = http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	return int(n) + 1, err
+}
+
+// admit holds a frame to the stream's state, its window and the body's length. Conn.mu is held.
+func (st *stream) admit(size, payload int, ended bool) http2.ErrCode {
+	b := &st.body
+	switch {
+	case st.heard:
+		return http2.ErrCodeStreamClosed
+	case int64(size) > st.recvWindow:
+		return http2.ErrCodeFlowControl
+	case b.left >= 0 && (int64(payload) > b.left || ended && int64(payload) < b.left): // section 8.1.1
+		b.breakOff(&refusal.Error{Reason: refusal.BodyMalformed, Detail: "DATA and Content-Length differ"})
+		return http2.ErrCodeProtocol
+	}
+	st.recvWindow -= int64(size)
+	if b.left >= 0 {
+		b.left -= int64(payload)
+	}
+	return http2.ErrCodeNo
+}
+
+// fill reads a payload as it comes into the body's memory.
+func (c *Conn) fill(st *stream, h http2.FrameHeader, payload int, ended bool) error {
+	for left := payload; left > 0; {
+		if c.in.Buffered() == 0 {
+			if _, err := c.in.Peek(1); err != nil {
+				return err
+			}
+		}
+		p, err := c.in.Peek(min(left, c.in.Buffered()))
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		st.body.append(p)
+		c.mu.Unlock()
+		if _, err := c.in.Discard(len(p)); err != nil {
+			return err
+		}
+		left -= len(p)
+	}
+	rest := int(h.Length) - payload
+	if _, err := c.in.Discard(rest - c.padByte(h)); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if rest > 0 {
+		st.credit(rest)
+	}
+	if ended {
+		st.hear()
+	}
+	return nil
+}
+
+// hear notes the end of the body. Conn.mu is held.
+func (st *stream) hear() {
+	st.heard = true
+	st.body.breakOff(io.EOF)
+}
+
+// breakOff says what is read when all that came has been. Conn.mu is held.
+func (b *body) breakOff(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+	b.stream.readable.ring()
+}
+
+// trailers end a body (section 8.1).
+func (c *Conn) trailers(st *stream, ended bool) error {
+	h := &c.head
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case st.heard:
+		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeStreamClosed}
+	case h.large && !h.bad && ended:
+		st.body.breakOff(&refusal.Error{Reason: refusal.HeaderTooLarge, Detail: "trailers over the limit"})
+		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeEnhanceYourCalm}
+	case h.bad, !ended, st.body.left > 0:
+		st.body.breakOff(&refusal.Error{Reason: refusal.BodyMalformed, Detail: "malformed trailers, or before the body's end"})
+		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeProtocol}
+	}
+	for _, f := range h.fields {
+		if _, announced := st.body.trailer[f.name]; announced {
+			st.body.trailing = append(st.body.trailing, f)
+		}
+	}
+	st.hear()
+	return nil
+}
+
+// append keeps p until it is read; what nobody will read is credited at once. Conn.mu is held.
+func (b *body) append(p []byte) {
+	if b.closed || b.err != nil {
+		b.stream.conn.credit(len(p))
+		return
+	}
+	b.size += len(p)
+	for len(p) > 0 {
+		if last := len(b.pieces) - 1; last < 0 || b.pieces[last].w == pieceSize {
+			b.pieces = append(b.pieces, piecePool.Get().(*piece))
+		}
+		last := b.pieces[len(b.pieces)-1]
+		n := copy(last.bytes[last.w:], p)
+		last.w += n
+		p = p[n:]
+	}
+	b.stream.readable.ring()
+}
+
+// take reads what has come. Conn.mu is held.
+func (b *body) take(p []byte) (n int) {
+	for n < len(p) && b.size > 0 {
+		first := b.pieces[0]
+		m := copy(p[n:], first.bytes[first.r:first.w])
+		first.r += m
+		n += m
+		b.size -= m
+		if first.r == first.w {
+			b.drop()
+		}
+	}
+	return n
+}
+
+// drop gives the first piece back.
+func (b *body) drop() {
+	first := b.pieces[0]
+	first.r, first.w = 0, 0
+	piecePool.Put(first)
+	b.pieces[0] = nil
+	if b.pieces = b.pieces[1:]; len(b.pieces) == 0 {
+		b.pieces = nil
+	}
+}
+
+// discard forgets what was not read, and tells how much it was. Conn.mu is held.
+func (b *body) discard() (n int) {
+	b.closed = true
+	n, b.size = b.size, 0
+	for len(b.pieces) > 0 {
+		b.drop()
+	}
+	return n
+}
+
+// Read implements io.Reader. The end comes with the last bytes.
+func (b *body) Read(p []byte) (int, error) {
+	c := b.stream.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case b.closed:
+		return 0, http.ErrBodyReadAfterClose
+	case len(p) == 0:
+		return 0, nil
+	}
+	if b.expected && b.err == nil {
+		b.stream.response.sayContinue()
+	}
+	b.expected = false
+	if err := b.wait(); err != nil {
+		return 0, err
+	}
+	n := b.take(p)
+	if n > 0 {
+		before := c.pending()
+		if b.stream.credit(n); c.pending() > before {
+			c.flush()
+		}
+	}
+	if b.size > 0 || b.err == nil {
+		return n, nil
+	}
+	if b.err == io.EOF {
+		b.trail()
+	}
+	if n > 0 && b.err != io.EOF {
+		return n, nil // the next read says it
+	}
+	return n, b.err
+}
+
+// wait returns when there is something to read, or an end. Conn.mu is held.
+func (b *body) wait() error {
+	if b.size > 0 || b.err != nil {
+		return nil
+	}
+	start := time.Now()
+	credit, bounded := b.pace.Credit()
+	for b.size == 0 && b.err == nil && !b.closed {
+		var due time.Time
+		if bounded {
+			due = start.Add(credit)
+		}
+		if !b.asked.IsZero() && (due.IsZero() || b.asked.Before(due)) {
+			due = b.asked
+		}
+		if !b.stream.readable.wait(&b.stream.conn.mu, due) && b.size == 0 && b.err == nil && !b.asked.After(due) {
+			b.err = &refusal.Error{Reason: refusal.BodyTimeout, Detail: "body came too slowly"}
+		}
+	}
+	if b.closed {
+		return http.ErrBodyReadAfterClose
+	}
+	if bounded {
+		b.pace.Earn(b.size, time.Since(start))
+	}
+	return nil
+}
+
+// trail puts the values to the names that were announced.
+func (b *body) trail() {
+	for _, f := range b.trailing {
+		b.trailer[f.name] = append(b.trailer[f.name], f.value)
+	}
+	b.trailing = nil
+}
+
+// Close implements io.Closer. What is left is dropped as it comes.
+func (b *body) Close() error {
+	c := b.stream.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.credit(b.discard())
+	b.stream.readable.ring()
+	return nil
+}
+
+// by bounds all reads, one that waits too.
+func (b *body) by(t time.Time) error {
+	c := b.stream.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b.asked = t
+	b.stream.readable.ring()
+	return nil
+}

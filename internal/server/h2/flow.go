@@ -1,0 +1,135 @@
+package h2
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// traffic is what the client sends, in bytes. Frames that bring nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA,
+// RST_STREAM) are cheap to send and not to take. Some are of use beside requests, bodies and answers; many more of them are a flood.
+type traffic struct {
+	vain   int64 // frames that bring nothing, and the heads of the others
+	useful int64 // fields and bodies, both ways
+}
+
+const (
+	vainFree  = 1 << 20 // without anything useful: sixty thousand PINGs
+	vainTimes = 8       // as much again for each useful byte
+)
+
+// calm ends a connection that is flooded.
+func (c *Conn) calm() error {
+	if c.traffic.vain < vainFree { // most never get here
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.traffic.vain > vainFree+vainTimes*(c.traffic.useful+c.written) {
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	}
+	return nil
+}
+
+// windowMost is the most that a window can be (RFC 9113 section 6.9.1).
+const windowMost = 1<<31 - 1
+
+// windowUpdate lets answers go on.
+func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.StreamID == 0 {
+		if c.sendWindow += int64(f.Increment); c.sendWindow > windowMost {
+			return http2.ConnectionError(http2.ErrCodeFlowControl)
+		}
+		c.unblock()
+		return nil
+	}
+	st, err := c.stream(f.StreamID)
+	if st == nil {
+		return err
+	}
+	if st.sendWindow += int64(f.Increment); st.sendWindow > windowMost {
+		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
+	}
+	st.writable.ring()
+	return nil
+}
+
+// allowance is how much of n bytes of a body may be written now. c.mu is held.
+func (c *Conn) allowance(st *stream, n int) int {
+	room := pendingMost - c.pending()
+	return max(0, min(n, frameSize, room, int(c.sendWindow), int(st.sendWindow)))
+}
+
+// spend books what was written. c.mu is held.
+func (c *Conn) spend(st *stream, n int) {
+	c.sendWindow -= int64(n)
+	st.sendWindow -= int64(n)
+	c.written += int64(n)
+}
+
+// unblock wakes those that wait for what streams share. c.mu is held.
+func (c *Conn) unblock() {
+	for i, st := range c.blocked {
+		st.writable.ring()
+		c.blocked[i] = nil
+	}
+	c.blocked = c.blocked[:0]
+}
+
+// credit gives the connection's window back what has left our memory, in pieces that are worth a frame. c.mu is held.
+func (c *Conn) credit(n int) {
+	if c.recvRead += int64(n); c.recvRead >= windowSize/4 {
+		c.appendWindowUpdate(0, c.recvRead)
+		c.recvWindow += c.recvRead
+		c.recvRead = 0
+	}
+}
+
+// credit gives the stream's window back what its handler has read. c.mu is held.
+func (st *stream) credit(n int) {
+	st.conn.credit(n)
+	if st.heard || st.gone != nil {
+		return
+	}
+	if st.recvRead += int64(n); st.recvRead >= streamWindow/4 {
+		st.conn.appendWindowUpdate(st.id, st.recvRead)
+		st.recvWindow += st.recvRead
+		st.recvRead = 0
+	}
+}
+
+// A bell wakes the one that waits for a change. It holds nothing until somebody waits.
+type bell struct{ rings chan struct{} }
+
+func (b *bell) ring() {
+	if b.rings != nil {
+		select {
+		case b.rings <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// wait lets go of mu until the bell rings, or the time has come: false. The zero time never comes.
+func (b *bell) wait(mu *sync.Mutex, due time.Time) bool {
+	if b.rings == nil {
+		b.rings = make(chan struct{}, 1)
+	}
+	var over <-chan time.Time
+	if !due.IsZero() {
+		timer := time.NewTimer(time.Until(due))
+		defer timer.Stop()
+		over = timer.C
+	}
+	mu.Unlock()
+	defer mu.Lock()
+	select {
+	case <-b.rings:
+		return true
+	case <-over:
+		return false
+	}
+}

@@ -1,0 +1,142 @@
+package h2
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// read does what the client's frames say until one of them ends the connection, or nothing more is to come.
+func (c *Conn) read() error {
+	if err := c.greet(); err != nil {
+		return err
+	}
+	for {
+		if err := c.frame(); err != nil {
+			if err = c.explain(err); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// greet exchanges prefaces (RFC 9113 section 3.4). The client's must come in the time of a head.
+func (c *Conn) greet() error {
+	c.mu.Lock()
+	c.appendSettings()
+	c.mu.Unlock()
+	c.hurry()
+	defer c.unhurry()
+	preface := make([]byte, len(http2.ClientPreface))
+	if _, err := io.ReadFull(c.in, preface); err != nil {
+		return errGone
+	}
+	if string(preface) != http2.ClientPreface {
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	h, err := c.framer.ReadFrameHeader()
+	if err == nil && h.Type != http2.FrameSettings {
+		err = http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	if err == nil {
+		err = c.other(h)
+	}
+	if err != nil {
+		return c.explain(err)
+	}
+	return nil
+}
+
+// explain makes of a fault what it costs: nothing, a stream, or the connection.
+func (c *Conn) explain(err error) error {
+	var stream http2.StreamError
+	var connection http2.ConnectionError
+	switch {
+	case errors.As(err, &stream):
+		return c.reset(stream.StreamID, stream.Code)
+	case errors.As(err, &connection):
+		return connection
+	case errors.Is(err, http2.ErrFrameTooLarge):
+		return http2.ConnectionError(http2.ErrCodeFrameSize)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !c.headDue.IsZero() {
+			return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+		}
+		return errSilent
+	}
+	return errGone
+}
+
+// frame reads one frame. DATA goes straight into its stream's memory; for the rest, the library knows the grammar.
+func (c *Conn) frame() error {
+	h, err := c.framer.ReadFrameHeader()
+	if err != nil {
+		return err
+	}
+	if err := c.calm(); err != nil {
+		return err
+	}
+	if h.Type == http2.FrameData {
+		return c.data(h)
+	}
+	return c.other(h)
+}
+
+func (c *Conn) other(h http2.FrameHeader) error {
+	if h.Type != http2.FrameHeaders {
+		c.traffic.vain += frameHead + int64(h.Length)
+	} else if !h.Flags.Has(http2.FlagHeadersEndHeaders) || c.in.Buffered() < int(h.Length) {
+		c.hurry() // most blocks are here already, and cost no look at the clock
+		defer c.unhurry()
+	}
+	f, err := c.framer.ReadFrameForHeader(h)
+	if err != nil {
+		return err
+	}
+	switch f := f.(type) {
+	case *http2.HeadersFrame:
+		return c.headers(f)
+	case *http2.SettingsFrame:
+		return c.settings(f)
+	case *http2.WindowUpdateFrame:
+		return c.windowUpdate(f)
+	case *http2.PingFrame:
+		return c.ping(f)
+	case *http2.RSTStreamFrame:
+		return c.rstStream(f)
+	case *http2.PriorityFrame:
+		if f.StreamDep == f.StreamID { // RFC 7540 section 5.3.1; priorities mean nothing here
+			return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
+		}
+	case *http2.GoAwayFrame: // it takes no more pushes, of which there are none, and will soon be gone
+		c.mu.Lock()
+		c.nameLast()
+		c.mu.Unlock()
+	case *http2.PushPromiseFrame: // only servers push (section 8.4)
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	return nil
+}
+
+// hurry gives what is coming the time of a head.
+func (c *Conn) hurry() {
+	if limit := c.server.Limits.HeaderTimeout; limit > 0 {
+		now := time.Now()
+		c.mu.Lock()
+		c.headDue = now.Add(limit)
+		c.await(now)
+		c.mu.Unlock()
+	}
+}
+
+func (c *Conn) unhurry() {
+	c.mu.Lock()
+	c.headDue = time.Time{}
+	c.await(time.Now())
+	c.mu.Unlock()
+}

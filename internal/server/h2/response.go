@@ -1,0 +1,540 @@
+package h2
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// A response writes an answer (RFC 9113 section 8.3.2). It keeps net/http's contract for an http.ResponseWriter, and its choices:
+// the length of a body that nobody told is told if it is short. The head waits for the body's beginning, or for a flush, so that a
+// short answer is appended whole.
+//
+// One goroutine writes it. The body's reader alone may say 100 (Continue) beside that.
+type response struct {
+	stream *stream
+	header http.Header
+
+	status   int // 0: there is no head
+	length   int64
+	wrote    int64 // bytes of the body
+	framed   framing
+	hidden   bool // the body is not sent: HEAD, or a status that has none
+	failed   error
+	fields   *fieldList // the head until it is sent
+	held     *buffer    // the body's beginning, or what there is of it since the last frame
+	trailers []string   // names that were announced
+	last     *fieldList // the trailers
+	over     bool       // the handler has returned
+
+	sent    bool      // the head was; Conn.mu guards these
+	invited bool      // 100 (Continue) was said
+	asked   time.Time // by when the handler wants all written
+}
+
+type framing uint8
+
+const (
+	undecided framing = iota // the body may turn out short
+	counted
+	streamed
+)
+
+// A fieldList is memory for a head.
+type fieldList struct{ all []hpack.HeaderField }
+
+var fieldLists = sync.Pool{New: func() any { return &fieldList{make([]hpack.HeaderField, 0, 24)} }}
+
+func (l *fieldList) free() {
+	if l != nil && cap(l.all) <= 256 {
+		clear(l.all)
+		l.all = l.all[:0]
+		fieldLists.Put(l)
+	}
+}
+
+const holdMost = 2 << 10 // a body up to this length is counted
+
+var (
+	errAnswerOver = errors.New("h2: written after the handler returned")
+	errReset      = errors.New("h2: the stream was reset")
+)
+
+// Header implements http.ResponseWriter.
+func (w *response) Header() http.Header { return w.header }
+
+// WriteHeader implements http.ResponseWriter. A status below 100 or over 999 is a mistake of ours, and panics.
+func (w *response) WriteHeader(status int) {
+	if status < 100 || status > 999 {
+		panic(fmt.Sprintf("h2: status %d", status))
+	}
+	switch {
+	case w.over, w.status != 0, status == http.StatusSwitchingProtocols: // section 8.6
+	case status < 200:
+		w.inform(status)
+	default:
+		w.begin(status, nil)
+	}
+}
+
+// Answer is WriteHeader with fields beside Header's and a length, below zero if it is unknown. A status that has no
+// body gets none, whatever the length.
+func (w *response) Answer(status int, length int64, fields iter.Seq2[string, string]) {
+	if w.over || w.status != 0 {
+		return
+	}
+	if w.framed = counted; length < 0 {
+		w.framed = streamed
+	}
+	w.length = length
+	w.begin(status, fields)
+}
+
+// inform sends an informational head at once.
+func (w *response) inform(status int) {
+	list := fieldLists.Get().(*fieldList)
+	defer list.free()
+	list.status(status)
+	list.addAll(w.header, func(name string) bool { return connectionSpecific(name) || name == "Content-Length" })
+	w.say(status, list.all)
+}
+
+func (w *response) say(status int, fields []hpack.HeaderField) {
+	c := w.stream.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w.stream.gone == nil {
+		w.invited = w.invited || status == http.StatusContinue
+		c.appendHeaders(w.stream, fields, false)
+		c.flush()
+	}
+}
+
+// sayContinue answers an expectation, if it is not too late. Conn.mu is held.
+func (w *response) sayContinue() {
+	if c := w.stream.conn; !w.sent && !w.invited && w.stream.gone == nil {
+		w.invited = true
+		c.appendHeaders(w.stream, []hpack.HeaderField{{Name: ":status", Value: "100"}}, false)
+		c.flush()
+	}
+}
+
+// begin puts the head together, but for what depends on the body.
+func (w *response) begin(status int, more iter.Seq2[string, string]) {
+	st := w.stream
+	w.status = status
+	w.announce(w.header["Trailer"])
+	if w.fields == nil {
+		w.fields = fieldLists.Get().(*fieldList)
+	}
+	if more == nil {
+		w.decide()
+	}
+	w.hidden = st.method == http.MethodHead || !allowsBody(status)
+	list := w.fields
+	list.status(status)
+	list.addAll(w.header, w.leavesOut)
+	_, dated := w.header["Date"]
+	if more != nil {
+		for name, value := range more {
+			if dated = dated || name == "Date"; !w.leavesOut(name) {
+				list.add(name, value)
+			}
+		}
+	}
+	if !dated {
+		list.add("Date", st.conn.server.clock.Date())
+	}
+	if w.framed == counted && allowsBody(status) {
+		list.addLength(w.length)
+	}
+	if st.conn.server.Last() || httpguts.HeaderValuesContainsToken(w.header["Connection"], "close") {
+		st.conn.Retire(time.Time{})
+	}
+}
+
+// decide finds out what the handler said of the body's length.
+func (w *response) decide() {
+	w.length = -1
+	if values := w.header["Content-Length"]; len(values) == 1 {
+		if n, err := strconv.ParseUint(values[0], 10, 62); err == nil {
+			w.length = int64(n)
+		}
+	}
+	switch {
+	case w.length >= 0:
+		w.framed = counted
+	case len(w.trailers) > 0:
+		w.framed = streamed
+	}
+}
+
+func (w *response) announce(names []string) {
+	for _, list := range names {
+		for name := range strings.SplitSeq(list, ",") {
+			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); validTrailer(name) {
+				w.trailers = append(w.trailers, name)
+			}
+		}
+	}
+}
+
+func validTrailer(name string) bool {
+	return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name)
+}
+
+func allowsBody(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// leavesOut are the fields that are ours to say, those of a connection, those that are trailers, and those of a body that there is not.
+func (w *response) leavesOut(name string) bool {
+	switch name {
+	case "Content-Length":
+		return true
+	case "Content-Type":
+		return w.status == http.StatusNotModified
+	}
+	return connectionSpecific(name) || strings.HasPrefix(name, http.TrailerPrefix) || slices.Contains(w.trailers, name)
+}
+
+// connectionSpecific are the fields that HTTP/2 does not have (section 8.2.2).
+func connectionSpecific(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
+}
+
+// Write implements http.ResponseWriter.
+func (w *response) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	switch {
+	case w.over:
+		return 0, errAnswerOver
+	case w.failed != nil:
+		return 0, w.failed
+	case len(p) == 0:
+		return 0, nil
+	case !allowsBody(w.status):
+		return 0, http.ErrBodyNotAllowed
+	case w.framed == counted && w.wrote+int64(len(p)) > w.length:
+		return 0, http.ErrContentLength
+	}
+	w.wrote += int64(len(p))
+	if w.framed == undecided && w.wrote > holdMost {
+		w.untold(p)
+	}
+	if w.hidden && w.framed != undecided {
+		return len(p), nil
+	}
+	if w.held == nil {
+		w.held = newBuffer()
+	}
+	if len(w.held.b)+len(p) <= bufferSize {
+		w.held.b = append(w.held.b, p...)
+		return len(p), nil
+	}
+	return len(p), w.push(p)
+}
+
+// untold gives up on counting; next is what comes behind what is held, if that is known.
+func (w *response) untold(next []byte) {
+	w.framed = streamed
+	first := next
+	if w.held != nil && len(w.held.b) > 0 {
+		first = w.held.b
+	}
+	w.sniff(first)
+	if w.hidden && w.held != nil {
+		w.held.b = w.held.b[:0]
+	}
+}
+
+// sniff guesses a type where the handler said none.
+func (w *response) sniff(first []byte) {
+	if _, typed := w.header["Content-Type"]; !typed && len(first) > 0 && len(w.header["Content-Encoding"]) == 0 {
+		w.fields.add("Content-Type", http.DetectContentType(first))
+	}
+}
+
+// push sends what is held, and p behind it.
+func (w *response) push(p []byte) error {
+	c := w.stream.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w.send(p, false)
+	if w.failed == nil {
+		c.flush()
+	}
+	return w.failed
+}
+
+// send appends the head, if need be, what is held, and p. Conn.mu is held.
+func (w *response) send(p []byte, last bool) {
+	st := w.stream
+	var held []byte
+	if w.held != nil {
+		held = w.held.b
+		w.held.b = held[:0]
+	}
+	if st.gone != nil {
+		w.fail(st.gone)
+		return
+	}
+	if bare := len(held)+len(p) == 0; !w.sent {
+		w.sent = true
+		st.conn.appendHeaders(st, w.fields.all, last && bare)
+		if bare {
+			return
+		}
+	} else if bare && !last {
+		return
+	}
+	if len(held) > 0 {
+		w.data(held, last && len(p) == 0)
+	}
+	if w.failed == nil && (len(p) > 0 || len(held) == 0) {
+		w.data(p, last)
+	}
+}
+
+func (w *response) fail(err error) {
+	if w.failed == nil {
+		w.failed = err
+	}
+}
+
+// stallPiece is how much of a body one time is for, as a socket's writes are timed.
+const stallPiece = 64 << 10
+
+// data appends a part of the body, as the client's windows and the room allow. Conn.mu is held, but not while it waits.
+func (w *response) data(p []byte, last bool) {
+	st, c := w.stream, w.stream.conn
+	var due time.Time
+	for timed := 0; ; {
+		n := c.allowance(st, len(p))
+		if n > 0 || len(p) == 0 {
+			c.appendData(st, p[:n], last && n == len(p))
+			if p = p[n:]; len(p) == 0 {
+				return
+			}
+			if timed += n; timed >= stallPiece {
+				timed, due = 0, time.Time{}
+			}
+			continue
+		}
+		if due.IsZero() && c.server.WriteStall > 0 {
+			due = time.Now().Add(c.server.WriteStall)
+		}
+		if err := w.wait(due); err != nil {
+			w.fail(err)
+			return
+		}
+	}
+}
+
+// wait lets the client and the writer go on until something may have changed.
+func (w *response) wait(due time.Time) error {
+	st, c := w.stream, w.stream.conn
+	if c.out != nil && !c.flushing {
+		c.flush()
+		return w.broken()
+	}
+	if !w.asked.IsZero() && (due.IsZero() || w.asked.Before(due)) {
+		due = w.asked
+	}
+	c.blocked = append(c.blocked, st)
+	if inTime := st.writable.wait(&c.mu, due); !inTime && w.broken() == nil && !w.asked.After(due) {
+		c.appendReset(st.id, http2.ErrCodeInternal)
+		st.leave(os.ErrDeadlineExceeded)
+		c.flush()
+	}
+	return w.broken()
+}
+
+// broken tells why the answer cannot be written any more.
+func (w *response) broken() error {
+	if err := w.stream.conn.failed; err != nil {
+		return err
+	}
+	return w.stream.gone
+}
+
+// FlushError implements what http.ResponseController looks for.
+func (w *response) FlushError() error {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	switch {
+	case w.over:
+		return errAnswerOver
+	case w.failed != nil:
+		return w.failed
+	case w.framed == undecided:
+		w.untold(nil)
+	}
+	return w.push(nil)
+}
+
+// Flush implements http.Flusher.
+func (w *response) Flush() { _ = w.FlushError() }
+
+// SetReadDeadline bounds every read of the request's body, one that is under way too.
+func (w *response) SetReadDeadline(t time.Time) error { return w.stream.body.by(t) }
+
+// SetWriteDeadline bounds every write of this answer.
+func (w *response) SetWriteDeadline(t time.Time) error {
+	c := w.stream.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w.over {
+		return errAnswerOver
+	}
+	w.asked = t
+	w.stream.writable.ring()
+	return nil
+}
+
+// EnableFullDuplex does nothing: a body may be read while its answer is written.
+func (w *response) EnableFullDuplex() error { return nil }
+
+// complete says what is still to be said, and tells whether the answer will be whole then.
+func (w *response) complete() bool {
+	if w.status == 0 {
+		w.begin(http.StatusOK, nil)
+	}
+	if w.framed == undecided {
+		w.count()
+	}
+	w.trail()
+	return w.failed == nil && (w.framed != counted || w.hidden || w.wrote == w.length)
+}
+
+// finish sends it, and tells whether it was. Conn.mu is held.
+func (w *response) finish() bool {
+	if w.send(nil, w.last == nil); w.failed == nil && w.last != nil {
+		w.stream.conn.appendHeaders(w.stream, w.last.all, true)
+	}
+	return w.failed == nil
+}
+
+// count tells the length of a body that turned out short.
+func (w *response) count() {
+	length := w.wrote
+	if w.held != nil {
+		w.sniff(w.held.b)
+	}
+	if allowsBody(w.status) && (length > 0 || w.stream.method != http.MethodHead) {
+		w.fields.addLength(length)
+	}
+	if w.hidden && w.held != nil {
+		w.held.b = w.held.b[:0]
+	}
+}
+
+// trail puts the trailers together, if there are any.
+func (w *response) trail() {
+	if w.hidden {
+		return
+	}
+	names := w.trailers
+	for name := range w.header {
+		if unprefixed, is := strings.CutPrefix(name, http.TrailerPrefix); is && validTrailer(unprefixed) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	slices.Sort(names[len(w.trailers):])
+	list := fieldLists.Get().(*fieldList)
+	for _, name := range names {
+		for _, value := range w.header[name] {
+			list.add(strings.TrimPrefix(name, http.TrailerPrefix), value)
+		}
+	}
+	if len(list.all) > 0 {
+		w.last = list
+	} else {
+		list.free()
+	}
+}
+
+func (w *response) free() {
+	w.fields.free()
+	w.last.free()
+	w.held.free()
+	w.fields, w.last, w.held = nil, nil, nil
+}
+
+func (l *fieldList) status(status int) {
+	text := ""
+	switch status {
+	case http.StatusOK:
+		text = "200"
+	case http.StatusNotModified:
+		text = "304"
+	default:
+		text = strconv.Itoa(status)
+	}
+	l.all = append(l.all, hpack.HeaderField{Name: ":status", Value: text})
+}
+
+func (l *fieldList) addLength(n int64) { l.add("Content-Length", strconv.FormatInt(n, 10)) }
+
+// addAll adds a map's fields, sorted, so that an answer looks the same each time.
+func (l *fieldList) addAll(h http.Header, leavesOut func(string) bool) {
+	from := len(l.all)
+	for name, values := range h {
+		if leavesOut(name) || !httpguts.ValidHeaderFieldName(name) {
+			continue
+		}
+		for _, value := range values {
+			l.add(name, value)
+		}
+	}
+	slices.SortStableFunc(l.all[from:], func(a, b hpack.HeaderField) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// add adds one field. A value that could not stand in HTTP/1.1 must not get there by way of HTTP/2.
+func (l *fieldList) add(name, value string) {
+	l.all = append(l.all, hpack.HeaderField{Name: lowerName(name), Value: clean(value), Sensitive: differsEachTime(name)})
+}
+
+func clean(value string) string {
+	if validValue(value) {
+		return value
+	}
+	b := []byte(value)
+	for i, c := range b {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			b[i] = ' '
+		}
+	}
+	return strings.Trim(string(b), " \t")
+}
+
+// differsEachTime are fields whose values are seldom said twice. In the table (RFC 7541 section 2.3.2) they would only push out
+// others; and what is secret has no place there (section 7.1.3).
+func differsEachTime(name string) bool {
+	switch name {
+	case "Content-Length", "Content-Range", "Etag", "Last-Modified", "Location", "Set-Cookie", "Traceparent", "X-Request-Id":
+		return true
+	}
+	return false
+}
