@@ -84,24 +84,31 @@ func (c *Conn) data(h http2.FrameHeader) error {
 	}
 	c.recvWindow -= int64(size)
 	ended := h.Flags.Has(http2.FlagDataEndStream)
-	code := http2.ErrCodeStreamClosed
-	if st != nil {
-		code = st.admit(size, payload, ended)
+	var fault error
+	switch {
+	case st != nil:
+		fault = st.admit(size, payload, ended)
+	case !c.past(h.StreamID):
+		fault = http2.StreamError{StreamID: h.StreamID, Code: http2.ErrCodeStreamClosed}
 	}
-	if code != http2.ErrCodeNo {
+	if st == nil || fault != nil {
 		c.credit(size)
-		c.mu.Unlock()
-		if _, err := c.in.Discard(size - c.padByte(h)); err != nil {
-			return err
-		}
-		return http2.StreamError{StreamID: h.StreamID, Code: code}
 	}
 	c.mu.Unlock()
+	if st == nil || fault != nil {
+		if _, err := c.in.Discard(size - padByte(h)); err != nil {
+			return err
+		}
+		return fault
+	}
 	return c.fill(st, h, payload, ended)
 }
 
+// past tells that what the client says on the stream is no fault although nobody hears it. c.mu is held.
+func (c *Conn) past(id uint32) bool { return id > c.newest || c.cut.has(id) }
+
 // padByte is the length of the field that tells the padding's.
-func (c *Conn) padByte(h http2.FrameHeader) int {
+func padByte(h http2.FrameHeader) int {
 	if h.Flags.Has(http2.FlagDataPadded) {
 		return 1
 	}
@@ -127,22 +134,22 @@ func (c *Conn) padding(h http2.FrameHeader) (int, error) {
 }
 
 // admit holds a frame to the stream's state, its window and the body's length. Conn.mu is held.
-func (st *stream) admit(size, payload int, ended bool) http2.ErrCode {
+func (st *stream) admit(size, payload int, ended bool) error {
 	b := &st.body
 	switch {
 	case st.heard:
-		return http2.ErrCodeStreamClosed
+		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeStreamClosed}
 	case int64(size) > st.recvWindow:
-		return http2.ErrCodeFlowControl
+		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeFlowControl}
 	case b.left >= 0 && (int64(payload) > b.left || ended && int64(payload) < b.left): // section 8.1.1
 		b.breakOff(&refusal.Error{Reason: refusal.BodyMalformed, Detail: "DATA and Content-Length differ"})
-		return http2.ErrCodeProtocol
+		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeProtocol}
 	}
 	st.recvWindow -= int64(size)
 	if b.left >= 0 {
 		b.left -= int64(payload)
 	}
-	return http2.ErrCodeNo
+	return nil
 }
 
 // fill reads a payload as it comes into the body's memory.
@@ -166,7 +173,7 @@ func (c *Conn) fill(st *stream, h http2.FrameHeader, payload int, ended bool) er
 		left -= len(p)
 	}
 	rest := int(h.Length) - payload
-	if _, err := c.in.Discard(rest - c.padByte(h)); err != nil {
+	if _, err := c.in.Discard(rest - padByte(h)); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -317,15 +324,13 @@ func (b *body) wait() error {
 	}
 	start := time.Now()
 	credit, bounded := b.pace.Credit()
+	var slow time.Time
+	if bounded {
+		slow = start.Add(credit)
+	}
 	for b.size == 0 && b.err == nil && !b.closed {
-		var due time.Time
-		if bounded {
-			due = start.Add(credit)
-		}
-		if !b.asked.IsZero() && (due.IsZero() || b.asked.Before(due)) {
-			due = b.asked
-		}
-		if !b.stream.readable.wait(&b.stream.conn.mu, due) && b.size == 0 && b.err == nil && !b.asked.After(due) {
+		inTime := b.stream.readable.wait(&b.stream.conn.mu, earlier(slow, b.asked))
+		if !inTime && b.size == 0 && b.err == nil && passed(earlier(slow, b.asked)) { // it may have been moved
 			b.err = &refusal.Error{Reason: refusal.BodyTimeout, Detail: "body came too slowly"}
 		}
 	}
@@ -353,6 +358,7 @@ func (b *body) Close() error {
 	defer c.mu.Unlock()
 	c.credit(b.discard())
 	b.stream.readable.ring()
+	c.flush()
 	return nil
 }
 

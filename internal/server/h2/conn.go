@@ -38,6 +38,7 @@ type Conn struct {
 	streams map[uint32]*stream // that can still hear or say something
 	newest  uint32             // the highest stream that the client opened
 	running int                // streams whose handlers have not returned
+	cut     recent             // streams that were reset while the client was speaking
 	hasty   int                // streams that were reset before they were answered, less those that were answered
 	since   time.Time          // when the last handler returned
 	headDue time.Time          // when the header block that is coming must have come; zero: none is
@@ -103,6 +104,7 @@ func (s *Server) NewConn(socket net.Conn) *Conn {
 	c.decoder = hpack.NewDecoder(tableSize, c.field)
 	c.decoder.SetMaxStringLength(2 * c.blockMost()) // as long as a block can be, with Huffman's code: it is never met
 	c.encoder = hpack.NewEncoder(&c.block)
+	c.appendSettings() // the first frame, whatever is said next
 	return c
 }
 

@@ -101,6 +101,16 @@ func (st *stream) credit(n int) {
 	}
 }
 
+// earlier is the first of two times; the zero time never comes.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func passed(due time.Time) bool { return !due.IsZero() && !time.Now().Before(due) }
+
 // A bell wakes the one that waits for a change. It holds nothing until somebody waits.
 type bell struct{ rings chan struct{} }
 

@@ -19,7 +19,7 @@ type head struct {
 
 	size     int // as HTTP/1.1 would write it
 	count    int // fields, all of Cookie's together as one
-	cookies  int // index of the first Cookie, and one
+	cookies  int // Cookie fields
 	hosts    int // Host fields
 	lengths  int // Content-Length fields
 	trailers bool
@@ -39,6 +39,15 @@ const (
 	path
 	pseudos
 )
+
+// clear forgets a request that has been made: a connection at rest holds nobody's credentials.
+func (h *head) clear() {
+	clear(h.fields)
+	*h = head{fields: h.fields[:0]}
+	if cap(h.fields) > 64 {
+		h.fields = nil
+	}
+}
 
 // blockMost is the most that a header block may have on the wire. What is over the limit as a list, but not over this, is
 // answered: the decoder has to take it in so that the connection can go on.
@@ -117,12 +126,9 @@ func (h *head) take(name, value string) {
 			h.bad = !h.takeLength(value)
 		}
 	case "Cookie":
-		if h.cookies > 0 && !h.trailers { // section 8.2.3
-			first := &h.fields[h.cookies-1]
-			first.value += "; " + value
-			return
+		if h.cookies++; h.cookies > 1 {
+			h.count--
 		}
-		h.cookies = len(h.fields) + 1
 	case "Host":
 		h.hosts++
 	}
@@ -157,7 +163,7 @@ func (h *head) takePseudo(name, value string) bool {
 func (h *head) takeLength(value string) bool {
 	n, err := strconv.ParseUint(value, 10, 63)
 	h.length = int64(n)
-	return err == nil && value[0] != '+' && h.lengths == 1
+	return err == nil && h.lengths == 1
 }
 
 // wellFormed holds a request's whole head to section 8.3.1.

@@ -25,9 +25,6 @@ func (c *Conn) read() error {
 
 // greet exchanges prefaces (RFC 9113 section 3.4). The client's must come in the time of a head.
 func (c *Conn) greet() error {
-	c.mu.Lock()
-	c.appendSettings()
-	c.mu.Unlock()
 	c.hurry()
 	defer c.unhurry()
 	preface := make([]byte, len(http2.ClientPreface))

@@ -66,6 +66,10 @@ func (st *stream) fields(r *http.Request, h *head) {
 		case "Trailer":
 			st.body.announce(f.value)
 			continue
+		case "Cookie":
+			if h.cookies > 1 {
+				continue
+			}
 		}
 		if before, there := r.Header[f.name]; there {
 			r.Header[f.name] = append(before, f.value)
@@ -75,6 +79,20 @@ func (st *stream) fields(r *http.Request, h *head) {
 		r.Header[f.name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	r.Trailer = st.body.trailer
+	if h.cookies > 1 {
+		r.Header["Cookie"] = []string{h.cookie()}
+	}
+}
+
+// cookie joins what may have come in pieces (RFC 9113 section 8.2.3).
+func (h *head) cookie() string {
+	crumbs := make([]string, 0, h.cookies)
+	for _, f := range h.fields {
+		if f.name == "Cookie" {
+			crumbs = append(crumbs, f.value)
+		}
+	}
+	return strings.Join(crumbs, "; ")
 }
 
 // agrees tells whether at most one Host field came, and says what :authority does (RFC 9113 section 8.3.1).

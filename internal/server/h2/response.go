@@ -292,8 +292,8 @@ func (w *response) send(p []byte, last bool) {
 		held = w.held.b
 		w.held.b = held[:0]
 	}
-	if st.gone != nil {
-		w.fail(st.gone)
+	if err := w.broken(); err != nil {
+		w.fail(err)
 		return
 	}
 	if bare := len(held)+len(p) == 0; !w.sent {
@@ -355,12 +355,12 @@ func (w *response) wait(due time.Time) error {
 		c.flush()
 		return w.broken()
 	}
-	if !w.asked.IsZero() && (due.IsZero() || w.asked.Before(due)) {
-		due = w.asked
+	if st.sendWindow > 0 {
+		c.blocked = append(c.blocked, st)
 	}
-	c.blocked = append(c.blocked, st)
-	if inTime := st.writable.wait(&c.mu, due); !inTime && w.broken() == nil && !w.asked.After(due) {
-		c.appendReset(st.id, http2.ErrCodeInternal)
+	inTime := st.writable.wait(&c.mu, earlier(due, w.asked))
+	if !inTime && w.broken() == nil && passed(earlier(due, w.asked)) { // it may have been moved
+		st.cut(http2.ErrCodeInternal)
 		st.leave(os.ErrDeadlineExceeded)
 		c.flush()
 	}

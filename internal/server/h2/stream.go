@@ -48,10 +48,15 @@ func (c *Conn) headers(f *http2.HeadersFrame) error {
 	if st != nil {
 		return c.trailers(st, ended)
 	}
+	c.mu.Lock()
+	cut, newest := c.cut.has(id), c.newest
+	c.mu.Unlock()
 	switch {
 	case id%2 == 0:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
-	case id <= c.newest: // the reader alone moves it
+	case cut: // trailers that were on their way (section 5.1)
+		return nil
+	case id <= newest:
 		return http2.ConnectionError(http2.ErrCodeStreamClosed)
 	}
 	return c.open(id, ended, itself)
@@ -64,6 +69,7 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 		c.mu.Unlock()
 		return nil
 	}
+	c.cut.forget(c.newest, id)
 	c.newest = id
 	full := c.running >= int(c.server.Streams)
 	c.mu.Unlock()
@@ -72,7 +78,7 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 	case itself, h.bad, !h.large && !h.wellFormed(ended):
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
 	case full:
-		return c.hurried(http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream})
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
 	}
 	st := &stream{conn: c, id: id, method: h.pseudo[method], heard: ended, recvWindow: streamWindow}
 	st.lifetime.base = c.server.Context
@@ -81,6 +87,7 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 	st.r, st.fault = st.request(h)
 	st.response.header = make(http.Header)
 	st.body.expected = continues(st.r.Header["Expect"])
+	h.clear()
 	return c.start(st)
 }
 
@@ -199,9 +206,9 @@ func (st *stream) finish(whole bool) {
 	switch {
 	case st.gone != nil:
 	case !whole:
-		c.appendReset(st.id, http2.ErrCodeInternal)
+		st.cut(http2.ErrCodeInternal)
 	case !st.heard: // the rest of the body is not wanted (section 8.1)
-		c.appendReset(st.id, http2.ErrCodeNo)
+		st.cut(http2.ErrCodeNo)
 	}
 	if whole {
 		c.hasty = max(0, c.hasty-1)
@@ -217,6 +224,14 @@ func (st *stream) finish(whole bool) {
 	c.mu.Unlock()
 	w.free()
 	st.lifetime.end()
+}
+
+// cut resets the stream. Conn.mu is held.
+func (st *stream) cut(code http2.ErrCode) {
+	st.conn.appendReset(st.id, code)
+	if !st.heard {
+		st.conn.cut.add(st.id)
+	}
 }
 
 // leave takes the stream out of the connection. Conn.mu is held.
@@ -255,29 +270,30 @@ func (c *Conn) rstStream(f *http2.RSTStreamFrame) error {
 		st.lifetime.end()
 	}
 	if err == nil && !answered {
-		err = c.hurried(nil)
+		err = c.hurried()
 	}
 	return err
 }
 
-// hastyMost is how many more streams a client may reset before they are answered, or open over the limit, than it lets be
-// answered.
+// hastyMost is how many more streams a client may open for nothing than it lets be answered: those that it resets before they
+// are, those over the limit, and those that break the rules.
 const hastyMost = 1000
 
-// hurried counts a stream that was opened for nothing.
-func (c *Conn) hurried(otherwise error) error {
+// hurried counts such a stream.
+func (c *Conn) hurried() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.hasty++; c.hasty > hastyMost {
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
-	return otherwise
+	return nil
 }
 
 // reset ends a stream that broke the rules (section 5.4.2).
 func (c *Conn) reset(id uint32, code http2.ErrCode) error {
 	c.mu.Lock()
 	c.appendReset(id, code)
+	c.cut.add(id)
 	err := c.tooMany()
 	st := c.streams[id]
 	if st != nil {
@@ -286,6 +302,9 @@ func (c *Conn) reset(id uint32, code http2.ErrCode) error {
 	c.mu.Unlock()
 	if st != nil {
 		st.lifetime.end()
+	}
+	if err == nil {
+		err = c.hurried()
 	}
 	return err
 }

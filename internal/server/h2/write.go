@@ -71,23 +71,21 @@ func (c *Conn) flushOn() {
 func (c *Conn) writeOut() {
 	out := c.out
 	c.out, c.control = nil, 0
-	c.mu.Unlock()
-	_, err := c.socket.Write(out.b)
+	if c.failed == nil {
+		c.mu.Unlock()
+		_, err := c.socket.Write(out.b)
+		c.mu.Lock()
+		if err != nil {
+			c.failed = err
+			c.shut()
+		}
+	}
 	out.free()
-	c.mu.Lock()
-	if err != nil && c.failed == nil {
-		c.failed = err
-		c.cut()
-	}
-	if c.failed != nil {
-		c.out.free()
-		c.out = nil
-	}
 	c.unblock()
 }
 
-// cut closes a socket that cannot be written, without a word: the reader hears of it.
-func (c *Conn) cut() {
+// shut closes a socket that cannot be written, without a word: the reader hears of it.
+func (c *Conn) shut() {
 	under := c.socket
 	if session, ok := under.(*tls.Conn); ok {
 		under = session.NetConn()
@@ -206,7 +204,7 @@ func (c *Conn) appendHeaders(st *stream, fields []hpack.HeaderField, last bool) 
 		out.b = append(out.b, part...)
 		kind, flags = http2.FrameContinuation, 0
 	}
-	if c.block.Cap() > frameSize {
+	if c.block.Cap() > bufferSize { // a connection at rest should hold little
 		c.block = *bytes.NewBuffer(nil)
 	}
 }
