@@ -36,9 +36,8 @@ type Conn struct {
 
 	mu      sync.Mutex
 	streams map[uint32]*stream // that can still hear or say something
-	newest  uint32             // the highest stream that the client opened
 	running int                // streams whose handlers have not returned
-	cut     recent             // streams that were reset while the client was speaking
+	cut     recent             // which of them were reset while the client was speaking
 	hasty   int                // streams that were reset before they were answered, less those that were answered
 	since   time.Time          // when the last handler returned
 	headDue time.Time          // when the header block that is coming must have come; zero: none is
@@ -189,7 +188,7 @@ func (c *Conn) nameLast() {
 		return
 	}
 	c.going = told
-	c.appendGoAway(c.newest, http2.ErrCodeNo)
+	c.appendGoAway(c.cut.newest, http2.ErrCodeNo)
 	c.await(time.Now())
 }
 
@@ -226,9 +225,9 @@ func (c *Conn) farewell(why error) (gently bool) {
 	var fault http2.ConnectionError
 	switch {
 	case errors.As(why, &fault):
-		c.appendGoAway(c.newest, http2.ErrCode(fault))
+		c.appendGoAway(c.cut.newest, http2.ErrCode(fault))
 	case errors.Is(why, errSilent) && c.going != told:
-		c.appendGoAway(c.newest, http2.ErrCodeNo)
+		c.appendGoAway(c.cut.newest, http2.ErrCodeNo)
 	case !errors.Is(why, errSilent):
 		return false // nobody is there
 	}

@@ -2,7 +2,6 @@ package h2
 
 import (
 	"errors"
-	"io"
 	"os"
 	"time"
 
@@ -27,12 +26,13 @@ func (c *Conn) read() error {
 func (c *Conn) greet() error {
 	c.hurry()
 	defer c.unhurry()
-	preface := make([]byte, len(http2.ClientPreface))
-	if _, err := io.ReadFull(c.in, preface); err != nil {
-		return errGone
-	}
-	if string(preface) != http2.ClientPreface {
-		return http2.ConnectionError(http2.ErrCodeProtocol)
+	for i := range len(http2.ClientPreface) {
+		switch b, err := c.in.ReadByte(); {
+		case err != nil:
+			return errGone
+		case b != http2.ClientPreface[i]:
+			return http2.ConnectionError(http2.ErrCodeProtocol)
+		}
 	}
 	h, err := c.framer.ReadFrameHeader()
 	if err == nil && h.Type != http2.FrameSettings {
@@ -59,11 +59,6 @@ func (c *Conn) explain(err error) error {
 	case errors.Is(err, http2.ErrFrameTooLarge):
 		return http2.ConnectionError(http2.ErrCodeFrameSize)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if !c.headDue.IsZero() {
-			return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-		}
 		return errSilent
 	}
 	return errGone
@@ -84,13 +79,27 @@ func (c *Conn) frame() error {
 	return c.other(h)
 }
 
+// other reads the rest of a frame, within the time of a head if it begins a header block. Most blocks are here already, and cost no
+// look at the clock.
 func (c *Conn) other(h http2.FrameHeader) error {
 	if h.Type != http2.FrameHeaders {
 		c.traffic.vain += frameHead + int64(h.Length)
-	} else if !h.Flags.Has(http2.FlagHeadersEndHeaders) || c.in.Buffered() < int(h.Length) {
-		c.hurry() // most blocks are here already, and cost no look at the clock
-		defer c.unhurry()
+		return c.obey(h)
 	}
+	if h.Flags.Has(http2.FlagHeadersEndHeaders) && c.in.Buffered() >= int(h.Length) {
+		return c.obey(h)
+	}
+	c.hurry()
+	defer c.unhurry()
+	err := c.obey(h)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	}
+	return err
+}
+
+// obey does what a frame says.
+func (c *Conn) obey(h http2.FrameHeader) error {
 	f, err := c.framer.ReadFrameForHeader(h)
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ func (c *Conn) headers(f *http2.HeadersFrame) error {
 		return c.trailers(st, ended)
 	}
 	c.mu.Lock()
-	cut, newest := c.cut.has(id), c.newest
+	cut, newest := c.cut.has(id), c.cut.newest
 	c.mu.Unlock()
 	switch {
 	case id%2 == 0:
@@ -69,8 +69,7 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 		c.mu.Unlock()
 		return nil
 	}
-	c.cut.forget(c.newest, id)
-	c.newest = id
+	c.cut.begin(id)
 	full := c.running >= int(c.server.Streams)
 	c.mu.Unlock()
 	h := &c.head
@@ -250,7 +249,7 @@ func (c *Conn) stream(id uint32) (*stream, error) {
 	if st := c.streams[id]; st != nil {
 		return st, nil
 	}
-	if (id%2 == 0 || id > c.newest) && c.going != told {
+	if (id%2 == 0 || id > c.cut.newest) && c.going != told {
 		return nil, http2.ConnectionError(http2.ErrCodeProtocol)
 	}
 	return nil, nil
