@@ -291,7 +291,7 @@ func (b *body) Read(p []byte) (int, error) {
 	case len(p) == 0:
 		return 0, nil
 	}
-	if b.expected && b.err == nil {
+	if b.expected && b.err == nil && b.size == 0 {
 		b.stream.response.sayContinue()
 	}
 	b.expected = false

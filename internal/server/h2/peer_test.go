@@ -55,13 +55,21 @@ func ours(handler http.HandlerFunc) *h2.Server {
 	}
 }
 
-// serve serves connections until the test ends, and waits for their end.
-func serve(t testing.TB, s *h2.Server) (address string) {
+// listen gives a free port until the test ends.
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// serve serves connections until the test ends, and waits for their end.
+func serve(t testing.TB, s *h2.Server) (address string) {
+	t.Helper()
+	l := listen(t)
 	var serving sync.WaitGroup
 	t.Cleanup(serving.Wait)
 	t.Cleanup(func() { _ = l.Close() })
@@ -181,6 +189,8 @@ func (p *peer) next() (http2.Frame, bool) {
 		}
 	case *http2.RSTStreamFrame:
 		note("%d: RST %v", id, f.ErrCode)
+	case *http2.PingFrame:
+		note("PING %s", f.Data)
 	case *http2.GoAwayFrame:
 		note("GOAWAY %d %v", f.LastStreamID, f.ErrCode)
 	}

@@ -38,6 +38,7 @@ type response struct {
 	last     *fieldList // the trailers
 	over     bool       // the handler has returned
 
+	typed   bool      // the body's type is said, or is none of ours to guess
 	sent    bool      // the head was; Conn.mu guards these
 	invited bool      // 100 (Continue) was said
 	asked   time.Time // by when the handler wants all written
@@ -140,6 +141,10 @@ func (w *response) begin(status int, more iter.Seq2[string, string]) {
 	}
 	if more == nil {
 		w.decide()
+		_, w.typed = w.header["Content-Type"]
+		w.typed = w.typed || len(w.header["Content-Encoding"]) > 0
+	} else {
+		w.typed = true
 	}
 	w.hidden = st.method == http.MethodHead || !allowsBody(status)
 	list := w.fields
@@ -255,19 +260,19 @@ func (w *response) Write(p []byte) (int, error) {
 // untold gives up on counting; next is what comes behind what is held, if that is known.
 func (w *response) untold(next []byte) {
 	w.framed = streamed
-	first := next
+	if !w.hidden {
+		return
+	}
 	if w.held != nil && len(w.held.b) > 0 {
-		first = w.held.b
+		next = w.held.b
 	}
-	w.sniff(first)
-	if w.hidden && w.held != nil {
-		w.held.b = w.held.b[:0]
-	}
+	w.hide(next)
 }
 
 // sniff guesses a type where the handler said none.
 func (w *response) sniff(first []byte) {
-	if _, typed := w.header["Content-Type"]; !typed && len(first) > 0 && len(w.header["Content-Encoding"]) == 0 {
+	if !w.typed && len(first) > 0 {
+		w.typed = true
 		w.fields.add("Content-Type", http.DetectContentType(first))
 	}
 }
@@ -297,7 +302,11 @@ func (w *response) send(p []byte, last bool) {
 		return
 	}
 	if bare := len(held)+len(p) == 0; !w.sent {
-		w.sent = true
+		if w.sent = true; len(held) > 0 {
+			w.sniff(held)
+		} else {
+			w.sniff(p)
+		}
 		st.conn.appendHeaders(st, w.fields.all, last && bare)
 		if bare {
 			return
@@ -436,13 +445,18 @@ func (w *response) finish() bool {
 // count tells the length of a body that turned out short.
 func (w *response) count() {
 	length := w.wrote
-	if w.held != nil {
-		w.sniff(w.held.b)
-	}
 	if allowsBody(w.status) && (length > 0 || w.stream.method != http.MethodHead) {
 		w.fields.addLength(length)
 	}
 	if w.hidden && w.held != nil {
+		w.hide(w.held.b)
+	}
+}
+
+// hide drops the beginning of a body that is not sent; its type is.
+func (w *response) hide(first []byte) {
+	w.sniff(first)
+	if w.held != nil {
 		w.held.b = w.held.b[:0]
 	}
 }
