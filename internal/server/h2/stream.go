@@ -233,13 +233,16 @@ func (st *stream) cut(code http2.ErrCode) {
 	}
 }
 
+// errLeft is what is read of a body whose client gave up on it.
+var errLeft = &refusal.Error{Reason: refusal.ClientClosed, Detail: "the client reset the stream, or went away"}
+
 // leave takes the stream out of the connection. Conn.mu is held.
 func (st *stream) leave(why error) {
 	if st.gone == nil {
 		st.gone = why
 		delete(st.conn.streams, st.id)
 	}
-	st.body.breakOff(&refusal.Error{Reason: refusal.ClientClosed, Detail: "the client reset the stream, or went away"})
+	st.body.breakOff(errLeft)
 	st.writable.ring()
 }
 
