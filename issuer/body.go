@@ -135,8 +135,8 @@ func (c *call) read() ([]byte, error) {
 	return data, nil
 }
 
-// brokeOff tells why a body could not be read. net/http, which HTTP/2 goes through, cancels the request's context whenever a read
-// fails, so a cancelled context alone does not mean that the client went away: our own server's word and a timeout come first.
+// brokeOff tells why a body could not be read. Our own servers say it. net/http's cancels the request's context whenever a read over
+// HTTP/2 fails, so that a cancelled context alone does not mean that the client went away: a timeout comes first.
 func (c *call) brokeOff(err error, after int) error {
 	var known *refusal.Error
 	var timeout net.Error

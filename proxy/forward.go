@@ -71,7 +71,7 @@ func (f *forwarding) admissible() error {
 	}
 	if f.hasBody() {
 		// Without this, net/http's server would read the whole body of an HTTP/1.1 request before it sends the first byte of an
-		// answer. Ours does not, and HTTP/2 says that it does not support it, being full duplex anyway.
+		// answer. Ours do not.
 		_ = http.NewResponseController(f.x).EnableFullDuplex()
 	}
 	return nil
@@ -163,8 +163,8 @@ func (f *forwarding) answer(r *http.Response) error {
 }
 
 // leavesBody tells whether the answer comes before the body was read. What is left of it must never be read as another request, nor
-// be waited for by a server that would go on with the connection. In HTTP/2 it can only be the stream's, and net/http would send
-// GOAWAY, which ends the client's other streams.
+// be waited for by a server that would go on with the connection. In HTTP/2 it can only be the stream's, and the server would
+// send GOAWAY, which ends the client's other streams.
 func (f *forwarding) leavesBody() bool {
 	return f.body != nil && !f.body.over.Load() && f.r.ProtoMajor == 1
 }

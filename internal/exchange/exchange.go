@@ -106,21 +106,8 @@ func (x *Exchange) WriteHeader(status int) {
 			return
 		}
 		x.status, x.head = status, time.Now()
-		x.bodiless()
 	}
 	x.ResponseWriter.WriteHeader(status)
-}
-
-// bodiless takes away what an upstream said of a body that it did not send. HTTP/1.1's server leaves it out by itself. HTTP/2's
-// sends it on, and clients wait for as many bytes: Go's own then reports an answer that broke off.
-func (x *Exchange) bodiless() {
-	switch x.status {
-	case http.StatusNotModified:
-		delete(x.Header(), "Content-Type")
-		fallthrough
-	case http.StatusNoContent:
-		delete(x.Header(), "Content-Length")
-	}
 }
 
 // Answer sends the head of an answer that has more fields than Header: those of the sequence, by their canonical names and

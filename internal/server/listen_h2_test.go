@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -119,10 +121,11 @@ func TestH2Limits(t *testing.T) {
 			}
 		}, 431},
 		{"header list over", func(r *http.Request) {
-			for range 33 { // one field of that size ends the connection: net/http decodes no string so long
+			for range 33 {
 				r.Header.Add("A", strings.Repeat("a", 1<<10))
 			}
 		}, 431},
+		{"one field over", func(r *http.Request) { r.Header.Add("A", strings.Repeat("a", 33<<10)) }, 431},
 		{"authority is no host", func(r *http.Request) { r.Host = "a_b~c" }, 400},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -200,6 +203,91 @@ func TestH2SlowReadOfOneStream(t *testing.T) {
 	<-failed
 	if status, _ := fetch(t, c, "GET", base+"/small", nil); status != 200 {
 		t.Errorf("the other stream: %d", status)
+	}
+}
+
+// Over the cap, a connection that has no stream makes room, as an idle HTTP/1.1 connection does.
+func TestH2ConnectionCapEvictsIdle(t *testing.T) {
+	t.Parallel()
+	const most = 8
+	o, _ := secure(t, server.Limits{Connections: most, EvictIdleAfter: time.Nanosecond})
+	ls := start(t, o, new(ledger))
+	base := "https://" + ls.Addr("main").String()
+	for range 3 * most {
+		if status, _ := fetch(t, client(t, true), "GET", base, nil); status != 200 { // left open, idle
+			t.Errorf("status %d", status)
+		}
+	}
+	if ls.Open() > 2*most || ls.TurnedAway() > 0 {
+		t.Errorf("%d open, %d turned away", ls.Open(), ls.TurnedAway())
+	}
+}
+
+// A second instance takes the listener over again and again, under load over HTTP/2: each POST is answered once and served once. What
+// was on its way when GOAWAY came is among them.
+func TestH2TakeoverLosesNothing(t *testing.T) {
+	t.Parallel()
+	const takeovers, workers = 5, 6
+	certs, err := server.LoadCertificates([]server.KeyPair{writePair(t, "127.0.0.1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.Map // id -> *atomic.Int32
+	count := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		n, _ := served.LoadOrStore(string(body), new(atomic.Int32))
+		n.(*atomic.Int32).Add(1)
+	})
+	listen := func(address string) *server.Listeners {
+		return start(t, server.ListenOptions{Listeners: []server.Listener{{Name: "main", Address: address, ReusePort: true, TLS: certs.Config()}}}, count)
+	}
+	now := listen("127.0.0.1:0")
+	address := now.Addr("main").String()
+	c := client(t, true)
+	var stop atomic.Bool
+	var asked atomic.Int32
+	var g sync.WaitGroup
+	for worker := range workers {
+		g.Go(func() {
+			for i := 0; !stop.Load(); i++ {
+				a, err := c.Post("https://"+address, "text/plain", strings.NewReader(fmt.Sprint(worker, " ", i)))
+				if errors.Is(err, syscall.ECONNRESET) {
+					i-- // before it was open: nothing was sent
+					continue
+				}
+				if err != nil || a.StatusCode != 200 {
+					t.Errorf("POST %d %d: %v", worker, i, err)
+					stop.Store(true)
+					return
+				}
+				_ = a.Body.Close()
+				asked.Add(1)
+			}
+		})
+	}
+	for i := range takeovers {
+		for asked.Load() < int32(200*(i+1)) && !stop.Load() {
+			<-time.After(time.Millisecond)
+		}
+		next := listen(address)
+		drain(t, now, server.Drain{})
+		now = next
+	}
+	stop.Store(true)
+	g.Wait()
+	total := int32(0)
+	served.Range(func(id, n any) bool {
+		if n := n.(*atomic.Int32).Load(); n != 1 {
+			t.Errorf("%s served %d times", id, n)
+		}
+		total++
+		return true
+	})
+	if total != asked.Load() {
+		t.Errorf("%d asked, %d served", asked.Load(), total)
 	}
 }
 
