@@ -441,3 +441,24 @@ func TestManyStreams(t *testing.T) {
 	}
 	g.Wait()
 }
+
+// What is secret, or seldom the same twice, is never put into the table (RFC 7541 section 7.1.3).
+func TestCookiesAreNotIndexed(t *testing.T) {
+	t.Parallel()
+	p := dial(t, serve(t, ours(set(200, "", "Set-Cookie: session=secret", "A: b"))))
+	p.ask(1, true, get("/")...)
+	for {
+		frame, more := p.next()
+		if head, ok := frame.(*http2.MetaHeadersFrame); ok {
+			for _, f := range head.Fields {
+				if secret := f.Name == "set-cookie"; f.Sensitive != secret && f.Name != "content-length" {
+					t.Errorf("%s: never indexed: %v", f.Name, f.Sensitive)
+				}
+			}
+			return
+		}
+		if !more {
+			t.Fatal(p.log)
+		}
+	}
+}
