@@ -53,7 +53,7 @@ func (b *body) begin(st *stream, length int64) {
 func (b *body) announce(names string) {
 	for name := range strings.SplitSeq(names, ",") {
 		name = http.CanonicalHeaderKey(strings.TrimSpace(name))
-		if !httpguts.ValidTrailerHeader(name) {
+		if !httpguts.ValidTrailerHeader(name) || len(b.trailer) == b.stream.conn.server.Limits.Fields {
 			continue
 		}
 		if b.trailer == nil {
@@ -295,10 +295,12 @@ func (b *body) Read(p []byte) (int, error) {
 		b.stream.response.sayContinue()
 	}
 	b.expected = false
-	if err := b.wait(); err != nil {
+	waited, err := b.wait()
+	if err != nil {
 		return 0, err
 	}
 	n := b.take(p)
+	b.pace.Earn(n, waited)
 	if n > 0 {
 		before := c.pending()
 		if b.stream.credit(n); c.pending() > before {
@@ -317,10 +319,10 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, b.err
 }
 
-// wait returns when there is something to read, or an end. Conn.mu is held.
-func (b *body) wait() error {
+// wait returns when there is something to read, or an end, and tells how long that took. Conn.mu is held.
+func (b *body) wait() (took time.Duration, err error) {
 	if b.size > 0 || b.err != nil {
-		return nil
+		return 0, nil
 	}
 	start := time.Now()
 	credit, bounded := b.pace.Credit()
@@ -335,12 +337,9 @@ func (b *body) wait() error {
 		}
 	}
 	if b.closed {
-		return http.ErrBodyReadAfterClose
+		return 0, http.ErrBodyReadAfterClose
 	}
-	if bounded {
-		b.pace.Earn(b.size, time.Since(start))
-	}
-	return nil
+	return time.Since(start), nil
 }
 
 // trail puts the values to the names that were announced.

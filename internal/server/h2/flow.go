@@ -81,7 +81,7 @@ func (c *Conn) unblock() {
 
 // credit gives the connection's window back what has left our memory, in pieces that are worth a frame. c.mu is held.
 func (c *Conn) credit(n int) {
-	if c.recvRead += int64(n); c.recvRead >= windowSize/4 {
+	if c.recvRead += int64(n); c.recvRead >= windowSize/4 && !c.closed {
 		c.appendWindowUpdate(0, c.recvRead)
 		c.recvWindow += c.recvRead
 		c.recvRead = 0

@@ -252,7 +252,9 @@ func TestConnectionFaults(t *testing.T) {
 		{"WINDOW_UPDATE on an idle stream", func(p *peer) { p.must(p.WriteWindowUpdate(1, 1)) }, http2.ErrCodeProtocol},
 		{"WINDOW_UPDATE of nothing", func(p *peer) { p.must(p.WriteWindowUpdate(0, 0)) }, http2.ErrCodeProtocol},
 		{"window over its most", func(p *peer) { p.must(p.WriteWindowUpdate(0, 1<<31-1)) }, http2.ErrCodeFlowControl},
-		{"initial window over its most", func(p *peer) { p.must(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 31})) }, http2.ErrCodeFlowControl},
+		{"initial window over its most", func(p *peer) {
+			p.must(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 31}))
+		}, http2.ErrCodeFlowControl},
 		{"initial window that overflows a stream's", func(p *peer) {
 			p.ask(1, false, request("POST", "/")...)
 			p.must(p.WriteWindowUpdate(1, 1<<30))
@@ -280,6 +282,9 @@ func TestConnectionFaults(t *testing.T) {
 		{"table over its size", func(p *peer) {
 			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x3f, 0xe2, 0x1f}, EndHeaders: true}))
 		}, http2.ErrCodeCompression},
+		{"HEADERS with more padding than there is", func(p *peer) {
+			p.must(p.WriteRawFrame(http2.FrameHeaders, http2.FlagHeadersPadded|http2.FlagHeadersEndHeaders, 1, []byte{9, 0x82}))
+		}, http2.ErrCodeProtocol},
 		{"PUSH_PROMISE", func(p *peer) {
 			p.must(p.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, BlockFragment: p.encode(get("/")...), EndHeaders: true}))
 		}, http2.ErrCodeProtocol},

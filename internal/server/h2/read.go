@@ -102,6 +102,9 @@ func (c *Conn) other(h http2.FrameHeader) error {
 func (c *Conn) obey(h http2.FrameHeader) error {
 	f, err := c.framer.ReadFrameForHeader(h)
 	if err != nil {
+		if stream := (http2.StreamError{}); h.Type == http2.FrameHeaders && errors.As(err, &stream) {
+			return http2.ConnectionError(stream.Code) // the block was not decoded: the tables would differ from now on (section 4.3)
+		}
 		return err
 	}
 	switch f := f.(type) {

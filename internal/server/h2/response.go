@@ -282,9 +282,8 @@ func (w *response) push(p []byte) error {
 	c := w.stream.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w.send(p, false)
-	if w.failed == nil {
-		c.flush()
+	if w.send(p, false); w.failed == nil && (len(p) == 0 || w.framed != counted || w.wrote < w.length) {
+		c.flush() // else it is all, and goes out with the end
 	}
 	return w.failed
 }

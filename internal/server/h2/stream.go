@@ -49,14 +49,16 @@ func (c *Conn) headers(f *http2.HeadersFrame) error {
 		return c.trailers(st, ended)
 	}
 	c.mu.Lock()
-	cut, newest := c.cut.has(id), c.cut.newest
+	cut := c.cut
 	c.mu.Unlock()
 	switch {
 	case id%2 == 0:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
-	case cut: // trailers that were on their way (section 5.1)
+	case cut.has(id): // trailers that were on their way (section 5.1)
 		return nil
-	case id <= newest:
+	case id <= cut.newest && !cut.knows(id): // so may these have been, for all that is remembered
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeStreamClosed}
+	case id <= cut.newest:
 		return http2.ConnectionError(http2.ErrCodeStreamClosed)
 	}
 	return c.open(id, ended, itself)
@@ -305,7 +307,7 @@ func (c *Conn) reset(id uint32, code http2.ErrCode) error {
 	if st != nil {
 		st.lifetime.end()
 	}
-	if err == nil {
+	if err == nil && code != http2.ErrCodeStreamClosed { // which may have been on its way
 		err = c.hurried()
 	}
 	return err

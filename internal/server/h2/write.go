@@ -58,9 +58,7 @@ func (c *Conn) flush() {
 func (c *Conn) flushOn() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.flushing = false
 	for c.out != nil {
-		c.flushing = true
 		c.writeOut()
 	}
 	c.flushing = false
