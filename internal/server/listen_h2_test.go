@@ -315,6 +315,22 @@ func headerBlock(path string) []byte {
 	return b.Bytes()
 }
 
+// A client that asks and never reads what it is answered is cut, and nothing piles up for it.
+func TestH2PingsThatNobodyReadsTheAnswersOf(t *testing.T) {
+	t.Parallel()
+	o, _ := secure(t, short())
+	ls := start(t, o, new(ledger))
+	f, _ := frames(t, ls)
+	for i := 0; f.WritePing(false, [8]byte{}) == nil; i++ {
+		if i > 10_000_000 {
+			t.Fatal("taken without end")
+		}
+	}
+	if status, _ := fetch(t, client(t, true), "GET", "https://"+ls.Addr("main").String(), nil); status != 200 {
+		t.Errorf("a good client: %d", status)
+	}
+}
+
 // untilClosed reads frames until the server closes, and tells the code of its GOAWAY.
 func untilClosed(f *http2.Framer) (code http2.ErrCode) {
 	for {

@@ -127,7 +127,7 @@ func TestMemoryOfAConnectionAtRest(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc + m.StackInuse
 	}
-	before := use()
+	before, goroutines := use(), runtime.NumGoroutine()
 	idle := make([]*net.TCPConn, many)
 	for i := range idle {
 		p := dial(t, address)
@@ -144,6 +144,12 @@ func TestMemoryOfAConnectionAtRest(t *testing.T) {
 	}
 	if each >= limit && !raceEnabled {
 		t.Errorf("%d bytes each", each)
+	}
+	for runtime.NumGoroutine() > goroutines+many && time.Now().Before(end) { // its reader
+		<-time.After(100 * time.Millisecond)
+	}
+	if n := runtime.NumGoroutine() - goroutines; n > many {
+		t.Errorf("%d goroutines", n)
 	}
 	runtime.KeepAlive(idle)
 }

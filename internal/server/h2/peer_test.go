@@ -23,6 +23,8 @@ import (
 	"github.com/jotgate/jotgate/internal/server/wire"
 )
 
+var never time.Time
+
 // patience is how long a test waits for what must come.
 const patience = 60 * time.Second
 
