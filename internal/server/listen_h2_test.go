@@ -315,6 +315,29 @@ func headerBlock(path string) []byte {
 	return b.Bytes()
 }
 
+// HTTP/2 is not spoken over suites of TLS 1.2 that it prohibits (RFC 9113 section 9.2.2).
+func TestH2InadequateSecurity(t *testing.T) {
+	t.Parallel()
+	o, _ := secure(t, server.Limits{})
+	ls := start(t, o, new(ledger))
+	for suite, want := range map[uint16]http2.ErrCode{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA:          http2.ErrCodeInadequateSecurity,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256:       http2.ErrCodeNo,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256: http2.ErrCodeNo,
+	} {
+		c := tls.Client(dial(t, ls), &tls.Config{
+			InsecureSkipVerify: true, NextProtos: []string{"h2"}, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite},
+		})
+		fmt.Fprint(c, http2.ClientPreface)
+		f := http2.NewFramer(c, c)
+		_ = f.WriteSettings() // the server may have closed
+		_ = f.WriteGoAway(0, http2.ErrCodeNo, nil)
+		if code := untilClosed(f); code != want {
+			t.Errorf("%s: %v", tls.CipherSuiteName(suite), code)
+		}
+	}
+}
+
 // A client that asks and never reads what it is answered is cut, and nothing piles up for it.
 func TestH2PingsThatNobodyReadsTheAnswersOf(t *testing.T) {
 	t.Parallel()

@@ -59,8 +59,10 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 
 // allowance is how much of n bytes of a body may be written now. c.mu is held.
 func (c *Conn) allowance(st *stream, n int) int {
-	room := pendingMost - c.pending()
-	return max(0, min(n, frameSize, room, int(c.sendWindow), int(st.sendWindow)))
+	if c.pending() >= pendingMost {
+		return 0
+	}
+	return max(0, min(n, frameSize, int(c.sendWindow), int(st.sendWindow)))
 }
 
 // spend books what was written. c.mu is held.

@@ -40,7 +40,7 @@ const (
 	pseudos
 )
 
-// clear forgets a request that has been made: a connection at rest holds nobody's credentials.
+// clear forgets what was decoded: a connection at rest holds nobody's credentials.
 func (h *head) clear() {
 	clear(h.fields)
 	*h = head{fields: h.fields[:0]}

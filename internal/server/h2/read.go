@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"crypto/tls"
 	"errors"
 	"os"
 	"time"
@@ -24,6 +25,9 @@ func (c *Conn) read() error {
 
 // greet exchanges prefaces (RFC 9113 section 3.4). The client's must come in the time of a head.
 func (c *Conn) greet() error {
+	if c.tls != nil && !adequate(c.tls) {
+		return http2.ConnectionError(http2.ErrCodeInadequateSecurity)
+	}
 	c.hurry()
 	defer c.unhurry()
 	for i := range len(http2.ClientPreface) {
@@ -45,6 +49,18 @@ func (c *Conn) greet() error {
 		return c.explain(err)
 	}
 	return nil
+}
+
+// adequate knows the suites of TLS 1.2 that section 9.2.2 does not prohibit: those with a key of its own for each connection, and an
+// AEAD. All of TLS 1.3 are.
+func adequate(s *tls.ConnectionState) bool {
+	switch s.CipherSuite {
+	case tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:
+		return true
+	}
+	return s.Version >= tls.VersionTLS13
 }
 
 // explain makes of a fault what it costs: nothing, a stream, or the connection.

@@ -39,6 +39,7 @@ type stream struct {
 func (c *Conn) headers(f *http2.HeadersFrame) error {
 	id, ended := f.StreamID, f.StreamEnded()
 	itself := f.HasPriority() && f.Priority.StreamDep == id
+	defer c.head.clear()
 	c.mu.Lock()
 	st := c.streams[id]
 	c.mu.Unlock()
@@ -88,7 +89,6 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 	st.r, st.fault = st.request(h)
 	st.response.header = make(http.Header)
 	st.body.expected = continues(st.r.Header["Expect"])
-	h.clear()
 	return c.start(st)
 }
 
