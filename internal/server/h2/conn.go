@@ -78,7 +78,7 @@ const (
 const (
 	readSize     = 4 << 10
 	windowSize   = 1 << 20   // of the connection: what its streams' bodies hold, together
-	streamWindow = 256 << 10 // of one stream
+	streamWindow = 512 << 10 // of one stream: what a client has on its way at a time
 	frameSize    = 16 << 10  // the least that every peer takes, and the most that we take
 	pendingMost  = 64 << 10  // what may wait to be written before bodies have to
 	controlMost  = 1000      // frames that answer the client's, before it must have read some of them
@@ -259,7 +259,7 @@ func (c *Conn) abandon(why error) {
 	}
 	c.mu.Unlock()
 	for _, st := range left {
-		st.lifetime.end()
+		st.lifetime.End()
 	}
 }
 

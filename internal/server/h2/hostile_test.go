@@ -343,7 +343,7 @@ func TestStreamFaults(t *testing.T) {
 		{"WINDOW_UPDATE of nothing", func(p *peer) { p.must(p.WriteWindowUpdate(1, 0)) }, http2.ErrCodeProtocol},
 		{"window over its most", func(p *peer) { p.must(p.WriteWindowUpdate(1, 1<<31-1)) }, http2.ErrCodeFlowControl},
 		{"more DATA than the window", func(p *peer) {
-			for range 17 {
+			for range 33 {
 				p.must(p.WriteData(1, false, make([]byte, 16<<10)))
 			}
 		}, http2.ErrCodeFlowControl},
@@ -382,7 +382,7 @@ func TestConnectionWindow(t *testing.T) {
 	p := dial(t, serve(t, ours(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })))
 	for id := uint32(1); id <= 9; id += 2 {
 		p.ask(id, false, request("POST", "/")...)
-		for range 256 >> 4 {
+		for range 512 >> 4 {
 			if p.WriteData(id, false, make([]byte, 16<<10)) != nil {
 				break // it was closed over what came before
 			}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/server/lifetime"
 )
 
 // A stream is one request and its answer (RFC 9113 section 5.1). It is open from its HEADERS until its handler has returned, or
@@ -19,7 +20,7 @@ type stream struct {
 	conn     *Conn
 	id       uint32
 	method   string // as the request had it; handlers may change theirs
-	lifetime lifetime
+	lifetime lifetime.Lifetime
 	response response
 	body     body
 	url      url.URL
@@ -83,7 +84,7 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
 	}
 	st := &stream{conn: c, id: id, method: h.pseudo[method], heard: ended, recvWindow: streamWindow}
-	st.lifetime.base = c.server.Context
+	st.lifetime.Base = c.server.Context
 	st.response.stream = st
 	st.body.begin(st, h.length)
 	st.r, st.fault = st.request(h)
@@ -224,7 +225,7 @@ func (st *stream) finish(whole bool) {
 	c.flush()
 	c.mu.Unlock()
 	w.free()
-	st.lifetime.end()
+	st.lifetime.End()
 }
 
 // cut resets the stream. Conn.mu is held.
@@ -271,7 +272,7 @@ func (c *Conn) rstStream(f *http2.RSTStreamFrame) error {
 	}
 	c.mu.Unlock()
 	if st != nil {
-		st.lifetime.end()
+		st.lifetime.End()
 	}
 	if err == nil && !answered {
 		err = c.hurried()
@@ -305,7 +306,7 @@ func (c *Conn) reset(id uint32, code http2.ErrCode) error {
 	}
 	c.mu.Unlock()
 	if st != nil {
-		st.lifetime.end()
+		st.lifetime.End()
 	}
 	if err == nil && code != http2.ErrCodeStreamClosed { // which may have been on its way
 		err = c.hurried()

@@ -189,7 +189,7 @@ func (c *Conn) Abort() {
 	t := c.current
 	c.mu.Unlock()
 	if t != nil {
-		t.lifetime.end()
+		t.lifetime.End()
 	}
 }
 

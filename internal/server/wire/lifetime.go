@@ -1,123 +1,24 @@
 package wire
 
 import (
-	"context"
-	"sync"
 	"time"
 
 	"github.com/jotgate/jotgate/internal/deadline"
 )
 
-// A lifetime is the context of a request: it ends when the client goes away, at Abort, and when the handler has
+// watchAfter is how long a request may take before somebody looks whether its client is still there.
+const watchAfter = 20 * time.Millisecond
+
+// Asked has the client's end looked for.
+func (t *turn) Asked() { t.conn.watchSoon(t) }
+
+// A watch reads on while a handler is at work. The request's context ends when the client goes away, at Abort, and when the handler has
 // returned.
 //
 // Most handlers are done before anybody could notice that a client went away, so nobody looks at first. When somebody asks for
 // the end, and the handler is still at work a moment later, a goroutine reads on. What it finds is the end, or the beginning
 // of the next request, which waits its turn; then it looks no further, so that a client that writes ahead is not read
 // without bound.
-type lifetime struct {
-	turn *turn
-
-	mu     sync.Mutex
-	inner  context.Context // made when somebody asks
-	cancel context.CancelFunc
-	then   func()
-	stop   func() bool // forget, made once
-	ended  bool
-}
-
-// watchAfter is how long a request may take before somebody looks whether its client is still there.
-const watchAfter = 20 * time.Millisecond
-
-var _ context.Context = (*lifetime)(nil)
-
-// Deadline implements context.Context: there is none.
-func (l *lifetime) Deadline() (time.Time, bool) { return time.Time{}, false }
-
-// Done implements context.Context.
-func (l *lifetime) Done() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.make()
-	return l.inner.Done()
-}
-
-func (l *lifetime) make() {
-	if l.inner != nil {
-		return
-	}
-	l.inner, l.cancel = context.WithCancel(l.turn.conn.server.Context)
-	if l.ended {
-		l.cancel()
-		return
-	}
-	l.turn.conn.watchSoon(l.turn)
-}
-
-// Err implements context.Context.
-func (l *lifetime) Err() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.inner != nil:
-		return l.inner.Err()
-	case l.ended:
-		return context.Canceled
-	}
-	return nil
-}
-
-// Value implements context.Context.
-func (l *lifetime) Value(key any) any {
-	l.mu.Lock()
-	inner := l.inner
-	l.mu.Unlock()
-	if inner == nil {
-		inner = l.turn.conn.server.Context
-	}
-	return inner.Value(key)
-}
-
-// OnEnd is context.AfterFunc for one function at a time, without what that costs: f runs when the context ends, on the
-// goroutine that ends it, so it must not wait. stop tells whether it will not run.
-func (l *lifetime) OnEnd(f func()) (stop func() bool) {
-	l.mu.Lock()
-	if l.ended || l.then != nil {
-		l.mu.Unlock()
-		return context.AfterFunc(l, f)
-	}
-	l.then = f
-	l.turn.conn.watchSoon(l.turn)
-	if l.stop == nil {
-		l.stop = l.forget
-	}
-	l.mu.Unlock()
-	return l.stop
-}
-
-func (l *lifetime) forget() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	was := l.then != nil
-	l.then = nil
-	return was
-}
-
-// end cancels the context, once.
-func (l *lifetime) end() {
-	l.mu.Lock()
-	then, cancel := l.then, l.cancel
-	l.then, l.ended = nil, true
-	l.mu.Unlock()
-	if cancel != nil {
-		cancel()
-	}
-	if then != nil {
-		then()
-	}
-}
-
-// A watch reads on while a handler is at work.
 type watch struct {
 	wanted  bool          // somebody asked
 	due     bool          // … a moment ago
@@ -193,7 +94,7 @@ func (c *Conn) look(t *turn) {
 		return
 	}
 	c.leave()
-	t.lifetime.end()
+	t.lifetime.End()
 }
 
 // unwatch ends the watch; nobody reads the socket then.

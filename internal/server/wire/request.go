@@ -9,13 +9,14 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/server/lifetime"
 )
 
 // A turn is one request and its answer.
 type turn struct {
 	conn     *Conn
 	method   string // as the request had it; handlers may change theirs
-	lifetime lifetime
+	lifetime lifetime.Lifetime
 	response response
 	watch    watch
 	body     body

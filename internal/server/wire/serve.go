@@ -32,7 +32,8 @@ func (c *Conn) turn() (more bool) {
 		return false
 	}
 	t := &turn{conn: c}
-	t.lifetime.turn, t.response.turn, t.response.header = t, t, make(http.Header)
+	t.lifetime.Base, t.lifetime.Asker = c.server.Context, t
+	t.response.turn, t.response.header = t, make(http.Header)
 	var r *http.Request
 	if fault == nil {
 		r, fault = t.take(end)
@@ -51,7 +52,7 @@ func (c *Conn) turn() (more bool) {
 	aborted := c.aborted
 	c.mu.Unlock()
 	if aborted {
-		t.lifetime.end()
+		t.lifetime.End()
 	}
 	whole := t.serve(r, fault)
 	return t.finish(whole)
@@ -110,7 +111,7 @@ func (t *turn) finish(whole bool) bool {
 	c, w := t.conn, &t.response
 	c.unwatch(t)
 	if w.hijacked {
-		t.lifetime.end()
+		t.lifetime.End()
 		return false
 	}
 	switch {
@@ -128,7 +129,7 @@ func (t *turn) finish(whole bool) bool {
 		c.linger()
 	}
 	w.free()
-	t.lifetime.end()
+	t.lifetime.End()
 	c.mu.Lock()
 	c.current = nil
 	c.mu.Unlock()

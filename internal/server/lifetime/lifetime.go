@@ -1,4 +1,6 @@
-package h2
+// Package lifetime is the context of a request, for servers that make one for each: what a context costs is paid when somebody asks for
+// it.
+package lifetime
 
 import (
 	"context"
@@ -6,10 +8,10 @@ import (
 	"time"
 )
 
-// A lifetime is the context of a request: it ends when the client resets the stream or goes away, at Abort, and when the
-// handler has returned. What a context costs is paid when somebody asks for it.
-type lifetime struct {
-	base context.Context
+// A Lifetime is a context that ends at End. It must not be copied.
+type Lifetime struct {
+	Base  context.Context // whose values it has, and whose end is its own where somebody waits for it
+	Asker Asker           // told when somebody waits; may be nil
 
 	mu     sync.Mutex
 	inner  context.Context // made when somebody asks
@@ -19,26 +21,37 @@ type lifetime struct {
 	ended  bool
 }
 
-var _ context.Context = (*lifetime)(nil)
+// An Asker hears that somebody wants to be told of a Lifetime's end. It must not wait, nor ask back.
+type Asker interface{ Asked() }
+
+var _ context.Context = (*Lifetime)(nil)
 
 // Deadline implements context.Context: there is none.
-func (l *lifetime) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (l *Lifetime) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Done implements context.Context.
-func (l *lifetime) Done() <-chan struct{} {
+func (l *Lifetime) Done() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.inner == nil {
-		l.inner, l.cancel = context.WithCancel(l.base)
+		l.inner, l.cancel = context.WithCancel(l.Base)
 		if l.ended {
 			l.cancel()
+		} else {
+			l.asked()
 		}
 	}
 	return l.inner.Done()
 }
 
+func (l *Lifetime) asked() {
+	if l.Asker != nil {
+		l.Asker.Asked()
+	}
+}
+
 // Err implements context.Context.
-func (l *lifetime) Err() error {
+func (l *Lifetime) Err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -51,25 +64,26 @@ func (l *lifetime) Err() error {
 }
 
 // Value implements context.Context.
-func (l *lifetime) Value(key any) any {
+func (l *Lifetime) Value(key any) any {
 	l.mu.Lock()
 	inner := l.inner
 	l.mu.Unlock()
 	if inner == nil {
-		inner = l.base
+		inner = l.Base
 	}
 	return inner.Value(key)
 }
 
 // OnEnd is context.AfterFunc for one function at a time, without what that costs: f runs when the context ends, on the
 // goroutine that ends it, so it must not wait. stop tells whether it will not run.
-func (l *lifetime) OnEnd(f func()) (stop func() bool) {
+func (l *Lifetime) OnEnd(f func()) (stop func() bool) {
 	l.mu.Lock()
 	if l.ended || l.then != nil {
 		l.mu.Unlock()
 		return context.AfterFunc(l, f)
 	}
 	l.then = f
+	l.asked()
 	if l.stop == nil {
 		l.stop = l.forget
 	}
@@ -77,7 +91,7 @@ func (l *lifetime) OnEnd(f func()) (stop func() bool) {
 	return l.stop
 }
 
-func (l *lifetime) forget() bool {
+func (l *Lifetime) forget() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	was := l.then != nil
@@ -85,8 +99,8 @@ func (l *lifetime) forget() bool {
 	return was
 }
 
-// end cancels the context, once.
-func (l *lifetime) end() {
+// End cancels the context, once.
+func (l *Lifetime) End() {
 	l.mu.Lock()
 	then, cancel := l.then, l.cancel
 	l.then, l.ended = nil, true
