@@ -7,12 +7,12 @@
 //
 // Conn.Serve is the story of a connection:
 //
-//	read     one goroutine reads frames and does what they say at once              (conn.go, read.go)
-//	head     decode a header block, by the grammar and within the limits            (head.go)
+//	read     one goroutine reads frames and does what they say at once              (conn.go, read.go, control.go)
+//	head     decode a header block, by the grammar and within the limits            (head.go, names.go)
 //	request  make an http.Request of it                                             (request.go)
-//	serve    call the handler on a goroutine that served another before             (stream.go)
-//	body     DATA waits in the stream's memory, and is credited when it is read     (body.go, flow.go)
-//	answer   held together, so that a short one is one HEADERS and one DATA         (response.go)
+//	serve    call the handler on a goroutine that served another before             (stream.go, recent.go)
+//	body     DATA waits in the stream's memory, and is credited when it is read     (data.go, body.go, flow.go)
+//	answer   held together, so that a short one is one HEADERS and one DATA         (response.go, fields.go)
 //	write    who has something to say appends it, and one writes for all            (write.go)
 //
 // One mutex guards a connection, its streams and what is to be written. It is never held while somebody waits.
