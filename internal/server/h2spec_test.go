@@ -26,10 +26,10 @@ func TestH2Spec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tool := exec.Command("go", "run", h2spec, "--tls", "--insecure", "--host", host, "--port", port)
+	tool := exec.Command("go", "run", h2spec, "--strict", "--tls", "--insecure", "--host", host, "--port", port)
 	tool.Dir = t.TempDir()
 	out, err := tool.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "\n145 tests, 145 passed, 0 skipped, 0 failed") {
+	if err != nil || !strings.Contains(string(out), "\n146 tests, 146 passed, 0 skipped, 0 failed") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
