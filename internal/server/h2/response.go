@@ -94,16 +94,12 @@ func (w *response) inform(status int) {
 	defer list.free()
 	list.status(status)
 	list.addAll(w.header, func(name string) bool { return connectionSpecific(name) || name == "Content-Length" })
-	w.say(status, list.all)
-}
-
-func (w *response) say(status int, fields []hpack.HeaderField) {
 	c := w.stream.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if w.stream.gone == nil {
 		w.invited = w.invited || status == http.StatusContinue
-		c.appendHeaders(w.stream, fields, false)
+		c.appendHeaders(w.stream, list.all, false)
 		c.flush()
 	}
 }
@@ -228,7 +224,7 @@ func (w *response) Write(p []byte) (int, error) {
 	}
 	w.wrote += int64(len(p))
 	if w.framed == undecided && w.wrote > holdMost {
-		w.untold(p)
+		w.uncounted(p)
 	}
 	if w.hidden && w.framed != undecided {
 		return len(p), nil
@@ -243,8 +239,8 @@ func (w *response) Write(p []byte) (int, error) {
 	return len(p), w.push(p)
 }
 
-// untold gives up on counting; next is what comes behind what is held, if that is known.
-func (w *response) untold(next []byte) {
+// uncounted gives up on the length; next is what comes behind what is held, if that is known.
+func (w *response) uncounted(next []byte) {
 	w.framed = streamed
 	if !w.hidden {
 		return
@@ -380,7 +376,7 @@ func (w *response) FlushError() error {
 	case w.failed != nil:
 		return w.failed
 	case w.framed == undecided:
-		w.untold(nil)
+		w.uncounted(nil)
 	}
 	return w.push(nil)
 }
