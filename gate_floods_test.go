@@ -266,7 +266,7 @@ func TestHTTP2ToolsAreServed(t *testing.T) {
 		{"h2load-posts", 2_000, []string{"-d", f.folder + "/body"}},
 	} {
 		told := tool(t, "h2load", append(c.flags, "-n", strconv.Itoa(c.n), "-c", "4", "-m", "100",
-			"-H", "host: gate.test", "https://"+f.tls+"/open/"+c.id)...)
+			"-H", ":authority: gate.test", "https://"+f.tls+"/open/"+c.id)...)
 		if want := fmt.Sprintf("%d succeeded, 0 failed, 0 errored, 0 timeout", c.n); !strings.Contains(told, want) || !strings.Contains(told, "Application protocol: h2\n") {
 			t.Errorf("h2load: want %q over h2:\n%s", want, told)
 		}
