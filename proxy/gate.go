@@ -66,7 +66,7 @@ type Revocations interface {
 // A Gate judges requests by one configuration. It is immutable and safe for concurrent use.
 type Gate struct {
 	table       *route.Table[*config.Route]
-	routes      []*config.Route // in the file's order
+	routes      []*config.Route   // in the file's order
 	plans       []plan            // by the routes' places in the file
 	judges      map[string]*judge // by issuer
 	clients     map[string]*config.Client

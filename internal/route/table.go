@@ -91,8 +91,9 @@ type leaf struct {
 	host    Host
 	path    Path
 	entries []int
-	methods []methodOf
-	allowed []string // the methods, sorted
+	all     int        // the entry that takes the usual methods and no other, or -1
+	methods []methodOf // of the other entries
+	allowed []string   // the methods, sorted
 }
 
 // methodOf says whose a method is.
@@ -103,6 +104,9 @@ type methodOf struct {
 
 // entry finds the one that takes a method.
 func (l *leaf) entry(method string) (entry int, ok bool) {
+	if l.all >= 0 && slices.Contains(knownMethods, method) {
+		return l.all, true
+	}
 	for i := range l.methods {
 		if m := &l.methods[i]; m.method == method {
 			return m.entry, true
@@ -138,11 +142,15 @@ func NewTable[T any](entries []Entry[T]) (*Table[T], []Conflict) {
 func (t *Table[T]) insert(i int, e *Entry[T]) (conflicts []Conflict) {
 	place := t.root(e.Host).leaf(e.Path)
 	if *place == nil {
-		*place = &leaf{host: e.Host, path: e.Path}
+		*place = &leaf{host: e.Host, path: e.Path, all: -1}
 		t.leaves = append(t.leaves, *place)
 	}
 	l := *place
 	l.entries = append(l.entries, i)
+	if len(e.Methods) == 0 && len(l.entries) == 1 {
+		l.all = i
+		return nil
+	}
 	methods := e.Methods
 	if len(methods) == 0 {
 		methods = knownMethods
@@ -163,6 +171,13 @@ func (t *Table[T]) insert(i int, e *Entry[T]) (conflicts []Conflict) {
 }
 
 func (l *leaf) finish() {
+	if l.all >= 0 && len(l.methods) == 0 {
+		l.allowed = knownMethods
+		return
+	}
+	if l.all >= 0 {
+		l.allowed = slices.Clone(knownMethods)
+	}
 	for _, m := range l.methods {
 		l.allowed = append(l.allowed, m.method)
 	}

@@ -56,6 +56,9 @@ func NewMetrics(version string) *Metrics {
 		}),
 		reasons: map[refusal.Reason]bool{}, live: map[string]*series{},
 	}
+	for _, name := range []string{noRoute, otherRoute} {
+		m.live[name] = &series{name: name}
+	}
 	for _, reason := range refusal.All() {
 		m.reasons[reason] = true
 	}
@@ -137,8 +140,7 @@ const (
 type Routes struct {
 	metrics *Metrics
 	byPlace []*series // of the configuration's routes, in its order
-	byName  map[string]*series
-	gone    []string // the routes that the reload before this one dropped; Retire alone touches it
+	gone    []string  // the routes that the reload before this one dropped; Retire alone touches it
 }
 
 // Routes announces the names of a configuration's routes, in its order. The configuration is about to come into force: those that
@@ -146,15 +148,12 @@ type Routes struct {
 func (m *Metrics) Routes(names []string) *Routes {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := &Routes{metrics: m, byName: make(map[string]*series, len(names)+2)}
-	for _, name := range append([]string{noRoute, otherRoute}, names...) {
+	r := &Routes{metrics: m, byPlace: make([]*series, len(names))}
+	for i, name := range names {
 		if m.live[name] == nil {
 			m.live[name] = &series{name: name}
 		}
-		r.byName[name] = m.live[name]
-	}
-	for _, name := range names {
-		r.byPlace = append(r.byPlace, r.byName[name])
+		r.byPlace[i] = m.live[name]
 	}
 	return r
 }
@@ -162,14 +161,18 @@ func (m *Metrics) Routes(names []string) *Routes {
 // Retire forgets the series of the routes that next does not have any more. A request that is still on its way may
 // bring one back; it is forgotten with the next reload. Calls must not overlap.
 func (r *Routes) Retire(next *Routes) {
-	for name := range r.byName {
-		if next.byName[name] == nil {
-			r.metrics.forget(name)
-			next.gone = append(next.gone, name)
+	stays := make(map[string]bool, len(next.byPlace))
+	for _, s := range next.byPlace {
+		stays[s.name] = true
+	}
+	for _, s := range r.byPlace {
+		if !stays[s.name] {
+			r.metrics.forget(s.name)
+			next.gone = append(next.gone, s.name)
 		}
 	}
 	for _, name := range r.gone {
-		if next.byName[name] == nil {
+		if !stays[name] {
 			r.metrics.forget(name)
 		}
 	}
@@ -179,6 +182,9 @@ func (m *Metrics) forget(route string) {
 	gone := prometheus.Labels{"route": route}
 	m.requests.DeletePartialMatch(gone)
 	m.spared.DeletePartialMatch(gone)
+	if route == noRoute || route == otherRoute { // a route may have such a name
+		return
+	}
 	m.mu.Lock()
 	delete(m.live, route)
 	m.mu.Unlock()
@@ -193,7 +199,7 @@ func (r *Routes) Observe(method string, x *exchange.Exchange) {
 	}
 	class := min(max(x.Status()/100, 0), len(classes)-1)
 	if x.Reason == "" {
-		s.passed[i][class].Add(1)
+		s.count(i, class)
 	} else {
 		r.metrics.requests.WithLabelValues(s.name, methods[i], classes[class], r.metrics.reason(x.Reason)).Inc()
 	}
@@ -219,21 +225,14 @@ func (r *Routes) of(x *exchange.Exchange) *series {
 	if at := x.Place - 1; at >= 0 && at < len(r.byPlace) && r.byPlace[at].name == x.Route {
 		return r.byPlace[at]
 	}
-	return r.series(x.Route)
+	return r.metrics.named(x.Route)
 }
 
-func (r *Routes) series(name string) *series {
+// named gives the series of what has no place: endpoints of ours, and none.
+func (m *Metrics) named(name string) *series {
 	if name == "" {
 		name = noRoute
 	}
-	if s := r.byName[name]; s != nil {
-		return s
-	}
-	return r.metrics.own(name)
-}
-
-// own gives the series of what no configuration names: endpoints of ours.
-func (m *Metrics) own(name string) *series {
 	m.mu.RLock()
 	s := m.live[name]
 	m.mu.RUnlock()

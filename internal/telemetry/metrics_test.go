@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -221,5 +222,24 @@ func TestCountsAreExactBesideScrapesAndReloads(t *testing.T) {
 	}
 	if n := len(m.live); n != 5 { // none, other, app, the last b, mint
 		t.Errorf("%d series are kept", n)
+	}
+}
+
+// A route may be called as what stands for none, or for too many; when it goes, these stay.
+func TestRoutesWithReservedNames(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("")
+	old := m.Routes([]string{noRoute, otherRoute})
+	next := m.Routes(nil)
+	old.Retire(next)
+	for i := range mostExtra + 1 {
+		next.Observe("GET", answered(fmt.Sprint("extra-", i), 200, "", ""))
+	}
+	next.Observe("GET", answered("", 204, "", ""))
+	got := scrape(t, m, "jotgate_requests_total")
+	for _, want := range []string{noRoute, otherRoute} {
+		if line := `jotgate_requests_total{method="GET",reason="",route="` + want + `",status="2xx"} 1`; !slices.Contains(got, line) {
+			t.Errorf("no line %s", line)
+		}
 	}
 }

@@ -12,18 +12,42 @@ import (
 type series struct {
 	name   string
 	waited histogram
-	passed [len(methods)][len(classes)]atomic.Uint64 // not refused, since the last scrape
+	fine   [len(methods)]atomic.Uint64 // answered 2xx, since the last scrape
+	rest   atomic.Pointer[passed]      // with other statuses; made when first needed
 }
 
-// tell moves what passed to the counters.
+// passed are requests that were not refused, by method and class.
+type passed [len(methods)][len(classes)]atomic.Uint64
+
+const fineClass = 2 // of classes
+
+// count counts one that was not refused.
+func (s *series) count(method, class int) {
+	if class == fineClass {
+		s.fine[method].Add(1)
+		return
+	}
+	rest := s.rest.Load()
+	if rest == nil {
+		s.rest.CompareAndSwap(nil, new(passed))
+		rest = s.rest.Load()
+	}
+	rest[method][class].Add(1)
+}
+
+// tell moves what was counted to the counters.
 func (s *series) tell(requests *prometheus.CounterVec) {
-	for i := range s.passed {
-		for j := range s.passed[i] {
-			if s.passed[i][j].Load() == 0 {
-				continue
-			}
-			if n := s.passed[i][j].Swap(0); n > 0 {
-				requests.WithLabelValues(s.name, methods[i], classes[j], "").Add(float64(n))
+	move := func(n *atomic.Uint64, method, class int) {
+		if n.Load() > 0 {
+			requests.WithLabelValues(s.name, methods[method], classes[class], "").Add(float64(n.Swap(0)))
+		}
+	}
+	rest := s.rest.Load()
+	for i := range s.fine {
+		move(&s.fine[i], i, fineClass)
+		for j := range classes {
+			if rest != nil {
+				move(&rest[i][j], i, j)
 			}
 		}
 	}
