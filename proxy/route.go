@@ -76,10 +76,10 @@ func (g *Gate) choose(p *passage) error {
 		return err
 	}
 	i := p.match.Value.Index
-	p.plan = &g.plans[i]
-	if p.plan.route != p.match.Value {
+	if i >= len(g.plans) || g.plans[i].route != p.match.Value {
 		return fault("the table and the configuration have different routes")
 	}
+	p.plan = &g.plans[i]
 	p.x.Route, p.x.Pattern, p.x.Place = p.plan.route.Name, p.plan.pattern, i+1
 	return nil
 }

@@ -86,7 +86,7 @@ func (f *foreign) object(prefix string, depth int) error {
 // have one path, and then the token is refused, since whichever is read might be the wrong one.
 func (f *foreign) claim(path string, depth int) error {
 	isRequired := has(f.issuer.RequireClaims, path)
-	isClient, isRoles := path == f.issuer.ClientClaim, path == f.issuer.RolesFrom
+	isClient, isRoles := f.issuer.ClientClaim != "" && path == f.issuer.ClientClaim, f.issuer.RolesFrom != "" && path == f.issuer.RolesFrom
 	isKind := depth == 0 && (path == "typ" || path == "token_use") && f.r.Kind() == strictjson.KindString
 	if !isRequired && !isClient && !isRoles && !isKind {
 		if f.r.Kind() == strictjson.KindObject && f.leads(path+".") {

@@ -38,6 +38,8 @@ func TestForeignClaims(t *testing.T) {
 		{"client_id does not stand in for azp", keycloak, `"typ":"Bearer","client_id":"other"`, answer{}},
 		{"azp beats client_id", keycloak, `"typ":"Bearer","client_id":"other","azp":"web"`, answer{Client: "web"}},
 		{"no rules", plain, `"typ":7,"azp":"web","client_id":"c","realm_access":7`, answer{Client: "c"}},
+		{"no rules, and a claim without a name", plain, `"":"x","scp":"y"`, answer{}},
+		{"… of another type", plain, `"":{"":7},"scp":"y"`, answer{}},
 		{"Keycloak's id_token", plain, `"typ":"ID","azp":"web","client_id":"c"`, answer{Reason: refusal.TokenTypeRefused}},
 		{"Cognito's id_token", plain, `"token_use":"id","scope":"x"`, answer{Reason: refusal.TokenTypeRefused}},
 		{"Cognito's access token", plain, `"token_use":"access"`, answer{}},

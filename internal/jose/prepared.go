@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/fips140"
 	"crypto/hmac"
 	"crypto/rsa"
 	"crypto/sha512"
@@ -12,6 +13,7 @@ import (
 	"sync"
 
 	"filippo.io/bigmod"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // A prepared key verifies as the standard library does, with what is the same each time done once: the library, which is
@@ -23,35 +25,63 @@ type prepared interface {
 	verify(a algorithm, signed, signature []byte) bool
 }
 
-// preparedFrom is at which verification a key is prepared, for 0.3 MB and 2 ms at most. Keys of commands that end soon, and
-// those that a key set has and nobody uses, are spared it; strangers' keys, which a DPoP proof brings, never come here.
-const preparedFrom = 16
+const (
+	// preparedEvery is at which good signature a key is prepared, for 0.3 MB and 2 ms at most: keys of commands that end soon, and
+	// those of a key set that nobody signs with, are spared it. Bad signatures do not count, as anybody can send them.
+	preparedEvery = 16
+	// preparedMost is how many keys are, at most: as many as are in use at a time, whatever sets and settings they are of.
+	preparedMost = 64
+)
 
-// verify tells whether the key made this signature over signed.
-func (k *PublicKey) verify(alg string, signed, signature []byte) bool {
-	a := algorithms[alg]
-	if p := k.prepared(a); p != nil {
-		return p.verify(a, signed, signature)
-	}
-	return a.verify(k.material, signed, signature)
+// preparations are those of the keys that verified last. A nil one prepares nothing.
+type preparations struct {
+	mu   sync.Mutex
+	keys *simplelru.LRU[*PublicKey, prepared]
 }
 
-// prepared gives nil until the key has verified often enough, and for those that there is nothing to prepare for.
-func (k *PublicKey) prepared(a algorithm) prepared {
-	if !preparable(a) {
+// newPreparations gives nil where only FIPS 140's module may compute.
+func newPreparations() *preparations {
+	if fips140.Enabled() {
 		return nil
 	}
-	if p := k.ready.Load(); p != nil {
-		return *p
+	keys, err := simplelru.NewLRU[*PublicKey, prepared](preparedMost, nil)
+	if err != nil { // only for a size below one
+		panic(err)
 	}
-	if k.uses.Add(1) != preparedFrom { // others go on without meanwhile
-		return nil
+	return &preparations{keys: keys}
+}
+
+// verify tells whether the key made this signature over signed.
+func (p *preparations) verify(key *PublicKey, alg string, signed, signature []byte) bool {
+	a := algorithms[alg]
+	if p == nil || !preparable(a) {
+		return a.verify(key.material, signed, signature)
 	}
-	p := prepare(k.material, a)
-	if p != nil {
-		k.ready.Store(&p)
+	if ready := p.of(key); ready != nil {
+		return ready.verify(a, signed, signature)
 	}
-	return p
+	good := a.verify(key.material, signed, signature)
+	if good && key.good.Add(1)%preparedEvery == 0 {
+		p.prepare(key, a)
+	}
+	return good
+}
+
+func (p *preparations) of(key *PublicKey) prepared {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ready, _ := p.keys.Get(key)
+	return ready
+}
+
+func (p *preparations) prepare(key *PublicKey, a algorithm) {
+	ready := prepare(key.material, a) // others go on without meanwhile
+	if ready == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keys.Add(key, ready)
 }
 
 func preparable(a algorithm) bool {
@@ -87,7 +117,7 @@ func newHMACPrepared(secret hmacSecret, of crypto.Hash) *hmacPrepared {
 }
 
 func (k *hmacPrepared) verify(a algorithm, signed, signature []byte) bool {
-	if a.hash != k.hash {
+	if a.hash != k.hash { // not while a symmetric key must name its alg
 		return false
 	}
 	mac := k.states.Get().(hash.Hash)

@@ -4,13 +4,17 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/fips140"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
 	"math/big"
+	"os"
+	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -321,34 +325,104 @@ func signedBy(t *testing.T, alg string) (key *PublicKey, signed, signature []byt
 	return private.Public(), signed, signature
 }
 
-// A key is prepared once, whoever comes at the same time, and judges the same before, meanwhile and after.
+// A key is prepared by good signatures, and judges the same before, meanwhile and after.
 func TestKeysArePreparedByUse(t *testing.T) {
 	t.Parallel()
 	for _, alg := range []string{"ES256", "RS256", "HS256"} {
+		p := newPreparations()
 		key, signed, signature := signedBy(t, alg)
 		bad := slices.Clone(signature)
 		bad[len(bad)/2] ^= 1
-		for range preparedFrom/2 - 1 {
-			if !key.verify(alg, signed, signature) || key.verify(alg, signed, bad) {
+		for range 3 * preparedEvery {
+			if p.verify(key, alg, signed, bad) {
+				t.Fatalf("%s: a bad signature is accepted", alg)
+			}
+		}
+		for range preparedEvery - 1 {
+			if !p.verify(key, alg, signed, signature) {
 				t.Fatalf("%s: before", alg)
 			}
 		}
-		if key.ready.Load() != nil {
+		if p.of(key) != nil {
 			t.Fatalf("%s: prepared too early", alg)
 		}
 		var together sync.WaitGroup
 		for range 8 {
 			together.Go(func() {
 				for range 8 {
-					if !key.verify(alg, signed, signature) || key.verify(alg, signed, bad) {
+					if !p.verify(key, alg, signed, signature) || p.verify(key, alg, signed, bad) {
 						t.Errorf("%s: meanwhile", alg)
 					}
 				}
 			})
 		}
 		together.Wait()
-		if key.ready.Load() == nil {
+		if p.of(key) == nil {
 			t.Errorf("%s: never prepared", alg)
 		}
+		var none *preparations
+		if !none.verify(key, alg, signed, signature) || none.verify(key, alg, signed, bad) {
+			t.Errorf("%s: where nothing may be prepared", alg)
+		}
+	}
+}
+
+// However many keys come and go, few are prepared: those that verified last. One that had to go comes back.
+func TestFewKeysArePrepared(t *testing.T) {
+	t.Parallel()
+	p := newPreparations()
+	var first *PublicKey
+	var signed, signature []byte
+	for range preparedMost + 8 {
+		key, text, made := signedBy(t, "ES256")
+		if first == nil {
+			first, signed, signature = key, text, made
+		}
+		for range preparedEvery {
+			if !p.verify(key, "ES256", text, made) {
+				t.Fatal("refused")
+			}
+		}
+	}
+	if p.keys.Len() != preparedMost || p.of(first) != nil {
+		t.Errorf("%d keys are prepared, the first: %v", p.keys.Len(), p.of(first) != nil)
+	}
+	for range preparedEvery {
+		p.verify(first, "ES256", signed, signature)
+	}
+	if p.of(first) == nil || p.keys.Len() != preparedMost {
+		t.Errorf("it did not come back among %d", p.keys.Len())
+	}
+}
+
+// Where only FIPS 140's module may compute, the standard library judges alone.
+func TestNothingIsPreparedUnderFIPS140(t *testing.T) {
+	t.Parallel()
+	if fips140.Enabled() {
+		if newPreparations() != nil {
+			t.Error("keys are prepared")
+		}
+		return
+	}
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNothingIsPreparedUnderFIPS140$", "-test.v")
+	again.Env = append(os.Environ(), "GODEBUG=fips140=on")
+	if said, err := again.CombinedOutput(); err != nil || !strings.Contains(string(said), "--- PASS") {
+		t.Errorf("%v\n%s", err, said)
+	}
+}
+
+// What is prepared outlives a reload, and is there once, whatever else changes.
+func TestAdoptedPreparations(t *testing.T) {
+	t.Parallel()
+	first, err := NewVerifier(Options{MaxBytes: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := NewVerifier(Options{MaxBytes: 2000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Adopt(first); second.prepared != first.prepared || first.prepared == nil {
+		t.Error("prepared anew")
 	}
 }

@@ -34,8 +34,7 @@ type PublicKey struct {
 	named    bool   // the key said which
 	material any    // *ecdsa.PublicKey, *rsa.PublicKey, ed25519.PublicKey or hmacSecret
 
-	uses  atomic.Int32             // until it is prepared
-	ready atomic.Pointer[prepared] // nil: not prepared
+	good atomic.Uint32 // signatures that were verified without preparation
 }
 
 // ID is the kid: the one that the key came with, or else its thumbprint (RFC 7638).

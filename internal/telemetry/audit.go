@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"errors"
 	"io"
 	"runtime"
 	"strconv"
@@ -35,7 +36,7 @@ func (l *Log) Issued(event string, words []Word, ttl time.Duration) {
 type joint struct {
 	to io.Writer
 
-	writing sync.Mutex // one write at a time, in the order in which they were begun
+	writing sync.Mutex // one write at a time
 	mu      sync.Mutex
 	next    *gathering // what others may join; nil: nothing
 }
@@ -46,6 +47,8 @@ type gathering struct {
 	written chan struct{} // closed when err says what became of it
 	err     error
 }
+
+var errBroken = errors.New("writing the audit line broke off")
 
 // gatherMost bounds one write: a line more begins the next.
 const gatherMost = 64 << 10
@@ -72,6 +75,7 @@ func (j *joint) Write(p []byte) (int, error) {
 	}
 	j.mu.Unlock()
 	defer close(g.written)
+	g.err = errBroken
 	_, g.err = j.to.Write(g.lines)
 	return len(p), g.err
 }

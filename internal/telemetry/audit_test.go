@@ -112,6 +112,42 @@ func TestJointWritesThrough(t *testing.T) {
 	}
 }
 
+// Whose line was gathered by somebody whose write panics hears that it is not written.
+func TestJointWhoseWriterPanics(t *testing.T) {
+	t.Parallel()
+	j := &joint{to: panicking{}}
+	j.writing.Lock()
+	heard := make(chan error, 4)
+	for range cap(heard) {
+		go func() {
+			defer func() {
+				if recover() != nil {
+					heard <- errBroken
+				}
+			}()
+			_, err := j.Write([]byte("line\n"))
+			heard <- err
+		}()
+	}
+	for gathered := 0; gathered < cap(heard)*len("line\n"); {
+		j.mu.Lock()
+		if j.next != nil {
+			gathered = len(j.next.lines)
+		}
+		j.mu.Unlock()
+	}
+	j.writing.Unlock()
+	for range cap(heard) {
+		if err := <-heard; !errors.Is(err, errBroken) {
+			t.Errorf("heard %v", err)
+		}
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Write([]byte) (int, error) { panic("disk") }
+
 // Lines that come while a write is under way go out in the next one, together, and each hears what became of it.
 func TestJointGathers(t *testing.T) {
 	t.Parallel()
