@@ -21,6 +21,7 @@ import (
 
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/server"
+	"github.com/jotgate/jotgate/internal/server/wire"
 )
 
 // secure are listener options with one certificate for every name that tests use.
@@ -220,6 +221,103 @@ func TestH2ConnectionCapEvictsIdle(t *testing.T) {
 	}
 	if ls.Open() > 2*most || ls.TurnedAway() > 0 {
 		t.Errorf("%d open, %d turned away", ls.Open(), ls.TurnedAway())
+	}
+}
+
+// A client that begins a request when it is asked to go does not stay over the cap.
+func TestH2EvictedClientsCannotStay(t *testing.T) {
+	t.Parallel()
+	const most = 8
+	o, _ := secure(t, server.Limits{Connections: most, EvictIdleAfter: time.Nanosecond})
+	ls := start(t, o, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	for range 5 * most {
+		f, c := frames(t, ls)
+		told := make(chan struct{})
+		go func() {
+			defer close(told)
+			for asked := false; ; {
+				frame, err := f.ReadFrame()
+				if err != nil {
+					return
+				}
+				if _, ok := frame.(*http2.GoAwayFrame); ok && !asked {
+					asked = true
+					_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock("/"), EndHeaders: true}) // it may be too late
+				}
+			}
+		}()
+		t.Cleanup(func() { _ = c.Close(); <-told })
+	}
+	for end := time.Now().Add(10 * time.Second); ls.Open() > most && time.Now().Before(end); {
+		<-time.After(10 * time.Millisecond) // those that were evicted linger for half a second
+	}
+	if n := ls.Open(); n > most {
+		t.Errorf("%d open, the cap is %d", n, most)
+	}
+}
+
+// Connections that break while they are written, at the cap, where each newcomer asks the others whether they are idle: nobody waits
+// for anybody for ever.
+func TestH2BrokenConnectionsAtTheCap(t *testing.T) {
+	t.Parallel()
+	o, _ := secure(t, server.Limits{Connections: 4, EvictIdleAfter: time.Nanosecond})
+	ls := start(t, o, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, 100<<10))
+	}))
+	address := ls.Addr("main").String()
+	var clients sync.WaitGroup
+	for range 8 {
+		clients.Go(func() {
+			for i := range 60 {
+				breakOff(address, time.Duration(i%5)*500*time.Microsecond)
+			}
+		})
+	}
+	over := make(chan struct{})
+	go func() { defer close(over); clients.Wait(); ls.Open() }()
+	select {
+	case <-over:
+	case <-time.After(time.Minute):
+		t.Fatal("the listeners are stuck")
+	}
+}
+
+// breakOff asks for much and resets the connection a moment later.
+func breakOff(address string, later time.Duration) {
+	raw, err := net.DialTimeout("tcp", address, 10*time.Second)
+	if err != nil {
+		return
+	}
+	defer raw.Close()
+	_ = raw.SetDeadline(time.Now().Add(10 * time.Second))
+	c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if c.HandshakeContext(context.Background()) != nil {
+		return
+	}
+	fmt.Fprint(c, http2.ClientPreface)
+	f := http2.NewFramer(c, c)
+	_ = f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
+	_ = f.WriteWindowUpdate(0, 1<<30)
+	for id := uint32(1); id < 16; id += 2 {
+		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: headerBlock("/"), EndStream: true, EndHeaders: true})
+	}
+	<-time.After(later)
+	_ = raw.(*net.TCPConn).SetLinger(0)
+}
+
+// A drain does not wait for the rest of a head.
+func TestH2DrainDoesNotWaitForHalfAHead(t *testing.T) {
+	t.Parallel()
+	o, _ := secure(t, server.Limits{Limits: wire.Limits{HeaderTimeout: time.Hour}})
+	ls := start(t, o, new(ledger))
+	f, _ := frames(t, ls)
+	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock("/"), EndStream: true}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := ls.Drain(ctx, server.Drain{}); err != nil {
+		t.Error(err)
 	}
 }
 

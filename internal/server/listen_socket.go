@@ -22,6 +22,7 @@ type socket struct {
 type connection interface {
 	Serve()
 	Retire(at time.Time)
+	Evict()
 	Abort()
 	IdleSince() (time.Time, bool)
 }
@@ -169,6 +170,6 @@ func (ls *Listeners) evict() bool {
 	if oldest == nil {
 		return false
 	}
-	oldest.Retire(time.Now())
+	oldest.Evict()
 	return true
 }

@@ -128,13 +128,12 @@ func (c source) Read(p []byte) (int, error) {
 // await tells the socket until when it may be waited for. c.mu is held.
 func (c *Conn) await(now time.Time) {
 	due := c.headDue
-	if due.IsZero() && c.running == 0 {
-		switch limit := c.server.IdleTimeout; {
-		case c.going == told:
-			due = deadline.Past()
-		case limit > 0:
-			due = c.since.Add(limit)
-		}
+	switch limit := c.server.IdleTimeout; {
+	case c.running > 0:
+	case c.going == told: // a head that is coming is no stream's that would be served
+		due = deadline.Past()
+	case due.IsZero() && limit > 0:
+		due = c.since.Add(limit)
 	}
 	_ = c.reading.At(due, now) // a socket that cannot take a deadline is closed already
 }
@@ -148,6 +147,18 @@ func (c *Conn) Retire(time.Time) {
 	c.kick()
 }
 
+// Evict ends the connection if there is no request. Its client can ask again elsewhere: it is told which streams were served
+// (section 6.8).
+func (c *Conn) Evict() {
+	c.mu.Lock()
+	if c.idle() {
+		_ = c.socket.SetWriteDeadline(time.Now().Add(lingerTime)) // a client that does not read is not waited for
+		c.nameLast()
+	}
+	c.mu.Unlock()
+	c.kick()
+}
+
 // Abort ends the contexts of all requests. Whoever closes the socket under the connection calls it, so that handlers do not have
 // to wait until the reader finds out.
 func (c *Conn) Abort() { c.abandon(errGone) }
@@ -156,7 +167,12 @@ func (c *Conn) Abort() { c.abandon(errGone) }
 func (c *Conn) IdleSince() (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.since, c.running == 0 && c.going == staying && !c.closed
+	return c.since, c.idle()
+}
+
+// idle tells that there is no request, and that all was written. c.mu is held.
+func (c *Conn) idle() bool {
+	return c.running == 0 && c.going == staying && !c.closed && !c.flushing && c.out == nil
 }
 
 // lastCall is how long a client may take to answer the first GOAWAY: to read it, and for what it sent before to arrive.

@@ -381,10 +381,12 @@ func TestConnectionWindow(t *testing.T) {
 	t.Parallel()
 	p := dial(t, serve(t, ours(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })))
 	for id := uint32(1); id <= 9; id += 2 {
-		p.ask(id, false, request("POST", "/")...)
+		if p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.encode(request("POST", "/")...), EndHeaders: true}) != nil {
+			break // it was closed over what came before
+		}
 		for range 512 >> 4 {
 			if p.WriteData(id, false, make([]byte, 16<<10)) != nil {
-				break // it was closed over what came before
+				break
 			}
 		}
 	}

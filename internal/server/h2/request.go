@@ -53,9 +53,9 @@ func (st *stream) refused() *http.Request {
 
 // fields makes a map of the fields.
 func (st *stream) fields(r *http.Request, h *head) {
-	r.Header = make(http.Header, len(h.fields))
+	r.Header = make(http.Header, h.count) // in which a cookie's pieces are one
 	r.Host = h.pseudo[authority]
-	values := make([]string, 0, len(h.fields))
+	values := make([]string, 0, h.count)
 	for _, f := range h.fields {
 		switch f.name {
 		case "Host":

@@ -37,10 +37,12 @@ type response struct {
 	last     *fieldList // the trailers
 	over     bool       // the handler has returned
 
-	typed   bool      // the body's type is said, or is none of ours to guess
-	sent    bool      // the head was; Conn.mu guards these
-	invited bool      // 100 (Continue) was said
-	asked   time.Time // by when the handler wants all written
+	typed   bool          // the body's type is said, or is none of ours to guess
+	piece   int           // bytes of the body since the client last had the whole time for some …
+	waited  time.Duration // … and how much of it is used up
+	sent    bool          // the head was; Conn.mu guards these
+	invited bool          // 100 (Continue) was said
+	asked   time.Time     // by when the handler wants all written
 }
 
 type framing uint8
@@ -97,7 +99,7 @@ func (w *response) inform(status int) {
 	c := w.stream.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if w.stream.gone == nil {
+	if w.room() == nil {
 		w.invited = w.invited || status == http.StatusContinue
 		c.appendHeaders(w.stream, list.all, false)
 		c.flush()
@@ -282,6 +284,12 @@ func (w *response) send(p []byte, last bool) {
 		w.fail(err)
 		return
 	}
+	if !w.sent {
+		if err := w.room(); err != nil {
+			w.fail(err)
+			return
+		}
+	}
 	if bare := len(held)+len(p) == 0; !w.sent {
 		if w.sent = true; len(held) > 0 {
 			w.sniff(held)
@@ -315,37 +323,55 @@ const stallPiece = 64 << 10
 // data appends a part of the body, as the client's windows and the room allow. Conn.mu is held, but not while it waits.
 func (w *response) data(p []byte, last bool) {
 	st, c := w.stream, w.stream.conn
-	var due time.Time
-	for timed := 0; ; {
+	for {
 		n := c.allowance(st, len(p))
 		if n > 0 || len(p) == 0 {
 			c.appendData(st, p[:n], last && n == len(p))
+			if w.piece += n; w.piece >= stallPiece {
+				w.piece, w.waited = 0, 0
+			}
 			if p = p[n:]; len(p) == 0 {
 				return
 			}
-			if timed += n; timed >= stallPiece {
-				timed, due = 0, time.Time{}
-			}
 			continue
 		}
-		if due.IsZero() && c.server.WriteStall > 0 {
-			due = time.Now().Add(c.server.WriteStall)
-		}
-		if err := w.wait(due); err != nil {
+		if err := w.wait(); err != nil {
 			w.fail(err)
 			return
 		}
 	}
 }
 
-// wait lets the client and the writer go on until something may have changed.
-func (w *response) wait(due time.Time) error {
+// room waits until a head may be appended: what waits to be written is bounded, and until then the stream counts, so that a client
+// that does not read cannot open another. Conn.mu is held, but not while it waits.
+func (w *response) room() error {
+	for w.stream.conn.pending() >= pendingMost {
+		if err := w.wait(); err != nil {
+			return err
+		}
+	}
+	return w.broken()
+}
+
+// wait lets the client and the writer go on until something may have changed, and no longer than the client has time.
+func (w *response) wait() error {
+	start := time.Now()
+	var due time.Time
+	if stall := w.stream.conn.server.WriteStall; stall > 0 {
+		due = start.Add(stall - w.waited)
+	}
+	err := w.waitUntil(due)
+	w.waited += time.Since(start)
+	return err
+}
+
+func (w *response) waitUntil(due time.Time) error {
 	st, c := w.stream, w.stream.conn
 	if c.out != nil && !c.flushing {
 		c.flush()
 		return w.broken()
 	}
-	if st.sendWindow > 0 {
+	if st.sendWindow > 0 || c.pending() >= pendingMost {
 		c.blocked = append(c.blocked, st)
 	}
 	inTime := st.writable.wait(&c.mu, earlier(due, w.asked))

@@ -73,6 +73,10 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 		c.mu.Unlock()
 		return nil
 	}
+	if err := c.tooMany(); err != nil {
+		c.mu.Unlock()
+		return err
+	}
 	c.cut.begin(id)
 	full := c.running >= int(c.server.Streams)
 	c.mu.Unlock()
@@ -297,6 +301,10 @@ func (c *Conn) hurried() error {
 // reset ends a stream that broke the rules (section 5.4.2).
 func (c *Conn) reset(id uint32, code http2.ErrCode) error {
 	c.mu.Lock()
+	if id%2 == 0 || id > c.cut.newest { // it never began, and cannot be reset (section 5.1)
+		c.mu.Unlock()
+		return http2.ConnectionError(code)
+	}
 	c.appendReset(id, code)
 	c.cut.add(id)
 	err := c.tooMany()
@@ -308,7 +316,7 @@ func (c *Conn) reset(id uint32, code http2.ErrCode) error {
 	if st != nil {
 		st.lifetime.End()
 	}
-	if err == nil && code != http2.ErrCodeStreamClosed { // which may have been on its way
+	if err == nil && (st != nil || code != http2.ErrCodeStreamClosed) { // else it may have been on its way
 		err = c.hurried()
 	}
 	return err

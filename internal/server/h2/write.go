@@ -72,10 +72,12 @@ func (c *Conn) writeOut() {
 	if c.failed == nil {
 		c.mu.Unlock()
 		_, err := c.socket.Write(out.b)
+		if err != nil {
+			c.shut() // whoever counts open connections hears of it, and may be asking one of them something
+		}
 		c.mu.Lock()
 		if err != nil {
 			c.failed = err
-			c.shut()
 		}
 	}
 	out.free()

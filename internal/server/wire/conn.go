@@ -181,6 +181,9 @@ func (c *Conn) Retire(at time.Time) {
 	}
 }
 
+// Evict closes the connection if it waits for a request that has not begun.
+func (c *Conn) Evict() { c.Retire(time.Now()) }
+
 // Abort ends the context of the request that is with its handler. Whoever closes the socket under the connection must call it:
 // while there is something left to read of a body, or of the next request, nobody looks whether the socket is still open.
 func (c *Conn) Abort() {
