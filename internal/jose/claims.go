@@ -24,21 +24,27 @@ const (
 // the payload is no strict JSON, TokenClaimsMalformed where a claim is missing or of another type.
 func DecodeClaims(payload string) (*token.Claims, error) {
 	c := &token.Claims{}
+	if err := decodeClaims(payload, c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func decodeClaims(payload string, c *token.Claims) error {
 	r := strictjson.NewString(payload)
 	err := r.Object(func(name string) error { return decodeClaim(r, name, c) })
 	if err == nil {
 		err = r.End()
 	}
-	if err != nil {
-		return nil, claimsFault(err)
+	switch {
+	case err != nil:
+		return claimsFault(err)
+	case c.Issuer == "":
+		return missing("iss")
+	case c.Expiry <= 0:
+		return missing("exp")
 	}
-	if c.Issuer == "" {
-		return nil, missing("iss")
-	}
-	if c.Expiry <= 0 {
-		return nil, missing("exp")
-	}
-	return c, nil
+	return nil
 }
 
 func claimsFault(err error) error {

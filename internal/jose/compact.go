@@ -3,8 +3,10 @@ package jose
 import (
 	"encoding/base64"
 	"errors"
+	"maps"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -30,13 +32,51 @@ type Unverified struct {
 	Payload   string // the claims set's JSON, not looked at yet
 	Signature []byte
 	signed    string // header and payload as they were sent, which is what the signature covers
+	known     bool   // the header was read before
+}
+
+// headers are those of tokens that were signed, by their spelling: an issuer writes the same ones again and again. A nil one knows
+// none.
+type headers struct {
+	known atomic.Pointer[map[string]Header]
+}
+
+// headersMost bounds them. Whoever makes more, with a key of an issuer, has them read each time.
+const headersMost = 64
+
+func (h *headers) of(segment string) (header Header, known bool) {
+	if h == nil {
+		return Header{}, false
+	}
+	if all := h.known.Load(); all != nil {
+		header, known = (*all)[segment]
+	}
+	return header, known
+}
+
+// keep remembers the header of a token that was signed.
+func (h *headers) keep(u *Unverified) {
+	old := h.known.Load()
+	all := make(map[string]Header, headersMost)
+	if old != nil {
+		if len(*old) >= headersMost {
+			return
+		}
+		maps.Copy(all, *old)
+	}
+	segment, _, _ := strings.Cut(u.signed, ".")
+	all[strings.Clone(segment)] = Header{strings.Clone(u.Header.Algorithm), strings.Clone(u.Header.Type), strings.Clone(u.Header.KeyID)}
+	h.known.CompareAndSwap(old, &all) // another may have been kept meanwhile; this one comes again
 }
 
 // Parse takes a token in the compact serialisation apart (RFC 7515 §7.1) and reads its header. It refuses, with a
 // refusal's reason: more than limit bytes (DefaultMaxBytes if limit is not positive); anything but three segments that are
 // not empty and in the only spelling of base64url that their bytes have; a header that is not a strict JSON object,
 // that names a key, or that asks for an extension. Header members that nobody knows are ignored, as RFC 7515 §4 says.
-func Parse(compact string, limit int) (*Unverified, error) {
+func Parse(compact string, limit int) (*Unverified, error) { return parse(compact, limit, nil) }
+
+// parse is Parse with what is known of headers.
+func parse(compact string, limit int, known *headers) (*Unverified, error) {
 	if limit <= 0 {
 		limit = DefaultMaxBytes
 	}
@@ -48,12 +88,14 @@ func Parse(compact string, limit int) (*Unverified, error) {
 		return nil, err
 	}
 	u := &Unverified{signed: compact[:len(compact)-len(signature)-1]}
-	head, err := decode("header", header)
-	if err != nil {
-		return nil, err
-	}
-	if u.Header, err = parseHeader(head); err != nil {
-		return nil, err
+	if u.Header, u.known = known.of(header); !u.known {
+		head, err := decode("header", header)
+		if err != nil {
+			return nil, err
+		}
+		if u.Header, err = parseHeader(head); err != nil {
+			return nil, err
+		}
 	}
 	body, err := decode("payload", payload)
 	if err != nil {

@@ -26,9 +26,11 @@ type prepared interface {
 }
 
 const (
-	// preparedEvery is at which good signature a key is prepared, for 0.3 MB and 2 ms at most: keys of commands that end soon, and
-	// those of a key set that nobody signs with, are spared it. Bad signatures do not count, as anybody can send them.
-	preparedEvery = 16
+	// A key is prepared, for 0.3 MB and 2 ms at most, when its signatures have this weight together: keys of commands that end soon are
+	// spared it. Bad signatures count for less, as anybody can send them, but a flood of them must not be dearer than good ones.
+	preparedAt = 64
+	goodWeight = 4
+	badWeight  = 1
 	// preparedMost is how many keys are, at most: as many as are in use at a time, whatever sets and settings they are of.
 	preparedMost = 64
 )
@@ -60,8 +62,11 @@ func (p *preparations) verify(key *PublicKey, alg string, signed, signature []by
 	if ready := p.of(key); ready != nil {
 		return ready.verify(a, signed, signature)
 	}
-	good := a.verify(key.material, signed, signature)
-	if good && key.good.Add(1)%preparedEvery == 0 {
+	good, weight := a.verify(key.material, signed, signature), uint32(badWeight)
+	if good {
+		weight = goodWeight
+	}
+	if sum := key.weight.Add(weight); sum/preparedAt != (sum-weight)/preparedAt {
 		p.prepare(key, a)
 	}
 	return good

@@ -34,7 +34,7 @@ type PublicKey struct {
 	named    bool   // the key said which
 	material any    // *ecdsa.PublicKey, *rsa.PublicKey, ed25519.PublicKey or hmacSecret
 
-	good atomic.Uint32 // signatures that were verified without preparation
+	weight atomic.Uint32 // of the signatures that were verified without preparation
 }
 
 // ID is the kid: the one that the key came with, or else its thumbprint (RFC 7638).

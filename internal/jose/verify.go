@@ -67,13 +67,14 @@ type Options struct {
 }
 
 // A Verifier judges tokens of the issuers that it knows. It is safe for concurrent use, and keeps nothing but what makes the
-// signatures of keys that verify often cheaper.
+// signatures of keys that verify often cheaper, and headers that it has read.
 type Verifier struct {
 	issuers  map[string]*trusted
 	types    []string // of all issuers
 	leeway   time.Duration
 	maxBytes int
 	prepared *preparations
+	headers  headers
 }
 
 // Verified is a token that its issuer's key signed.
@@ -186,7 +187,7 @@ func (v *Verifier) Verify(compact string, now time.Time, before func(*Verified) 
 // what it said: a forger must not get that answer, so the signature has to be checked whatever the times are. Whoever
 // lets the token open something asks CheckTimes.
 func (v *Verifier) VerifyUntimed(compact string, before func(*Verified) error) (*Verified, error) {
-	u, err := Parse(compact, v.maxBytes)
+	u, err := parse(compact, v.maxBytes, &v.headers)
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +223,9 @@ func (v *Verifier) VerifyUntimed(compact string, before func(*Verified) error) (
 	if !v.prepared.verify(key, alg, bytesOf(u.signed), u.Signature) {
 		return nil, refusal.Because(refusal.TokenSignatureInvalid, "key %s did not sign this", brief(key.id))
 	}
+	if !u.known {
+		v.headers.keep(u)
+	}
 	return x, nil
 }
 
@@ -231,8 +235,9 @@ func (v *Verifier) read(u *Unverified) (*Verified, error) {
 	if !slices.Contains(v.types, typ) {
 		return nil, refusal.Because(refusal.TokenTypeRefused, "typ %s", brief(u.Header.Type))
 	}
-	claims, err := DecodeClaims(u.Payload)
-	if err != nil {
+	x := &Verified{}
+	claims := &x.Claims
+	if err := decodeClaims(u.Payload, claims); err != nil {
 		return nil, err
 	}
 	issuer := v.issuers[claims.Issuer]
@@ -242,7 +247,7 @@ func (v *Verifier) read(u *Unverified) (*Verified, error) {
 	if !slices.Contains(issuer.types, typ) {
 		return nil, refusal.Because(refusal.TokenTypeRefused, "typ %s is not one of issuer %s", brief(u.Header.Type), issuer.URL)
 	}
-	x := &Verified{Claims: *claims, Issuer: issuer.Issuer}
+	x.Issuer = issuer.Issuer
 	if issuer.Own {
 		return x, complete(claims)
 	}

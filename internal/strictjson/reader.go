@@ -43,8 +43,11 @@ type Reader struct {
 	pos   int
 	err   error
 	path  []step   // where the reader is, one step for each open object or array
-	room  [4]step  // for the path of most documents
 	names []string // of the open objects, innermost last
+	room  struct { // for most documents
+		path  [4]step
+		names [12]string
+	}
 }
 
 // step is a member's name, or an element's index where the index is not negative.
@@ -59,7 +62,7 @@ func New(data []byte) *Reader { return NewString(string(data)) }
 // NewString reads doc.
 func NewString(doc string) *Reader {
 	r := &Reader{doc: doc}
-	r.path = r.room[:0]
+	r.path, r.names = r.room.path[:0], r.room.names[:0]
 	if !utf8.ValidString(doc) {
 		r.fail(invalidUTF8(doc), "not UTF-8")
 	}
@@ -220,9 +223,6 @@ func (s *seenNames) add(name string) bool {
 			if n == name {
 				return false
 			}
-		}
-		if r.names == nil {
-			r.names = make([]string, 0, manyNames)
 		}
 		r.names = append(r.names, name)
 		if len(r.names)-s.base >= manyNames {
