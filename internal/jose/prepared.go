@@ -16,10 +16,9 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// A prepared key verifies as the standard library does, with what is the same each time done once: the library, which is
-// asked about another key each time as far as it knows, computes that anew for every signature, and half of what a token costs
-// that nobody has seen before is that. But for a shared secret, everything in it is public: nothing has to take the same time for
-// all inputs.
+// A prepared key verifies as the standard library does, but what is the same for all its signatures is computed once. For the library
+// each key is a new one, and half of what an ES256 token costs that nobody has seen before is what it computes again. But for a
+// shared secret all of this is public: nothing has to take the same time for all inputs.
 type prepared interface {
 	// verify tells whether the key made this signature over signed. The algorithm fits the key.
 	verify(a algorithm, signed, signature []byte) bool
@@ -122,7 +121,7 @@ func newHMACPrepared(secret hmacSecret, of crypto.Hash) *hmacPrepared {
 }
 
 func (k *hmacPrepared) verify(a algorithm, signed, signature []byte) bool {
-	if a.hash != k.hash { // not while a symmetric key must name its alg
+	if a.hash != k.hash { // cannot be: a symmetric key names its alg
 		return false
 	}
 	mac := k.states.Get().(hash.Hash)
