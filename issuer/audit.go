@@ -6,8 +6,8 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
@@ -81,7 +81,7 @@ func (c *call) record(outcome string, reason refusal.Reason) {
 	c.issuer.audit(c.event)
 }
 
-func remote(x *exchange.Exchange) string {
+func remote(x *request.Exchange) string {
 	if x.Client.IsValid() {
 		return x.Client.String()
 	}

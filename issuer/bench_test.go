@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/replay"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/issuer/code"
 )
@@ -78,7 +78,7 @@ func (p poster) post(tb testing.TB, body []byte) *httptest.ResponseRecorder {
 		r.Header["Authorization"] = []string{p.bearer}
 	}
 	w := httptest.NewRecorder()
-	x := new(exchange.Exchange)
+	x := new(request.Exchange)
 	x.Begin(w, time.Now())
 	x.ID = "00000000-0000-0000-0000-000000000000"
 	p.issuer.ServeHTTP(x, r)
@@ -133,7 +133,7 @@ func BenchmarkRedeem(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				sealed := sealAgain(b, i)
-				c := &call{issuer: i, x: new(exchange.Exchange), r: r, now: time.Now()}
+				c := &call{issuer: i, x: new(request.Exchange), r: r, now: time.Now()}
 				b.StartTimer()
 				if _, err := c.redeem(redemption{code: sealed, audiences: i.settings.Audiences}); err != nil {
 					b.Fatal(err)
@@ -171,7 +171,7 @@ func TestAllocations(t *testing.T) {
 	r := httptest.NewRequest("POST", "/api/v1/tokens", strings.NewReader(""))
 	n := 0
 	redeem := testing.AllocsPerRun(200, func() {
-		c := &call{issuer: i, x: new(exchange.Exchange), r: r, now: time.Now()}
+		c := &call{issuer: i, x: new(request.Exchange), r: r, now: time.Now()}
 		if _, err := c.redeem(redemption{code: codes[n], audiences: i.settings.Audiences}); err != nil {
 			t.Fatal(err)
 		}

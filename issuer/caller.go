@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -111,7 +111,7 @@ func (c *call) authorization() (string, error) {
 	switch {
 	case len(headers) > 1 || len(headers) == 1 && inQuery:
 		return "", refusal.Because(refusal.CredentialsMultiple, "%d Authorization headers, access_token in the query: %t", len(headers), inQuery)
-	case len(headers) == 1 && exchange.HasTokenCookie(c.r.Header["Cookie"]):
+	case len(headers) == 1 && request.HasTokenCookie(c.r.Header["Cookie"]):
 		return "", refusal.Because(refusal.CredentialsMultiple, "an Authorization header beside a cookie access_token")
 	case inQuery:
 		return "", refusal.Because(refusal.TokenInQuery, "access_token is a query member")
@@ -192,7 +192,7 @@ func (c *call) accessTokenID(form map[string]string) (string, error) {
 		return "", bad("The query is malformed")
 	}
 	given := query["accessTokenId"]
-	if len(given) > 0 && exchange.HasTokenCookie(c.r.Header["Cookie"]) {
+	if len(given) > 0 && request.HasTokenCookie(c.r.Header["Cookie"]) {
 		return "", refusal.Because(refusal.CredentialsMultiple, "an accessTokenId beside a cookie access_token")
 	}
 	if id, ok := form["accessTokenId"]; ok {

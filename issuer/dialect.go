@@ -9,8 +9,8 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // A fault is a refusal with words that the client may read, and with what only some dialects tell. Neither text nor
@@ -139,7 +139,7 @@ type dialect interface {
 	// body is the answer's body, for encoding/json.
 	body(c *call, status int, f *fault) any
 	// challenge is the WWW-Authenticate of a reason; "" if there is none, or if the dialect's callers expect none.
-	challenge(x *exchange.Exchange, reason refusal.Reason) string
+	challenge(x *request.Exchange, reason refusal.Reason) string
 }
 
 // refuse records the refusal and answers it in the dialect of the path. Refusals that come of a fault of ours, or of
@@ -164,7 +164,7 @@ func (c *call) refuse(err error) {
 		h.Set("Connection", "close") // what is left of the body is not worth reading
 	}
 	if _, ok := c.endpoint.dialect.(problems); ok {
-		exchange.Problem(c.x, f.reason, c.x.ID)
+		request.Problem(c.x, f.reason, c.x.ID)
 		return
 	}
 	status := f.status
@@ -209,15 +209,15 @@ func (c *call) write(status int, body any, raw []byte) {
 // problems is how the endpoints outside the three dialects refuse: as the gate does (RFC 9457).
 type problems struct{}
 
-func (problems) status(r refusal.Reason) int                         { return r.Status() }
-func (problems) body(*call, int, *fault) any                         { return nil }
-func (problems) challenge(*exchange.Exchange, refusal.Reason) string { return "" }
+func (problems) status(r refusal.Reason) int                        { return r.Status() }
+func (problems) body(*call, int, *fault) any                        { return nil }
+func (problems) challenge(*request.Exchange, refusal.Reason) string { return "" }
 
 // codes is the issuer dialect.
 type codes struct{}
 
-func (codes) status(r refusal.Reason) int                             { return r.Status() }
-func (codes) challenge(x *exchange.Exchange, r refusal.Reason) string { return x.Challenge(r) }
+func (codes) status(r refusal.Reason) int                            { return r.Status() }
+func (codes) challenge(x *request.Exchange, r refusal.Reason) string { return x.Challenge(r) }
 
 // codeError is the issuer dialect's error. All members are always there; a stack never is.
 type codeError struct {
@@ -286,7 +286,7 @@ func application(reason refusal.Reason) (number int, name string) {
 // userTokens is the user-token dialect.
 type userTokens struct{}
 
-func (userTokens) challenge(x *exchange.Exchange, r refusal.Reason) string { return x.Challenge(r) }
+func (userTokens) challenge(x *request.Exchange, r refusal.Reason) string { return x.Challenge(r) }
 
 func (userTokens) status(r refusal.Reason) int {
 	if r == refusal.BodyInvalid {
@@ -327,7 +327,7 @@ func (userTokens) body(c *call, status int, f *fault) any {
 // accessTokens is the access-token dialect.
 type accessTokens struct{}
 
-func (accessTokens) challenge(*exchange.Exchange, refusal.Reason) string { return "" }
+func (accessTokens) challenge(*request.Exchange, refusal.Reason) string { return "" }
 
 func (accessTokens) status(r refusal.Reason) int {
 	if s := r.Status(); s != http.StatusUnauthorized {

@@ -36,10 +36,10 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/issuer/code"
 )
 
@@ -209,14 +209,14 @@ func (i *Issuer) LogPath(path string) string {
 	return i.tree + "[redacted]"
 }
 
-// ServeHTTP answers a request that the Issuer Owns. A w that is an *exchange.Exchange learns what was decided.
+// ServeHTTP answers a request that the Issuer Owns. A w that is an *request.Exchange learns what was decided.
 func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := exchange.From(w)
+	x := request.From(w)
 	if x.LogPath == "" || i.LogPath(r.URL.Path) != r.URL.Path {
 		x.LogPath = i.LogPath(r.URL.Path)
 	}
 	if x.ID != "" {
-		x.Header().Set(exchange.RequestIDHeader, x.ID)
+		x.Header().Set(request.RequestIDHeader, x.ID)
 	}
 	i.router.ServeHTTP(x, r)
 }
@@ -224,7 +224,7 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve answers a request whose path is known. An unknown method gets its 405 here, after the path was chosen, so that
 // it never falls through to a broader path.
 func (i *Issuer) serve(w http.ResponseWriter, r *http.Request, methods []*endpoint) {
-	x := exchange.From(w)
+	x := request.From(w)
 	c := &call{issuer: i, x: x, r: r, endpoint: methods[0], now: i.clock()}
 	defer c.recovered()
 	known := false
@@ -252,7 +252,7 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request, methods []*endpoi
 
 // notFound answers for paths in the access-token dialect's tree that are none of its endpoints.
 func (i *Issuer) notFound(w http.ResponseWriter, r *http.Request) {
-	x := exchange.From(w)
+	x := request.From(w)
 	c := &call{issuer: i, x: x, r: r, endpoint: &endpoint{name: "not_found", dialect: problems{}}, now: i.clock()}
 	if i.inTree(r.URL.Path) {
 		c.endpoint.dialect = accessTokens{}
@@ -264,7 +264,7 @@ func (i *Issuer) notFound(w http.ResponseWriter, r *http.Request) {
 // A call is one request on its way.
 type call struct {
 	issuer   *Issuer
-	x        *exchange.Exchange
+	x        *request.Exchange
 	r        *http.Request
 	endpoint *endpoint
 	now      time.Time

@@ -27,10 +27,10 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/jotgate/jotgate/config"
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/issuer/code"
 )
@@ -284,9 +284,9 @@ func (h *house) openAPI(i *Issuer) *openapi3.T {
 
 // chain is what the server does before the issuer, and the access line after it.
 func (h *house) chain(w http.ResponseWriter, r *http.Request) {
-	x := new(exchange.Exchange)
+	x := new(request.Exchange)
 	x.Begin(w, time.Now())
-	x.ID = exchange.NewID()
+	x.ID = request.NewID()
 	x.Client = netip.MustParseAddrPort(r.RemoteAddr).Addr()
 	x.LogPath, x.Host = r.URL.EscapedPath(), r.Header.Get("X-Test-Host")
 	h.issuer.Load().ServeHTTP(x, r)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -188,7 +188,7 @@ func (oauth) status(r refusal.Reason) int {
 }
 
 // challenge is the WWW-Authenticate of a 401: Basic for clients (RFC 6749 §5.2), Bearer for management tokens.
-func (oauth) challenge(x *exchange.Exchange, r refusal.Reason) string {
+func (oauth) challenge(x *request.Exchange, r refusal.Reason) string {
 	if r == refusal.ClientUnauthenticated || r == refusal.AssertionUsed {
 		return `Basic realm="jotgate", charset="UTF-8"`
 	}

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -179,7 +179,7 @@ func TestOAuthErrorsAreRFC6749(t *testing.T) {
 		if body.Description == "" || strings.ContainsFunc(body.Description, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
 			t.Errorf("%s: %q", reason, body.Description)
 		}
-		if challenge := (oauth{}).challenge(new(exchange.Exchange), reason); status == 401 && challenge == "" {
+		if challenge := (oauth{}).challenge(new(request.Exchange), reason); status == 401 && challenge == "" {
 			t.Errorf("%s: 401 without WWW-Authenticate (RFC 9110 section 15.5.2)", reason)
 		}
 	}
@@ -283,7 +283,7 @@ func FuzzParams(f *testing.F) {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest("POST", "/oauth2/token", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		c := &call{issuer: i, x: exchange.From(w), r: r}
+		c := &call{issuer: i, x: request.From(w), r: r}
 		p, err := c.params()
 		if err != nil {
 			return

@@ -4,8 +4,8 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // bearer takes the request's one credential: the Authorization field with the Bearer scheme (RFC 6750 §2.1). Tokens in the
@@ -20,7 +20,7 @@ func (g *Gate) bearer(p *passage) error {
 		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization is there more than once"}
 	case len(fields) == 1 && inQuery:
 		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization beside access_token in the query"}
-	case len(fields) == 1 && exchange.HasTokenCookie(p.r.Header["Cookie"]):
+	case len(fields) == 1 && request.HasTokenCookie(p.r.Header["Cookie"]):
 		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization beside a cookie access_token"}
 	case inQuery:
 		return &refusal.Error{Reason: refusal.TokenInQuery}

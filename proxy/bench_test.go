@@ -6,8 +6,8 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -21,7 +21,7 @@ func newStand(h *house, target, bearer string) *stand {
 	r := httptest.NewRequest(http.MethodGet, target, nil)
 	r.Header["Authorization"] = []string{"Bearer " + bearer}
 	r.Header["Accept"], r.Header["User-Agent"], r.Header["Cookie"] = []string{"*/*"}, []string{"bench"}, []string{"a=b"}
-	x := new(exchange.Exchange)
+	x := new(request.Exchange)
 	x.Begin(httptest.NewRecorder(), h.clock())
 	x.Host = "app.example"
 	if err := x.Target.Parse(target); err != nil {

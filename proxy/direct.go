@@ -10,16 +10,16 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/jotgate/jotgate/internal/dpop"
-	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/upstream"
-	"github.com/jotgate/jotgate/internal/upstream/http1"
+	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
 // A direct is a forwarding to a plain-HTTP upstream. It does what ReverseProxy does elsewhere, but copies no map: the
 // request's fields are written as they are met, and the answer's are put straight into the client's answer.
 type direct struct {
 	forwarding
-	request http1.Request
+	request h1.Request
 	answer  upstream.Answer
 	pass    iter.Seq2[string, string] // passing, made once
 	own     []field
@@ -34,7 +34,7 @@ func (g *Gate) direct(judged forwarding) {
 	if !ok {
 		d = new(direct)
 		d.request.Fields, d.request.Hint = d, d.hint
-		d.answer.Fields, d.pass = make([]http1.Field, 0, fieldsKept), d.passing
+		d.answer.Fields, d.pass = make([]h1.Field, 0, fieldsKept), d.passing
 	}
 	d.forwarding = judged
 	defer d.done()
@@ -46,10 +46,10 @@ func (d *direct) done() {
 	d.answer.Close()
 	g := d.gate
 	d.forwarding, d.own, d.room = forwarding{}, nil, [ownAtMost]field{}
-	d.request = http1.Request{Fields: d, Hint: d.request.Hint}
+	d.request = h1.Request{Fields: d, Hint: d.request.Hint}
 	clear(d.answer.Fields)
 	if d.answer.Trailer, d.answer.Fields = nil, d.answer.Fields[:0]; cap(d.answer.Fields) > 2*fieldsKept {
-		d.answer.Fields = make([]http1.Field, 0, fieldsKept)
+		d.answer.Fields = make([]h1.Field, 0, fieldsKept)
 	}
 	g.directs.Put(d)
 }
@@ -96,7 +96,7 @@ func (d *direct) ask() (err error) {
 }
 
 // WriteFields writes the client's fields that may pass, and then ours.
-func (d *direct) WriteFields(to *http1.Head) {
+func (d *direct) WriteFields(to *h1.Head) {
 	in := d.r.Header
 	hops, tenant, judged := hopsOf(in), d.tenantHeader(), !d.plan.route.Public
 	traced := d.x.Trace != nil // then ours go on
@@ -161,7 +161,7 @@ func (d *direct) hint(status int, h http.Header) error {
 	if !hintable(d.r, status) {
 		return nil
 	}
-	delete(h, exchange.RequestIDHeader) // the final answer has ours
+	delete(h, request.RequestIDHeader) // the final answer has ours
 	out := d.x.Header()
 	kept := maps.Clone(out)
 	clear(out)

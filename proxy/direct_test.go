@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // quiet is an app that allocates nothing for a request.
@@ -108,7 +108,7 @@ func TestForwardingAllocatesLittle(t *testing.T) { // not parallel: it counts
 	if to.app == "" { // ReverseProxy fills in the map
 		to.app = to.header.Get("X-App")
 	}
-	if to.status != 200 || to.bytes != 5 || to.app != "1" || to.header.Get(exchange.RequestIDHeader) != "0190-id" {
+	if to.status != 200 || to.bytes != 5 || to.app != "1" || to.header.Get(request.RequestIDHeader) != "0190-id" {
 		t.Fatalf("got %+v", to)
 	}
 	if os.Getenv(standardClient) != "" {

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/upstream"
 )
 
@@ -125,7 +125,7 @@ func (f *forwarding) RoundTrip(r *http.Request) (*http.Response, error) {
 			if !hintable(f.r, status) {
 				return nil
 			}
-			delete(h, exchange.RequestIDHeader)
+			delete(h, request.RequestIDHeader)
 			return pass(status, h)
 		}
 	}
@@ -146,11 +146,11 @@ func (f *forwarding) answer(r *http.Response) error {
 	if r.StatusCode == http.StatusSwitchingProtocols {
 		return f.tunnel(r)
 	}
-	delete(r.Header, exchange.RequestIDHeader)
+	delete(r.Header, request.RequestIDHeader)
 	for name, values := range f.kept {
 		r.Header[name] = values
 	}
-	r.Header[exchange.RequestIDHeader] = []string{f.x.ID}
+	r.Header[request.RequestIDHeader] = []string{f.x.ID}
 	if f.leavesBody() {
 		r.Header["Connection"] = []string{"close"}
 	}

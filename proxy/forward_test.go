@@ -19,8 +19,8 @@ import (
 )
 
 // raws answers at once, without reading the body, and goes on as it is told.
-func raws(keep bool, parts ...string) func(net.Conn, *request) bool {
-	return func(c net.Conn, _ *request) bool {
+func raws(keep bool, parts ...string) func(net.Conn, *received) bool {
+	return func(c net.Conn, _ *received) bool {
 		for _, p := range parts {
 			if _, err := io.WriteString(c, p); err != nil {
 				return false
@@ -32,8 +32,8 @@ func raws(keep bool, parts ...string) func(net.Conn, *request) bool {
 
 func TestUpstreamFaults(t *testing.T) {
 	t.Parallel()
-	reset := func(before string) func(net.Conn, *request) bool {
-		return func(c net.Conn, r *request) bool {
+	reset := func(before string) func(net.Conn, *received) bool {
+		return func(c net.Conn, r *received) bool {
 			// The body is read first: http.Transport gives up an answer when it cannot write the rest of the request.
 			_ = r.readBody()
 			io.WriteString(c, before)
@@ -41,8 +41,8 @@ func TestUpstreamFaults(t *testing.T) {
 			return false
 		}
 	}
-	hang := func(before string) func(net.Conn, *request) bool {
-		return func(c net.Conn, r *request) bool {
+	hang := func(before string) func(net.Conn, *received) bool {
+		return func(c net.Conn, r *received) bool {
 			io.WriteString(c, before)
 			io.Copy(io.Discard, r.in) // until the gate gives up
 			return false
@@ -52,7 +52,7 @@ func TestUpstreamFaults(t *testing.T) {
 	storm := strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 1000)
 	for _, c := range []struct {
 		name   string
-		answer func(net.Conn, *request) bool
+		answer func(net.Conn, *received) bool
 		status int // 0: the answer breaks off
 		reason refusal.Reason
 	}{
@@ -349,7 +349,7 @@ func TestContinueIsAskedForOnlyWhenTheTokenIsGood(t *testing.T) {
 func TestStreamsAreNotHeldBack(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.app.says(func(c net.Conn, r *request) bool {
+	h.app.says(func(c net.Conn, r *received) bool {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
 		for {
 			size, err := r.in.ReadString('\n')
@@ -393,7 +393,7 @@ func TestAClientThatLeavesEndsItsRequest(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	arrived, gone := make(chan struct{}), make(chan error, 1)
-	h.app.says(func(c net.Conn, r *request) bool {
+	h.app.says(func(c net.Conn, r *received) bool {
 		close(arrived)
 		_, err := r.in.ReadByte()
 		gone <- err

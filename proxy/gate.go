@@ -32,9 +32,9 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/route"
 	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/internal/upstream"
@@ -140,7 +140,7 @@ func quietLog(l *zap.Logger) *log.Logger {
 
 // A passage is one request on its way through the gate.
 type passage struct {
-	x        *exchange.Exchange
+	x        *request.Exchange
 	r        *http.Request
 	now      time.Time
 	match    route.Match[*config.Route]
@@ -156,8 +156,8 @@ type passage struct {
 // ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical host
 // and the parsed target in it.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p := &passage{x: exchange.From(w), r: r, now: g.clock()}
-	p.x.Header()[exchange.RequestIDHeader] = []string{p.x.ID}
+	p := &passage{x: request.From(w), r: r, now: g.clock()}
+	p.x.Header()[request.RequestIDHeader] = []string{p.x.ID}
 	if err := g.admit(p); err != nil {
 		p.x.Refuse(err)
 		return

@@ -13,7 +13,7 @@ func TestAGoodTokenReachesTheUpstream(t *testing.T) {
 	if got.status != 200 || got.body != "ok" || got.reason != "" {
 		t.Fatalf("got %+v", got)
 	}
-	want := &request{
+	want := &received{
 		line: "GET /t/acme/x HTTP/1.1",
 		fields: []string{
 			"Forwarded: for=127.0.0.1;host=app.example;proto=http",

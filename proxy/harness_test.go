@@ -19,9 +19,9 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/route"
 	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/internal/upstream"
@@ -30,16 +30,16 @@ import (
 // An app is an upstream on a raw socket: it keeps the exact bytes of each request and answers with whatever answer says.
 type app struct {
 	listener net.Listener
-	answer   func(c net.Conn, r *request) bool // true keeps the connection
+	answer   func(c net.Conn, r *received) bool // true keeps the connection
 
 	mu       sync.Mutex
-	requests []*request
+	requests []*received
 	open     map[net.Conn]bool
 	serving  sync.WaitGroup
 }
 
-// A request is what came, as it came.
-type request struct {
+// received is a request as it came.
+type received struct {
 	line   string   // without CRLF
 	fields []string // by name
 	body   string
@@ -47,7 +47,7 @@ type request struct {
 }
 
 // get lists the values of a field by its exact spelling.
-func (r *request) get(name string) (values []string) {
+func (r *received) get(name string) (values []string) {
 	for _, f := range r.fields {
 		if n, v, _ := strings.Cut(f, ": "); n == name {
 			values = append(values, v)
@@ -115,8 +115,8 @@ func (a *app) speak(c net.Conn) {
 	}
 }
 
-func readRequest(in *bufio.Reader) (*request, error) {
-	r := &request{in: in}
+func readRequest(in *bufio.Reader) (*received, error) {
+	r := &received{in: in}
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -141,7 +141,7 @@ func readRequest(in *bufio.Reader) (*request, error) {
 }
 
 // readBody reads what the head announces, chunks as they stand on the wire.
-func (r *request) readBody() error {
+func (r *received) readBody() error {
 	var b bytes.Buffer
 	defer func() { r.body = b.String() }()
 	if n := r.get("Content-Length"); len(n) == 1 {
@@ -166,8 +166,8 @@ func (r *request) readBody() error {
 }
 
 // readAndSay answers with raw bytes once the body is read.
-func readAndSay(raw string) func(net.Conn, *request) bool {
-	return func(c net.Conn, r *request) bool {
+func readAndSay(raw string) func(net.Conn, *received) bool {
+	return func(c net.Conn, r *received) bool {
 		if r.readBody() != nil {
 			return false
 		}
@@ -176,16 +176,16 @@ func readAndSay(raw string) func(net.Conn, *request) bool {
 	}
 }
 
-func (a *app) says(answer func(net.Conn, *request) bool) {
+func (a *app) says(answer func(net.Conn, *received) bool) {
 	a.mu.Lock()
 	a.answer = answer
 	a.mu.Unlock()
 }
 
-func (a *app) seen() []*request {
+func (a *app) seen() []*received {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return append([]*request(nil), a.requests...)
+	return append([]*received(nil), a.requests...)
 }
 
 func (a *app) forget() {
@@ -217,12 +217,12 @@ type house struct {
 
 // A visit is one request in the gate. Its exchange may be read when it is over.
 type visit struct {
-	*exchange.Exchange
+	*request.Exchange
 	over chan struct{}
 }
 
 // visit waits for the last request to be over.
-func (h *house) visit() *exchange.Exchange {
+func (h *house) visit() *request.Exchange {
 	v := h.last.Load()
 	<-v.over
 	return v.Exchange
@@ -373,7 +373,7 @@ func (h *house) serve() {
 }
 
 func (h *house) chain(w http.ResponseWriter, r *http.Request) {
-	x := new(exchange.Exchange)
+	x := new(request.Exchange)
 	x.Begin(w, time.Now())
 	v := &visit{x, make(chan struct{})}
 	defer close(v.over)
@@ -382,7 +382,7 @@ func (h *house) chain(w http.ResponseWriter, r *http.Request) {
 	x.Peer = netip.MustParseAddrPort(r.RemoteAddr).Addr()
 	x.Client = x.Peer
 	x.Trusted = r.Header.Get("Test-Trusted") != ""
-	w.Header().Set(exchange.RequestIDHeader, x.ID)
+	w.Header().Set(request.RequestIDHeader, x.ID)
 	var err error
 	if x.Host, err = route.CanonicalHost(r.Host); err == nil {
 		err = x.Target.Parse(r.RequestURI)

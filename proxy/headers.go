@@ -8,8 +8,8 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
-	"github.com/jotgate/jotgate/internal/exchange"
-	"github.com/jotgate/jotgate/internal/traces"
+	"github.com/jotgate/jotgate/internal/otel"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // An app reads the fields that we set as the truth, so nobody else may set them, in any spelling that some reader takes
@@ -137,8 +137,8 @@ func (g *Gate) outward(p *passage, h http.Header) error {
 	g.fields.strip(h, p.x.Trusted)
 	delete(h, "Authorization")
 	if p.x.Trace != nil {
-		delete(h, traces.Parent)
-		delete(h, traces.State)
+		delete(h, otel.Parent)
+		delete(h, otel.State)
 	}
 	if !p.plan.route.Public {
 		delete(h, dpop.Header) // it was spent here: no app behind could take it for its own
@@ -158,7 +158,7 @@ func (g *Gate) outward(p *passage, h http.Header) error {
 // affair.
 func (p *passage) passesAuthorization() bool { return p.plan.route.Public || p.plan.route.ForwardToken }
 
-func traceField(name string) bool { return name == traces.Parent || name == traces.State }
+func traceField(name string) bool { return name == otel.Parent || name == otel.State }
 
 // restore brings back a field that was judged, or that passes on purpose, should Connection have listed it: what was
 // judged is what is sent.
@@ -170,11 +170,11 @@ func restore(h, in http.Header, name string) {
 
 // own gives the fields that we set, each under its canonical name and none without a value.
 func (g *Gate) own(p *passage, to []field) ([]field, error) {
-	to = set(to, exchange.RequestIDHeader, p.x.ID)
+	to = set(to, request.RequestIDHeader, p.x.ID)
 	to = setOrigin(to, p)
 	if p.x.Trace != nil {
 		parent, state := p.x.Trace.Outgoing()
-		to = set(set(to, traces.Parent, parent), traces.State, state)
+		to = set(set(to, otel.Parent, parent), otel.State, state)
 	}
 	if p.standing == nil {
 		return to, nil

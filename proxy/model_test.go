@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -128,7 +128,7 @@ func (h *house) answer(q *question, bearer string) refusal.Reason {
 	if q.tenant != "" {
 		r.Header["X-Tenant"] = []string{q.tenant}
 	}
-	x := new(exchange.Exchange)
+	x := new(request.Exchange)
 	x.Begin(httptest.NewRecorder(), h.clock())
 	x.Host = "app.example"
 	if err := x.Target.Parse(q.path); err != nil {

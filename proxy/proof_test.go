@@ -10,8 +10,8 @@ import (
 
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/dpop/dpoptest"
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -212,7 +212,7 @@ func TestTraceOfABoundToken(t *testing.T) {
 		if proof != "" {
 			r.Header["Dpop"] = []string{proof}
 		}
-		x := new(exchange.Exchange)
+		x := new(request.Exchange)
 		x.Begin(httptest.NewRecorder(), h.clock())
 		x.Host, x.Scheme = "app.example", "http"
 		if err := x.Target.Parse("/me"); err != nil {

@@ -28,7 +28,7 @@ func inShadow() string {
 }
 
 // told are the fields that the upstream got and that are about who asks.
-func told(r *request) (fields []string) {
+func told(r *received) (fields []string) {
 	for _, f := range r.fields {
 		if folded := strings.ToLower(f); strings.HasPrefix(folded, "x-jotgate") || strings.HasPrefix(folded, "x_jotgate") ||
 			strings.HasPrefix(folded, "authorization") || strings.HasPrefix(folded, "x-tenant") {

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -111,7 +111,7 @@ type Opening struct {
 
 // Refused is the trace of a request that does not get as far as the gate.
 func Refused(check string, err error) *Trace {
-	t := &tracing{passage: &passage{x: exchange.From(silent{})}, trace: &Trace{}}
+	t := &tracing{passage: &passage{x: request.From(silent{})}, trace: &Trace{}}
 	t.refused(check, err)
 	return t.trace
 }
@@ -126,7 +126,7 @@ type tracing struct {
 
 // Trace judges a request as ServeHTTP does, by the same steps, and tells each. x has the canonical host and the parsed
 // target. Nothing is sent, and nothing is remembered.
-func (g *Gate) Trace(x *exchange.Exchange, r *http.Request, as Bearer) *Trace {
+func (g *Gate) Trace(x *request.Exchange, r *http.Request, as Bearer) *Trace {
 	t := &tracing{
 		passage: &passage{x: x, r: r, now: g.clock()}, gate: g, as: as,
 		trace: &Trace{Unverified: as.Unverified, Request: &TracedRequest{Method: r.Method, Host: x.Host, Path: x.Target.Path}},
@@ -411,7 +411,7 @@ func stamp(ms int64) string {
 
 // TraceToken tells of a token alone what it says, whether it is good, and which routes it opens now.
 func (g *Gate) TraceToken(compact string, unverified bool) *Trace {
-	x := exchange.From(silent{})
+	x := request.From(silent{})
 	r := (&http.Request{Header: http.Header{"Authorization": {"Bearer " + compact}}}).WithContext(context.Background())
 	t := &tracing{
 		passage: &passage{x: x, r: r, now: g.clock(), plan: &plan{route: &config.Route{}}}, gate: g,

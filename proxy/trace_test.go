@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/route"
 	"github.com/jotgate/jotgate/internal/token"
 )
@@ -23,7 +23,7 @@ func (h *house) trace(text string, as Bearer) *Trace {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	x := new(exchange.Exchange)
+	x := new(request.Exchange)
 	x.Begin(silent{}, h.clock())
 	if x.Host, err = route.CanonicalHost(r.Host); err == nil {
 		err = x.Target.Parse(r.RequestURI)

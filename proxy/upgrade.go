@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // An upgraded connection (RFC 9110 §7.8) is a stream that nobody judges any more, so it lives no longer than what it was
@@ -101,7 +101,7 @@ func (f *forwarding) switchProtocols(client net.Conn, h http.Header) error {
 	for name, values := range f.kept {
 		h[name] = values
 	}
-	h[exchange.RequestIDHeader] = []string{f.x.ID}
+	h[request.RequestIDHeader] = []string{f.x.ID}
 	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{f.upgrade}
 	var head strings.Builder
 	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")

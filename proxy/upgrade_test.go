@@ -22,7 +22,7 @@ const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUp
 // A script is the upstream's side of a stream: what it sends after 101, and everything that it gets then.
 func (h *house) script(after string) (got <-chan string) {
 	all := make(chan string, 1)
-	h.app.says(func(c net.Conn, r *request) bool {
+	h.app.says(func(c net.Conn, r *received) bool {
 		io.WriteString(c, switching+after)
 		b, _ := io.ReadAll(r.in)
 		all <- string(b)
@@ -74,7 +74,7 @@ func TestNoBytesBefore101(t *testing.T) {
 	h := newHouse(t)
 	arrived, agreed, buffered := make(chan struct{}), make(chan struct{}), make(chan int, 1)
 	all := make(chan string, 1)
-	h.app.says(func(c net.Conn, r *request) bool {
+	h.app.says(func(c net.Conn, r *received) bool {
 		close(arrived)
 		<-agreed
 		buffered <- r.in.Buffered()

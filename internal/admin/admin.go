@@ -13,8 +13,8 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // Options are what an admin handler stands on.
@@ -82,7 +82,7 @@ func New(o Options) http.Handler {
 // operator is what needs the token.
 func operator(o Options) http.Handler {
 	withdrawing := func(w http.ResponseWriter, _ *http.Request) {
-		exchange.Problem(w, refusal.RevocationOff, exchange.NewID())
+		request.Problem(w, refusal.RevocationOff, request.NewID())
 	}
 	if o.Revocations != nil {
 		withdrawing = withdraw(o.Revocations, o.Audit)
@@ -107,7 +107,7 @@ func operator(o Options) http.Handler {
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
-	exchange.Problem(w, refusal.RouteNotFound, exchange.NewID())
+	request.Problem(w, refusal.RouteNotFound, request.NewID())
 }
 
 // guarded lets through only requests that bring the admin token and name this listener as their host.
@@ -121,11 +121,11 @@ func guarded(o Options, next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		id := exchange.NewID()
+		id := request.NewID()
 		if o.Refused != nil {
 			o.Refused(r, reason, id)
 		}
-		exchange.Problem(w, reason, id)
+		request.Problem(w, reason, id)
 	})
 }
 

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/revoke"
 	"github.com/jotgate/jotgate/internal/strictjson"
 )
@@ -97,7 +97,7 @@ func withdraw(list Revocations, audit func(r *http.Request, w Withdrawal, err er
 		}
 		audit(r, w, err)
 		if err != nil {
-			x := exchange.From(rw)
+			x := request.From(rw)
 			x.Refuse(err)
 			return
 		}

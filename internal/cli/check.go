@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
-	"github.com/jotgate/jotgate/internal/server"
+	"github.com/jotgate/jotgate/internal/app"
 )
 
 func checkCommand() command {
@@ -126,7 +126,7 @@ func checked(file string) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	judge, err := server.NewJudge(settings, time.Now)
+	judge, err := app.NewJudge(settings, time.Now)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
-	"github.com/jotgate/jotgate/internal/server"
+	"github.com/jotgate/jotgate/internal/app"
 	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/proxy"
 )
@@ -84,8 +84,8 @@ func explain(p *Process, c *call) error {
 	return nil
 }
 
-func (f *explainFlags) question(p *Process, c *call) (q server.Question, err error) {
-	q = server.Question{Request: f.request, Header: http.Header(f.headers), Unverified: f.unverified}
+func (f *explainFlags) question(p *Process, c *call) (q app.Question, err error) {
+	q = app.Question{Request: f.request, Header: http.Header(f.headers), Unverified: f.unverified}
 	switch {
 	case f.request == "" && len(c.operands) == 0:
 		return q, usagef("name a request with --request, a token as @FILE or -, or both")
@@ -105,7 +105,7 @@ func (f *explainFlags) question(p *Process, c *call) (q server.Question, err err
 	return q, err
 }
 
-func (f *explainFlags) ask(p *Process, fromFlag string, q server.Question) (*proxy.Trace, error) {
+func (f *explainFlags) ask(p *Process, fromFlag string, q app.Question) (*proxy.Trace, error) {
 	file, err := p.configFile(fromFlag)
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (f *explainFlags) ask(p *Process, fromFlag string, q server.Question) (*pro
 	if err != nil {
 		return nil, err
 	}
-	judge, err := server.NewJudge(settings, time.Now)
+	judge, err := app.NewJudge(settings, time.Now)
 	if err != nil {
 		return nil, err
 	}

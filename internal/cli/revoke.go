@@ -9,9 +9,9 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/admin"
+	"github.com/jotgate/jotgate/internal/redisstore"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/revoke"
-	"github.com/jotgate/jotgate/internal/shared"
 )
 
 // revokeDeadline bounds how long a running gate may take to make a withdrawal durable.
@@ -201,7 +201,7 @@ func (p *Process) apply(w admin.Withdrawal, settings *config.Config) (by string,
 
 // share writes to the store itself: no gate needs to run.
 func share(ctx context.Context, w admin.Withdrawal, settings *config.Config) error {
-	store, err := shared.Open(ctx, settings.Redis, nil)
+	store, err := redisstore.Open(ctx, settings.Redis, nil)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/jotgate/jotgate/config"
-	"github.com/jotgate/jotgate/internal/server"
+	"github.com/jotgate/jotgate/internal/app"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
@@ -78,7 +78,7 @@ func (p *Process) serve(settings *config.Config, logTo io.Writer, story func(ctx
 	defer func() { err = errors.Join(err, log.Close()) }()
 	// What the standard library says past our loggers becomes a line like any other.
 	defer zap.RedirectStdLog(log.Named("std"))()
-	s, err := server.New(server.Options{Config: settings, ConfigPath: settings.File, Log: log, Version: p.version()})
+	s, err := app.New(app.Options{Config: settings, ConfigPath: settings.File, Log: log, Version: p.version()})
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (p *Process) serve(settings *config.Config, logTo io.Writer, story func(ctx
 }
 
 // attend lets story run beside a server that has started, and hears the signals.
-func attend(s *server.Server, signals <-chan os.Signal, story func(ctx context.Context) error) error {
+func attend(s *app.Server, signals <-chan os.Signal, story func(ctx context.Context) error) error {
 	ctx, end := context.WithCancel(context.Background())
 	defer end()
 	told := make(chan error, 1)
@@ -112,7 +112,7 @@ func attend(s *server.Server, signals <-chan os.Signal, story func(ctx context.C
 }
 
 // drain ends a server, at once when a second signal comes.
-func drain(s *server.Server, signals <-chan os.Signal) error {
+func drain(s *app.Server, signals <-chan os.Signal) error {
 	ctx, closeNow := context.WithCancelCause(context.Background())
 	defer closeNow(nil)
 	ended := make(chan struct{})

@@ -12,8 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/jotgate/jotgate/internal/redisstore"
 	"github.com/jotgate/jotgate/internal/refusal"
-	"github.com/jotgate/jotgate/internal/shared"
 )
 
 // accept lets something be used once, or tells why not, in one atomic step. KEYS: the record of the epoch, the mark.
@@ -23,7 +23,7 @@ import (
 // Judged by the server's own clock, a mark lives for two skews after the nominal expiry, and nothing is accepted later
 // than one skew after it: so a mark that is gone was never needed any more, as long as the server's clock does not go
 // back by more than a skew (which ends the epoch). The clocks of the replicas do not come into it.
-var accept = redis.NewScript(shared.Prelude + `
+var accept = redis.NewScript(redisstore.Prelude + `
 local expiry, longest = tonumber(ARGV[2]), tonumber(ARGV[3])
 local record, now = living(KEYS[1])
 if not record then return {'over', ''} end
@@ -44,7 +44,7 @@ return {'used', ''}
 // refused. It has neither a floor nor a capacity of its own: what bounds it is the store's maxmemory, at which codes are
 // refused with StoreUnavailable, since the store may not evict.
 type Redis struct {
-	store   *shared.Store
+	store   *redisstore.Store
 	clients atomic.Pointer[[]string]
 }
 
@@ -52,7 +52,7 @@ type Redis struct {
 const longestLife = 10 * time.Minute
 
 // NewRedis makes a guard on a store, for the clients that may issue codes.
-func NewRedis(store *shared.Store, clients []string) *Redis {
+func NewRedis(store *redisstore.Store, clients []string) *Redis {
 	g := &Redis{store: store}
 	g.Reconfigure(clients)
 	return g
@@ -125,12 +125,12 @@ type attempt struct {
 }
 
 // ask runs the script, again and again if need be, with one owner: a second try knows the mark that the first one left.
-func ask(ctx context.Context, store *shared.Store, a attempt) (verdict, detail string, err error) {
+func ask(ctx context.Context, store *redisstore.Store, a attempt) (verdict, detail string, err error) {
 	if state := store.State(); state.Unfit {
 		return "", "", refusal.Because(refusal.StoreUnavailable, "%v", state.Err)
 	}
 	answer, err := store.Run(ctx, accept, []string{store.EpochKey(), store.Key(a.mark)},
-		a.epoch, a.expiry, a.longest.Milliseconds(), shared.Owner(), a.made)
+		a.epoch, a.expiry, a.longest.Milliseconds(), redisstore.Owner(), a.made)
 	if err != nil {
 		return "", "", err
 	}
@@ -149,13 +149,13 @@ func ask(ctx context.Context, store *shared.Store, a attempt) (verdict, detail s
 // A Once is a memory of other things that are used once and have no epoch in them, such as client assertions (RFC 7523
 // §3) and DPoP proofs (RFC 9449 §11.1). Each kind has a namespace of its own.
 type Once struct {
-	store   *shared.Store
+	store   *redisstore.Store
 	space   string
 	longest time.Duration
 }
 
 // NewOnce makes the memory of one kind. longest is the longest time from when a thing is made to when it expires.
-func NewOnce(store *shared.Store, space string, longest time.Duration) *Once {
+func NewOnce(store *redisstore.Store, space string, longest time.Duration) *Once {
 	return &Once{store: store, space: space, longest: longest}
 }
 

@@ -10,10 +10,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/redisstore"
 	"github.com/jotgate/jotgate/internal/redistest"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
-	"github.com/jotgate/jotgate/internal/shared"
 )
 
 // settings are those of a configuration that names the server alone.
@@ -24,9 +24,9 @@ func settings(server *redistest.Server) *config.Redis {
 	}
 }
 
-func open(t testing.TB, c *config.Redis) *shared.Store {
+func open(t testing.TB, c *config.Redis) *redisstore.Store {
 	t.Helper()
-	store, err := shared.Open(t.Context(), c, zap.NewNop())
+	store, err := redisstore.Open(t.Context(), c, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,13 +14,13 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
+	"github.com/jotgate/jotgate/internal/redisstore"
 	"github.com/jotgate/jotgate/internal/refusal"
-	"github.com/jotgate/jotgate/internal/shared"
 )
 
 // SharedOptions are what a list stands on that all replicas share.
 type SharedOptions struct {
-	Store    *shared.Store
+	Store    *redisstore.Store
 	Capacity int // entries: tokens and marks together
 	Clients  int // how many clients share the capacity
 	Clock    func() time.Time
@@ -100,7 +100,7 @@ func (s *sharing) keys() []string {
 
 // put keeps one record, unless there is no place for it. ARGV: name; kind; at; client; capacity; share; for how
 // long a token's entry outlives it. A record is "at client"; who withdrew a token first pays for it.
-var put = redis.NewScript(shared.Prelude + `
+var put = redis.NewScript(redisstore.Prelude + `
 local record, now = living(KEYS[1])
 if not record then return 'over' end
 local name, kind, at, client = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -138,7 +138,7 @@ return 'kept'
 
 // after tells what has a higher number than the last one seen, a page at a time, if the epoch is the one that the number
 // belongs to, and begins with the lowest otherwise. ARGV: epoch, number, the length of a page.
-var after = redis.NewScript(shared.Prelude + `
+var after = redis.NewScript(redisstore.Prelude + `
 local record = living(KEYS[1])
 if not record then return {''} end
 local from = '(' .. ARGV[2]

@@ -10,16 +10,16 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/redisstore"
 	"github.com/jotgate/jotgate/internal/redistest"
 	"github.com/jotgate/jotgate/internal/refusal"
-	"github.com/jotgate/jotgate/internal/shared"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
 // join is what a replica does when it starts.
 func join(t *testing.T, server *redistest.Server, change func(*SharedOptions)) *List {
 	t.Helper()
-	store, err := shared.Open(t.Context(), &config.Redis{
+	store, err := redisstore.Open(t.Context(), &config.Redis{
 		Network: "tcp", Address: server.Addr(), Pool: 8, DialTimeout: 2 * time.Second, Timeout: 2 * time.Second,
 		Prefix: "jotgate", Skew: 5 * time.Second,
 	}, nil)

@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/jotgate/jotgate/internal/exchange"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // An access line has the shape of the logger's other lines, but is put together here, as an audit line is: a logger's fields
@@ -22,7 +22,7 @@ var lines = sync.Pool{New: func() any { l := make(line, 0, 1<<10); return &l }}
 const longestKept = 8 << 10 // a line that was longer leaves its memory to the collector
 
 // Access writes the access line of a finished exchange.
-func (l *Log) Access(r *http.Request, x *exchange.Exchange, end time.Time) {
+func (l *Log) Access(r *http.Request, x *request.Exchange, end time.Time) {
 	if l.buffer == nil {
 		return
 	}
@@ -63,7 +63,7 @@ func (l *Log) Access(r *http.Request, x *exchange.Exchange, end time.Time) {
 
 // Refused writes the access line of a request that was refused before its head could be believed: nothing of it is
 // known but where it came from.
-func (l *Log) Refused(x *exchange.Exchange) {
+func (l *Log) Refused(x *request.Exchange) {
 	if l.buffer == nil {
 		return
 	}

@@ -11,8 +11,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 func TestAccessLineSaysWhatWasDecided(t *testing.T) {
@@ -25,7 +25,7 @@ func TestAccessLineSaysWhatWasDecided(t *testing.T) {
 	r := httptest.NewRequest("GET", "http://app.example.com/t/acme/?access_token=secret", nil)
 	r.Header.Set("Authorization", "Bearer secret")
 	r.Header.Set("User-Agent", strings.Repeat("ü", 200))
-	var x exchange.Exchange
+	var x request.Exchange
 	start := time.Unix(1, 0)
 	x.Begin(httptest.NewRecorder(), start)
 	x.ID, x.Host, x.LogPath = "id-1", "app.example.com", "/t/acme/"
@@ -68,7 +68,7 @@ func TestAccessLineAfterClose(t *testing.T) {
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
-	x := exchange.Exchange{ID: "late"}
+	x := request.Exchange{ID: "late"}
 	log.Access(httptest.NewRequest("GET", "/", nil), &x, time.Now())
 	if !strings.Contains(out.String(), `"request_id":"late"`) {
 		t.Errorf("log: %q", out.String())

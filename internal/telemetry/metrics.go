@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // Metrics are what a scrape is told. Every label has few values: routes are named by the configuration, methods come
@@ -191,7 +191,7 @@ func (m *Metrics) forget(route string) {
 }
 
 // Observe counts a finished exchange.
-func (r *Routes) Observe(method string, x *exchange.Exchange) {
+func (r *Routes) Observe(method string, x *request.Exchange) {
 	s := r.of(x)
 	i := slices.Index(methods[:], method)
 	if i < 0 {
@@ -215,13 +215,13 @@ func (r *Routes) Observe(method string, x *exchange.Exchange) {
 }
 
 // Refused counts a request that no handler saw.
-func (r *Routes) Refused(x *exchange.Exchange) {
+func (r *Routes) Refused(x *request.Exchange) {
 	class := min(x.Reason.Status()/100, len(classes)-1)
 	r.metrics.requests.WithLabelValues(noRoute, "other", classes[class], r.metrics.reason(x.Reason)).Inc()
 }
 
 // of finds a request's series, by its route's place if it has one.
-func (r *Routes) of(x *exchange.Exchange) *series {
+func (r *Routes) of(x *request.Exchange) *series {
 	if at := x.Place - 1; at >= 0 && at < len(r.byPlace) && r.byPlace[at].name == x.Route {
 		return r.byPlace[at]
 	}

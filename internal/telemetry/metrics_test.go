@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/jotgate/jotgate/internal/exchange"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // scrape lists the series of a metric, as a scrape has them.
@@ -31,8 +31,8 @@ func scrape(t *testing.T, m *Metrics, name string) (lines []string) {
 	return lines
 }
 
-func answered(route string, status int, reason refusal.Reason, upstream string) *exchange.Exchange {
-	x := new(exchange.Exchange)
+func answered(route string, status int, reason refusal.Reason, upstream string) *request.Exchange {
+	x := new(request.Exchange)
 	x.Begin(httptest.NewRecorder(), time.Now())
 	x.Route, x.Reason, x.Upstream, x.Waited = route, reason, upstream, 3*time.Millisecond
 	if status > 0 {
@@ -52,7 +52,7 @@ func TestRequestsAreCountedByWhatWasDecided(t *testing.T) {
 	r.Observe("BREW", answered("app", 0, refusal.ClientClosed, ""))
 	r.Observe("POST", answered("redeem_code", 201, "", ""))
 	r.Observe("GET", answered("app", 400, refusal.Reason("made_up"), ""))
-	r.Refused(&exchange.Exchange{Reason: refusal.HeaderTooLarge})
+	r.Refused(&request.Exchange{Reason: refusal.HeaderTooLarge})
 	want := []string{
 		`jotgate_requests_total{method="GET",reason="",route="app",status="2xx"} 2`,
 		`jotgate_requests_total{method="GET",reason="action_denied",route="app",status="4xx"} 1`,
@@ -135,7 +135,7 @@ func TestObservingDoesNotAllocate(t *testing.T) {
 
 func BenchmarkObserve(b *testing.B) {
 	r := NewMetrics("").Routes([]string{"app"})
-	x := new(exchange.Exchange)
+	x := new(request.Exchange)
 	x.Begin(httptest.NewRecorder(), time.Now())
 	x.Route, x.Upstream, x.Waited = "app", "127.0.0.1:1", time.Millisecond
 	x.WriteHeader(200)

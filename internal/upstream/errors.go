@@ -7,7 +7,7 @@ import (
 	"net"
 
 	"github.com/jotgate/jotgate/internal/refusal"
-	"github.com/jotgate/jotgate/internal/upstream/http1"
+	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
 // classify turns what went wrong before the head of an answer into the refusal that the client gets.
@@ -21,7 +21,7 @@ func classify(ctx context.Context, s *server, err error) error {
 
 func reason(ctx context.Context, err error) refusal.Reason {
 	var (
-		dial    *http1.DialError
+		dial    *h1.DialError
 		timeout net.Error
 	)
 	switch {
@@ -46,4 +46,4 @@ func untrusted(err error) bool {
 }
 
 // Stalled tells that an answer's body was given up because it made no progress.
-func Stalled(err error) bool { return errors.Is(err, errStalled) || errors.Is(err, http1.ErrStalled) }
+func Stalled(err error) bool { return errors.Is(err, errStalled) || errors.Is(err, h1.ErrStalled) }

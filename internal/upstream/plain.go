@@ -5,11 +5,11 @@ import (
 	"net"
 	"net/url"
 
-	"github.com/jotgate/jotgate/internal/upstream/http1"
+	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
 // plainClient is our own client for a plain-HTTP server; nil for another.
-func (p *Pool) plainClient(u *url.URL, standard bool) *http1.Client {
+func (p *Pool) plainClient(u *url.URL, standard bool) *h1.Client {
 	if u.Scheme != "http" || standard {
 		return nil
 	}
@@ -18,7 +18,7 @@ func (p *Pool) plainClient(u *url.URL, standard bool) *http1.Client {
 		port = "80"
 	}
 	s := &p.settings
-	return http1.New(http1.Settings{
+	return h1.New(h1.Settings{
 		Address: net.JoinHostPort(u.Hostname(), port), ConnectTimeout: s.ConnectTimeout, ResponseTimeout: s.ResponseTimeout,
 		StallTimeout: s.StallTimeout, IdleTimeout: idleExpiry, MaxIdle: s.MaxIdle,
 	})
@@ -36,7 +36,7 @@ func (p *Pool) Plain() bool {
 
 // An Answer is one of a plain-HTTP server. It holds a place at its server until it is closed.
 type Answer struct {
-	http1.Answer
+	h1.Answer
 	From string // the server's host and port
 
 	server *server
@@ -54,7 +54,7 @@ func (a *Answer) Close() error {
 
 // Do is RoundTrip without net/http's types, for a pool that is Plain. Errors are refusals; a need not be closed then. q's body
 // is not closed where no server could be asked.
-func (p *Pool) Do(ctx context.Context, q *http1.Request, a *Answer) error {
+func (p *Pool) Do(ctx context.Context, q *h1.Request, a *Answer) error {
 	return p.try(ctx, func(s *server) error {
 		a.From = s.url.Host
 		if err := s.client.Do(ctx, q, &a.Answer); err != nil {

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jotgate/jotgate/internal/upstream/http1"
+	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
 const (
@@ -96,7 +96,7 @@ func (p *Pool) try(ctx context.Context, ask func(*server) error) error {
 		if err == nil {
 			return nil
 		}
-		var d *http1.DialError
+		var d *h1.DialError
 		if !errors.As(err, &d) {
 			return classify(ctx, s, err)
 		}
@@ -168,7 +168,7 @@ func (p *Pool) dial(ctx context.Context, network, address string) (net.Conn, err
 	d := net.Dialer{Timeout: p.settings.ConnectTimeout, KeepAlive: 30 * time.Second}
 	c, err := d.DialContext(ctx, network, address)
 	if err != nil {
-		return nil, &http1.DialError{Err: err}
+		return nil, &h1.DialError{Err: err}
 	}
 	if p.settings.StallTimeout <= 0 {
 		return c, nil

@@ -7,19 +7,19 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/internal/refusal"
-	"github.com/jotgate/jotgate/internal/upstream/http1"
+	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
 // A server is one address of a pool.
 type server struct {
 	url     *url.URL
-	client  *http1.Client // nil where http.Transport alone speaks: TLS
+	client  *h1.Client    // nil where http.Transport alone speaks: TLS
 	slots   chan struct{} // one for each request that is under way; nil: no bound
 	waiting atomic.Int32
 	down    atomic.Int64 // unix nanoseconds until which it is left out
 }
 
-func newServer(u *url.URL, connections int, client *http1.Client) *server {
+func newServer(u *url.URL, connections int, client *h1.Client) *server {
 	s := &server{url: u, client: client}
 	if connections > 0 {
 		s.slots = make(chan struct{}, connections)

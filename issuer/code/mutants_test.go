@@ -26,7 +26,7 @@ const (
 	memoryFile = "internal/replay/memory.go"
 	sealerFile = "issuer/code/sealer.go"
 	redisFile  = "internal/replay/redis.go"
-	epochFile  = "internal/shared/epoch.go"
+	epochFile  = "internal/redisstore/epoch.go"
 )
 
 var mutants = []mutant{

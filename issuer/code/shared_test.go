@@ -11,22 +11,22 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/redisstore"
 	"github.com/jotgate/jotgate/internal/redistest"
-	"github.com/jotgate/jotgate/internal/shared"
 )
 
 // A sharedStore is one real server, and each replica's connection to it.
 type sharedStore struct {
 	t       *testing.T
 	server  *redistest.Server
-	replica [2]*shared.Store
+	replica [2]*redisstore.Store
 	over    map[string]bool // the epochs that the store has forgotten
 }
 
 // connect is what a replica does when it starts.
-func (s *sharedStore) connect(t *rapid.T, i int) *shared.Store {
+func (s *sharedStore) connect(t *rapid.T, i int) *redisstore.Store {
 	s.close(i)
-	store, err := shared.Open(s.t.Context(), &config.Redis{
+	store, err := redisstore.Open(s.t.Context(), &config.Redis{
 		Network: "tcp", Address: s.server.Addr(), Pool: 4, DialTimeout: time.Minute, Timeout: time.Minute,
 		Prefix: "jotgate", Skew: 5 * time.Second,
 	}, zap.NewNop())

@@ -27,8 +27,8 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/app"
 	"github.com/jotgate/jotgate/internal/jose"
-	"github.com/jotgate/jotgate/internal/server"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
@@ -64,8 +64,8 @@ type world struct {
 
 func newWorld(t *testing.T, requireNonce bool) world {
 	t.Helper()
-	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the app") }))
-	t.Cleanup(app.Close)
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the app") }))
+	t.Cleanup(backend.Close)
 	// The issuer's URL has the port, so it must be known before the gate listens.
 	reserved, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,7 +79,7 @@ func newWorld(t *testing.T, requireNonce bool) world {
 	w := world{issuer: "http://" + address, nonce: requireNonce}
 	var public []byte
 	public, w.jwk = newSigner(t)
-	for name, data := range map[string][]byte{"signer.json": public, "gate.yaml": fmt.Appendf(nil, settings, address, clientSecret, app.URL, requireNonce)} {
+	for name, data := range map[string][]byte{"signer.json": public, "gate.yaml": fmt.Appendf(nil, settings, address, clientSecret, backend.URL, requireNonce)} {
 		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func newWorld(t *testing.T, requireNonce bool) world {
 	var behind atomic.Int64
 	behind.Store(int64(time.Minute))
 	clock := func() time.Time { return time.Now().Add(-time.Duration(behind.Load())) }
-	s, err := server.New(server.Options{Config: c, Log: log, Clock: clock})
+	s, err := app.New(app.Options{Config: c, Log: log, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,8 +20,8 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/app"
 	"github.com/jotgate/jotgate/internal/jose"
-	"github.com/jotgate/jotgate/internal/server"
 	"github.com/jotgate/jotgate/internal/telemetry"
 	"github.com/jotgate/jotgate/issuer"
 )
@@ -30,17 +30,17 @@ const audience = "https://api.shop.example"
 
 // A gate trusts one issuer, and has an app behind it that says who is asking.
 type gate struct {
-	*server.Server
+	*app.Server
 	t *testing.T
 }
 
 // startGate runs a gate with an entry of trusted_issuers, for the usual audience and others.
 func startGate(t *testing.T, entry string, audiences ...string) *gate {
 	t.Helper()
-	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, r.Header.Get("X-Jotgate-Subject"), " from ", r.Header.Get("X-Jotgate-Client"))
 	}))
-	t.Cleanup(app.Close)
+	t.Cleanup(backend.Close)
 	return run(t, `version: 1
 listen: 127.0.0.1:0
 admin: {listen: ""}
@@ -48,7 +48,7 @@ roles: {reader: [{tenant: acme, actions: [READ]}]}
 trusted_issuers:
   - {`+entry+`, audiences: ["`+strings.Join(append(audiences, audience), `", "`)+`"]}
 routes:
-  - {path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ}, upstream: "`+app.URL+`"}
+  - {path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ}, upstream: "`+backend.URL+`"}
 `)
 }
 
@@ -67,7 +67,7 @@ func run(t *testing.T, settings string) *gate {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = log.Close() })
-	s, err := server.New(server.Options{Config: c, ConfigPath: file, Log: log})
+	s, err := app.New(app.Options{Config: c, ConfigPath: file, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

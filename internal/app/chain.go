@@ -1,0 +1,209 @@
+package app
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
+	"github.com/jotgate/jotgate/internal/route"
+)
+
+// ServeHTTP is the chain that every request of a serving listener goes through. It stands here whole, in order; what
+// the last line calls has its own list in proxy/gate.go and issuer/table.go.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	snap := s.snapshot.Load()
+	x := new(request.Exchange)
+	x.Begin(w, s.clock())
+	defer s.finish(x, r, snap)
+
+	s.peer(x, r, snap)                       // who asks: request id, client address, scheme
+	x.Trace = s.begin(x, r)                  // whose trace it is a part of; nil without tracing
+	if err := snap.admit(x, r); err != nil { // what nobody may ask, whatever the route
+		x.Refuse(err)
+		return
+	}
+	snap.dispatch(x, r) // ours, or an app's
+}
+
+// finish answers a panic, which costs this request alone, writes the access line and counts.
+func (s *Server) finish(x *request.Exchange, r *http.Request, snap *snapshot) {
+	p := recover()
+	if p != nil && p != http.ErrAbortHandler {
+		s.log.Error("panic", zap.String("request_id", x.ID), zap.String("route", x.Route),
+			zap.String("type", panicType(p)), zap.ByteString("stack", debug.Stack()))
+		x.Reason = refusal.InternalError
+		if x.Status() == 0 {
+			request.Problem(x, refusal.InternalError, x.ID)
+			p = nil
+		} else {
+			p = http.ErrAbortHandler // an answer that broke off must not look whole
+		}
+	}
+	s.log.Access(r, x, s.clock())
+	snap.series.Observe(r.Method, x)
+	if x.Trace != nil {
+		endTrace(x, r)
+	}
+	if p != nil {
+		panic(p)
+	}
+}
+
+// panicType says what kind of value a panic had: its text could hold a credential.
+func panicType(p any) string {
+	if err, ok := p.(error); ok {
+		if _, runtimeFault := p.(interface{ RuntimeError() }); runtimeFault {
+			return err.Error() // index out of range and the like: the runtime's own words
+		}
+	}
+	return "panic"
+}
+
+// admit refuses what no route can allow, and fills in what every later step judges by.
+func (snap *snapshot) admit(x *request.Exchange, r *http.Request) error {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	x.LogPath = redacted(path)
+	if len(r.RequestURI) > snap.config.Limits.URIBytes {
+		x.LogPath = x.LogPath[:min(len(x.LogPath), longestLogged)]
+		return refusal.Because(refusal.URITooLong, "%d bytes", len(r.RequestURI))
+	}
+	host, err := route.CanonicalHost(r.Host)
+	if err != nil {
+		return err
+	}
+	x.Host = host
+	if r.Method == http.MethodConnect && !strings.HasPrefix(r.RequestURI, "/") {
+		x.Header().Set("Allow", "")
+		return refusal.Because(refusal.MethodUnsupported, "CONNECT")
+	}
+	if err := x.Target.Parse(r.RequestURI); err != nil {
+		return err
+	}
+	return nil
+}
+
+// longestLogged bounds what the log has of a target that is over the limit.
+const longestLogged = 256
+
+// longestPlain is how long a segment of a path can be without looking like a credential: a code has 128 characters, the
+// shortest token more.
+const longestPlain = 100
+
+// redacted is a path as it may stand in a log. The access-token dialect has a credential in its paths, and a client that
+// misspells one, or sends it where nobody takes it, still sends it: so whatever stands behind its name is left out, and
+// whatever is as long as a token, in every path.
+func redacted(path string) string {
+	if len(path) <= longestPlain && strings.IndexByte(path, '_') < 0 && strings.IndexByte(path, '%') < 0 {
+		return path // as most are
+	}
+	segments := strings.Split(path, "/")
+	behind := false
+	for i, segment := range segments {
+		if len(segment) > longestPlain || behind && !harmless[segment] {
+			segments[i] = "[redacted]"
+		}
+		behind = behind || strings.Contains(strings.ToLower(plain(segment)), "access_token")
+	}
+	return strings.Join(segments, "/")
+}
+
+// harmless are the segments of the dialect's paths that are no credential.
+var harmless = map[string]bool{"": true, "create": true, "create.json": true, "delete": true, "delete.json": true}
+
+// plain undoes escapes, also those of escapes, as far as they can be.
+func plain(path string) string {
+	for range 3 {
+		decoded, err := url.PathUnescape(path)
+		if err != nil || decoded == path {
+			break
+		}
+		path = decoded
+	}
+	return path
+}
+
+// dispatch gives our own endpoints to the issuer and the rest to the gate.
+func (snap *snapshot) dispatch(x *request.Exchange, r *http.Request) {
+	if snap.owns(x, r) {
+		snap.issuer.ServeHTTP(x, r)
+		return
+	}
+	if !snap.config.Table.Knows(r.Method) {
+		x.Header().Set("Allow", "") // RFC 9110 §15.5.6 wants the field; the gate fills it in if a route has the path
+	}
+	if snap.issuer != nil {
+		x.ResourceMetadata = snap.issuer.ResourceMetadata(x.Host)
+	}
+	snap.gate.ServeHTTP(x, r)
+}
+
+func (snap *snapshot) owns(x *request.Exchange, r *http.Request) bool {
+	return snap.issuer != nil && x.Target.Oddities == 0 && snap.issuer.Owns(x.Host, r.URL.Path)
+}
+
+// peer fills in who is asking. What a peer says of others counts only if it is one of trusted_proxies.
+func (s *Server) peer(x *request.Exchange, r *http.Request, snap *snapshot) {
+	x.Scheme = "http"
+	if r.TLS != nil {
+		x.Scheme = "https"
+	}
+	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		x.Peer = addr.Addr().Unmap()
+	}
+	x.Client = x.Peer
+	if len(snap.config.TrustedProxies) > 0 && snap.trusts(x.Peer) {
+		x.Trusted = true
+		snap.behind(x, r.Header)
+	}
+	if x.ID == "" {
+		x.ID = request.NewID()
+	}
+}
+
+func (snap *snapshot) trusts(a netip.Addr) bool {
+	return slices.ContainsFunc(snap.config.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// behind reads what a trusted proxy says: the client is the last address of X-Forwarded-For that is no trusted proxy
+// itself. An element that is not an address ends the walk, since nobody we trust wrote it.
+func (snap *snapshot) behind(x *request.Exchange, h http.Header) {
+	chain := strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",")
+	for _, element := range slices.Backward(chain) {
+		addr, err := netip.ParseAddr(strings.TrimSpace(element))
+		if err != nil {
+			break
+		}
+		x.Client = addr.Unmap()
+		if !snap.trusts(x.Client) {
+			break
+		}
+	}
+	switch proto := h.Values("X-Forwarded-Proto"); {
+	case len(proto) == 1 && (proto[0] == "http" || proto[0] == "https"):
+		x.Scheme = proto[0]
+	}
+	if id := h.Values(request.RequestIDHeader); len(id) == 1 && isRequestID(id[0]) {
+		x.ID = id[0]
+	}
+}
+
+// isRequestID bounds what we take over into logs and headers.
+func isRequestID(id string) bool {
+	if len(id) < 8 || len(id) > 64 {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,188 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/dpop"
+	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/keysets"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/replay"
+	"github.com/jotgate/jotgate/internal/telemetry"
+	"github.com/jotgate/jotgate/issuer"
+	"github.com/jotgate/jotgate/proxy"
+)
+
+// A snapshot is one configuration, ready to judge requests. It does not change.
+type snapshot struct {
+	config *config.Config
+	issuer *issuer.Issuer // nil: nothing is issued
+	guard  *replay.Memory // the one in memory, or a new one that goes there with this snapshot; nil where it is shared
+	gate   *proxy.Gate
+	proofs *dpop.Checker
+	tokens *jose.Verifier
+	series *telemetry.Routes // nil in a Judge
+	keys   []func()          // let go of the sources of trusted issuers' keys
+
+	generation int // 1 at the start, one more with each reload
+}
+
+// build makes a snapshot, or nothing.
+func (s *Server) build(c *config.Config) (*snapshot, error) {
+	snap := &snapshot{config: c, guard: s.memory.guard}
+	verifier, err := s.buildVerifier(snap)
+	if err != nil {
+		snap.close()
+		return nil, err
+	}
+	if before := s.snapshot.Load(); before != nil {
+		verifier.Adopt(before.tokens) // so that tokens stay verified whose issuer is as it was
+	}
+	snap.tokens = verifier
+	if snap.proofs, err = s.buildProofs(c); err != nil {
+		snap.close()
+		return nil, err
+	}
+	if c.Issuer != nil {
+		if err := s.buildIssuer(snap, verifier); err != nil {
+			snap.close()
+			return nil, err
+		}
+	}
+	options := proxy.Options{
+		Config: c, Verifier: verifier, Cache: s.memory.cache, Upstreams: s.memory.upstreams, Proofs: snap.proofs,
+		Log: s.log.Logger, Clock: s.clock, Draining: s.drain,
+	}
+	if s.memory.revocations != nil {
+		options.Revocations = s.memory.revocations
+	}
+	if snap.issuer != nil {
+		options.Sign = snap.issuer.Sign // which key signs is a matter of time, too
+	}
+	if snap.gate, err = proxy.New(options); err != nil {
+		snap.close()
+		return nil, err
+	}
+	return snap, nil
+}
+
+// buildVerifier opens the sources of the keys that are fetched. Those of the snapshot before stay warm.
+func (s *Server) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
+	if s.dry {
+		return snap.config.Verifier()
+	}
+	sources := make(map[*config.TrustedIssuer]*keysets.Source)
+	for _, t := range snap.config.TrustedIssuers {
+		if t.Remote == nil {
+			continue
+		}
+		source, release, err := s.memory.keys.Open(keysets.Settings{
+			Issuer: t.Issuer, URL: t.Remote.URL, InsecureHTTP: t.Remote.InsecureHTTP, Authorities: t.Remote.Authorities,
+			Refresh: t.Remote.Refresh, MaxAge: t.Remote.MaxAge, Cooldown: t.Remote.Cooldown, Wait: t.Remote.Wait,
+			Timeout: t.Remote.Timeout,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("trusted_issuers: %w", err)
+		}
+		sources[t], snap.keys = source, append(snap.keys, release)
+	}
+	return snap.config.VerifierWith(func(t *config.TrustedIssuer) config.KeySource { return sources[t] })
+}
+
+// buildProofs makes the judge of DPoP proofs, one for our endpoints and for the gate: a proof that was used at either is
+// used.
+func (s *Server) buildProofs(c *config.Config) (*dpop.Checker, error) {
+	o := dpop.Options{
+		MaxAge: c.DPoP.MaxAge, Leeway: c.ClockLeeway, RequireNonce: c.DPoP.RequireNonce, NonceTTL: c.DPoP.NonceTTL,
+		Origins: c.DPoP.Origins, State: s.memory.proofs, Clock: s.clock,
+	}
+	if s.dry {
+		o.Once = unspent{s.memory.proofs}
+	}
+	if s.memory.sharedGuard != nil {
+		o.Once = sharedProofs{replay.NewOnce(s.memory.store, "proof", longestOnce)}
+	}
+	for _, secret := range c.DPoP.NonceSecrets {
+		o.NonceSecrets = append(o.NonceSecrets, []byte(secret.Reveal()))
+	}
+	return dpop.New(o)
+}
+
+// unspent is what a Judge remembers of proofs: nothing, and it accepts none; so it has no beginning before which a proof
+// would have to be doubted.
+type unspent struct{ *dpop.State }
+
+func (unspent) Since() int64 { return 0 }
+
+func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error) {
+	var guard issuer.Guard = s.memory.sharedGuard
+	if s.memory.sharedGuard == nil {
+		if snap.guard, err = s.memory.guardFor(snap.config, s.clock); err != nil {
+			return fmt.Errorf("replay: %w", err)
+		}
+		guard = snap.guard
+	}
+	options := issuer.Options{
+		Config: snap.config, Verifier: verifier, Guard: guard, Proofs: snap.proofs, State: s.memory.issuer, Log: s.log.Logger,
+		Audit: s.issued, Clock: s.clock,
+	}
+	if snap.config.Limits.Shared && s.memory.store != nil {
+		options.Rates = s.memory.store
+	}
+	if s.memory.sharedGuard != nil {
+		options.Assertions = replay.NewOnce(s.memory.store, "assertion", longestOnce)
+	}
+	if s.memory.revocations != nil {
+		options.Revocations = withdrawals{s.memory.revocations}
+	}
+	snap.issuer, err = issuer.New(options)
+	return err
+}
+
+// issued writes the audit line of what an issuer did.
+func (s *Server) issued(e issuer.Event) {
+	words := e.Words()
+	s.log.Issued(e.Name, words[:], e.TTL)
+}
+
+// shadows names the routes that are in shadow.
+func (snap *snapshot) shadows() (names []string) {
+	for _, r := range snap.config.Routes {
+		if r.Shadow {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
+// longestOnce is how long an assertion or a proof can be good: 10 minutes, and by how much its maker's clock may be ahead.
+const longestOnce = 11 * time.Minute
+
+// sharedProofs are the proofs that any replica has accepted, as package dpop sees them.
+type sharedProofs struct{ *replay.Once }
+
+// Spend uses a proof, if nobody has.
+func (p sharedProofs) Spend(ctx context.Context, u dpop.Use) error {
+	err := p.Consume(ctx, replay.Use{Client: u.Key, Nonce: u.ID, Expiry: u.Expiry}, u.Made)
+	switch refusal.Of(err) {
+	case "", refusal.StoreUnavailable:
+		return err
+	}
+	return refusal.Because(refusal.ProofUsed, "key %s: %v", u.Key, err)
+}
+
+// close lets go of what only this snapshot needs; requests on their way end well.
+func (snap *snapshot) close() {
+	if snap.issuer != nil {
+		snap.issuer.Close()
+	}
+	if snap.gate != nil {
+		snap.gate.Close()
+	}
+	for _, release := range snap.keys {
+		release()
+	}
+}

@@ -1,0 +1,253 @@
+package h1
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/jotgate/jotgate/internal/deadline"
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// A Conn is the server's side of one HTTP/1.1 connection. One goroutine serves it. The body of a request may be read by
+// another, and while its answer is awaited a third may watch whether the client goes away; never two of them at once.
+type Conn struct {
+	server *Server
+	socket net.Conn
+	raw    syscall.RawConn // nil above TLS, and where it cannot be read
+	remote string
+	tls    *tls.ConnectionState
+
+	in      early // bytes that came and were not used
+	head    head
+	reading deadline.Deadline
+	dead    atomic.Bool // reads were given up
+
+	await   func(fd uintptr) bool // firstBytes, made once
+	awaited error                 // what firstBytes saw
+
+	mu      sync.Mutex
+	since   time.Time // when it began to wait for a head
+	idle    bool      // it waits for the first byte of a head
+	retire  time.Time // when it is to go if it waits then; zero: never
+	closed  bool
+	aborted bool        // contexts are to end: see Abort
+	raws    bool        // another protocol's now
+	gone    bool        // the client closed, or nothing came in time: no need for a gentle end
+	gentle  bool        // the client may be writing still: close gently
+	watcher *time.Timer // starts to watch for the client's end; made when first needed
+	current *turn       // the request that is with its handler
+}
+
+// NewConn prepares to serve a socket: a TCP connection, or a *tls.Conn above one whose handshake is done.
+func (s *Server) NewConn(socket net.Conn) *Conn {
+	c := &Conn{server: s, socket: socket, remote: socket.RemoteAddr().String()}
+	c.reading.Init(socket.SetReadDeadline, &c.dead)
+	switch k := socket.(type) {
+	case *tls.Conn:
+		state := k.ConnectionState()
+		c.tls = &state
+	case syscall.Conn:
+		if raw, err := k.SyscallConn(); looks && err == nil {
+			c.raw, c.await = raw, c.firstBytes
+		}
+	}
+	return c
+}
+
+// Serve answers requests until the connection ends, and closes it.
+func (c *Conn) Serve() {
+	defer c.end()
+	for c.begin() {
+		if !c.turn() {
+			return
+		}
+	}
+}
+
+// begin waits for a request's first byte; false: none will come.
+func (c *Conn) begin() bool {
+	c.head = head{}
+	if c.in.len() > 0 {
+		return true
+	}
+	now := time.Now()
+	var until time.Time
+	if limit := c.server.IdleTimeout; limit > 0 {
+		until = now.Add(limit)
+	}
+	c.mu.Lock()
+	c.since, c.idle = now, true
+	if !c.retire.IsZero() && (until.IsZero() || c.retire.Before(until)) {
+		until = c.retire
+	}
+	err := c.reading.At(until, now)
+	c.mu.Unlock()
+	if err == nil {
+		runtime.Gosched() // by the time that those who wait for us are served, the next request may be there: no vain look
+		err = c.waitForFirst()
+	}
+	c.mu.Lock()
+	c.idle, c.gone = false, err != nil
+	c.mu.Unlock()
+	return err == nil
+}
+
+// waitForFirst reads the first bytes of a head.
+func (c *Conn) waitForFirst() error {
+	for {
+		err := c.readFirst()
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.reading.Early() {
+			return err
+		}
+	}
+}
+
+func (c *Conn) readFirst() error {
+	if c.raw == nil {
+		_, err := c.in.fill(c.socket.Read)
+		return err
+	}
+	if err := c.raw.Read(c.await); err != nil {
+		return err
+	}
+	return c.awaited
+}
+
+// receive reads the socket for as long as the deadline allows.
+func (c *Conn) receive(p []byte) (int, error) {
+	for {
+		n, err := c.socket.Read(p)
+		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.reading.Early() {
+			return n, err
+		}
+	}
+}
+
+// readHead reads on until the head is whole; a fault is for the client, an error for nobody.
+func (c *Conn) readHead() (end int, fault *refusal.Error, err error) {
+	limited := false
+	for {
+		if end, fault = c.head.scan(c.in.bytes(), c.server.Limits); end > 0 || fault != nil {
+			return end, fault, nil
+		}
+		if !limited {
+			if err := c.reading.In(c.server.Limits.HeaderTimeout); err != nil {
+				return 0, nil, err
+			}
+			limited = true
+		}
+		if _, err := c.in.fill(c.receive); err != nil {
+			if isTimeout(err) {
+				return 0, &refusal.Error{Reason: refusal.HeaderTimeout, Detail: "head did not arrive in time"}, nil
+			}
+			c.leave()
+			return 0, nil, err
+		}
+	}
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// leave notes that the client did.
+func (c *Conn) leave() {
+	c.mu.Lock()
+	c.gone = true
+	c.mu.Unlock()
+}
+
+// linger notes that the client may be writing still.
+func (c *Conn) linger() {
+	c.mu.Lock()
+	c.gentle = true
+	c.mu.Unlock()
+}
+
+// Retire closes the connection at that time if it then waits for a request that has not begun, or as soon as it does.
+// A request that comes before is served.
+func (c *Conn) Retire(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retire = at
+	if c.idle {
+		_ = c.reading.Sooner(at) // a socket that cannot take a deadline is closed already
+	}
+}
+
+// Evict closes the connection if it waits for a request that has not begun.
+func (c *Conn) Evict() { c.Retire(time.Now()) }
+
+// Abort ends the context of the request that is with its handler. Whoever closes the socket under the connection must call it:
+// while there is something left to read of a body, or of the next request, nobody looks whether the socket is still open.
+func (c *Conn) Abort() {
+	c.mu.Lock()
+	c.aborted = true
+	t := c.current
+	c.mu.Unlock()
+	if t != nil {
+		t.lifetime.End()
+	}
+}
+
+// IdleSince tells since when the connection has been waiting for a request's first byte; false while it is not, and
+// when it has been told to go.
+func (c *Conn) IdleSince() (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.since, c.idle && c.retire.IsZero()
+}
+
+// Bounds of what is read from a client after the last answer.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 256 << 10
+)
+
+// end closes the connection. A client that may still be writing is told that no more will come and is read for a moment:
+// closing with unread bytes would make the kernel send a reset, which can destroy the last answer on its way (RFC 9112
+// section 9.6).
+func (c *Conn) end() {
+	c.mu.Lock()
+	hijacked, gently := c.raws, !c.closed && (!c.gone || c.gentle)
+	c.closed = true
+	c.mu.Unlock()
+	if hijacked {
+		return
+	}
+	c.in.drop(c.in.len())
+	if gently {
+		c.sayGoodbye()
+	}
+	_ = c.socket.Close()
+}
+
+func (c *Conn) sayGoodbye() {
+	w, ok := c.socket.(interface{ CloseWrite() error })
+	if !ok || w.CloseWrite() != nil || c.socket.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c.socket, lingerBytes)
+}
+
+// reset ends the connection with a reset, and no TLS goodbye. An answer may be delimited by the end of the connection:
+// one that broke off must not end like one that is whole.
+func (c *Conn) reset() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	under := c.socket
+	if session, ok := under.(*tls.Conn); ok {
+		under = session.NetConn()
+	}
+	if tcp, ok := under.(interface{ SetLinger(seconds int) error }); ok {
+		_ = tcp.SetLinger(0) // a socket that is gone already ends as it does
+	}
+	_ = under.Close()
+}

@@ -1,0 +1,33 @@
+package h1
+
+import "time"
+
+// A Pace is how much longer a body may keep its reader waiting. The zero Pace never gives up.
+type Pace struct {
+	credit time.Duration
+	limits *Limits
+}
+
+// NewPace starts a body with the whole of its credit.
+func NewPace(l *Limits) Pace {
+	if l.BodyStall < 0 {
+		return Pace{}
+	}
+	return Pace{credit: l.BodyStall, limits: l}
+}
+
+// Credit is how long the next read may wait; false: for ever.
+func (p *Pace) Credit() (time.Duration, bool) { return p.credit, p.limits != nil }
+
+// Earn books a read of n bytes that took that long.
+func (p *Pace) Earn(n int, took time.Duration) {
+	switch {
+	case p.limits == nil:
+		return
+	case n > 0 && p.limits.BodyRate < 0:
+		p.credit = p.limits.BodyStall
+		return
+	}
+	p.credit += time.Duration(n)*time.Second/time.Duration(max(1, p.limits.BodyRate)) - took
+	p.credit = max(0, min(p.credit, p.limits.BodyStall))
+}

@@ -1,0 +1,137 @@
+package h1
+
+import (
+	"context"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// A Server answers the requests of connections.
+type Server struct {
+	Handler     http.Handler
+	Limits      *Limits         // must have been through WithDefaults
+	IdleTimeout time.Duration   // between requests; not above zero: for ever
+	Context     context.Context // what requests' contexts come from
+	Log         *zap.Logger     // told of panics
+	Last        func() bool     // tells that answers are the last of their connections from now on
+	// Refused answers a request whose head was refused; nothing of the request is to be believed, but where it came from.
+	Refused func(w http.ResponseWriter, r *http.Request, why *refusal.Error)
+
+	clock Clock
+}
+
+// turn reads one request and answers it; false: the connection is over.
+func (c *Conn) turn() (more bool) {
+	end, fault, err := c.readHead()
+	if err != nil {
+		return false
+	}
+	t := &turn{conn: c}
+	t.lifetime.Base, t.lifetime.Asker = c.server.Context, t
+	t.response.turn, t.response.header = t, make(http.Header)
+	var r *http.Request
+	if fault == nil {
+		r, fault = t.take(end)
+	}
+	if fault != nil {
+		c.linger()
+		c.in.drop(c.in.len())
+		r = t.refused()
+		t.response.closes = true
+	}
+	t.method = r.Method
+	t.response.closes = t.response.closes || r.Close || c.head.endsConnection()
+	t.watch.busy = r.Body != http.NoBody
+	c.mu.Lock()
+	c.current = t
+	aborted := c.aborted
+	c.mu.Unlock()
+	if aborted {
+		t.lifetime.End()
+	}
+	whole := t.serve(r, fault)
+	return t.finish(whole)
+}
+
+// take makes the request of the head that was read.
+func (t *turn) take(end int) (*http.Request, *refusal.Error) {
+	c := t.conn
+	head := string(c.in.bytes()[c.head.skip:end])
+	c.in.drop(end)
+	r, err := t.request(head)
+	if err != nil {
+		return nil, &refusal.Error{Reason: refusal.Of(err), Detail: err.Error()}
+	}
+	return r, nil
+}
+
+// refused is a request in place of one that cannot be believed.
+func (t *turn) refused() *http.Request {
+	c := t.conn
+	c.head = head{version: '1'}
+	r := (&http.Request{
+		Method: http.MethodGet, URL: &t.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{},
+		Body: http.NoBody, RequestURI: "/", RemoteAddr: c.remote, TLS: c.tls, Close: true,
+	}).WithContext(&t.lifetime)
+	t.url.Path = "/"
+	return r
+}
+
+// serve calls the handler. A panic costs this request alone, and its connection.
+func (t *turn) serve(r *http.Request, fault *refusal.Error) (whole bool) {
+	s := t.conn.server
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		whole = false
+		if p != http.ErrAbortHandler {
+			s.Log.Error("panic in a handler", zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	switch expect := r.Header["Expect"]; {
+	case fault != nil:
+		s.Refused(&t.response, r, fault)
+	case len(expect) > 0 && !continues(expect):
+		s.Refused(&t.response, r, &refusal.Error{Reason: refusal.ExpectationUnknown, Detail: "Expect is not 100-continue"})
+	default:
+		s.Handler.ServeHTTP(&t.response, r)
+	}
+	return true
+}
+
+// finish ends the answer, and reads what is left of a short body; false: the connection is over.
+func (t *turn) finish(whole bool) bool {
+	c, w := t.conn, &t.response
+	c.unwatch(t)
+	if w.hijacked {
+		t.lifetime.End()
+		return false
+	}
+	switch {
+	case whole:
+		whole = w.finish()
+	case w.status != 0 && w.framed != undecided: // else the head is not whole, and should not look as if it were
+		w.flush()
+	}
+	if !whole && w.framed == untilClose {
+		c.reset()
+	}
+	w.unhurried()
+	whole = whole && (w.closes || t.body.drain())
+	if !t.body.finish() {
+		c.linger()
+	}
+	w.free()
+	t.lifetime.End()
+	c.mu.Lock()
+	c.current = nil
+	c.mu.Unlock()
+	return whole && !w.closes
+}

@@ -1,0 +1,323 @@
+package h2
+
+import (
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/net/http2"
+
+	"github.com/jotgate/jotgate/internal/httpserver"
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// A stream is one request and its answer (RFC 9113 section 5.1). It is open from its HEADERS until its handler has returned, or
+// longer than that if its client has reset it: then nobody hears of it, but it counts. Conn.mu guards what is not the handler's.
+type stream struct {
+	conn     *Conn
+	id       uint32
+	method   string // as the request had it; handlers may change theirs
+	lifetime httpserver.Lifetime
+	response response
+	body     body
+	url      url.URL
+	r        *http.Request
+	fault    *refusal.Error // why it is refused
+
+	heard      bool  // END_STREAM came
+	gone       error // why nothing more can be heard or said
+	sendWindow int64
+	recvWindow int64
+	recvRead   int64 // what was read of that, and not yet credited
+	readable   bell
+	writable   bell
+}
+
+// headers begins a stream, or ends its body with trailers.
+func (c *Conn) headers(f *http2.HeadersFrame) error {
+	id, ended := f.StreamID, f.StreamEnded()
+	itself := f.HasPriority() && f.Priority.StreamDep == id
+	defer c.head.clear()
+	c.mu.Lock()
+	st := c.streams[id]
+	c.mu.Unlock()
+	if err := c.decode(f, st != nil); err != nil {
+		return err
+	}
+	if st != nil {
+		return c.trailers(st, ended)
+	}
+	c.mu.Lock()
+	cut := c.cut
+	c.mu.Unlock()
+	switch {
+	case id%2 == 0:
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	case cut.has(id): // trailers that were on their way (section 5.1)
+		return nil
+	case id <= cut.newest && !cut.knows(id): // so may these have been, for all that is remembered
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeStreamClosed}
+	case id <= cut.newest:
+		return http2.ConnectionError(http2.ErrCodeStreamClosed)
+	}
+	return c.open(id, ended, itself)
+}
+
+// open makes a stream of the head that was decoded.
+func (c *Conn) open(id uint32, ended, itself bool) error {
+	c.mu.Lock()
+	if c.going == told { // the client knows that it is not served (section 6.8)
+		c.mu.Unlock()
+		return nil
+	}
+	if err := c.tooMany(); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	c.cut.begin(id)
+	full := c.running >= int(c.server.Streams)
+	c.mu.Unlock()
+	h := &c.head
+	switch {
+	case itself, h.bad, !h.large && !h.wellFormed(ended):
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
+	case full:
+		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
+	}
+	st := &stream{conn: c, id: id, method: h.pseudo[method], heard: ended, recvWindow: streamWindow}
+	st.lifetime.Base = c.server.Context
+	st.response.stream = st
+	st.body.begin(st, h.length)
+	st.r, st.fault = st.request(h)
+	st.response.header = make(http.Header)
+	st.body.expected = continues(st.r.Header["Expect"])
+	return c.start(st)
+}
+
+// start hands the stream to a worker.
+func (c *Conn) start(st *stream) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return errGone
+	}
+	st.sendWindow = c.initialWindow
+	c.streams[st.id] = st
+	if c.running++; c.running == 1 {
+		c.await(time.Time{})
+	}
+	if last := len(c.resting) - 1; last >= 0 {
+		worker := c.resting[last]
+		c.resting = c.resting[:last]
+		worker <- st // has room
+		return nil
+	}
+	c.workers.Add(1)
+	go c.work(st)
+	return nil
+}
+
+// work serves one stream after the other: a stack that has grown for one is of use to the next.
+func (c *Conn) work(st *stream) {
+	defer c.workers.Done()
+	next := make(chan *stream, 1)
+	for st != nil {
+		st.finish(st.serve())
+		if !c.rest(next) {
+			return
+		}
+		st = <-next
+	}
+}
+
+// restTime is how long workers wait on a connection without streams; their stacks are most of its memory.
+const restTime = time.Second
+
+// rest has a worker wait for the next stream.
+func (c *Conn) rest(worker chan *stream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.resting = append(c.resting, worker)
+	switch {
+	case c.swept:
+	case c.sweep == nil:
+		c.swept, c.sweep = true, time.AfterFunc(restTime, c.dismiss)
+	default:
+		c.swept = true
+		c.sweep.Reset(restTime)
+	}
+	return true
+}
+
+// dismiss ends the workers of a connection that has had no stream for a while.
+func (c *Conn) dismiss() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.swept = false
+	if c.closed || len(c.resting) == 0 {
+		return
+	}
+	if c.running > 0 || time.Since(c.since) < restTime {
+		c.swept = true
+		c.sweep.Reset(restTime)
+		return
+	}
+	for _, worker := range c.resting {
+		close(worker)
+	}
+	c.resting = nil
+}
+
+// serve calls the handler. A panic costs this stream alone.
+func (st *stream) serve() (whole bool) {
+	s := st.conn.server
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		whole = false
+		if p != http.ErrAbortHandler {
+			s.Log.Error("panic in a handler", zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	switch expect := st.r.Header["Expect"]; {
+	case st.fault != nil:
+		s.Refused(&st.response, st.r, st.fault)
+	case len(expect) > 0 && !continues(expect):
+		s.Refused(&st.response, st.r, &refusal.Error{Reason: refusal.ExpectationUnknown, Detail: "Expect is not 100-continue"})
+	default:
+		s.Handler.ServeHTTP(&st.response, st.r)
+	}
+	return true
+}
+
+// continues knows the one expectation there is (RFC 9110 section 10.1.1).
+func continues(expect []string) bool {
+	return len(expect) == 1 && strings.EqualFold(expect[0], "100-continue")
+}
+
+// finish ends the answer, and the stream with it: in one go, so that a client that has seen the end may open another.
+func (st *stream) finish(whole bool) {
+	c, w := st.conn, &st.response
+	whole = whole && w.complete()
+	c.mu.Lock()
+	whole = whole && w.finish()
+	switch {
+	case st.gone != nil:
+	case !whole:
+		st.cut(http2.ErrCodeInternal)
+	case !st.heard: // the rest of the body is not wanted (section 8.1)
+		st.cut(http2.ErrCodeNo)
+	}
+	if whole {
+		c.hasty = max(0, c.hasty-1)
+	}
+	w.over = true
+	st.leave(errAnswerOver)
+	c.credit(st.body.discard())
+	if c.running--; c.running == 0 {
+		c.since = time.Now()
+		c.await(c.since)
+	}
+	c.flush()
+	c.mu.Unlock()
+	w.free()
+	st.lifetime.End()
+}
+
+// cut resets the stream. Conn.mu is held.
+func (st *stream) cut(code http2.ErrCode) {
+	st.conn.appendReset(st.id, code)
+	if !st.heard {
+		st.conn.cut.add(st.id)
+	}
+}
+
+// errLeft is what is read of a body whose client gave up on it.
+var errLeft = &refusal.Error{Reason: refusal.ClientClosed, Detail: "the client reset the stream, or went away"}
+
+// leave takes the stream out of the connection. Conn.mu is held.
+func (st *stream) leave(why error) {
+	if st.gone == nil {
+		st.gone = why
+		delete(st.conn.streams, st.id)
+	}
+	st.body.breakOff(errLeft)
+	st.writable.ring()
+}
+
+// stream finds an open one; nil for one that is over. One that never began is a fault of the connection (section 5.1).
+// c.mu is held.
+func (c *Conn) stream(id uint32) (*stream, error) {
+	if st := c.streams[id]; st != nil {
+		return st, nil
+	}
+	if (id%2 == 0 || id > c.cut.newest) && c.going != told {
+		return nil, http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	return nil, nil
+}
+
+// rstStream ends a stream as the client wishes. Its handler hears of it.
+func (c *Conn) rstStream(f *http2.RSTStreamFrame) error {
+	c.mu.Lock()
+	st, err := c.stream(f.StreamID)
+	answered := true
+	if st != nil {
+		answered = st.response.sent
+		st.leave(errReset)
+	}
+	c.mu.Unlock()
+	if st != nil {
+		st.lifetime.End()
+	}
+	if err == nil && !answered {
+		err = c.hurried()
+	}
+	return err
+}
+
+// hastyMost is how many more streams a client may open for nothing than it lets be answered: those that it resets before they
+// are, those over the limit, and those that break the rules.
+const hastyMost = 1000
+
+// hurried counts such a stream.
+func (c *Conn) hurried() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hasty++; c.hasty > hastyMost {
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	}
+	return nil
+}
+
+// reset ends a stream that broke the rules (section 5.4.2).
+func (c *Conn) reset(id uint32, code http2.ErrCode) error {
+	c.mu.Lock()
+	if id%2 == 0 || id > c.cut.newest { // it never began, and cannot be reset (section 5.1)
+		c.mu.Unlock()
+		return http2.ConnectionError(code)
+	}
+	c.appendReset(id, code)
+	c.cut.add(id)
+	err := c.tooMany()
+	st := c.streams[id]
+	if st != nil {
+		st.leave(errReset)
+	}
+	c.mu.Unlock()
+	if st != nil {
+		st.lifetime.End()
+	}
+	if err == nil && (st != nil || code != http2.ErrCodeStreamClosed) { // else it may have been on its way
+		err = c.hurried()
+	}
+	return err
+}

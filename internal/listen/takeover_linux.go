@@ -1,0 +1,64 @@
+package listen
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A second instance takes a listener over by binding the same address (SO_REUSEPORT) while the first drains. What makes
+// that safe is the end of the first: the kernel resets whatever is in the queue of a listening socket when it is closed,
+// a connection may enter the queue at any moment, and the kernel cannot be asked to stop that (net.ipv4.tcp_migrate_req
+// would save them, but is off by default). So a socket filter first drops every SYN that comes to the old socket; the
+// client sends it again a second later, and by then only the new socket is there. Handshakes that are half done get the
+// time to end, the queue is emptied, and nothing is in it when the socket is closed.
+
+func reusePort(_, _ string, c syscall.RawConn) error {
+	return withSocket(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+}
+
+// dropNew lets no connection begin any more. The filter reads the TCP header: SYN without ACK is dropped, which no
+// established connection ever receives, so it does no harm that accepted sockets inherit it.
+func dropNew(l *net.TCPListener) error {
+	const flags, syn, synAck, drop, keep = 13, 0x02, 0x12, 0, 1 << 18
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flags},
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: synAck},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: syn, Jt: 0, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: drop},
+		{Code: unix.BPF_RET | unix.BPF_K, K: keep},
+	}
+	c, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return withSocket(c, func(fd int) error {
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	})
+}
+
+// queued tells whether a connection waits to be accepted. An expired deadline alone does not: Accept then fails
+// without having looked.
+func queued(l *net.TCPListener) bool {
+	c, err := l.SyscallConn()
+	if err != nil {
+		return false
+	}
+	waiting := false
+	err = withSocket(c, func(fd int) error {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		waiting = n > 0
+		return err
+	})
+	return err == nil && waiting
+}
+
+func withSocket(c syscall.RawConn, do func(fd int) error) error {
+	var err error
+	if e := c.Control(func(fd uintptr) { err = do(int(fd)) }); e != nil {
+		return e
+	}
+	return err
+}

@@ -1,0 +1,187 @@
+// Package traces tells an OpenTelemetry collector how requests went.
+//
+// A request that is traced has a span of its own (kind SERVER), one for the judging, and one for the question to the upstream (kind
+// CLIENT), with attributes by OpenTelemetry's semantic conventions for HTTP. The trace context of W3C Trace Context (traceparent,
+// tracestate) is taken from the client, as far as the configuration allows, and given to the upstream with our own span in it, for
+// requests that are not traced too, so that what stands behind us knows.
+//
+// Spans go to the collector by OTLP over HTTP, in batches, from a queue that is bounded: when the collector is slow or gone, spans are
+// lost and counted, and no request waits. The messages are the protocol's own (go.opentelemetry.io/proto/otlp); of the SDK, which
+// would take a mebibyte of memory for three spans that are always the same, nothing is needed, and of the official exporter,
+// which brings gRPC, neither.
+//
+// No span has a credential: no header but the user agent, no query, and the path as the access log has it.
+package otel
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Whose trace context is taken up.
+const (
+	ParentAny     = "any"
+	ParentTrusted = "trusted" // that of trusted proxies
+	ParentNone    = "none"
+)
+
+// The fields of W3C Trace Context, as net/http spells them.
+const (
+	Parent = "Traceparent"
+	State  = "Tracestate"
+)
+
+// A Tracer begins the traces of a process. A nil one traces nothing.
+type Tracer struct {
+	ratio  float64
+	parent string
+	clock  func() time.Time
+	export *exporter
+}
+
+// A Request is one request's part of a trace. A nil one is not traced; every method may be called on it.
+type Request struct {
+	tracer *Tracer
+	parent trace.SpanContext // the client's; the zero one if there is none, or it does not count
+	trace  trace.TraceID
+	server trace.SpanID
+	client trace.SpanID // of the question to the upstream
+	state  string       // tracestate, as it came
+	traced bool         // spans are sent; else only the context goes on
+
+	begun, ended     time.Time
+	judging, judged  time.Time
+	asking, answered time.Time
+	upstream         int // the status of the upstream's answer; 0: none
+	answer           Answer
+}
+
+// Begin takes up the trace of a request by its header fields, or begins one.
+func (t *Tracer) Begin(h http.Header, trusted bool, at time.Time) *Request {
+	if t == nil {
+		return nil
+	}
+	q := &Request{tracer: t, begun: at}
+	if t.parent == ParentAny || t.parent == ParentTrusted && trusted {
+		q.take(h)
+	}
+	if q.parent.IsValid() {
+		q.trace = q.parent.TraceID()
+	} else {
+		binary.BigEndian.PutUint64(q.trace[:8], rand.Uint64())
+		binary.BigEndian.PutUint64(q.trace[8:], rand.Uint64()|1) // all zeros is no id
+	}
+	q.server = newSpanID()
+	if q.parent.IsValid() && trusted {
+		q.traced = q.parent.IsSampled()
+	} else {
+		q.traced = rand.Float64() < t.ratio // what a stranger asks for does not count: it would cost us
+	}
+	return q
+}
+
+// take reads the parent. Two of them are none: nobody can say which counts.
+func (q *Request) take(h http.Header) {
+	if len(h[Parent]) != 1 {
+		return
+	}
+	carrier := propagation.MapCarrier{"traceparent": h[Parent][0]}
+	q.parent = trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
+	if state := strings.Join(h[State], ","); q.parent.IsValid() && len(state) <= longestState {
+		if _, err := trace.ParseTraceState(state); err == nil {
+			q.state = state
+		}
+	}
+}
+
+// longestState is what W3C Trace Context §3.3.1.5 asks to be passed on at least.
+const longestState = 512
+
+func newSpanID() (id trace.SpanID) {
+	binary.BigEndian.PutUint64(id[:], rand.Uint64()|1)
+	return id
+}
+
+// ID is the trace's id for logs, 32 hex digits; "" for a request that has none.
+func (q *Request) ID() string {
+	if q == nil {
+		return ""
+	}
+	return q.trace.String()
+}
+
+// Judging and Judged are the beginning and the end of the verdict.
+func (q *Request) Judging() {
+	if q != nil && q.traced {
+		q.judging = q.tracer.clock()
+	}
+}
+
+// Judged ends what Judging began.
+func (q *Request) Judged() {
+	if q != nil && q.traced {
+		q.judged = q.tracer.clock()
+	}
+}
+
+// Asking and Answered are the beginning of the question to the upstream, and the head of its answer.
+func (q *Request) Asking() {
+	if q == nil {
+		return
+	}
+	if q.client = newSpanID(); q.traced {
+		q.asking = q.tracer.clock()
+	}
+}
+
+// Answered ends what Asking began; status is 0 where no answer came.
+func (q *Request) Answered(status int) {
+	if q != nil && q.traced {
+		q.answered, q.upstream = q.tracer.clock(), status
+	}
+}
+
+// Outgoing are the values of traceparent and tracestate for the upstream; "" for a field that is not sent.
+func (q *Request) Outgoing() (traceparent, tracestate string) {
+	if q == nil {
+		return "", ""
+	}
+	span, flags := q.client, "01"
+	if !q.traced {
+		flags = "00"
+	}
+	var text [55]byte
+	b := append(text[:0], "00-"...)
+	b = append(b, q.trace.String()...)
+	b = append(b, '-')
+	b = append(b, span.String()...)
+	b = append(b, '-')
+	return string(append(b, flags...)), q.state
+}
+
+// An Answer is what is known of a request when it is over.
+type Answer struct {
+	Method, Route, Path, Scheme, Host, Client, UserAgent string
+	Protocol                                             int // the major version of HTTP
+
+	RequestID      string
+	Status         int    // 0: none was sent
+	Reason, Shadow string // why it was refused, or would have been
+	Upstream       string // host:port that was asked
+}
+
+// End hands the spans over, if there are any. Whoever had the request must be done with it.
+func (q *Request) End(a Answer) {
+	if q == nil || !q.traced {
+		return
+	}
+	q.ended, q.answer = q.tracer.clock(), a
+	q.tracer.export.take(q)
+}

@@ -1,0 +1,299 @@
+package h1
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// An Answer is what came back: its head in the fields, its body by Read. The zero value is ready, but for Header.
+type Answer struct {
+	Status     int
+	StatusLine string // what follows the version: "200 OK"
+	Minor      int    // of the version HTTP/1.x
+	// Header is filled in, by canonical names, and may be set before: what it holds then stays. A new one is made for nil.
+	// After an error it may hold a part of what came. Transfer-Encoding is not in it, nor is Trailer where there are chunks; all else is as it came.
+	Header http.Header
+	// Fields takes the place of Header where it is not nil: the fields by their canonical names, as they came, behind its end.
+	Fields  []Field
+	Trailer http.Header // whole when Read has said io.EOF; until then the announced names
+	Length  int64       // of the body, or for HEAD what Content-Length says; below zero: unknown
+	Chunked bool
+	Closing bool // the connection ends with this answer
+
+	heard       bool // an answer has come, if only an informational one: the request is not sent again
+	lengths     int  // how many Content-Length fields came
+	eventStream bool
+
+	ctx     context.Context
+	client  *Client
+	conn    *conn // nil: the answer is over
+	sender  *sender
+	release func() bool // from the context
+	framing framing
+	left    int64 // bytes of the body, or of the present chunk
+	within  bool  // a chunk came before
+	ahead   error // read before its data was asked for
+	over    error // what Read says from then on
+
+	state atomic.Int32
+	mu    sync.Mutex // while the connection is let go, so that a late Close does not meet its next user
+}
+
+// A Field is one line of a head.
+type Field struct{ Name, Value string }
+
+const (
+	stateIdle int32 = iota
+	stateReading
+	stateClosed
+)
+
+// ask sends q on k and reads until an answer's head is there. On an error the connection is closed.
+func (a *Answer) ask(ctx context.Context, c *Client, k *conn, q *Request) error {
+	a.ctx, a.client, a.conn, a.sender, a.release, a.over, a.within, a.ahead, a.left = ctx, c, k, nil, nil, nil, false, nil, 0
+	a.state.Store(stateIdle)
+	out, err := q.appendHead(k.out[:0])
+	if k.out = out; err != nil {
+		q.closeBody()
+		a.finish(false)
+		return err
+	}
+	a.release = afterEnd(ctx, k.wake)
+	if err := a.exchange(q); err != nil {
+		err = a.explain(err)
+		a.finish(false)
+		return err
+	}
+	if a.lookAhead(); a.framing == noBody {
+		a.over = io.EOF
+		a.finish(true)
+	}
+	return nil
+}
+
+// afterEnd is context.AfterFunc, by the shorter way that our own server's contexts have; nil for one that never ends.
+func afterEnd(ctx context.Context, f func()) (stop func() bool) {
+	if c, ok := ctx.(interface{ OnEnd(func()) func() bool }); ok {
+		return c.OnEnd(f)
+	}
+	if ctx.Done() == nil {
+		return nil
+	}
+	return context.AfterFunc(ctx, f)
+}
+
+// exchange writes the request and reads the answer's head.
+func (a *Answer) exchange(q *Request) error {
+	k, s := a.conn, &a.client.settings
+	if written := k.send(k.out, s.StallTimeout); written != nil {
+		q.closeBody()
+		// A server that answers before it has read the whole head, and closes, may have been heard by then.
+		if err := a.hear(q); err != nil {
+			return a.lostBefore(written)
+		}
+		a.Closing = true
+		return nil
+	}
+	if q.Body == nil {
+		return a.hear(q)
+	}
+	a.sender = a.client.newSender(k, q)
+	go a.sender.run()
+	err := a.receiveHead(k, q)
+	a.sender.answered()
+	return early(err)
+}
+
+// hear waits for an answer when nothing more is sent.
+func (a *Answer) hear(q *Request) error {
+	k := a.conn
+	if err := k.reading.In(a.client.settings.ResponseTimeout); err != nil {
+		return err
+	}
+	runtime.Gosched() // the answer takes a while: whoever can go on meanwhile does, and a look in vain is spared
+	if err := a.receiveHead(k, q); err != nil {
+		return a.lostBefore(early(err))
+	}
+	return nil
+}
+
+// lostBefore marks an error as one before the first byte of an answer, where it is that.
+func (a *Answer) lostBefore(err error) error {
+	if k := a.conn; k.end > 0 || a.heard || a.ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errSendTimeout) {
+		return err
+	}
+	return &lostError{err}
+}
+
+// explain finds the reason of an error before the head of the answer: who gave up decides, not how the socket says it.
+func (a *Answer) explain(err error) error {
+	if e := a.cause(); e != nil {
+		return e
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errHeadTimeout
+	}
+	return err
+}
+
+// cause is the reason that lies with the caller, if one does: it gave up, or its body broke off.
+func (a *Answer) cause() error {
+	if a.ctx.Err() != nil {
+		return context.Cause(a.ctx)
+	}
+	if a.sender != nil {
+		if failed := a.sender.failed.Load(); failed != nil {
+			return *failed
+		}
+	}
+	return nil
+}
+
+// Bodiless tells that no body comes with this answer.
+func (a *Answer) Bodiless() bool { return a.framing == noBody }
+
+// Waiting tells that Read would have to wait for the server.
+func (a *Answer) Waiting() bool {
+	if a.conn == nil || a.ahead != nil {
+		return false
+	}
+	return a.conn.buffered() == 0 || a.framing == byChunks && a.left == 0
+}
+
+// Read reads the body. io.EOF says that it is whole; the connection is of use again then.
+func (a *Answer) Read(p []byte) (int, error) {
+	if !a.state.CompareAndSwap(stateIdle, stateReading) {
+		return 0, errClosed
+	}
+	n, err := a.read(p)
+	if err != nil && a.over == nil {
+		a.end(err)
+		err = a.over
+	}
+	if !a.state.CompareAndSwap(stateReading, stateIdle) && a.over == nil { // closed meanwhile
+		a.over = errClosed
+		a.finish(false)
+	}
+	return n, err
+}
+
+func (a *Answer) read(p []byte) (n int, err error) {
+	switch {
+	case a.over != nil:
+		return 0, a.over
+	case len(p) == 0:
+		return 0, nil
+	}
+	k := a.conn
+	if k.buffered() == 0 || a.framing == byChunks {
+		if err := k.reading.In(a.patience()); err != nil {
+			return 0, err
+		}
+	}
+	switch a.framing {
+	case byChunks:
+		return a.readChunked(p)
+	case byLength:
+		if n, err = a.readSome(p); err == nil && a.left == 0 {
+			err = io.EOF
+		}
+		return n, err
+	}
+	return k.take(p)
+}
+
+func (a *Answer) patience() time.Duration {
+	if a.eventStream {
+		return 0
+	}
+	return a.client.settings.StallTimeout
+}
+
+// readSome reads of the bytes that are left; an end before them is none.
+func (a *Answer) readSome(p []byte) (int, error) {
+	if int64(len(p)) > a.left {
+		p = p[:a.left]
+	}
+	n, err := a.conn.take(p)
+	a.left -= int64(n)
+	if n > 0 {
+		return n, nil
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return 0, err
+}
+
+// take reads what is buffered, or from the socket without a detour.
+func (k *conn) take(p []byte) (int, error) {
+	if k.buffered() > 0 {
+		n := copy(p, k.in[k.start:k.end])
+		k.start += n
+		return n, nil
+	}
+	return k.receive(p)
+}
+
+// end is what follows the last byte of the body, or its breaking off.
+func (a *Answer) end(err error) {
+	if err == io.EOF {
+		a.over = io.EOF
+		a.finish(true)
+		return
+	}
+	cause := a.cause()
+	switch {
+	case cause != nil:
+		err = cause
+	case a.state.Load() == stateClosed:
+		err = errClosed
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = ErrStalled
+	}
+	a.over = err
+	a.finish(false)
+}
+
+// Close gives up what was not read, and the connection with it. It may be called while Read waits, and more than once.
+func (a *Answer) Close() error {
+	switch a.state.Swap(stateClosed) {
+	case stateIdle:
+		if a.conn != nil {
+			a.over = errClosed
+			a.finish(false)
+		}
+	case stateReading: // which finishes, once it is woken
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.conn != nil {
+			a.conn.abort()
+		}
+	}
+	return nil
+}
+
+// finish lets go of the connection: for the next request, if both sides have said all they had to say.
+func (a *Answer) finish(whole bool) {
+	a.mu.Lock()
+	k := a.conn
+	a.conn = nil
+	// Close has woken, or is about to: it finds no connection then.
+	whole = whole && a.state.Load() != stateClosed
+	a.mu.Unlock()
+	if a.release != nil && !a.release() { // the request was given up at this moment, and the connection is being told
+		whole = false
+	}
+	if whole && !a.Closing && k.buffered() == 0 && (a.sender == nil || a.sender.over()) && !k.dead.Load() {
+		a.client.keep(k)
+		return
+	}
+	k.Close()
+}

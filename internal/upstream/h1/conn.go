@@ -1,0 +1,125 @@
+package h1
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/jotgate/jotgate/internal/deadline"
+)
+
+const (
+	bufferSize = 4 << 10
+	keptBuffer = 16 << 10 // a larger one is not kept with a connection at rest
+)
+
+// A conn is one connection. One goroutine at a time asks on it; a sender may write the request's body beside that.
+type conn struct {
+	net.Conn
+	raw syscall.RawConn
+
+	in         []byte // in[start:end] was read and is not yet used
+	start, end int
+	out        []byte // room for a request's head
+
+	reading, writing deadline.Deadline
+	dead             atomic.Bool // given up
+
+	wake  func()        // abort, made once
+	probe func(uintptr) // look, made once
+	clean bool          // what look saw
+	since time.Time     // at rest
+}
+
+func newConn(c net.Conn) (*conn, error) {
+	k := &conn{Conn: c, in: make([]byte, bufferSize)}
+	k.reading.Init(c.SetReadDeadline, &k.dead)
+	k.writing.Init(c.SetWriteDeadline, &k.dead)
+	k.wake, k.probe = k.abort, k.look
+	if s, ok := c.(syscall.Conn); ok {
+		var err error
+		if k.raw, err = s.SyscallConn(); err != nil {
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+// abort ends whatever waits on the connection, which is of no further use.
+func (k *conn) abort() {
+	k.dead.Store(true)
+	_ = k.SetDeadline(deadline.Past())
+}
+
+// buffered is what was read and not used.
+func (k *conn) buffered() int { return k.end - k.start }
+
+// receive reads from the socket, for as long as the deadline allows.
+func (k *conn) receive(p []byte) (int, error) {
+	for {
+		n, err := k.Conn.Read(p)
+		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if !k.reading.Early() {
+			return 0, err
+		}
+	}
+}
+
+// send writes all of p, each part of it in the time that a stall may take.
+func (k *conn) send(p []byte, stall time.Duration) error {
+	for {
+		if err := k.writing.In(stall); err != nil {
+			return err
+		}
+		n, err := k.Conn.Write(p)
+		if p = p[n:]; err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if n == 0 && !k.writing.Early() {
+			return errSendTimeout
+		}
+	}
+}
+
+// more reads what the server sends next behind what is buffered, and makes room up to limit.
+func (k *conn) more(limit int) error {
+	if k.start > 0 {
+		copy(k.in, k.in[k.start:k.end])
+		k.start, k.end = 0, k.end-k.start
+	}
+	if k.end == len(k.in) {
+		if k.end >= limit {
+			return errHeadSize
+		}
+		grown := make([]byte, min(2*len(k.in), max(limit, bufferSize)))
+		copy(grown, k.in)
+		k.in = grown
+	}
+	n, err := k.receive(k.in[k.end:])
+	k.end += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		return io.ErrNoProgress
+	}
+	return err
+}
+
+// rest makes the connection ready to be kept.
+func (k *conn) rest(now time.Time) {
+	k.since = now
+	k.start, k.end = 0, 0
+	if len(k.in) > keptBuffer {
+		k.in = make([]byte, bufferSize)
+	}
+	if cap(k.out) > keptBuffer {
+		k.out = nil
+	}
+}

@@ -1,0 +1,55 @@
+package h1
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrStalled tells that an answer's body made no progress in time.
+var ErrStalled error = &timeoutError{"the answer's body stalled"}
+
+var (
+	errHeadTimeout = &timeoutError{"no answer in time"}
+	errSendTimeout = &timeoutError{"the request was not taken in time"}
+
+	errClosed    = errors.New("read of an answer's body after its close")
+	errUpgrade   = errors.New("a switch of protocols is not spoken here")
+	errHints     = errors.New("too many informational answers (1xx)")
+	errHeadSize  = errors.New("the answer's head is too large")
+	errFieldMany = errors.New("the answer has too many fields")
+	errShortBody = errors.New("the request's body is shorter than its Content-Length")
+	errLongBody  = errors.New("the request's body is longer than its Content-Length")
+)
+
+// A DialError is of a connection that did not come about: nothing was sent.
+type DialError struct{ Err error }
+
+func (e *DialError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the dialer's own error.
+func (e *DialError) Unwrap() error { return e.Err }
+
+// A timeoutError is a net.Error, as those of sockets are.
+type timeoutError struct{ what string }
+
+func (e *timeoutError) Error() string { return e.what }
+
+// Timeout is true.
+func (*timeoutError) Timeout() bool { return true }
+
+// Temporary is false: asking again is the caller's decision.
+func (*timeoutError) Temporary() bool { return false }
+
+// A lostError is of a connection that ended before the first byte of an answer.
+type lostError struct{ error }
+
+func (e *lostError) Unwrap() error { return e.error }
+
+func lost(err error) bool {
+	var l *lostError
+	return errors.As(err, &l)
+}
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("malformed answer: "+format, args...)
+}

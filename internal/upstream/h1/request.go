@@ -1,0 +1,172 @@
+package h1
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// A Request is what is asked. What is in it goes out as it stands, or not at all.
+type Request struct {
+	Method string
+	Target string // as it stands in the request line
+	Host   string
+	Fields Fields        // nil: none
+	Body   io.ReadCloser // nil: none
+	Length int64         // of Body; below zero: unknown, sent in chunks
+	// Trailer is announced by its names, and sent behind a body of unknown length with the values that it has by then.
+	Trailer http.Header
+	// Close has the server close the connection after the answer.
+	Close bool
+	// Hint gets informational answers (1xx), with fields of its own; its error ends the request. nil: nobody asks for them.
+	Hint func(status int, h http.Header) error
+}
+
+// Fields write themselves into a request's head.
+type Fields interface{ WriteFields(*Head) }
+
+// HeaderFields are those of a map.
+type HeaderFields http.Header
+
+// WriteFields writes each value as a field.
+func (h HeaderFields) WriteFields(to *Head) {
+	for name, values := range h {
+		for _, v := range values {
+			to.Field(name, v)
+		}
+	}
+}
+
+// A Head is a request's, as it is written.
+type Head struct {
+	bytes []byte
+	err   error
+}
+
+// Field writes one field. Those that frame the message or are about this connection are ours to say and are left out, in any
+// case of their letters; so is Expect, as a client's has been answered where its body is read, and a User-Agent without a
+// value, by which net/http's callers say that they have none.
+func (h *Head) Field(name, value string) {
+	switch {
+	case h.err != nil:
+	case reserved(name), value == "" && strings.EqualFold(name, "User-Agent"):
+	case strings.EqualFold(name, "Upgrade"):
+		h.err = errUpgrade
+	case !validName(name):
+		h.err = fmt.Errorf("request field %.40q: not a field's name", name)
+	case !validValue(value):
+		h.err = fmt.Errorf("request field %s: its value has control characters", name)
+	default:
+		h.field(name, value)
+	}
+}
+
+func (h *Head) field(name, value string) {
+	h.bytes = append(h.bytes, name...)
+	h.bytes = append(h.bytes, ": "...)
+	h.bytes = append(h.bytes, value...)
+	h.bytes = append(h.bytes, "\r\n"...)
+}
+
+// reserved looks at the length first, as most names are none of these.
+func reserved(name string) bool {
+	switch len(name) {
+	case 4:
+		return strings.EqualFold(name, "Host")
+	case 6:
+		return strings.EqualFold(name, "Expect")
+	case 7:
+		return strings.EqualFold(name, "Trailer")
+	case 10:
+		return strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Keep-Alive")
+	case 14:
+		return strings.EqualFold(name, "Content-Length")
+	case 16:
+		return strings.EqualFold(name, "Proxy-Connection")
+	case 17:
+		return strings.EqualFold(name, "Transfer-Encoding")
+	}
+	return false
+}
+
+// appendHead writes the whole head of q behind to.
+func (q *Request) appendHead(to []byte) ([]byte, error) {
+	if err := q.check(); err != nil {
+		return to, err
+	}
+	h := Head{bytes: to}
+	h.bytes = append(h.bytes, q.Method...)
+	h.bytes = append(h.bytes, ' ')
+	h.bytes = append(h.bytes, q.Target...)
+	h.bytes = append(h.bytes, " HTTP/1.1\r\n"...)
+	h.field("Host", q.Host)
+	q.frame(&h)
+	if q.Close {
+		h.field("Connection", "close")
+	}
+	if q.Fields != nil {
+		q.Fields.WriteFields(&h)
+	}
+	h.bytes = append(h.bytes, "\r\n"...)
+	return h.bytes, h.err
+}
+
+func (q *Request) check() error {
+	switch {
+	case !validName(q.Method):
+		return fmt.Errorf("request method %.40q: not a token", q.Method)
+	case q.Method == http.MethodConnect:
+		return errors.New("request method CONNECT: not spoken here")
+	case q.Target == "" || strings.ContainsFunc(q.Target, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		return errors.New("request target: empty, or with white space or control characters")
+	case q.Host == "" || !httpguts.ValidHostHeader(q.Host):
+		return fmt.Errorf("request host %.40q: not a host", q.Host)
+	}
+	return nil
+}
+
+// frame says where the body ends (RFC 9112 §6.3). A method that usually has one says so when there is none.
+func (q *Request) frame(h *Head) {
+	switch {
+	case q.Body == nil:
+		if q.Method == http.MethodPost || q.Method == http.MethodPut || q.Method == http.MethodPatch {
+			h.field("Content-Length", "0")
+		}
+	case q.Length >= 0:
+		h.bytes = append(h.bytes, "Content-Length: "...)
+		h.bytes = strconv.AppendInt(h.bytes, q.Length, 10)
+		h.bytes = append(h.bytes, "\r\n"...)
+	default:
+		h.field("Transfer-Encoding", "chunked")
+		for name := range q.Trailer {
+			if !validTrailer(name) {
+				h.err = fmt.Errorf("request trailer %.40q: cannot be one", name)
+				return
+			}
+			h.field("Trailer", name)
+		}
+	}
+}
+
+// repeatable tells that asking twice does no harm.
+func (q *Request) repeatable() bool {
+	if q.Body != nil {
+		return false
+	}
+	switch q.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+func (q *Request) closeBody() {
+	if q.Body != nil {
+		q.Body.Close()
+	}
+}
