@@ -3,30 +3,31 @@ package listen
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// A Drain is how the listeners end. Zero times are as short as they say.
+// A Drain is a graceful shutdown of the listeners.
 type Drain struct {
-	// Delay is how long connections are still accepted, so that whoever sends traffic here can learn that it must
-	// not. Every answer asks its client to close (HTTP/1.1) or says GOAWAY (HTTP/2).
+	// Delay is how long connections are still accepted, so that load balancers learn of the shutdown before it. Each
+	// answer meanwhile says Connection: close (HTTP/1.1) or GOAWAY (HTTP/2).
 	Delay time.Duration
-	// IdleGrace is how long a connection that waits for a request is kept after that. HTTP/1.1 has no way to tell a
-	// silent client that its connection ends: a request that is on its way when it does is lost, so give clients that
-	// speak now and then the time to.
+	// IdleGrace is how long an idle connection is kept after that. HTTP/1.1 cannot tell an idle client that its
+	// connection ends, and a request that is on its way at that moment is lost.
 	IdleGrace time.Duration
 }
 
-// BeginDrain makes every answer from now on the last of its connection, and changes nothing else.
+// BeginDrain makes each answer from now on the last one of its connection, and changes nothing else.
 func (ls *Listeners) BeginDrain() { ls.draining.Store(true) }
 
-// Draining tells whether BeginDrain or Drain was called.
+// Draining reports whether BeginDrain or Drain was called.
 func (ls *Listeners) Draining() bool { return ls.draining.Load() }
 
-// Drain serves on for the delay, stops accepting, lets requests end, tells upgraded streams (Stopping) and returns when
-// the last connection is closed. When ctx ends first, what is left is closed at once and the error says so.
+// Drain serves on for the delay, stops accepting, ends the context of upgraded streams (see Stopping), waits for
+// requests in flight and returns when the last connection is closed. If ctx ends first, the connections that are left
+// are closed and the error is the cause of ctx.
 func (ls *Listeners) Drain(ctx context.Context, d Drain) error {
 	ls.BeginDrain()
 	wait(ctx, d.Delay)
@@ -58,31 +59,31 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// How long the kernel's queue is emptied before a listening socket is closed. Where a second instance takes over, it
-// must outlast the handshakes that are under way.
+// How long the backlog of a listening socket is emptied before it is closed.
 const (
 	queueWait    = 20 * time.Millisecond
-	takeoverWait = 300 * time.Millisecond
-	queueMost    = time.Second // where nothing stops new connections, this must
+	takeoverWait = 300 * time.Millisecond // must outlast TCP handshakes that are under way
+	queueMost    = time.Second            // bounds it where new connections keep coming
 )
 
-// stopAccepting empties the kernel's queue and closes the listening sockets.
+// stopAccepting empties the backlogs and closes the listening sockets.
 func (ls *Listeners) stopAccepting() {
-	for _, d := range ls.doors {
-		d.stopBy.Store(time.Now().Add(queueMost).UnixNano())
+	for _, l := range ls.listeners {
+		l.stopBy.Store(time.Now().Add(queueMost).UnixNano())
 		wait := queueWait
-		if d.ReusePort {
+		if l.ReusePort {
 			wait = takeoverWait
-			if err := dropNew(d.raw); err != nil {
-				ls.log.Warn("a connection that comes while the listener closes may be lost", zap.String("listener", d.Name), zap.Error(err))
+			if err := dropNew(l.raw); err != nil {
+				ls.log.Warn("a connection that arrives while the listener closes may be lost",
+					zap.String("listener", l.Name), zap.Error(err))
 			}
 		}
-		_ = d.raw.SetDeadline(time.Now().Add(wait)) // a closed one is what we want
+		_ = l.raw.SetDeadline(time.Now().Add(wait)) // fails only if it is closed already
 	}
 	if !ls.neverServed() {
-		for _, d := range ls.doors {
-			<-d.accepted
-			d.handshakes.Wait()
+		for _, l := range ls.listeners {
+			<-l.accepted
+			l.handshakes.Wait()
 		}
 	}
 	ls.stop()
@@ -109,8 +110,8 @@ func (ls *Listeners) retire(at time.Time) {
 	}
 }
 
-// Close ends everything at once: listeners, requests, streams. It returns when Serve has; a handler that is at work
-// then sees its reads and writes fail and its context end.
+// Close closes the listeners and all connections at once. It returns when Serve has returned. The contexts of requests
+// in flight end, and the reads and writes of their handlers fail.
 func (ls *Listeners) Close() error {
 	ls.closeAll()
 	if !ls.neverServed() {
@@ -130,8 +131,8 @@ func (ls *Listeners) closeAll() {
 		left = append(left, s)
 	}
 	ls.mu.Unlock()
-	for _, d := range ls.doors {
-		_ = d.raw.Close() // it may be closed already
+	for _, l := range ls.listeners {
+		_ = l.raw.Close() // it may be closed already
 	}
 	for _, s := range left {
 		_ = s.Close()
@@ -139,4 +140,15 @@ func (ls *Listeners) closeAll() {
 			c.Abort()
 		}
 	}
+}
+
+type stoppingKey struct{}
+
+// Stopping returns the context that ends when the listeners stop accepting: an upgraded stream, which no answer ends,
+// should close then. It never ends for a request that did not come through Listeners.
+func Stopping(r *http.Request) context.Context {
+	if ctx, ok := r.Context().Value(stoppingKey{}).(context.Context); ok {
+		return ctx
+	}
+	return context.WithoutCancel(r.Context())
 }

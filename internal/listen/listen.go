@@ -1,6 +1,15 @@
-// Package listen binds sockets and hands what they accept to the server of its protocol: HTTP/1.1 to package h1, HTTP/2 to
-// package h2 (chosen by ALPN, RFC 7301). It knows TLS certificates, the limits on connections, redirects to https, how a
-// second instance takes over, and how connections are drained.
+// Package listen binds sockets and passes accepted connections to the server of their protocol: HTTP/1.1 to package h1,
+// HTTP/2 to package h2 (chosen by ALPN, RFC 7301).
+//
+//	listen.go        what a listener is, its limits, and the set of all listeners
+//	listener.go      one bound socket: accept, handshake, choice of the server
+//	socket.go        one accepted connection: its deadlines and how it is closed
+//	connections.go   the cap on open connections, and which idle connection is evicted at the cap
+//	certificates.go  certificates by SNI, and their replacement by a reload
+//	redirect.go      redirects to https
+//	refused.go       requests that are refused before any handler
+//	drain.go         graceful shutdown
+//	takeover_*.go    how a second instance takes over a listening socket without a lost connection
 package listen
 
 import (
@@ -20,29 +29,29 @@ import (
 	"github.com/jotgate/jotgate/internal/httpserver/h1"
 )
 
-// A Listener is one address that requests come in on.
+// A Listener is an address to listen on.
 type Listener struct {
 	Name          string       // for logs and Addr; must differ between listeners
 	Address       string       // host:port
 	TLS           *tls.Config  // nil: plain; see Certificates.Config
-	RedirectHTTPS bool         // every request is answered 308 to https, none reaches a handler
-	HTTPSPort     int          // where RedirectHTTPS sends to; 0 and 443: the default port
-	ReusePort     bool         // SO_REUSEPORT: a second instance may listen beside this one, and take over
-	Handler       http.Handler // instead of the handler that Serve is given
+	RedirectHTTPS bool         // answer every request 308 to https
+	HTTPSPort     int          // port that RedirectHTTPS redirects to; 0 and 443: the default port
+	ReusePort     bool         // SO_REUSEPORT: a second instance may bind the same address and take over
+	Handler       http.Handler // replaces the handler of Serve for this listener; may be nil
 }
 
-// Limits bound what clients may take. Zero takes the default in brackets; a negative time means never.
+// Limits bound what clients may use. A zero field takes the default in brackets; a negative time means no limit.
 type Limits struct {
-	h1.Limits                    // of an HTTP/1.1 connection; HTTP/2 is held to the same
+	h1.Limits                    // of a request, in both protocols
 	IdleTimeout    time.Duration // between requests (120 s: longer than the usual 60 s of load balancers in front)
 	TLSTimeout     time.Duration // for a handshake (10 s)
-	WriteStall     time.Duration // a write of at most 64 KiB that the client does not take in that time ends the connection (30 s)
-	Connections    int           // open at the same time, over all listeners (10000)
-	EvictIdleAfter time.Duration // at the cap, a connection that was idle for longer makes room for a new one (1 s)
-	H2Streams      uint32        // concurrent, for each HTTP/2 connection (250)
+	WriteStall     time.Duration // for the client to accept 64 KiB of an answer (30 s)
+	Connections    int           // open at the same time, of all listeners (10000)
+	EvictIdleAfter time.Duration // at the cap, a connection idle for longer is closed for a new one (1 s)
+	H2Streams      uint32        // concurrent, of each HTTP/2 connection (250)
 }
 
-// WithDefaults fills what is zero.
+// WithDefaults returns l with its zero fields set to their defaults.
 func (l Limits) WithDefaults() Limits {
 	l.Limits = l.Limits.WithDefaults()
 	orElse(&l.IdleTimeout, 120*time.Second)
@@ -60,55 +69,55 @@ func orElse[T int | uint32 | time.Duration](field *T, value T) {
 	}
 }
 
-// Options say what to listen on.
+// Options are the parameters of Listen.
 type Options struct {
 	Listeners []Listener
 	Limits    Limits
 	Log       *zap.Logger   // required
-	Refused   func(Refused) // told of every request that was answered before a handler saw it; may be nil
+	Refused   func(Refused) // called for each request that is refused before any handler; may be nil
 }
 
-// Listeners are bound sockets that become a server with Serve, and end with Drain or Close.
+// Listeners are the bound sockets of a server. Serve serves them; Drain or Close ends them.
 type Listeners struct {
-	limits  Limits
-	log     *zap.Logger
-	refused func(Refused)
-	doors   []*door
+	limits    Limits
+	log       *zap.Logger
+	refused   func(Refused)
+	listeners []*listener
 
 	draining atomic.Bool
-	retireAt atomic.Pointer[time.Time] // when connections that wait for a request are to go
-	stopping context.Context           // done when no more connections are accepted
+	retireAt atomic.Pointer[time.Time] // when idle connections are closed; nil: not draining
+	stopping context.Context           // ends when no more connections are accepted
 	stop     context.CancelFunc
 
-	mu       sync.Mutex
-	open     map[*socket]struct{}
-	empty    chan struct{} // closed when open is empty and will stay so
-	served   chan struct{} // closed when Serve has returned, or will never be called
-	started  bool
-	stopped  bool
-	turnedAt atomic.Uint64 // connections refused over the cap
+	mu      sync.Mutex
+	open    map[*socket]struct{}
+	empty   chan struct{} // closed when open is empty and will stay so
+	served  chan struct{} // closed when Serve has returned, or will never be called
+	started bool
+	stopped bool
+	overCap atomic.Uint64 // connections closed because of the cap
 }
 
-// Listen binds every listener, or none. Connections wait in the kernel until Serve is called.
+// Listen binds all listeners, or none of them. Connections wait in the backlog of the kernel until Serve is called.
 func Listen(ctx context.Context, o Options) (*Listeners, error) {
 	ls := &Listeners{
 		limits: o.Limits.WithDefaults(), log: o.Log, refused: o.Refused,
 		open: map[*socket]struct{}{}, empty: make(chan struct{}), served: make(chan struct{}),
 	}
 	ls.stopping, ls.stop = context.WithCancel(context.WithoutCancel(ctx))
-	for _, l := range o.Listeners {
-		d, err := ls.bind(ctx, l)
+	for _, options := range o.Listeners {
+		l, err := ls.bind(ctx, options)
 		if err != nil {
 			return nil, errors.Join(err, ls.Close())
 		}
-		ls.doors = append(ls.doors, d)
+		ls.listeners = append(ls.listeners, l)
 	}
 	return ls, nil
 }
 
-func (ls *Listeners) bind(ctx context.Context, l Listener) (*door, error) {
+func (ls *Listeners) bind(ctx context.Context, l Listener) (*listener, error) {
 	if l.RedirectHTTPS && l.TLS != nil {
-		return nil, fmt.Errorf("listener %q: redirects to https and has certificates: it can have one of both", l.Name)
+		return nil, fmt.Errorf("listener %q: redirects to https and has certificates; set only one of the two", l.Name)
 	}
 	var lc net.ListenConfig
 	if l.ReusePort {
@@ -118,34 +127,34 @@ func (ls *Listeners) bind(ctx context.Context, l Listener) (*door, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listener %q: %w", l.Name, err)
 	}
-	return newDoor(ls, l, raw.(*net.TCPListener)), nil
+	return newListener(ls, l, raw.(*net.TCPListener)), nil
 }
 
-// Addr is the address that the listener of that name is bound to; nil if there is none.
+// Addr returns the address that the listener of that name is bound to; nil if there is none.
 func (ls *Listeners) Addr(name string) net.Addr {
-	for _, d := range ls.doors {
-		if d.Name == name {
-			return d.raw.Addr()
+	for _, l := range ls.listeners {
+		if l.Name == name {
+			return l.raw.Addr()
 		}
 	}
 	return nil
 }
 
-// Open counts the connections that are open now.
+// Open returns the number of open connections.
 func (ls *Listeners) Open() int {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return len(ls.open)
 }
 
-// Stopped is the context that ends when no more connections are accepted; see Stopping.
+// Stopped returns the context that ends when no more connections are accepted; see Stopping.
 func (ls *Listeners) Stopped() context.Context { return ls.stopping }
 
-// TurnedAway counts the connections that were closed at once because of the cap.
-func (ls *Listeners) TurnedAway() uint64 { return ls.turnedAt.Load() }
+// TurnedAway returns how many connections were closed at once because of the cap.
+func (ls *Listeners) TurnedAway() uint64 { return ls.overCap.Load() }
 
-// Serve answers requests with handler until Drain or Close is called and done; it returns nil then, and when that was before. It may be called
-// once. An error means that a listener broke.
+// Serve answers requests with handler until Drain or Close is done, or returns at once if that was before; it returns
+// nil then. It may be called once. An error means that a listener failed.
 func (ls *Listeners) Serve(handler http.Handler) error {
 	ls.mu.Lock()
 	started, stopped := ls.started, ls.stopped
@@ -160,23 +169,23 @@ func (ls *Listeners) Serve(handler http.Handler) error {
 	defer close(ls.served)
 
 	var g errgroup.Group
-	for _, d := range ls.doors {
-		d.use(handler)
-		g.Go(func() error { return ls.broken(d.accept()) })
+	for _, l := range ls.listeners {
+		l.use(handler)
+		g.Go(func() error { return ls.failed(l.accept()) })
 	}
 	err := g.Wait()
-	for _, d := range ls.doors {
-		d.handshakes.Wait()
+	for _, l := range ls.listeners {
+		l.handshakes.Wait()
 	}
 	return err
 }
 
-// broken closes everything when one part fails, so that Serve returns.
-func (ls *Listeners) broken(err error) error {
+// failed closes everything when a listener fails, so that Serve returns.
+func (ls *Listeners) failed(err error) error {
 	if err == nil || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
-	ls.log.Error("listener broke", zap.Error(err))
+	ls.log.Error("listener failed", zap.Error(err))
 	ls.closeAll()
 	return err
 }

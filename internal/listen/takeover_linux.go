@@ -7,19 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A second instance takes a listener over by binding the same address (SO_REUSEPORT) while the first drains. What makes
-// that safe is the end of the first: the kernel resets whatever is in the queue of a listening socket when it is closed,
-// a connection may enter the queue at any moment, and the kernel cannot be asked to stop that (net.ipv4.tcp_migrate_req
-// would save them, but is off by default). So a socket filter first drops every SYN that comes to the old socket; the
-// client sends it again a second later, and by then only the new socket is there. Handshakes that are half done get the
-// time to end, the queue is emptied, and nothing is in it when the socket is closed.
+// A second instance takes a listener over by binding the same address (SO_REUSEPORT) while the first drains. The risk
+// is the end of the first: the kernel resets each connection in the backlog of a listening socket when it is closed, a
+// connection may enter the backlog at any moment, and the kernel cannot be asked to stop that (net.ipv4.tcp_migrate_req
+// would keep them, but is off by default). So a socket filter first drops each SYN that comes to the old socket; the
+// client sends it again a second later, and by then only the new socket is there. TCP handshakes that are under way get
+// the time to end, the backlog is emptied, and it is empty when the socket is closed.
 
 func reusePort(_, _ string, c syscall.RawConn) error {
 	return withSocket(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
 }
 
-// dropNew lets no connection begin any more. The filter reads the TCP header: SYN without ACK is dropped, which no
-// established connection ever receives, so it does no harm that accepted sockets inherit it.
+// dropNew stops new connections. The filter reads the TCP header and drops a SYN without ACK. An established connection
+// never receives one, so it does no harm that accepted sockets inherit the filter.
 func dropNew(l *net.TCPListener) error {
 	const flags, syn, synAck, drop, keep = 13, 0x02, 0x12, 0, 1 << 18
 	program := []unix.SockFilter{
@@ -39,7 +39,7 @@ func dropNew(l *net.TCPListener) error {
 	})
 }
 
-// queued tells whether a connection waits to be accepted. An expired deadline alone does not: Accept then fails
+// queued reports whether a connection waits to be accepted. An expired deadline alone does not: Accept then fails
 // without having looked.
 func queued(l *net.TCPListener) bool {
 	c, err := l.SyscallConn()

@@ -60,7 +60,7 @@ func TestCertificateFaults(t *testing.T) {
 		pairs []listen.KeyPair
 		want  string
 	}{
-		"none":          {nil, "tls: no certificate is named: give cert and key of at least one"},
+		"none":          {nil, "tls: no certificate; set cert and key of at least one"},
 		"another's key": {[]listen.KeyPair{a, {Cert: a.Cert, Key: b.Key}}, "tls: certificate " + a.Cert + " with key " + b.Key + ": tls: private key does not match public key"},
 		"no such file":  {[]listen.KeyPair{{Cert: a.Cert + "x", Key: a.Key}}, "tls: certificate " + a.Cert + "x with key " + a.Key + ": open " + a.Cert + "x: no such file or directory"},
 	} {

@@ -13,12 +13,12 @@ import (
 // A KeyPair names the files of a certificate chain and its private key, both PEM.
 type KeyPair struct{ Cert, Key string }
 
-// Certificates are those that a TLS listener shows, chosen by the name that the client asks for (SNI, RFC 6066
-// section 3). Replace swaps them for all handshakes to come; connections that are open stay.
+// Certificates are the certificates of a TLS listener, chosen by SNI (RFC 6066 section 3). Replace swaps them for new
+// handshakes; open connections stay.
 type Certificates struct{ now atomic.Pointer[chainSet] }
 
 type chainSet struct {
-	byName map[string][]*tls.Certificate // lower case, wildcards as they stand in the certificate
+	byName map[string][]*tls.Certificate // lower case; wildcards as in the certificate
 	all    []*tls.Certificate
 	expiry []Expiry
 }
@@ -30,16 +30,16 @@ type Expiry struct {
 	NotAfter time.Time
 }
 
-// LoadCertificates reads the pairs. The first is shown to clients that name no host, or one that nobody has.
+// LoadCertificates reads the pairs. The first is the default: for clients without SNI, or with an unknown name.
 func LoadCertificates(pairs []KeyPair) (*Certificates, error) {
 	c := new(Certificates)
 	return c, c.Replace(pairs)
 }
 
-// Replace reads the pairs and puts them in the place of the old ones; after an error the old ones stay, all of them.
+// Replace reads the pairs and replaces all certificates with them; after an error the old ones stay.
 func (c *Certificates) Replace(pairs []KeyPair) error {
 	if len(pairs) == 0 {
-		return errors.New("tls: no certificate is named: give cert and key of at least one")
+		return errors.New("tls: no certificate; set cert and key of at least one")
 	}
 	set := &chainSet{byName: map[string][]*tls.Certificate{}}
 	for _, pair := range pairs {
@@ -69,11 +69,11 @@ func (s *chainSet) add(pair KeyPair) error {
 	return nil
 }
 
-// Expiries tells when each certificate ends, for metrics and warnings.
+// Expiries returns when each certificate expires, for metrics and warnings.
 func (c *Certificates) Expiries() []Expiry { return slices.Clone(c.now.Load().expiry) }
 
-// choose takes the exact name before a wildcard for its last label, and of several (an RSA and an ECDSA one, say) the
-// first that the client can use.
+// choose returns the certificate for the name that the client asks for: an exact name before a wildcard for its first
+// label, and of several (say, one with RSA and one with ECDSA) the first that the client supports.
 func (c *Certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	set := c.now.Load()
 	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
@@ -94,7 +94,8 @@ func (c *Certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 	return set.all[0], nil
 }
 
-// Config is for a Listener: TLS 1.2 and 1.3 with the standard library's choice of suites and curves, HTTP/2 first.
+// Config returns the configuration for Listener.TLS: TLS 1.2 and 1.3, the suites and curves of the standard library,
+// HTTP/2 before HTTP/1.1.
 func (c *Certificates) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
@@ -103,5 +104,5 @@ func (c *Certificates) Config() *tls.Config {
 	}
 }
 
-// Take puts the certificates that were loaded into fresh in the place of the old ones.
+// Take replaces all certificates with those of fresh.
 func (c *Certificates) Take(fresh *Certificates) { c.now.Store(fresh.now.Load()) }

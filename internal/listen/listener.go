@@ -1,0 +1,146 @@
+package listen
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/jotgate/jotgate/internal/httpserver/h1"
+	"github.com/jotgate/jotgate/internal/httpserver/h2"
+)
+
+// A listener is a bound socket. It accepts connections, does the TLS handshake, and passes each connection to the
+// server of its protocol: package h1 for HTTP/1.1, package h2 for HTTP/2.
+type listener struct {
+	Listener
+	all        *Listeners
+	raw        *net.TCPListener
+	h1         *h1.Server
+	h2         *h2.Server
+	handshakes sync.WaitGroup
+	accepted   chan struct{} // closed when accept has returned
+	stopBy     atomic.Int64  // latest end of accept after it was told to stop; Unix nanoseconds
+}
+
+func newListener(ls *Listeners, options Listener, raw *net.TCPListener) *listener {
+	l := &listener{Listener: options, all: ls, raw: raw, accepted: make(chan struct{})}
+	base := context.WithValue(context.Background(), stoppingKey{}, ls.stopping)
+	l.h1 = &h1.Server{
+		Limits: &ls.limits.Limits, IdleTimeout: ls.limits.IdleTimeout,
+		Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse,
+	}
+	l.h2 = &h2.Server{
+		Limits: &ls.limits.Limits, IdleTimeout: ls.limits.IdleTimeout,
+		WriteStall: ls.limits.WriteStall, Streams: ls.limits.H2Streams,
+		Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse,
+	}
+	return l
+}
+
+// use sets the handler of both servers.
+func (l *listener) use(handler http.Handler) {
+	if l.Handler != nil {
+		handler = l.Handler
+	}
+	if l.RedirectHTTPS {
+		handler = redirect{port: l.HTTPSPort}
+	}
+	l.h1.Handler, l.h2.Handler = handler, handler
+}
+
+// accept accepts connections until the listener is closed. After a temporary error, such as EMFILE, it backs off and
+// tries again.
+func (l *listener) accept() error {
+	defer close(l.accepted)
+	backoff := time.Duration(0)
+	for {
+		c, err := l.raw.AcceptTCP()
+		switch {
+		case err == nil:
+			backoff = 0
+			l.admit(c)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if !l.more() {
+				return l.raw.Close()
+			}
+		case !temporary(err):
+			return err
+		default:
+			backoff = min(max(2*backoff, 5*time.Millisecond), time.Second)
+			l.all.log.Warn("accept failed, will try again", zap.String("listener", l.Name), zap.Error(err))
+			select {
+			case <-time.After(backoff):
+			case <-l.all.stopping.Done():
+			}
+		}
+	}
+}
+
+// more reports whether accept, once told to stop, goes on because connections are still queued.
+func (l *listener) more() bool {
+	if !queued(l.raw) || time.Now().UnixNano() > l.stopBy.Load() {
+		return false
+	}
+	return l.raw.SetDeadline(time.Now().Add(queueWait)) == nil
+}
+
+func temporary(err error) bool {
+	for _, e := range []error{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// admit starts to serve the connection, or closes it if the cap on connections is reached.
+func (l *listener) admit(c *net.TCPConn) {
+	s := newSocket(c, l.all)
+	if !l.all.enter(s) {
+		l.all.overCap.Add(1)
+		_ = c.SetLinger(0) // a reset leaves no TIME_WAIT, of which a flood would make many
+		_ = c.Close()
+		return
+	}
+	if l.TLS == nil {
+		go s.serve(l.h1.NewConn(s))
+		return
+	}
+	l.handshakes.Add(1)
+	go func() {
+		c := l.handshake(s)
+		l.handshakes.Done()
+		if c != nil {
+			s.serve(c)
+		}
+	}()
+}
+
+// handshake does the TLS handshake; ALPN chooses the server. It returns nil if the handshake failed.
+func (l *listener) handshake(s *socket) connection {
+	t := tls.Server(s, l.TLS)
+	if within := l.all.limits.TLSTimeout; within > 0 {
+		_ = s.SetDeadline(time.Now().Add(within)) // if it cannot be set, the handshake fails
+	}
+	if err := t.HandshakeContext(context.Background()); err != nil {
+		l.all.log.Debug("handshake failed", zap.String("listener", l.Name), zap.Error(err))
+		_ = s.Close()
+		return nil
+	}
+	_ = s.SetDeadline(time.Time{})
+	if t.ConnectionState().NegotiatedProtocol == "h2" {
+		return l.h2.NewConn(t)
+	}
+	return l.h1.NewConn(t)
+}
