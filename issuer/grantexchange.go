@@ -25,8 +25,9 @@ const mostActors = 8
 // grantByExchange gives a client that may `exchange` a narrower token for one of ours (RFC 8693). The new token opens
 // nothing that the old one does not, nor anything that the client may not hand on; it ends when the old one does, if not
 // before; it never manages and is never a master. It stands on the old one's grantor, as the old one does, and tells in
-// `act` who exchanged it, and in `exchanged_from` which tokens it comes from: when one of these is withdrawn, so is it. Narrower still, on request: by resource and audience, and by our own parameters
-// tenant_permissions (JSON, as the claim) and expires_in (seconds).
+// `act` who exchanged it, and in `exchanged_from` which tokens it comes from: revoking one of these revokes it. A request can
+// narrow it further: by resource and audience, and by our own parameters tenant_permissions (JSON, as the claim) and
+// expires_in (seconds).
 func (c *call) grantByExchange(p params) (*oauthAnswer, error) {
 	client, err := c.confidential(p)
 	if err != nil {
@@ -112,32 +113,25 @@ func (i *Issuer) presentable(compact string, now time.Time) (*jose.Verified, err
 	return v, i.stands(&v.Claims)
 }
 
-// stands tells whether the present config still grants what the token says, as the gate judges it (design rule 4).
+// stands reports whether the present config still grants what the token says, as the gate judges it.
 func (i *Issuer) stands(t *token.Claims) error {
 	if t.Manages() {
 		return nil // who it is was judged; what it may is asked at each endpoint
 	}
-	own := ownToken(t)
-	if i.clients.byID[t.Subject] != nil && !own || i.clients.byID[t.Application] != nil && !(own && t.Application == t.Subject) {
-		return refusal.Because(refusal.TokenSubjectReserved, "the subject or application is a client")
+	if claim := t.Reserved(true, i.clients.has); claim != "" {
+		return refusal.Because(refusal.TokenSubjectReserved, "%s is a client's id", claim)
 	}
-	ceiling := i.ceiling(t)
-	if !ceiling.Covers(t.Permissions) {
+	if !i.ceiling(t).Covers(t.Permissions) {
 		return refusal.Because(refusal.GrantorNotCovering, "grantor %s no longer covers it", t.Grantor)
 	}
 	return nil
 }
 
-// ceiling is the most that the token's grantor may let it open: its own token what it has, others what it may hand on.
+// ceiling returns the most that the token's grantor may let it open.
 func (i *Issuer) ceiling(t *token.Claims) token.Permissions {
 	grantor := i.clients.byID[t.Grantor]
-	if ownToken(t) {
-		return grantor.Permissions
-	}
-	return grantor.Delegate
+	return t.Ceiling(grantor.Permissions, grantor.Delegate)
 }
-
-func ownToken(t *token.Claims) bool { return t.Subject == t.ClientID && t.ClientID == t.Grantor }
 
 // narrowed are the new token's claims.
 func (c *call) narrowed(p params, v *jose.Verified, client *config.Client) (*token.Claims, error) {
@@ -188,11 +182,7 @@ func (c *call) narrowedLife(p params, t *token.Claims) (time.Duration, error) {
 // narrowedPermissions cuts what the old token opens to what the client may hand on, or may itself if the token is its own,
 // and then to what is asked for.
 func (c *call) narrowedPermissions(p params, t *token.Claims, client *config.Client) (token.Permissions, error) {
-	ceiling := client.Delegate
-	if ownToken(t) {
-		ceiling = client.Permissions
-	}
-	cut := t.Permissions.Cut(ceiling)
+	cut := t.Permissions.Cut(t.Ceiling(client.Permissions, client.Delegate))
 	if asked := p.one("tenant_permissions"); asked != "" {
 		r := strictjson.NewString(asked)
 		wanted, err := readPermissions(r, c.issuer.config.TenantPattern, false)

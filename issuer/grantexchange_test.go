@@ -91,7 +91,7 @@ func TestExchangeOfOnesOwn(t *testing.T) {
 	claims := h.granted(h.token(exchangeForm(own, "tenant_permissions", `[{"tenant":"acme","allowedActions":["MANAGE_TICKETS"]}]`), basicAuth("svc", svcSecret)), exchanged(3600))
 	want := token.Permissions{{Tenant: "acme", AllowedActions: []string{"MANAGE_TICKETS"}}, {Tenant: "*", AllowedActions: []string{}}}
 	same(t, "permissions", claims.Permissions, want)
-	if !ownToken(&claims) || h.issuer.Load().stands(&claims) != nil {
+	if !claims.Own() || h.issuer.Load().stands(&claims) != nil {
 		t.Errorf("it opens nothing: %+v", claims)
 	}
 }

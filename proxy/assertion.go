@@ -29,7 +29,7 @@ type assertion struct {
 
 // setAssertion tells the upstream what was decided in a JWT that it can check with our key set, so that it need not trust
 // the network between us.
-func (g *Gate) setAssertion(to []field, p *passage) ([]field, error) {
+func (g *Gate) setAssertion(to []field, p *inbound) ([]field, error) {
 	a := p.plan.upstream.Assertion
 	if a == nil {
 		return to, nil
@@ -42,7 +42,7 @@ func (g *Gate) setAssertion(to []field, p *passage) ([]field, error) {
 }
 
 // assert gives a signed assertion, the last one for the first half of its life: a signature costs more than a request.
-func (g *Gate) assert(p *passage, to *config.Assertion) (string, error) {
+func (g *Gate) assert(p *inbound, to *config.Assertion) (string, error) {
 	s, key := p.standing, assertionKey{to, p.tenant, p.actions}
 	s.mu.Lock()
 	last, ok := s.assertions[key]
@@ -81,7 +81,7 @@ type assertionClaims struct {
 }
 
 // assertionClaims never outlive the token that they are about.
-func (g *Gate) assertionClaims(p *passage, to *config.Assertion) *assertionClaims {
+func (g *Gate) assertionClaims(p *inbound, to *config.Assertion) *assertionClaims {
 	c := &p.entry.verified.Claims
 	out := &assertionClaims{
 		Issuer: g.issuer, Audience: to.Audience, Subject: c.Subject, ClientID: c.ClientID,

@@ -6,7 +6,7 @@ import (
 )
 
 // authorize makes the verdict: the first entry for the request's tenant, or for any, decides alone.
-func (g *Gate) authorize(p *passage) error {
+func (g *Gate) authorize(p *inbound) error {
 	q := &p.plan.route.Require
 	if q.Action == "" {
 		return nil

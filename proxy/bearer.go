@@ -12,7 +12,7 @@ import (
 // query end in logs and in Referer fields, so they are refused (RFC 9700 §4.3.2); a form body is not read, and a cookie
 // is never a credential here. Two credentials are refused because gate and app might each take another (RFC 6750 §2); a
 // cookie named access_token beside the field is such a second one.
-func (g *Gate) bearer(p *passage) error {
+func (g *Gate) bearer(p *inbound) error {
 	fields := p.r.Header["Authorization"]
 	inQuery := p.x.Target.HasQuery && hasAccessToken(p.x.Target.Query)
 	switch {
@@ -30,7 +30,7 @@ func (g *Gate) bearer(p *passage) error {
 	return g.takeToken(p, fields[0])
 }
 
-func (g *Gate) takeToken(p *passage, field string) error {
+func (g *Gate) takeToken(p *inbound, field string) error {
 	switch {
 	case ofScheme(field, "bearer"):
 		field = field[len("bearer"):]

@@ -115,6 +115,7 @@ func TestTokensThatOpenNothing(t *testing.T) {
 		{"subject of the client, granted by another", set(func(c *token.Claims) { c.Subject, c.Grantor = "web", "narrow" }), refused(refusal.TokenSubjectReserved)},
 		{"application of a client", set(func(c *token.Claims) { c.Application = "narrow" }), refused(refusal.TokenSubjectReserved)},
 		{"foreign subject of a client", h.mintForeign("https://idp.example", "", func(c *token.Claims) { c.Subject = "web" }), refused(refusal.TokenSubjectReserved)},
+		{"foreign client_id of a client", h.mintForeign("https://idp.example", "", func(c *token.Claims) { c.ClientID = "web" }), refused(refusal.TokenSubjectReserved)},
 		{"subject with a newline", set(func(c *token.Claims) { c.Subject = "a\r\nX-Jotgate-Tenant: b" }), refused(refusal.TokenIdentityRefused)},
 		{"action with a NUL", set(func(c *token.Claims) { c.Permissions[0].AllowedActions = []string{"READ", "\x00"} }), refused(refusal.TokenIdentityRefused)},
 		{"revoked", func() string { h.revoked.ids.Store("gone", 1); return set(func(c *token.Claims) { c.ID = "gone" }) }(), refused(refusal.TokenRevoked)},

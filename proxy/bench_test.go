@@ -14,7 +14,7 @@ import (
 // A stand is a request that can be judged again and again, without a server around it.
 type stand struct {
 	h *house
-	p passage
+	p inbound
 }
 
 func newStand(h *house, target, bearer string) *stand {
@@ -27,16 +27,16 @@ func newStand(h *house, target, bearer string) *stand {
 	if err := x.Target.Parse(target); err != nil {
 		h.t.Fatal(err)
 	}
-	return &stand{h: h, p: passage{x: x, r: r, now: h.clock()}}
+	return &stand{h: h, p: inbound{x: x, r: r, now: h.clock()}}
 }
 
 // judge begins anew each time, as a request does.
 func (s *stand) judge() error {
-	s.p = passage{x: s.p.x, r: s.p.r, now: s.p.now}
+	s.p = inbound{x: s.p.x, r: s.p.r, now: s.p.now}
 	return s.h.gate.admit(&s.p)
 }
 
-// What judging allocates is gated; the passage itself is one more.
+// What judging allocates is gated; the inbound itself is one more.
 func TestJudgingAllocatesLittle(t *testing.T) {
 	if raceEnabled {
 		t.Log("the race detector allocates itself: only the verdicts are looked at")

@@ -71,7 +71,7 @@ func (d *direct) run() {
 // ask sends the request, and takes the time until the head of the answer is there.
 func (d *direct) ask() (err error) {
 	d.x.Trace.Asking()
-	if d.own, err = d.gate.own(d.passage, d.room[:0]); err != nil {
+	if d.own, err = d.gate.own(d.inbound, d.room[:0]); err != nil {
 		return err
 	}
 	q := &d.request

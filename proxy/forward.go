@@ -18,7 +18,7 @@ import (
 
 // A forwarding is one judged request at its upstream.
 type forwarding struct {
-	*passage
+	*inbound
 	gate    *Gate
 	kept    http.Header // of the answer, as the chain in front has set them
 	body    *clientBody // nil: the request has none
@@ -28,8 +28,8 @@ type forwarding struct {
 }
 
 // forward sends what was judged: the short way (direct.go) to upstreams that speak plain HTTP, else by ReverseProxy.
-func (g *Gate) forward(p *passage) {
-	f := forwarding{passage: p, gate: g}
+func (g *Gate) forward(p *inbound) {
+	f := forwarding{inbound: p, gate: g}
 	if err := f.admissible(); err != nil {
 		p.x.Refuse(err)
 		return
@@ -42,7 +42,7 @@ func (g *Gate) forward(p *passage) {
 }
 
 func (g *Gate) relay(judged forwarding) {
-	f, p := &judged, judged.passage
+	f, p := &judged, judged.inbound
 	p.x.Trace.Asking()
 	// The proxy's answer replaces these, and an informational answer (1xx) would clear them.
 	f.kept = p.x.Header().Clone()
@@ -96,7 +96,7 @@ func (f *forwarding) rewrite(pr *httputil.ProxyRequest) {
 	if host := f.plan.upstream.Host; host != "" {
 		pr.Out.Host = host
 	}
-	f.fault = f.gate.outward(f.passage, pr.Out.Header)
+	f.fault = f.gate.outward(f.inbound, pr.Out.Header)
 	if f.upgrade != "" {
 		pr.Out.Header["Connection"], pr.Out.Header["Upgrade"] = []string{"Upgrade"}, []string{f.upgrade}
 	}

@@ -70,7 +70,6 @@ type Gate struct {
 	plans       []plan            // by the routes' places in the file
 	judges      map[string]*judge // by issuer
 	clients     map[string]*config.Client
-	reserved    reserved
 	fields      *fields
 	tenants     tenantNames
 	limits      config.Limits
@@ -85,7 +84,7 @@ type Gate struct {
 	errorLog    *log.Logger
 	buffers     buffers
 	directs     sync.Pool // of *direct
-	chain       []func(*passage) error
+	chain       []func(*inbound) error
 	releases    []func()
 }
 
@@ -104,12 +103,12 @@ func New(o Options) (*Gate, error) {
 	}
 	g.errorLog = quietLog(o.Log)
 	g.knowIssuers(o.Config)
-	g.reserved, g.fields = newReserved(o.Config), newFields(o.Config)
+	g.fields = newFields(o.Config)
 	if err := g.plan(o.Config, o.Upstreams); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("gate: %w", err)
 	}
-	g.chain = []func(*passage) error{
+	g.chain = []func(*inbound) error{
 		g.bearer,    // first what is cheap: a request without a credential costs no hashing
 		g.verify,    // nothing the token says counts before its signature does
 		g.proof,     // a stolen token that is bound to a key is no token, and what it opens is nobody's business
@@ -138,8 +137,8 @@ func quietLog(l *zap.Logger) *log.Logger {
 	return std
 }
 
-// A passage is one request on its way through the gate.
-type passage struct {
+// A inbound is one request on its way through the gate.
+type inbound struct {
 	x        *request.Exchange
 	r        *http.Request
 	now      time.Time
@@ -156,7 +155,7 @@ type passage struct {
 // ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical host
 // and the parsed target in it.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p := &passage{x: request.From(w), r: r, now: g.clock()}
+	p := &inbound{x: request.From(w), r: r, now: g.clock()}
 	p.x.Header()[request.RequestIDHeader] = []string{p.x.ID}
 	if err := g.admit(p); err != nil {
 		p.x.Refuse(err)
@@ -165,7 +164,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.forward(p)
 }
 
-func (g *Gate) admit(p *passage) error {
+func (g *Gate) admit(p *inbound) error {
 	if err := g.choose(p); err != nil {
 		return err
 	}

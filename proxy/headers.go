@@ -133,7 +133,7 @@ const ownAtMost = 18
 
 // outward turns the fields of a request, as the client sent them and without those for one hop, into those that its
 // upstream gets.
-func (g *Gate) outward(p *passage, h http.Header) error {
+func (g *Gate) outward(p *inbound, h http.Header) error {
 	g.fields.strip(h, p.x.Trusted)
 	delete(h, "Authorization")
 	if p.x.Trace != nil {
@@ -156,7 +156,7 @@ func (g *Gate) outward(p *passage, h http.Header) error {
 
 // passesAuthorization tells whether the client's credential goes on. On a public route nothing was judged, so it is the app's
 // affair.
-func (p *passage) passesAuthorization() bool { return p.plan.route.Public || p.plan.route.ForwardToken }
+func (p *inbound) passesAuthorization() bool { return p.plan.route.Public || p.plan.route.ForwardToken }
 
 func traceField(name string) bool { return name == otel.Parent || name == otel.State }
 
@@ -169,7 +169,7 @@ func restore(h, in http.Header, name string) {
 }
 
 // own gives the fields that we set, each under its canonical name and none without a value.
-func (g *Gate) own(p *passage, to []field) ([]field, error) {
+func (g *Gate) own(p *inbound, to []field) ([]field, error) {
 	to = set(to, request.RequestIDHeader, p.x.ID)
 	to = setOrigin(to, p)
 	if p.x.Trace != nil {
@@ -189,7 +189,7 @@ func (g *Gate) own(p *passage, to []field) ([]field, error) {
 }
 
 // tenantHeader is the field that the tenant was read from, canonical, since what was judged is what is sent; "" for none.
-func (p *passage) tenantHeader() string {
+func (p *inbound) tenantHeader() string {
 	if q := &p.plan.route.Require; q.From == config.FromHeader && p.vouched() {
 		return textproto.CanonicalMIMEHeaderKey(q.Name)
 	}
@@ -197,7 +197,7 @@ func (p *passage) tenantHeader() string {
 }
 
 // setIdentity says whose token it is.
-func (g *Gate) setIdentity(to []field, p *passage) []field {
+func (g *Gate) setIdentity(to []field, p *inbound) []field {
 	names, s := &g.fields.identity, p.standing
 	to = set(to, names.Subject, s.subject)
 	to = set(to, names.Issuer, s.issuer)
@@ -206,7 +206,7 @@ func (g *Gate) setIdentity(to []field, p *passage) []field {
 }
 
 // setGrant says what the token allows here.
-func (g *Gate) setGrant(to []field, p *passage) []field {
+func (g *Gate) setGrant(to []field, p *inbound) []field {
 	names := &g.fields.identity
 	to = set(to, names.Tenant, p.tenant) // ASCII by its pattern, or by the configuration's
 	return set(to, names.Actions, p.actions)
@@ -221,7 +221,7 @@ func set(to []field, name, value string) []field {
 
 // setOrigin says where the request came from, in the words of RFC 7239 and of the X-Forwarded fields that came before it.
 // What a trusted proxy said is kept in front; what anybody else said is gone.
-func setOrigin(to []field, p *passage) []field {
+func setOrigin(to []field, p *inbound) []field {
 	x, in := p.x, p.r.Header
 	address := addressOf(p.r.RemoteAddr, x.Peer)
 	host := x.Host

@@ -134,7 +134,7 @@ func (h *house) answer(q *question, bearer string) refusal.Reason {
 	if err := x.Target.Parse(q.path); err != nil {
 		return refusal.Of(err)
 	}
-	return refusal.Of(h.gate.admit(&passage{x: x, r: r, now: h.clock()}))
+	return refusal.Of(h.gate.admit(&inbound{x: x, r: r, now: h.clock()}))
 }
 
 // The gate and the model agree on every request that the generator thinks of. JOTGATE_CAMPAIGN makes it ten million.

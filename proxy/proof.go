@@ -9,7 +9,7 @@ import (
 // Bound tokens and the scheme DPoP go together: the one without the other is refused (§7.1, §7.2), since a thief would
 // leave the proof out. Nothing of a proof is kept with the token: each request brings its own, and it is spent before the
 // policy is asked, so that nobody else's copy can find out what the token opens.
-func (g *Gate) proof(p *passage) error {
+func (g *Gate) proof(p *inbound) error {
 	if !p.dpop && p.entry.verified.Claims.Key == "" {
 		return nil // a plain bearer
 	}
@@ -21,7 +21,7 @@ func (g *Gate) proof(p *passage) error {
 }
 
 // shown judges the proof by everything but whether it came before.
-func (g *Gate) shown(p *passage) (*dpop.Proof, error) {
+func (g *Gate) shown(p *inbound) (*dpop.Proof, error) {
 	key := p.entry.verified.Claims.Key
 	switch {
 	case key == "":
@@ -46,7 +46,7 @@ func (g *Gate) shown(p *passage) (*dpop.Proof, error) {
 
 // authority is the host and port that the client used: the Host field or, where a trusted proxy has replaced that, what the
 // proxy says it was.
-func (p *passage) authority() string {
+func (p *inbound) authority() string {
 	if told := p.r.Header["X-Forwarded-Host"]; p.x.Trusted && len(told) == 1 {
 		return told[0]
 	}

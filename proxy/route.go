@@ -62,7 +62,7 @@ func (g *Gate) open(r *config.Route, c *config.Config, pools *upstream.Pools) (*
 
 // choose finds the one route that judges this request. A method that the route lacks is refused, and never looked for in a
 // broader route, which might ask for less.
-func (g *Gate) choose(p *passage) error {
+func (g *Gate) choose(p *inbound) error {
 	err := g.table.Match(p.x.Host, p.r.Method, &p.x.Target, &p.match)
 	switch refusal.Of(err) {
 	case "":

@@ -16,7 +16,7 @@ import (
 // the route says forward_token.
 
 // spare gives nil for a refusal that the route's shadow lets through.
-func (p *passage) spare(err error) error {
+func (p *inbound) spare(err error) error {
 	if !p.plan.route.Shadow || !spared(refusal.Of(err)) {
 		return err
 	}
@@ -37,4 +37,4 @@ func spared(r refusal.Reason) bool {
 }
 
 // vouched tells whether the gate stands for what the request asks for.
-func (p *passage) vouched() bool { return p.standing != nil && p.x.Shadow == "" }
+func (p *inbound) vouched() bool { return p.standing != nil && p.x.Shadow == "" }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"slices"
 	"strings"
 	"sync"
 
@@ -26,7 +25,7 @@ type standing struct {
 }
 
 // stand finds the token's standing.
-func (g *Gate) stand(p *passage) error {
+func (g *Gate) stand(p *inbound) error {
 	s := p.entry.standing.Load()
 	if s == nil || s.gate != g {
 		s = g.newStanding(p.entry.verified)
@@ -68,14 +67,17 @@ func (g *Gate) worth(v *jose.Verified) (token.Permissions, error) {
 	if j == nil {
 		return nil, fault("issuer %s: unknown to the gate", v.Issuer.URL)
 	}
-	if err := g.reserved.check(c, j.own); err != nil {
-		return nil, err
+	if claim := c.Reserved(j.own, g.isClient); claim != "" {
+		return nil, refusal.Because(refusal.TokenSubjectReserved, "%s is the id of a client", claim)
 	}
 	if j.own {
 		return c.Permissions, g.granted(c)
 	}
 	return foreign(j.trusted, v), nil
 }
+
+// isClient reports whether id is one of our clients'.
+func (g *Gate) isClient(id string) bool { return g.clients[id] != nil }
 
 // granted holds a token of ours to the ceiling of the client that granted it, as the client's entry is now.
 func (g *Gate) granted(c *token.Claims) error {
@@ -90,18 +92,11 @@ func (g *Gate) granted(c *token.Claims) error {
 	if client.Bound && c.Key == "" {
 		return refusal.Because(refusal.TokenUnbound, "client %s must bind its tokens to a key", c.ClientID)
 	}
-	ceiling := grantor.Delegate
-	if ownToken(c) {
-		ceiling = grantor.Permissions
-	}
-	if !ceiling.Covers(c.Permissions) {
+	if !c.Ceiling(grantor.Permissions, grantor.Delegate).Covers(c.Permissions) {
 		return refusal.Because(refusal.GrantorNotCovering, "grantor %s", c.Grantor)
 	}
 	return nil
 }
-
-// ownToken tells a client's own token: subject, client and grantor are one.
-func ownToken(c *token.Claims) bool { return c.Subject == c.ClientID && c.ClientID == c.Grantor }
 
 // foreign is what another issuer's token opens here, cut to the ceiling that trusting it has. Where the configuration maps
 // roles, only those count: what the token says of permissions is unmapped. Without a mapping its tenantPermissions are
@@ -113,64 +108,10 @@ func foreign(t *config.TrustedIssuer, v *jose.Verified) token.Permissions {
 	var all token.Permissions
 	for _, name := range v.Roles {
 		if role := t.RolesMap[name]; role != nil {
-			all = either(all, role.Permissions)
+			all = token.Union(all, role.Permissions)
 		}
 	}
 	return all.Cut(t.Permissions)
-}
-
-// either allows exactly what p or q allows. Putting one behind the other would not do: the first entry for a tenant
-// decides alone, so that the second role's would never count.
-func either(p, q token.Permissions) token.Permissions {
-	if len(p) == 0 {
-		return q
-	}
-	var sum token.Permissions
-	for _, e := range slices.Concat(p, q, token.Permissions{{Tenant: token.Any}}) {
-		if sum.Deciding(e.Tenant) < 0 && e.Tenant != token.Any {
-			sum = append(sum, together(p, q, e.Tenant))
-		}
-	}
-	return append(sum, together(p, q, token.Any))
-}
-
-func together(p, q token.Permissions, tenant string) token.TenantPermission {
-	actions := []string{}
-	for _, set := range [...]token.Permissions{p, q} {
-		if i := set.Deciding(tenant); i >= 0 {
-			for _, action := range set[i].AllowedActions {
-				if !slices.Contains(actions, action) {
-					actions = append(actions, action)
-				}
-			}
-		}
-	}
-	return token.TenantPermission{Tenant: tenant, AllowedActions: actions}
-}
-
-// reserved are the names of our clients, which nobody else may have: an app that knows its own services by subject
-// must not take a user, or another issuer's subject, for one.
-type reserved map[string]struct{}
-
-func newReserved(c *config.Config) reserved {
-	r := make(reserved)
-	if c.Issuer != nil {
-		for _, client := range c.Issuer.Clients {
-			r[client.ID] = struct{}{}
-		}
-	}
-	return r
-}
-
-func (r reserved) check(c *token.Claims, own bool) error {
-	mine := own && ownToken(c)
-	if _, taken := r[c.Subject]; taken && !mine {
-		return refusal.Because(refusal.TokenSubjectReserved, "sub %.130q", c.Subject)
-	}
-	if _, taken := r[c.Application]; taken && !(mine && c.Application == c.Subject) {
-		return refusal.Because(refusal.TokenSubjectReserved, "application %.130q", c.Application)
-	}
-	return nil
 }
 
 // actionList is the actions as one field value (RFC 9110 §5.6.1): a comma in a word is escaped like all that is not plain.

@@ -11,7 +11,7 @@ import (
 
 // tenant finds the tenant that the request is about, where its route says it stands. There must be exactly one reading of
 // it, since the app will read it again.
-func (g *Gate) tenant(p *passage) error {
+func (g *Gate) tenant(p *inbound) error {
 	q := &p.plan.route.Require
 	switch {
 	case q.Action == "" || q.Global:
@@ -32,7 +32,7 @@ func (g *Gate) tenant(p *passage) error {
 	return nil
 }
 
-func (p *passage) findTenant(q *config.Require) (string, error) {
+func (p *inbound) findTenant(q *config.Require) (string, error) {
 	switch q.From {
 	case config.FromPath:
 		name, odd, ok := p.match.Param(q.Name)
@@ -55,7 +55,7 @@ func (p *passage) findTenant(q *config.Require) (string, error) {
 }
 
 // tenantField reads a field that must be there once, in any spelling that the app could take for it.
-func (p *passage) tenantField(name string) (string, error) {
+func (p *inbound) tenantField(name string) (string, error) {
 	var room [maxFold]byte
 	folded := string(fold(room[:0], name))
 	for other := range p.r.Header {

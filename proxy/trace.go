@@ -111,14 +111,14 @@ type Opening struct {
 
 // Refused is the trace of a request that does not get as far as the gate.
 func Refused(check string, err error) *Trace {
-	t := &tracing{passage: &passage{x: request.From(silent{})}, trace: &Trace{}}
+	t := &tracing{inbound: &inbound{x: request.From(silent{})}, trace: &Trace{}}
 	t.refused(check, err)
 	return t.trace
 }
 
-// tracing is a passage with its trace.
+// tracing is a inbound with its trace.
 type tracing struct {
-	*passage
+	*inbound
 	gate  *Gate
 	as    Bearer
 	trace *Trace
@@ -128,7 +128,7 @@ type tracing struct {
 // target. Nothing is sent, and nothing is remembered.
 func (g *Gate) Trace(x *request.Exchange, r *http.Request, as Bearer) *Trace {
 	t := &tracing{
-		passage: &passage{x: x, r: r, now: g.clock()}, gate: g, as: as,
+		inbound: &inbound{x: x, r: r, now: g.clock()}, gate: g, as: as,
 		trace: &Trace{Unverified: as.Unverified, Request: &TracedRequest{Method: r.Method, Host: x.Host, Path: x.Target.Path}},
 	}
 	for i := range x.Target.Segments() {
@@ -156,7 +156,7 @@ func (t *tracing) considered() {
 // judge is Gate.admit with a word about each step.
 func (t *tracing) judge() {
 	if !t.step("route", func() (string, error) {
-		err := t.gate.choose(t.passage)
+		err := t.gate.choose(t.inbound)
 		return t.x.Route, err
 	}) {
 		return
@@ -203,12 +203,12 @@ func (t *tracing) bearer() bool {
 		t.trace.Permissions = t.as.Permissions
 		return true
 	}
-	if t.as.Claims == "" && !t.step("bearer", func() (string, error) { return "one, in Authorization", t.gate.bearer(t.passage) }) {
+	if t.as.Claims == "" && !t.step("bearer", func() (string, error) { return "one, in Authorization", t.gate.bearer(t.inbound) }) {
 		return false
 	}
 	v, ok := t.verified()
 	return ok && t.good(v) && t.step("audience", func() (string, error) {
-		return fmt.Sprintf("this route takes %q", t.gate.audiences(t.plan.route, v)), t.gate.intended(t.passage, v)
+		return fmt.Sprintf("this route takes %q", t.gate.audiences(t.plan.route, v)), t.gate.intended(t.inbound, v)
 	}) && t.proof(v) && t.step("standing", func() (string, error) { return t.stands(v) })
 }
 
@@ -223,20 +223,20 @@ func (t *tracing) proof(v *jose.Verified) bool {
 	}
 	t.entry = &entry{verified: v, by: t.gate.verifier}
 	return t.step("proof", func() (string, error) {
-		_, err := t.gate.shown(t.passage)
+		_, err := t.gate.shown(t.inbound)
 		return "by key " + v.Claims.Key + "; whether it came before was not asked", err
 	})
 }
 
 // good checks what holds on every route.
 func (t *tracing) good(v *jose.Verified) bool {
-	passed := t.step("time", func() (string, error) { return "until " + stamp(v.Claims.Expiry), t.gate.timely(t.passage, v) }) &&
+	passed := t.step("time", func() (string, error) { return "until " + stamp(v.Claims.Expiry), t.gate.timely(t.inbound, v) }) &&
 		t.step("kind", func() (string, error) { return "an access token", t.gate.worthVerifying(v) })
 	if passed && t.gate.revocations == nil {
 		t.skip("withdrawal", "no list of withdrawn tokens is at hand here")
 		return true
 	}
-	return passed && t.step("withdrawal", func() (string, error) { return "not withdrawn", t.gate.kept(t.passage, v) })
+	return passed && t.step("withdrawal", func() (string, error) { return "not withdrawn", t.gate.kept(t.inbound, v) })
 }
 
 // verified is the token, by its signature or without it.
@@ -272,7 +272,7 @@ func (t *tracing) verified() (v *jose.Verified, ok bool) {
 
 func (t *tracing) stands(v *jose.Verified) (string, error) {
 	t.entry = &entry{verified: v, by: t.gate.verifier}
-	if err := t.gate.stand(t.passage); err != nil {
+	if err := t.gate.stand(t.inbound); err != nil {
 		return "", err
 	}
 	t.trace.Permissions = t.standing.permissions
@@ -284,15 +284,15 @@ func (t *tracing) stands(v *jose.Verified) (string, error) {
 
 func (t *tracing) findsTenant() (string, error) {
 	q := &t.plan.route.Require
-	err := t.gate.tenant(t.passage)
-	t.trace.Tenant, t.trace.TenantFrom = t.passage.tenant, from(q)
+	err := t.gate.tenant(t.inbound)
+	t.trace.Tenant, t.trace.TenantFrom = t.inbound.tenant, from(q)
 	switch {
 	case q.Action == "":
 		return "none is asked for", err
 	case q.Global:
 		return "none: the action is global", err
 	}
-	return fmt.Sprintf("%q, from %s", t.passage.tenant, from(q)), err
+	return fmt.Sprintf("%q, from %s", t.inbound.tenant, from(q)), err
 }
 
 // from is where a tenant stands, as the configuration spells it.
@@ -315,7 +315,7 @@ func (t *tracing) mayAct() (string, error) {
 	if i := t.standing.permissions.Deciding(t.asked()); i >= 0 {
 		t.trace.Deciding = &i
 	}
-	if err := t.gate.authorize(t.passage); err != nil {
+	if err := t.gate.authorize(t.inbound); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("entry %d (tenant %q) decides and holds %s", *t.trace.Deciding, t.standing.permissions[*t.trace.Deciding].Tenant, q.Action), nil
@@ -326,7 +326,7 @@ func (t *tracing) asked() string {
 	if t.plan.route.Require.Global {
 		return token.Any
 	}
-	return t.passage.tenant
+	return t.inbound.tenant
 }
 
 // needed says what would have been let through at the step that refused; "" where the reason says it.
@@ -414,10 +414,10 @@ func (g *Gate) TraceToken(compact string, unverified bool) *Trace {
 	x := request.From(silent{})
 	r := (&http.Request{Header: http.Header{"Authorization": {"Bearer " + compact}}}).WithContext(context.Background())
 	t := &tracing{
-		passage: &passage{x: x, r: r, now: g.clock(), plan: &plan{route: &config.Route{}}}, gate: g,
+		inbound: &inbound{x: x, r: r, now: g.clock(), plan: &plan{route: &config.Route{}}}, gate: g,
 		as: Bearer{Unverified: unverified}, trace: &Trace{Unverified: unverified},
 	}
-	if !t.step("bearer", func() (string, error) { return "one", g.bearer(t.passage) }) {
+	if !t.step("bearer", func() (string, error) { return "one", g.bearer(t.inbound) }) {
 		return t.trace
 	}
 	v, ok := t.verified()

@@ -183,7 +183,7 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 func TestAPublicStreamOutlivesTokens(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	f := &forwarding{passage: &passage{}, gate: h.gate}
+	f := &forwarding{inbound: &inbound{}, gate: h.gate}
 	h.now.Add(1e12)
 	if err := f.stillGood(); err != nil {
 		t.Error(err)

@@ -52,7 +52,7 @@ func (g *Gate) judge(v *jose.Verified) *judge {
 
 // verify takes the token's claims, checked anew or from the cache, and asks what a cache must not remember: is it time, was
 // it withdrawn, is it meant for this route.
-func (g *Gate) verify(p *passage) error {
+func (g *Gate) verify(p *inbound) error {
 	e, err := g.verified(p.r.Context(), p.token)
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func (g *Gate) verify(p *passage) error {
 	return nil
 }
 
-func (g *Gate) timely(p *passage, v *jose.Verified) error {
+func (g *Gate) timely(p *inbound, v *jose.Verified) error {
 	err := g.verifier.CheckTimes(v, p.now)
 	if refusal.Of(err) == refusal.TokenExpired {
 		g.cache.drop(p.token)
@@ -79,7 +79,7 @@ func (g *Gate) timely(p *passage, v *jose.Verified) error {
 }
 
 // kept tells whether the token was not withdrawn.
-func (g *Gate) kept(_ *passage, v *jose.Verified) error {
+func (g *Gate) kept(_ *inbound, v *jose.Verified) error {
 	if g.revocations == nil {
 		return nil
 	}
@@ -87,7 +87,7 @@ func (g *Gate) kept(_ *passage, v *jose.Verified) error {
 }
 
 // intended tells whether the token is meant for the route.
-func (g *Gate) intended(p *passage, v *jose.Verified) error {
+func (g *Gate) intended(p *inbound, v *jose.Verified) error {
 	if !meantFor(&v.Claims, g.audiences(p.plan.route, v)) {
 		return refusal.Because(refusal.TokenAudienceMismatch, "aud %.100q", v.Claims.Audience)
 	}
