@@ -39,7 +39,7 @@ func (b *builder) buildIssuer() {
 	b.buildUsers(w.users)
 }
 
-// audiences never hold the issuer's own URL: that is what marks a management token (design rule 4).
+// audiences never hold the issuer's own URL: that is what marks a management token.
 func (b *builder) audiences(w setting[[]setting[string]], url setting[string]) []string {
 	if !w.given {
 		return []string{url.Value + "/api"}
@@ -142,7 +142,7 @@ func (b *builder) checkUnique(c *writtenClient, client *Client) {
 	}
 }
 
-// isClient tells whether some client has this id, in whatever case: an id must not look like another.
+// isClient reports whether some client has this id, in whatever case: an id must not look like another.
 func (b *builder) isClient(id string) bool {
 	return slices.ContainsFunc(b.Issuer.Clients, func(c *Client) bool { return c.ID != "" && strings.EqualFold(c.ID, id) })
 }

@@ -51,7 +51,7 @@ func (b *builder) authorities(file setting[string]) string {
 	return string(data)
 }
 
-// plainHTTP tells whether an address that was checked as a URL is asked without TLS, and not on this very machine.
+// plainHTTP reports whether an address that was checked as a URL is asked without TLS, and not on this very machine.
 func plainHTTP(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" {

@@ -18,8 +18,8 @@ func (c *Config) KeySet() (*jose.KeySet, error) {
 	return jose.NewKeySet(public...)
 }
 
-// Verifier judges the tokens of our own issuer, if there is one, and of the trusted ones. Those whose keys would have to be
-// fetched have none, and their tokens are refused: VerifierWith is for whoever fetches them.
+// Verifier judges the tokens of our own issuer, if there is one, and of the trusted ones. Those whose keys would have
+// to be fetched have none, and their tokens are refused: VerifierWith is for whoever fetches them.
 func (c *Config) Verifier() (*jose.Verifier, error) {
 	return c.VerifierWith(func(*TrustedIssuer) KeySource { return nowhere{} })
 }

@@ -31,10 +31,12 @@ type algorithm struct {
 
 // algorithms is never written to.
 var algorithms = map[string]algorithm{
-	"ES256": {familyEC, crypto.SHA256, 256}, "ES384": {familyEC, crypto.SHA384, 384}, "ES512": {familyEC, crypto.SHA512, 521},
+	"ES256": {familyEC, crypto.SHA256, 256}, "ES384": {familyEC, crypto.SHA384, 384},
+	"ES512": {familyEC, crypto.SHA512, 521},
 	"RS256": {familyRSA, crypto.SHA256, 0}, "RS384": {familyRSA, crypto.SHA384, 0}, "RS512": {familyRSA, crypto.SHA512, 0},
 	"PS256": {familyPSS, crypto.SHA256, 0}, "PS384": {familyPSS, crypto.SHA384, 0}, "PS512": {familyPSS, crypto.SHA512, 0},
-	"HS256": {familyHMAC, crypto.SHA256, 0}, "HS384": {familyHMAC, crypto.SHA384, 0}, "HS512": {familyHMAC, crypto.SHA512, 0},
+	"HS256": {familyHMAC, crypto.SHA256, 0}, "HS384": {familyHMAC, crypto.SHA384, 0},
+	"HS512": {familyHMAC, crypto.SHA512, 0},
 	"EdDSA": {familyEd25519, 0, 0},
 }
 
@@ -58,7 +60,7 @@ func (a algorithm) digest(signed []byte) []byte {
 	return h.Sum(make([]byte, 0, a.hash.Size()))
 }
 
-// verify tells whether the key made this signature over signed. material fits the algorithm: newPublicKey saw to it.
+// verify reports whether the key made this signature over signed. material fits the algorithm: newPublicKey saw to it.
 func (a algorithm) verify(material any, signed, signature []byte) bool {
 	switch key := material.(type) {
 	case *ecdsa.PublicKey:

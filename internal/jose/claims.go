@@ -252,8 +252,8 @@ func ancestors(r *strictjson.Reader) (list []token.Ancestor, err error) {
 	return list, err
 }
 
-// actors reads the act claim (RFC 8693 §4.1), the latest actor first. It opens nothing, so what other issuers put there,
-// beside or instead of sub, is skipped.
+// actors reads the act claim (RFC 8693 §4.1), the latest actor first. It opens nothing, so what other issuers put
+// there, beside or instead of sub, is skipped.
 func actors(r *strictjson.Reader) ([]string, error) {
 	if r.Kind() != strictjson.KindObject {
 		return nil, r.Skip()
@@ -275,8 +275,8 @@ func actors(r *strictjson.Reader) ([]string, error) {
 	return append(latest, earlier...), err
 }
 
-// confirmation reads the cnf claim (RFC 7800 §3.1) and gives its jkt (RFC 9449 §6.1). A token that is bound to something
-// else as well must not pass for one that is not, so what cannot be checked here refuses it.
+// confirmation reads the cnf claim (RFC 7800 §3.1) and gives its jkt (RFC 9449 §6.1). A token that is bound to
+// something else as well must not pass for one that is not, so what cannot be checked here refuses it.
 func confirmation(r *strictjson.Reader) (key string, err error) {
 	err = r.Object(func(name string) (err error) {
 		if name != "jkt" {
@@ -293,7 +293,7 @@ func confirmation(r *strictjson.Reader) (key string, err error) {
 	return key, err
 }
 
-// isThumbprint tells whether s is the base64url of a SHA-256 in its only spelling.
+// isThumbprint reports whether s is the base64url of a SHA-256 in its only spelling.
 func isThumbprint(s string) bool {
 	sum, err := decode("jkt", s)
 	return err == nil && len(sum) == sha256.Size

@@ -35,8 +35,8 @@ type Unverified struct {
 	known     bool   // the header was read before
 }
 
-// headers are those of tokens that were signed, by their spelling: an issuer writes the same ones again and again. A nil one knows
-// none.
+// headers are those of tokens that were signed, by their spelling: an issuer writes the same ones again and again. A
+// nil one knows none.
 type headers struct {
 	known atomic.Pointer[map[string]Header]
 }
@@ -65,14 +65,17 @@ func (h *headers) keep(u *Unverified) {
 		maps.Copy(all, *old)
 	}
 	segment, _, _ := strings.Cut(u.signed, ".")
-	all[strings.Clone(segment)] = Header{strings.Clone(u.Header.Algorithm), strings.Clone(u.Header.Type), strings.Clone(u.Header.KeyID)}
+	header := u.Header
+	header.Algorithm, header.Type, header.KeyID = strings.Clone(header.Algorithm), strings.Clone(header.Type), strings.Clone(header.KeyID)
+	all[strings.Clone(segment)] = header
 	h.known.CompareAndSwap(old, &all) // another may have been kept meanwhile; this one comes again
 }
 
 // Parse takes a token in the compact serialisation apart (RFC 7515 §7.1) and reads its header. It refuses, with a
-// refusal's reason: more than limit bytes (DefaultMaxBytes if limit is not positive); anything but three segments that are
-// not empty and in the only spelling of base64url that their bytes have; a header that is not a strict JSON object,
-// that names a key, or that asks for an extension. Header members that nobody knows are ignored, as RFC 7515 §4 says.
+// refusal's reason: more than limit bytes (DefaultMaxBytes if limit is not positive); anything but three segments that
+// are not empty and in the only spelling of base64url that their bytes have; a header that is not a strict JSON
+// object, that names a key, or that asks for an extension. Header members that are not known are ignored, as RFC 7515
+// §4 says.
 func Parse(compact string, limit int) (*Unverified, error) { return parse(compact, limit, nil) }
 
 // parse is Parse with what is known of headers.
@@ -167,9 +170,9 @@ func parseHeader(text []byte) (h Header, err error) {
 	return h, nil
 }
 
-// dangerous tells whether a header member would bring a key along, change what is signed, or make the token another
-// thing than a signed one (RFC 7515 §4.1, RFC 7516 §4.1, RFC 7797, RFC 8725 §3.10). A thumbprint, x5t, brings none: some
-// issuers put it beside kid in every token, and it is ignored.
+// dangerous reports whether a header member would bring a key along, change what is signed, or make the token another
+// thing than a signed one (RFC 7515 §4.1, RFC 7516 §4.1, RFC 7797, RFC 8725 §3.10). A thumbprint, x5t, brings none:
+// some issuers put it beside kid in every token, and it is ignored.
 func dangerous(name string) bool {
 	switch name {
 	case "crit", "b64", "zip", "cty", "jwk", "jku", "x5u", "x5c",

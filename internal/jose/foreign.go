@@ -51,8 +51,8 @@ type foreign struct {
 	accessToken bool
 }
 
-// tellsAccessToken knows the claims by whose presence an issuer's access tokens differ from its id_tokens: RFC 9068 §2.2, our
-// own, and what Microsoft (scp, appid, azpacr), Okta (scp, cid), Auth0 (gty) and Kubernetes write.
+// tellsAccessToken knows the claims by whose presence an issuer's access tokens differ from its id_tokens: RFC 9068
+// §2.2, our own, and what Microsoft (scp, appid, azpacr), Okta (scp, cid), Auth0 (gty) and Kubernetes write.
 func tellsAccessToken(name string) bool {
 	switch name {
 	case "scope", "client_id", "tenantPermissions", "scp", "cid", "appid", "azpacr", "gty", "kubernetes.io":
@@ -139,7 +139,7 @@ func (f *foreign) twice(path string) error {
 	return f.r.Fault("two claims have the path %s", path)
 }
 
-// leads tells whether any of the rules' paths starts with prefix.
+// leads reports whether any of the rules' paths starts with prefix.
 func (f *foreign) leads(prefix string) bool {
 	if strings.HasPrefix(f.issuer.ClientClaim, prefix) || strings.HasPrefix(f.issuer.RolesFrom, prefix) {
 		return true

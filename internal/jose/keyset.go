@@ -108,10 +108,10 @@ func ParseKeySet(data []byte) (set *KeySet, skipped []error, err error) {
 	return set, parsed.skipped, nil
 }
 
-// ParseRemoteKeySet reads a JWK set that an issuer publishes where anybody may read it (RFC 7517 §5). As in ParseKeySet a
-// key that cannot be used is left out; so is a symmetric one, which is no secret there, and so are all that share a kid,
-// since which one is meant would be a guess. A set without any key of use is a set all the same: its issuer has withdrawn
-// what it published before.
+// ParseRemoteKeySet reads a JWK set that an issuer publishes where anybody may read it (RFC 7517 §5). As in
+// ParseKeySet a key that cannot be used is left out; so is a symmetric one, which is no secret there, and so are all
+// that share a kid, since which one is meant would be a guess. A set without any key of use is a set all the same: its
+// issuer has revoked what it published before.
 func ParseRemoteKeySet(data []byte) (set *KeySet, skipped []error, err error) {
 	if len(data) > MaxKeySetBytes {
 		return nil, nil, fmt.Errorf("the key set has more than %d bytes", MaxKeySetBytes)
@@ -131,7 +131,7 @@ func ParseRemoteKeySet(data []byte) (set *KeySet, skipped []error, err error) {
 	return set, parsed.skipped, nil
 }
 
-// Equal tells whether both sets verify exactly the same: each key with its kid and algorithm, in any order.
+// Equal reports whether both sets verify exactly the same: each key with its kid and algorithm, in any order.
 func (s *KeySet) Equal(other *KeySet) bool {
 	if len(s.keys) != len(other.keys) {
 		return false
@@ -188,7 +188,7 @@ func (p *parsedKeys) readJSON(data []byte) error {
 	return err
 }
 
-// readSet reads the member keys; isSet tells whether there is one.
+// readSet reads the member keys; isSet reports whether there is one.
 func (p *parsedKeys) readSet(data []byte) (isSet bool, err error) {
 	err = strictjson.Document(data, func(r *strictjson.Reader, name string) error {
 		if name != "keys" {

@@ -45,7 +45,8 @@ func newMultiples(key *ecdsa.PublicKey) *multiples {
 	return m
 }
 
-// sum gives the x coordinate of u·G + v·Q; false for the point at infinity, which has none. u and v are below the order.
+// sum gives the x coordinate of u·G + v·Q; false for the point at infinity, which has none. u and v are below the
+// order.
 func (m *multiples) sum(u, v *big.Int) (x *big.Int, ok bool) {
 	var scalar [32]byte
 	p, err := nistec.NewP256Point().ScalarBaseMult(u.FillBytes(scalar[:]))

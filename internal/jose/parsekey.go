@@ -59,7 +59,7 @@ func readJWKHead(text string) (h jwkHead, err error) {
 	return h, nil
 }
 
-// mayDo tells what keeps a key from signing or verifying, by its own account (RFC 7517 §4.2, §4.3).
+// mayDo returns what keeps a key from signing or verifying, by its own account (RFC 7517 §4.2, §4.3).
 func (h jwkHead) mayDo(operation string) error {
 	if h.use != "" && h.use != "sig" {
 		return fmt.Errorf("its use is %s, not sig", brief(h.use))

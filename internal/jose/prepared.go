@@ -16,17 +16,18 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// A prepared key verifies as the standard library does, but what is the same for all its signatures is computed once. For the library
-// each key is a new one, and half of what an ES256 token costs that nobody has seen before is what it computes again. But for a
-// shared secret all of this is public: nothing has to take the same time for all inputs.
+// A prepared key verifies as the standard library does, but what is the same for all its signatures is computed once.
+// For the library each key is a new one, and half of what an ES256 token costs that nobody has seen before is what it
+// computes again. But for a shared secret all of this is public: nothing has to take the same time for all inputs.
 type prepared interface {
-	// verify tells whether the key made this signature over signed. The algorithm fits the key.
+	// verify reports whether the key made this signature over signed. The algorithm fits the key.
 	verify(a algorithm, signed, signature []byte) bool
 }
 
 const (
-	// A key is prepared, for 0.3 MB and 2 ms at most, when its signatures have this weight together: keys of commands that end soon are
-	// spared it. Bad signatures count for less, as anybody can send them, but a flood of them must not be dearer than good ones.
+	// A key is prepared, for 0.3 MB and 2 ms at most, when its signatures have this weight together: keys of commands
+	// that end soon are spared it. Bad signatures count for less, as anybody can send them, but a flood of them must not
+	// be dearer than good ones.
 	preparedAt = 64
 	goodWeight = 4
 	badWeight  = 1
@@ -52,7 +53,7 @@ func newPreparations() *preparations {
 	return &preparations{keys: keys}
 }
 
-// verify tells whether the key made this signature over signed.
+// verify reports whether the key made this signature over signed.
 func (p *preparations) verify(key *PublicKey, alg string, signed, signature []byte) bool {
 	a := algorithms[alg]
 	if p == nil || !preparable(a) {
@@ -109,8 +110,8 @@ func prepare(material any, a algorithm) prepared {
 	return nil
 }
 
-// An hmacPrepared has the secret's two blocks hashed, and keeps a few of these states for the next messages. The one thing here
-// that is secret is compared as secrets are.
+// An hmacPrepared has the secret's two blocks hashed, and keeps a few of these states for the next messages. The one
+// thing here that is secret is compared as secrets are.
 type hmacPrepared struct {
 	hash   crypto.Hash // a state is of one hash function
 	states sync.Pool   // of hash.Hash
@@ -138,8 +139,8 @@ type rsaPrepared struct {
 	exponent uint
 }
 
-// verify is RSASSA-PKCS1-v1_5 (RFC 8017 §8.2.2). What the message must have been encoded as is written anew and compared whole:
-// nothing is parsed that a forger could have chosen.
+// verify is RSASSA-PKCS1-v1_5 (RFC 8017 §8.2.2). What the message must have been encoded as is written anew and
+// compared whole: nothing is parsed that a forger could have chosen.
 func (k *rsaPrepared) verify(a algorithm, signed, signature []byte) bool {
 	return k.verifyDigest(a.hash, a.digest(signed), signature)
 }

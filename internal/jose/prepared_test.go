@@ -22,7 +22,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A preparedEC is a P-256 key, prepared, with its secret, which is what one needs for signatures that meet every odd sum.
+// A preparedEC is a P-256 key, prepared, with its secret, which is what one needs for signatures that meet every odd
+// sum.
 type preparedEC struct {
 	*ecdsa.PrivateKey
 	*multiples
@@ -121,8 +122,8 @@ func TestMultiplesAreTheKeys(t *testing.T) {
 	}
 }
 
-// The sum of a verification doubles where both parts are one point, and is no point where they cancel out. A signer who knows
-// the key's secret can make either happen; so does whoever chooses digest and signature freely.
+// The sum of a verification doubles where both parts are one point, and is no point where they cancel out. A signer
+// who knows the key's secret can make either happen; so does whoever chooses digest and signature freely.
 func TestPreparedKeysMeetOddSums(t *testing.T) {
 	t.Parallel()
 	p := newPreparedEC(t)
@@ -239,8 +240,8 @@ func compareRSA(t testing.TB, key *rsa.PublicKey, p prepared, hash crypto.Hash, 
 	return want
 }
 
-// A forger who may choose the encoded message can make its cube root where the exponent is 3. So each encoding that is almost
-// right is signed with the real key, whatever its exponent: none may pass.
+// A forger who may choose the encoded message can make its cube root where the exponent is 3. So each encoding that is
+// almost right is signed with the real key, whatever its exponent: none may pass.
 func TestPreparedRSATakesOneEncodingAlone(t *testing.T) {
 	t.Parallel()
 	digest256, digest512 := sha256.Sum256([]byte("signed")), sha512.Sum512([]byte("signed"))

@@ -17,9 +17,9 @@ import (
 // TypeProof is the typ of a DPoP proof (RFC 9449 §4.2).
 const TypeProof = "dpop+jwt"
 
-// A Proof is a DPoP proof of the right shape. Nothing in it may be trusted before Signed says so, and then it shows one
-// thing: that its writer has the key of that thumbprint. It is the only JWT whose header brings its key, and that key is
-// for nothing else.
+// A Proof is a DPoP proof of the right shape. Nothing in it may be trusted before Signed says so, and then it shows
+// one thing: that its writer has the key of that thumbprint. It is the only JWT whose header brings its key, and that
+// key is for nothing else.
 type Proof struct {
 	Thumbprint string // of its key (RFC 7638, SHA-256, base64url)
 	Claims     ProofClaims
@@ -41,9 +41,10 @@ type ProofClaims struct {
 	Nonce     string // nonce
 }
 
-// proofAlgorithms are the alg that a proof may have, each with the one of ours that it means. "Ed25519" is what RFC 9864
-// calls the EdDSA that we have. All are asymmetric.
-var proofAlgorithms = map[string]string{"ES256": "ES256", "PS256": "PS256", "RS256": "RS256", "EdDSA": "EdDSA", "Ed25519": "EdDSA"}
+// proofAlgorithms are the alg that a proof may have, each with the one of ours that it means. "Ed25519" is what RFC
+// 9864 calls the EdDSA that we have. All are asymmetric.
+var proofAlgorithms = map[string]string{"ES256": "ES256", "PS256": "PS256", "RS256": "RS256",
+	"EdDSA": "EdDSA", "Ed25519": "EdDSA"}
 
 // ProofAlgorithms lists the alg that a proof may have, sorted.
 func ProofAlgorithms() []string {
@@ -64,9 +65,9 @@ const (
 // maxProofRSABits is less than other keys may have: it is the client that chooses this one, and we that pay for it.
 const maxProofRSABits = 4096
 
-// ParseProof takes a DPoP proof apart as strictly as a token: at most limit bytes, the compact form in its one spelling,
-// strict JSON, typ exactly dpop+jwt, an asymmetric alg, and a jwk that holds one public key and nothing private. The
-// refusal is ProofMalformed.
+// ParseProof takes a DPoP proof apart as strictly as a token: at most limit bytes, the compact form in its one
+// spelling, strict JSON, typ exactly dpop+jwt, an asymmetric alg, and a jwk that holds one public key and nothing
+// private. The refusal is ProofMalformed.
 func ParseProof(compact string, limit int) (*Proof, error) {
 	if len(compact) > limit {
 		return nil, badProof("%d bytes, the limit is %d", len(compact), limit)
@@ -96,7 +97,7 @@ func ParseProof(compact string, limit int) (*Proof, error) {
 	return p, nil
 }
 
-// Signed tells whether the proof's own key signed it.
+// Signed reports whether the proof's own key signed it.
 func (p *Proof) Signed() bool {
 	return algorithms[p.key.alg].verify(p.key.material, []byte(p.signed), p.signature)
 }
@@ -147,8 +148,8 @@ func (p *Proof) readHeader(text []byte) error {
 	return nil
 }
 
-// A proofKey is the jwk of a proof. It is read here and not by jwx, as strangers send one with every request; each member
-// has one spelling, so that its thumbprint can be made of the text.
+// A proofKey is the jwk of a proof. It is read here and not by jwx, as strangers send one with every request; each
+// member has one spelling, so that its thumbprint can be made of the text.
 type proofKey struct{ kty, crv, x, y, n, e, alg, use string }
 
 func readProofKey(text string) (k proofKey, err error) {

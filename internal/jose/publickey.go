@@ -49,13 +49,13 @@ func (k *PublicKey) String() string { return k.alg + " key " + k.id }
 // Format writes String whatever the verb, so that printing a key never shows a shared secret.
 func (k *PublicKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
-// Symmetric tells whether the key is a shared secret.
+// Symmetric reports whether the key is a shared secret.
 func (k *PublicKey) Symmetric() bool {
 	_, secret := k.material.(hmacSecret)
 	return secret
 }
 
-// equal tells whether both verify the same, under one name.
+// equal reports whether both verify the same, under one name.
 func (k *PublicKey) equal(other *PublicKey) bool {
 	if other == nil || k.id != other.id || k.alg != other.alg || k.named != other.named {
 		return false
@@ -130,7 +130,7 @@ func defaultAlgorithm(material any) string {
 	return ""
 }
 
-// fits tells what keeps the key from being one of this algorithm.
+// fits returns what keeps the key from being one of this algorithm.
 func fits(alg string, material any) error {
 	a, known := algorithms[alg]
 	if _, secret := material.(hmacSecret); secret && alg == "" {

@@ -66,8 +66,8 @@ type Options struct {
 	MaxBytes int           // the longest token; DefaultMaxBytes if not positive
 }
 
-// A Verifier judges tokens of the issuers that it knows. It is safe for concurrent use, and keeps nothing but what makes the
-// signatures of keys that verify often cheaper, and headers that it has read.
+// A Verifier judges tokens of the issuers that it knows. It is safe for concurrent use, and keeps nothing but what
+// makes the signatures of keys that verify often cheaper, and headers that it has read.
 type Verifier struct {
 	issuers  map[string]*trusted
 	types    []string // of all issuers
@@ -128,8 +128,8 @@ func (i *Issuer) trusted() (*trusted, error) {
 	return t, nil
 }
 
-// Adopt takes over each issuer of an earlier Verifier about which nothing has changed, so that what that one has verified
-// counts as verified by v. It is called before v is in use; nil is an earlier one that knew nobody.
+// Adopt takes over each issuer of an earlier Verifier about which nothing has changed, so that what that one has
+// verified counts as verified by v. It is called before v is in use; nil is an earlier one that knew nobody.
 func (v *Verifier) Adopt(earlier *Verifier) {
 	if earlier == nil {
 		return
@@ -145,13 +145,13 @@ func (v *Verifier) Adopt(earlier *Verifier) {
 	}
 }
 
-// Knows tells whether v has this very Issuer: its own, or one that it adopted.
+// Knows reports whether v has this very Issuer: its own, or one that it adopted.
 func (v *Verifier) Knows(i *Issuer) bool {
 	mine := v.issuers[i.URL]
 	return mine != nil && mine.Issuer == i
 }
 
-// same tells whether two Issuers judge every token alike.
+// same reports whether two Issuers judge every token alike.
 func (i *Issuer) same(other *Issuer) bool {
 	a, b := *i, *other
 	a.Keys, a.Seek, b.Keys, b.Seek = nil, nil, nil, nil // functions cannot be compared; what they answer is, below
@@ -288,7 +288,7 @@ func (x *Verified) find(h *Header) *PublicKey {
 	return x.Keys.Key(h.KeyID)
 }
 
-// worthSeeking tells whether another key set could have what this one lacks; a token that names no key asks for none.
+// worthSeeking reports whether another key set could have what this one lacks; a token that names no key asks for none.
 func (x *Verified) worthSeeking(h *Header) bool {
 	return x.Issuer.Seek != nil && (x.Keys == nil || h.KeyID != "")
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// wycheproof is the public corpus of signatures and tokens on which other implementations have failed. It is fetched like a
-// module, with its version and digest, but is none of this one's: it asks for a newer Go.
+// wycheproof is the public corpus of signatures and tokens on which other implementations have failed. It is fetched
+// like a module, with its version and digest, but is none of this one's: it asks for a newer Go.
 const (
 	wycheproof    = "github.com/c2sp/wycheproof@v0.0.0-20260902155932-3fa63dd0344a"
 	wycheproofSum = "h1:pNbL2nztRsWfW/ispAwsvcDFxs9Id38uIsR2/Up5G2c="
@@ -74,8 +74,8 @@ func unhex(t *testing.T, text string) []byte {
 	return b
 }
 
-// Every signature of the corpus is judged as it says, by keys that are prepared and by those that are not. Where its makers
-// leave a signature to the implementation ("acceptable"), ours is the stricter reading: refused.
+// Every signature of the corpus is judged as it says, by keys that are prepared and by those that are not. Where its
+// makers leave a signature to the implementation ("acceptable"), ours is the stricter reading: refused.
 func TestWycheproofSignatures(t *testing.T) {
 	t.Parallel()
 	folder, judged := corpus(t), 0
@@ -165,7 +165,7 @@ func TestWycheproofTokens(t *testing.T) {
 	}
 }
 
-// opens tells whether a token is well formed, and signed by the key with its own algorithm.
+// opens reports whether a token is well formed, and signed by the key with its own algorithm.
 func opens(key *PublicKey, compact string) bool {
 	u, err := Parse(compact, 1<<16)
 	return err == nil && u.Header.Algorithm == key.alg && algorithms[key.alg].verify(key.material, bytesOf(u.signed), u.Signature)

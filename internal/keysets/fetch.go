@@ -74,8 +74,8 @@ func newFetcher(s Settings) (*fetcher, error) {
 
 func (f *fetcher) close() { f.client.CloseIdleConnections() }
 
-// sameOrigin follows a redirect within a server, as one that adds a slash: the server that is trusted for the keys must not
-// hand that trust to another, nor lead us to addresses that only we can reach.
+// sameOrigin follows a redirect within a server, as one that adds a slash: the server that is trusted for the keys
+// must not hand that trust to another, nor lead us to addresses that only we can reach.
 func sameOrigin(r *http.Request, before []*http.Request) error {
 	first := before[0].URL
 	if r.URL.Scheme != first.Scheme || r.URL.Host != first.Host || r.URL.User != nil {
@@ -113,7 +113,8 @@ func loopback(host string) bool {
 
 // fetch finds the key set and reads it.
 func (f *fetcher) fetch(ctx context.Context) (*fetched, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, f.settings.Timeout, fmt.Errorf("no whole answer within %v", f.settings.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, f.settings.Timeout,
+		fmt.Errorf("no whole answer within %v", f.settings.Timeout))
 	defer cancel()
 	address := f.settings.URL
 	if address == "" {
@@ -173,8 +174,8 @@ func (f *fetcher) places() [2]*url.URL {
 	return places
 }
 
-// metadata reads jwks_uri from a document that says whose it is. It must be this issuer's, byte by byte (RFC 8414 §3.3):
-// otherwise one tenant of a server could pass its keys off as another's.
+// metadata reads jwks_uri from a document that says whose it is. It must be this issuer's, byte by byte (RFC 8414
+// §3.3): otherwise one tenant of a server could pass its keys off as another's.
 func (f *fetcher) metadata(text []byte) (jwksURI string, err error) {
 	issuer := ""
 	err = strictjson.Document(text, func(r *strictjson.Reader, name string) (err error) {

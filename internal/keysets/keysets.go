@@ -1,17 +1,17 @@
 // Package keysets keeps the keys of issuers that publish them over HTTP: JWK sets (RFC 7517 §5) at an address that the
 // configuration names, or that the issuer's own metadata names (OpenID Connect Discovery 1.0 §4, RFC 8414 §3).
 //
-// A [Source] is one issuer. It fetches in the background, at its first use and then every so often, a little earlier by
-// chance, so that many gates do not ask in the same second. What was fetched is the last word: a key that is no longer in
-// the set is gone with the next request, also for tokens that were verified before, since whoever remembers those compares
-// key sets by their address, and a set is replaced only when it differs.
+// A [Source] is one issuer. It fetches in the background, at its first use and then every so often, a little earlier
+// by chance, so that many gates do not ask in the same second. What was fetched is the last word: a key that is no
+// longer in the set is gone with the next request, also for tokens that were verified before, since whoever remembers
+// those compares key sets by their address, and a set is replaced only when it differs.
 //
-// A fetch that fails changes nothing, but for an age limit: a set that nobody confirmed for so long no longer counts, and
-// the issuer's tokens are refused until it answers again. It is tried again soon, then more and more seldom.
+// A fetch that fails changes nothing, but for an age limit: a set that nobody confirmed for so long no longer counts,
+// and the issuer's tokens are refused until it answers again. It is tried again soon, then more and more seldom.
 //
-// A request can cause a fetch in one way only, through [Source.Seek], when its token is good but for a key that is not at
-// hand; that happens at most once per cooldown, whatever is sent, and the address never comes from a token. The request
-// waits a bounded moment, and is told honestly whether its key is unknown or the issuer did not answer.
+// A request can cause a fetch in one way only, through [Source.Seek], when its token is good but for a key that is not
+// at hand; that happens at most once per cooldown, whatever is sent, and the address never comes from a token. The
+// request waits a bounded moment, and is told honestly whether its key is unknown or the issuer did not answer.
 //
 // [Sources] outlive a reload: settings that did not change keep their source with all that it knows, and a source of
 // other settings for the same address starts from the old one's keys.
@@ -73,8 +73,8 @@ func New(log *zap.Logger, clock func() time.Time) *Sources {
 	return &Sources{log: log, clock: clock, open: make(map[Settings]*shared)}
 }
 
-// Open gives the source of these settings, the one in use if there is one; a new one begins to fetch at once. Its release
-// must be called once, when the caller asks it no more.
+// Open gives the source of these settings, the one in use if there is one; a new one begins to fetch at once. Its
+// release must be called once, when the caller asks it no more.
 func (s *Sources) Open(settings Settings) (source *Source, release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

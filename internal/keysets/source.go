@@ -67,8 +67,8 @@ func newSource(settings Settings, log *zap.Logger, clock func() time.Time) (*Sou
 	}, nil
 }
 
-// Keys is the present set; nil while none is at hand or the last one is too old. Two calls give the same address as long
-// as the keys are the same.
+// Keys is the present set; nil while none is at hand or the last one is too old. Two calls give the same address as
+// long as the keys are the same.
 func (s *Source) Keys() *jose.KeySet {
 	h := s.held.Load()
 	if h == nil || s.age(h) >= s.settings.MaxAge {
@@ -77,15 +77,15 @@ func (s *Source) Keys() *jose.KeySet {
 	return h.set
 }
 
-// age goes by the monotonic clock and by the calendar, whichever says more: the one stands still while a machine sleeps,
-// the other can be set back.
+// age goes by the monotonic clock and by the calendar, whichever says more: the one stands still while a machine
+// sleeps, the other can be set back.
 func (s *Source) age(h *held) time.Duration {
 	now := s.clock()
 	return max(now.Sub(h.at), now.Round(0).Sub(h.at.Round(0)))
 }
 
-// Seek gives the set that a token's kid is to be looked up in ("": any set), after a new fetch if that may help. The set
-// lacks the kid if the issuer just said so; where that cannot be known, the refusal is IssuerUnavailable.
+// Seek gives the set that a token's kid is to be looked up in ("": any set), after a new fetch if that may help. The
+// set lacks the kid if the issuer just said so; where that cannot be known, the refusal is IssuerUnavailable.
 func (s *Source) Seek(kid string) (*jose.KeySet, error) {
 	if set := s.Keys(); answers(set, kid) {
 		return set, nil // it came in this very moment
@@ -98,7 +98,8 @@ func (s *Source) Seek(kid string) (*jose.KeySet, error) {
 	case err != nil:
 		return nil, refusal.Because(refusal.IssuerUnavailable, "the keys of issuer %s: %v", s.settings.Issuer, err)
 	case !inTime || set == nil:
-		return nil, refusal.Because(refusal.IssuerUnavailable, "the keys of issuer %s did not come in time", s.settings.Issuer)
+		return nil, refusal.Because(refusal.IssuerUnavailable,
+			"the keys of issuer %s did not come in time", s.settings.Issuer)
 	}
 	return set, nil
 }
@@ -122,7 +123,7 @@ func (s *Source) fly() <-chan struct{} {
 	return s.flight
 }
 
-// await tells whether the flight ended within the bounded moment that a request has.
+// await reports whether the flight ended within the bounded moment that a request has.
 func (s *Source) await(flight <-chan struct{}) bool {
 	if flight == nil {
 		return true
@@ -251,7 +252,8 @@ func (s *Source) tellFailure(err error) {
 		s.log.Error("trusted issuer: its keys are too old, its tokens are refused", zap.Time("fetched", h.at), zap.Error(err))
 		return
 	}
-	s.log.Warn("trusted issuer: the last good keys stay for now", zap.Time("fetched", h.at), zap.Time("until", h.at.Add(s.settings.MaxAge)), zap.Error(err))
+	s.log.Warn("trusted issuer: the last good keys stay for now", zap.Time("fetched", h.at),
+		zap.Time("until", h.at.Add(s.settings.MaxAge)), zap.Error(err))
 }
 
 func kids(set *jose.KeySet) []string {

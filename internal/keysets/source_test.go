@@ -45,7 +45,8 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// TestTheSameKeysStayTheSameSet: the verified-token cache goes by the address, and must not start anew every ten minutes.
+// TestTheSameKeysStayTheSameSet: the verified-token cache goes by the address, and must not start anew every ten
+// minutes.
 func TestTheSameKeysStayTheSameSet(t *testing.T) {
 	t.Parallel()
 	a, b := newKey(t), newKey(t)
