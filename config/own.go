@@ -4,38 +4,32 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jotgate/jotgate/internal/endpoint"
 	"github.com/jotgate/jotgate/internal/route"
 )
 
-// OwnPaths lists the paths that our own endpoints answer on, for the dialects that are served; none without an issuer.
+// OwnPaths returns the paths that our own endpoints answer on, for the dialects that are served; none without an issuer.
 // One that ends in "/" is a whole tree. They answer on issuer.serve.hosts, or on any host if there are none.
 func (c *Config) OwnPaths() []route.Path {
 	if c.Issuer == nil {
 		return nil
 	}
-	s := &c.Issuer.Serve
-	own := []string{"/.well-known/jwks.json", "/openapi.json"}
-	if s.Codes {
-		own = append(own, "/api/v1/authorization-codes", "/api/v1/tokens")
-	}
-	if s.UserTokens {
-		own = append(own, "/api/v1/authorization-tokens")
-	}
-	if s.AccessTokens {
-		own = append(own, s.AccessTokenPrefix+"/api/1/access_token/")
-	}
-	if s.OAuth2 {
-		own = append(own, "/oauth2/token", "/oauth2/introspect", "/oauth2/revoke")
-		own = append(own, c.Issuer.MetadataPaths()...)
-		own = append(own, c.Issuer.ResourceMetadataPaths()...)
-	}
-	paths := make([]route.Path, 0, len(own))
-	for _, pattern := range own {
+	var paths []route.Path
+	for _, pattern := range c.Issuer.Endpoints().Paths() {
 		if p, err := route.ParsePath(pattern); err == nil { // the prefix was checked when it was read
 			paths = append(paths, p)
 		}
 	}
 	return paths
+}
+
+// Endpoints returns the endpoints that the issuer serves.
+func (i *Issuer) Endpoints() endpoint.Served {
+	s := &i.Serve
+	return endpoint.Served{
+		Codes: s.Codes, UserTokens: s.UserTokens, AccessTokens: s.AccessTokens, OAuth2: s.OAuth2,
+		AccessTokenPrefix: s.AccessTokenPrefix, Metadata: i.MetadataPaths(), ResourceMetadata: i.ResourceMetadataPaths(),
+	}
 }
 
 // MetadataPaths are where the issuer's metadata stand: the well-known part goes between its host and its path (RFC 8414
@@ -51,7 +45,7 @@ func (i *Issuer) MetadataPaths() []string {
 }
 
 // ResourceMetadataPaths are where the metadata of our routes stand (RFC 9728 §3.1), for each audience that is a URL, and
-// without a path for whoever looks only there.
+// without a path for clients that look only there.
 func (i *Issuer) ResourceMetadataPaths() []string {
 	paths := []string{resourceMetadata}
 	for _, audience := range i.Audiences {
@@ -81,7 +75,7 @@ func WellKnown(name, identifier string) (path string, ok bool) {
 	return path, true
 }
 
-// OwnHost tells whether our own endpoints answer on every host that h matches.
+// OwnHost reports whether our own endpoints answer on every host that h matches.
 func (c *Config) OwnHost(h route.Host) bool {
 	return c.Issuer != nil && (len(c.Issuer.Serve.Hosts) == 0 || slices.Contains(c.Issuer.Serve.Hosts, h.String()))
 }

@@ -149,7 +149,7 @@ func (c *call) refuse(err error) {
 	c.x.Note(f.Unwrap())
 	c.record("refused", f.reason)
 	if f.reason == refusal.InternalError {
-		c.issuer.log.Error("internal error", zap.String("endpoint", c.endpoint.name),
+		c.issuer.log.Error("internal error", zap.String("endpoint", c.endpoint.Name),
 			zap.String("request_id", c.x.ID), zap.String("cause", c.x.Detail))
 	}
 	h := c.x.Header()

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/jotgate/jotgate/config"
+	endpoints "github.com/jotgate/jotgate/internal/endpoint"
 )
 
 //go:embed openapi.json
@@ -67,7 +68,7 @@ func describe(settings *config.Issuer) ([]byte, error) {
 	served := make(map[string]json.RawMessage)
 	for path, item := range paths {
 		switch {
-		case strings.HasPrefix(path, accessTokenRoot):
+		case strings.HasPrefix(path, endpoints.AccessTokenTree):
 			if serve.AccessTokens {
 				served[serve.AccessTokenPrefix+path] = item
 			}

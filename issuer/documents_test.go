@@ -58,8 +58,8 @@ func TestDocumentIsWhatIsServed(t *testing.T) {
 	} {
 		h := newHouse(t, func(c *config.Config) { c.Issuer.Serve = serve })
 		var served, told []string
-		for _, e := range h.issuer.Load().table() {
-			served = append(served, e.method+" "+e.path)
+		for _, e := range h.issuer.Load().settings.Endpoints().List() {
+			served = append(served, e.Method+" "+e.Path)
 		}
 		doc := h.openAPI(h.issuer.Load())
 		for path, item := range doc.Paths.Map() {

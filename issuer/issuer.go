@@ -36,6 +36,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
+	endpoints "github.com/jotgate/jotgate/internal/endpoint"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
@@ -101,7 +102,6 @@ type Issuer struct {
 	router      *mux.Router
 	owned       map[string]bool // paths that are ours
 	tree        string          // path below which everything is the access-token dialect's, or ""
-	create      map[string]bool // paths in the tree that hold no credential
 	documents   documents
 	log         *zap.Logger
 	audit       func(Event)
@@ -146,12 +146,14 @@ func New(o Options) (*Issuer, error) {
 	if err = o.State.remember(i.settings.Clients, o.Clock); err != nil {
 		return nil, fmt.Errorf("issuer: client assertions: %w", err)
 	}
+	if err = i.route(); err != nil {
+		return nil, err
+	}
 	// The last that can fail, since it is held from here on until Close.
 	if i.users, err = newDirectory(o.Config, o.State, o.Clock); err != nil {
 		return nil, err
 	}
 	o.State.retain(i.settings.Clients)
-	i.route()
 	return i, nil
 }
 
@@ -195,25 +197,11 @@ func (i *Issuer) servesHost(host string) bool {
 
 func (i *Issuer) inTree(path string) bool { return i.tree != "" && strings.HasPrefix(path, i.tree) }
 
-// LogPath is how path may stand in a log: what lies in the access-token dialect's tree holds a credential, but for the
-// two spellings of create.
-func (i *Issuer) LogPath(path string) string {
-	if !i.inTree(path) || i.create[path] {
-		return path
-	}
-	for _, end := range []string{"/delete", "/delete.json"} {
-		if strings.HasSuffix(path, end) && len(path) > len(i.tree)+len(end) {
-			return i.tree + "[redacted]" + end
-		}
-	}
-	return i.tree + "[redacted]"
-}
-
 // ServeHTTP answers a request that the Issuer Owns. A w that is an *request.Exchange learns what was decided.
 func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := request.From(w)
-	if x.LogPath == "" || i.LogPath(r.URL.Path) != r.URL.Path {
-		x.LogPath = i.LogPath(r.URL.Path)
+	if x.LogPath == "" {
+		x.LogPath = endpoints.Redact(r.URL.EscapedPath())
 	}
 	if x.ID != "" {
 		x.Header().Set(request.RequestIDHeader, x.ID)
@@ -229,11 +217,11 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request, methods []*endpoi
 	defer c.recovered()
 	known := false
 	for _, e := range methods {
-		if e.method == r.Method || e.method == http.MethodGet && r.Method == http.MethodHead {
+		if e.Method == r.Method || e.Method == http.MethodGet && r.Method == http.MethodHead {
 			c.endpoint, known = e, true
 		}
 	}
-	x.Route, x.Pattern = c.endpoint.name, c.endpoint.path
+	x.Route, x.Pattern = c.endpoint.Name, c.endpoint.Path
 	c.event = Event{Name: c.endpoint.event, RequestID: x.ID, Remote: remote(x)}
 	if !known {
 		c.refuse(&fault{reason: refusal.MethodNotAllowed, header: http.Header{"Allow": {allowed(methods)}}})
@@ -253,11 +241,11 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request, methods []*endpoi
 // notFound answers for paths in the access-token dialect's tree that are none of its endpoints.
 func (i *Issuer) notFound(w http.ResponseWriter, r *http.Request) {
 	x := request.From(w)
-	c := &call{issuer: i, x: x, r: r, endpoint: &endpoint{name: "not_found", dialect: problems{}}, now: i.clock()}
+	c := &call{issuer: i, x: x, r: r, endpoint: &endpoint{endpoints.Endpoint{Name: "not_found"}, behaviour{dialect: problems{}}}, now: i.clock()}
 	if i.inTree(r.URL.Path) {
 		c.endpoint.dialect = accessTokens{}
 	}
-	x.Route, x.Pattern = c.endpoint.name, c.endpoint.path
+	x.Route, x.Pattern = c.endpoint.Name, c.endpoint.Path
 	c.refuse(refusal.Because(refusal.RouteNotFound, "no endpoint has this path"))
 }
 
@@ -312,7 +300,7 @@ func (c *call) recovered() {
 	if p == http.ErrAbortHandler || c.x.Status() != 0 {
 		panic(p)
 	}
-	c.issuer.log.Error("panic", zap.String("endpoint", c.endpoint.name), zap.String("request_id", c.x.ID),
+	c.issuer.log.Error("panic", zap.String("endpoint", c.endpoint.Name), zap.String("request_id", c.x.ID),
 		zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
 	c.refuse(refusal.Because(refusal.InternalError, "panic"))
 }

@@ -27,6 +27,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/jotgate/jotgate/config"
+	endpoints "github.com/jotgate/jotgate/internal/endpoint"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
@@ -288,7 +289,7 @@ func (h *house) chain(w http.ResponseWriter, r *http.Request) {
 	x.Begin(w, time.Now())
 	x.ID = request.NewID()
 	x.Client = netip.MustParseAddrPort(r.RemoteAddr).Addr()
-	x.LogPath, x.Host = r.URL.EscapedPath(), r.Header.Get("X-Test-Host")
+	x.LogPath, x.Host = endpoints.Redact(r.URL.EscapedPath()), r.Header.Get("X-Test-Host")
 	h.issuer.Load().ServeHTTP(x, r)
 	h.logger().Named("access").Info("access", zap.String("path", x.LogPath), zap.String("route", x.Route),
 		zap.Int("status", x.Status()), zap.String("reason", string(x.Reason)), zap.String("detail", x.Detail),

@@ -3,13 +3,13 @@ package app
 import (
 	"net/http"
 	"net/netip"
-	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
 
 	"go.uber.org/zap"
 
+	"github.com/jotgate/jotgate/internal/endpoint"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/route"
@@ -69,7 +69,7 @@ func panicType(p any) string {
 // admit refuses what no route can allow, and fills in what every later step judges by.
 func (snap *snapshot) admit(x *request.Exchange, r *http.Request) error {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
-	x.LogPath = redacted(path)
+	x.LogPath = endpoint.Redact(path)
 	if len(r.RequestURI) > snap.config.Limits.URIBytes {
 		x.LogPath = x.LogPath[:min(len(x.LogPath), longestLogged)]
 		return refusal.Because(refusal.URITooLong, "%d bytes", len(r.RequestURI))
@@ -91,43 +91,6 @@ func (snap *snapshot) admit(x *request.Exchange, r *http.Request) error {
 
 // longestLogged bounds what the log has of a target that is over the limit.
 const longestLogged = 256
-
-// longestPlain is how long a segment of a path can be without looking like a credential: a code has 128 characters, the
-// shortest token more.
-const longestPlain = 100
-
-// redacted is a path as it may stand in a log. The access-token dialect has a credential in its paths, and a client that
-// misspells one, or sends it where nobody takes it, still sends it: so whatever stands behind its name is left out, and
-// whatever is as long as a token, in every path.
-func redacted(path string) string {
-	if len(path) <= longestPlain && strings.IndexByte(path, '_') < 0 && strings.IndexByte(path, '%') < 0 {
-		return path // as most are
-	}
-	segments := strings.Split(path, "/")
-	behind := false
-	for i, segment := range segments {
-		if len(segment) > longestPlain || behind && !harmless[segment] {
-			segments[i] = "[redacted]"
-		}
-		behind = behind || strings.Contains(strings.ToLower(plain(segment)), "access_token")
-	}
-	return strings.Join(segments, "/")
-}
-
-// harmless are the segments of the dialect's paths that are no credential.
-var harmless = map[string]bool{"": true, "create": true, "create.json": true, "delete": true, "delete.json": true}
-
-// plain undoes escapes, also those of escapes, as far as they can be.
-func plain(path string) string {
-	for range 3 {
-		decoded, err := url.PathUnescape(path)
-		if err != nil || decoded == path {
-			break
-		}
-		path = decoded
-	}
-	return path
-}
 
 // dispatch gives our own endpoints to the issuer and the rest to the gate.
 func (snap *snapshot) dispatch(x *request.Exchange, r *http.Request) {

@@ -26,6 +26,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/admin"
+	"github.com/jotgate/jotgate/internal/endpoint"
 	"github.com/jotgate/jotgate/internal/httpserver/h1"
 	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/listen"
@@ -276,7 +277,7 @@ func (s *Server) auditWithdrawal(r *http.Request, w admin.Withdrawal, err error)
 // adminRefused tells of whoever tried the operator's side without its token.
 func (s *Server) adminRefused(r *http.Request, reason refusal.Reason, requestID string) {
 	s.log.Warn("admin refused", zap.String("request_id", requestID), zap.String("remote", r.RemoteAddr),
-		zap.String("method", r.Method), zap.String("path", redacted(r.URL.EscapedPath())), zap.String("reason", string(reason)))
+		zap.String("method", r.Method), zap.String("path", endpoint.Redact(r.URL.EscapedPath())), zap.String("reason", string(reason)))
 }
 
 func (s *Server) adminToken() string { return s.Config().Admin.Token.Reveal() }

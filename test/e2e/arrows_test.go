@@ -31,6 +31,7 @@ var floors = map[string]int{
 	"internal/deadline":      0,
 	"internal/dpop":          0,
 	"internal/dpop/dpoptest": 0,
+	"internal/endpoint":      0,
 	"internal/httpserver":    0,
 	"internal/httpserver/h1": 0,
 	"internal/httpserver/h2": 0,
@@ -63,7 +64,7 @@ var floors = map[string]int{
 const outside = 5
 
 // configImports are the only packages of ours that config imports.
-var configImports = []string{"internal/jose", "internal/route", "internal/token"}
+var configImports = []string{"internal/endpoint", "internal/jose", "internal/route", "internal/token"}
 
 // testHelpers may be imported by tests alone.
 var testHelpers = []string{"internal/dpop/dpoptest", "internal/listen/listentest", "internal/redistest"}
