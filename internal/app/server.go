@@ -27,7 +27,7 @@ import (
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/admin"
 	"github.com/jotgate/jotgate/internal/endpoint"
-	"github.com/jotgate/jotgate/internal/httpserver/h1"
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/listen"
 	"github.com/jotgate/jotgate/internal/otel"
@@ -162,7 +162,7 @@ func (s *Server) warn(snap *snapshot) {
 
 func (s *Server) listenOptions(c *config.Config) listen.Options {
 	o := listen.Options{Log: s.log.Logger, Refused: s.refused, Limits: listen.Limits{
-		Limits: h1.Limits{
+		Limits: httpserver.Limits{
 			HeaderBytes: c.Limits.HeaderBytes, URIBytes: c.Limits.URIBytes,
 			HeaderTimeout: c.Limits.HeaderTimeout, BodyStall: c.Limits.StallTimeout,
 		},

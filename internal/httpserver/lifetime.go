@@ -1,5 +1,6 @@
-// Package lifetime is the context of a request, for servers that make one for each: what a context costs is paid when somebody asks for
-// it.
+// Package httpserver holds what the servers of HTTP/1.1 (package h1) and HTTP/2 (package h2) share: the limits of a
+// connection, the clocks of its bodies, the context of a request, and the rules of messages that both versions have
+// (RFC 9110).
 package httpserver
 
 import (
@@ -8,7 +9,8 @@ import (
 	"time"
 )
 
-// A Lifetime is a context that ends at End. It must not be copied.
+// A Lifetime is the context of a request: it ends at End. A server makes one for each request, so what a context costs is
+// paid only when it is asked for. It must not be copied.
 type Lifetime struct {
 	Base  context.Context // whose values it has, and whose end is its own where somebody waits for it
 	Asker Asker           // told when somebody waits; may be nil

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
-	"github.com/jotgate/jotgate/internal/httpserver/h1"
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/listen"
 	"github.com/jotgate/jotgate/internal/listen/listentest"
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -297,7 +297,7 @@ func breakOff(address string, later time.Duration) {
 // A drain does not wait for the rest of a head.
 func TestH2DrainDoesNotWaitForHalfAHead(t *testing.T) {
 	t.Parallel()
-	o, _ := secure(t, listen.Limits{Limits: h1.Limits{HeaderTimeout: time.Hour}})
+	o, _ := secure(t, listen.Limits{Limits: httpserver.Limits{HeaderTimeout: time.Hour}})
 	ls := start(t, o, new(ledger))
 	f, _ := frames(t, ls)
 	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock("/"), EndStream: true}); err != nil {

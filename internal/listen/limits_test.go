@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/jotgate/jotgate/internal/httpserver/h1"
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/listen"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -22,7 +22,7 @@ import (
 // short are limits that a test can wait for.
 func short() listen.Limits {
 	const brief = 100 * time.Millisecond
-	return listen.Limits{Limits: h1.Limits{HeaderTimeout: brief, BodyStall: brief}, WriteStall: brief}
+	return listen.Limits{Limits: httpserver.Limits{HeaderTimeout: brief, BodyStall: brief}, WriteStall: brief}
 }
 
 // drip writes one byte at a time until the server has closed, so that some byte always has just come.

@@ -26,7 +26,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/jotgate/jotgate/internal/httpserver/h1"
+	"github.com/jotgate/jotgate/internal/httpserver"
 )
 
 // A Listener is an address to listen on.
@@ -42,13 +42,13 @@ type Listener struct {
 
 // Limits bound what clients may use. A zero field takes the default in brackets; a negative time means no limit.
 type Limits struct {
-	h1.Limits                    // of a request, in both protocols
-	IdleTimeout    time.Duration // between requests (120 s: longer than the usual 60 s of load balancers in front)
-	TLSTimeout     time.Duration // for a handshake (10 s)
-	WriteStall     time.Duration // for the client to accept 64 KiB of an answer (30 s)
-	Connections    int           // open at the same time, of all listeners (10000)
-	EvictIdleAfter time.Duration // at the cap, a connection idle for longer is closed for a new one (1 s)
-	H2Streams      uint32        // concurrent, of each HTTP/2 connection (250)
+	httpserver.Limits               // of a request, in both protocols
+	IdleTimeout       time.Duration // between requests (120 s: longer than the usual 60 s of load balancers in front)
+	TLSTimeout        time.Duration // for a handshake (10 s)
+	WriteStall        time.Duration // for the client to accept 64 KiB of an answer (30 s)
+	Connections       int           // open at the same time, of all listeners (10000)
+	EvictIdleAfter    time.Duration // at the cap, a connection idle for longer is closed for a new one (1 s)
+	H2Streams         uint32        // concurrent, of each HTTP/2 connection (250)
 }
 
 // WithDefaults returns l with its zero fields set to their defaults.

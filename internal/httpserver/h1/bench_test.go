@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/httpserver/h1"
 )
 
@@ -31,7 +32,7 @@ func (a *again) Read(p []byte) (int, error) {
 
 // rounds has so many requests read and answered.
 func rounds(n int) {
-	limits, body := h1.Default(), make([]byte, 1024)
+	limits, body := httpserver.DefaultLimits(), make([]byte, 1024)
 	length := []string{"1024"}
 	s := &h1.Server{
 		Limits: &limits, Context: context.Background(), Log: zap.NewNop(), Last: func() bool { return false },

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/internal/deadline"
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
@@ -19,7 +20,7 @@ type body struct {
 	chunked  bool
 	chunks   chunks
 	expected bool // the client waits for 100 (Continue)
-	pace     Pace
+	pace     httpserver.Pace
 
 	mu     sync.Mutex // held by a read, while it waits too
 	over   bool       // read to its end

@@ -1,6 +1,9 @@
 package h1
 
-import "github.com/jotgate/jotgate/internal/refusal"
+import (
+	"github.com/jotgate/jotgate/internal/grammar"
+	"github.com/jotgate/jotgate/internal/refusal"
+)
 
 // chunks reads the framing of a chunked body (RFC 9112 section 7.1). Trailers are bounded, and dropped: an app could take
 // them for fields of the head, where ours are (RFC 9110 section 6.5.1).
@@ -84,11 +87,11 @@ func (k *chunks) step(c byte) (fault string) {
 
 func (k *chunks) size(c byte) (fault string) {
 	switch {
-	case isHex(c):
+	case grammar.IsHex(c):
 		if k.digits++; k.digits > maxChunkDigits || k.left>>58 != 0 {
 			return "chunk size too large"
 		}
-		k.left = k.left<<4 | int64(unhex(c))
+		k.left = k.left<<4 | int64(grammar.Unhex(c))
 		return ""
 	case c == '\r' && k.digits > 0:
 		k.at = chunkSizeLF
@@ -107,14 +110,14 @@ func (k *chunks) trailers(c byte) (fault string) {
 	switch {
 	case k.at == trailerStart && c == '\r':
 		k.at = lastLF
-	case k.at == trailerStart && isTchar(c):
+	case k.at == trailerStart && grammar.IsTokenByte(c):
 		k.at = trailerName
 	case k.at == trailerName && c == ':':
 		k.at = trailerValue
-	case k.at == trailerName && isTchar(c):
+	case k.at == trailerName && grammar.IsTokenByte(c):
 	case k.at == trailerValue && c == '\r':
 		k.at = trailerLF
-	case k.at == trailerValue && (c == '\t' || c >= ' ' && c != 0x7f):
+	case k.at == trailerValue && grammar.IsFieldByte(c):
 	case k.at == trailerLF && c == '\n':
 		k.at = trailerStart
 	default:
@@ -128,11 +131,4 @@ func expect(got, want byte, fault string) string {
 		return ""
 	}
 	return fault
-}
-
-func unhex(c byte) byte {
-	if isDigit(c) {
-		return c - '0'
-	}
-	return c | 0x20 - 'a' + 10
 }

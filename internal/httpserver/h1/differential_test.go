@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/httpserver/h1"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -40,7 +41,7 @@ func listen(t testing.TB) net.Listener {
 
 // ours is a server with that handler.
 func ours(handler http.Handler) *h1.Server {
-	limits := h1.Default()
+	limits := httpserver.DefaultLimits()
 	return &h1.Server{
 		Handler: handler, Limits: &limits, IdleTimeout: patience, Context: context.Background(), Log: zap.NewNop(), Last: func() bool { return false },
 		Refused: func(w http.ResponseWriter, _ *http.Request, why *refusal.Error) {

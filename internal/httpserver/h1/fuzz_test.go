@@ -17,6 +17,8 @@ import (
 	"go.uber.org/zap"
 	"pgregory.net/rapid"
 
+	"github.com/jotgate/jotgate/internal/grammar"
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/httpserver/h1"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -63,7 +65,7 @@ func read(r *http.Request) request {
 }
 
 // served is what a handler gets of a stream.
-func served(t failer, stream []byte, size int, l *h1.Limits) []request {
+func served(t failer, stream []byte, size int, l *httpserver.Limits) []request {
 	var got []request
 	s := &h1.Server{
 		Limits: l, Context: context.Background(), Log: zap.NewNop(), Last: func() bool { return false },
@@ -94,7 +96,7 @@ func unwatched(stream []byte, most int) []request {
 	return got
 }
 
-var fuzzLimits = h1.Limits{HeaderBytes: 256, URIBytes: 64, Fields: 6}.WithDefaults()
+var fuzzLimits = httpserver.Limits{HeaderBytes: 256, URIBytes: 64, Fields: 6}.WithDefaults()
 
 // Whatever a handler gets, net/http reads in the raw stream, too: same lines, same fields, same framing, same bodies. And how the stream is cut into pieces changes nothing.
 func FuzzConn(f *testing.F) {
@@ -164,7 +166,7 @@ func FuzzValidHost(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, host string) {
-		if !h1.ValidHost(host) {
+		if !grammar.ValidHost(host) {
 			return
 		}
 		r, err := http.NewRequest(http.MethodGet, "http://"+host+"/", nil)

@@ -1,4 +1,4 @@
-// Package wire speaks HTTP/1.1 (RFC 9112) with clients.
+// Package h1 speaks HTTP/1.1 (RFC 9112) with clients.
 //
 // net/http's server is laxer than a gate may be: it takes a bare LF for the end of a line, joins folded lines, accepts
 // the same Content-Length twice and lets Content-Length stand beside Transfer-Encoding, and none of this is visible to
@@ -9,7 +9,7 @@
 // Conn.Serve is the story of a connection:
 //
 //	begin    wait for the first byte; nothing is held meanwhile but the socket      (conn.go, first_unix.go, early.go)
-//	head     read it whole, by the grammar and within the limits                    (head.go, host.go)
+//	head     read it whole, by the grammar and within the limits                    (head.go)
 //	request  make an http.Request of it                                             (request.go)
 //	serve    call the handler, which reads the body and writes the answer           (serve.go, body.go, chunk.go, response.go)
 //	watch    cancel the request's context if the client goes away meanwhile         (lifetime.go)
@@ -29,44 +29,3 @@
 // dropped. What is wrong in a body is the handler's read error and stays so; after it, and after every request that had a
 // Transfer-Encoding, the connection serves no further request.
 package h1
-
-import "time"
-
-// Limits bound what one connection may ask for. Zero sizes and times take the defaults of Default.
-type Limits struct {
-	HeaderBytes   int           // the whole head, from the method to the empty line
-	URIBytes      int           // the request target
-	Fields        int           // header fields
-	HeaderTimeout time.Duration // from a head's first byte to its last; negative: for ever
-	BodyStall     time.Duration // how long a body may stand still; negative: for ever
-	BodyRate      int           // bytes a second that a body must reach in the long run; negative: any
-}
-
-// Default is what a connection gets when its limits are not set.
-//
-// A body earns waiting time with each byte (1/BodyRate s) up to BodyStall, and spends it only while the reader waits
-// for the client. 128 B/s is a tenth of the slowest modem; whoever is slower holds a connection, not a conversation.
-func Default() Limits {
-	return Limits{
-		HeaderBytes: 32 << 10, URIBytes: 16 << 10, Fields: 200,
-		HeaderTimeout: 10 * time.Second, BodyStall: 30 * time.Second, BodyRate: 128,
-	}
-}
-
-// WithDefaults fills what is zero.
-func (l Limits) WithDefaults() Limits {
-	d := Default()
-	fill(&l.HeaderBytes, d.HeaderBytes)
-	fill(&l.URIBytes, d.URIBytes)
-	fill(&l.Fields, d.Fields)
-	fill(&l.HeaderTimeout, d.HeaderTimeout)
-	fill(&l.BodyStall, d.BodyStall)
-	fill(&l.BodyRate, d.BodyRate)
-	return l
-}
-
-func fill[T int | time.Duration](field *T, value T) {
-	if *field == 0 {
-		*field = value
-	}
-}

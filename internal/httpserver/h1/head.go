@@ -2,9 +2,9 @@ package h1
 
 import (
 	"bytes"
-	"encoding/binary"
-	"unsafe"
 
+	"github.com/jotgate/jotgate/internal/grammar"
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
@@ -26,7 +26,7 @@ type head struct {
 }
 
 // scan looks at all of a head's bytes that are there. It returns the end of the head, or 0 while it is incomplete.
-func (h *head) scan(b []byte, l *Limits) (int, *refusal.Error) {
+func (h *head) scan(b []byte, l *httpserver.Limits) (int, *refusal.Error) {
 	for {
 		end, complete := len(b), false
 		if i := bytes.IndexByte(b[h.seen:], '\n'); i >= 0 {
@@ -54,7 +54,7 @@ func (h *head) scan(b []byte, l *Limits) (int, *refusal.Error) {
 }
 
 // look checks the bytes of the current line up to end, and the limits, in the order of the stream.
-func (h *head) look(b []byte, end int, complete bool, l *Limits) *refusal.Error {
+func (h *head) look(b []byte, end int, complete bool, l *httpserver.Limits) *refusal.Error {
 	stop, over := end, (*refusal.Error)(nil)
 	if end+1-h.skip > l.HeaderBytes && (complete || end-h.skip > l.HeaderBytes) {
 		stop, over = h.skip+l.HeaderBytes, &refusal.Error{Reason: refusal.HeaderTooLarge, Detail: "head over the limit"}
@@ -85,7 +85,7 @@ func targetOver(line []byte, limit int) int {
 // allowed refuses control bytes and every CR and LF that is not part of a CRLF. The last byte before stop may be a CR
 // whose LF is yet to come; it is looked at again.
 func (h *head) allowed(b []byte, stop int, complete bool) *refusal.Error {
-	for i := controlFree(b, h.seen, stop); i < stop; i++ {
+	for i := grammar.PlainUntil(grammar.String(b[:stop]), h.seen); i < stop; i++ {
 		switch c := b[i]; {
 		case c == '\r' && i == stop-1:
 			if !complete {
@@ -94,7 +94,7 @@ func (h *head) allowed(b []byte, stop int, complete bool) *refusal.Error {
 			return nil
 		case c == '\r':
 			return malformed("bare CR")
-		case c == '\t' && h.lines > 0, c >= ' ' && c != 0x7f:
+		case c == '\t' && h.lines > 0, !grammar.IsControl(c):
 		default:
 			return malformed("control byte 0x%02x", c)
 		}
@@ -106,22 +106,8 @@ func (h *head) allowed(b []byte, stop int, complete bool) *refusal.Error {
 	return nil
 }
 
-// controlFree skips, eight at a time, bytes that are neither below a space nor DEL.
-func controlFree(b []byte, from, to int) int {
-	const low, high = 0x0101010101010101, 0x8080808080808080
-	for from+8 <= to {
-		x := binary.LittleEndian.Uint64(b[from:])
-		del := x ^ low*0x7f
-		if ((x-low*0x20)&^x|(del-low)&^del)&high != 0 {
-			break
-		}
-		from += 8
-	}
-	return from
-}
-
 // take reads a complete line without its CRLF.
-func (h *head) take(line []byte, l *Limits) *refusal.Error {
+func (h *head) take(line []byte, l *httpserver.Limits) *refusal.Error {
 	if h.lines == 0 {
 		return h.requestLine(line)
 	}
@@ -134,7 +120,7 @@ func (h *head) take(line []byte, l *Limits) *refusal.Error {
 // requestLine is `method SP request-target SP HTTP-version` (RFC 9112 section 3) with single spaces.
 func (h *head) requestLine(line []byte) *refusal.Error {
 	first, last := bytes.IndexByte(line, ' '), bytes.LastIndexByte(line, ' ')
-	if first <= 0 || last <= first+1 || !isToken(line[:first]) {
+	if first <= 0 || last <= first+1 || !grammar.IsToken(line[:first]) {
 		return malformed("request line is not method, target and version")
 	}
 	if bytes.IndexByte(line[first+1:last], ' ') >= 0 {
@@ -142,7 +128,7 @@ func (h *head) requestLine(line []byte) *refusal.Error {
 	}
 	method, target, version := line[:first], line[first+1:last], line[last+1:]
 	if len(version) != len("HTTP/1.1") || string(version[:5]) != "HTTP/" || version[6] != '.' ||
-		!isDigit(version[5]) || !isDigit(version[7]) {
+		!grammar.IsDigit(version[5]) || !grammar.IsDigit(version[7]) {
 		return malformed("request line does not end in an HTTP version")
 	}
 	if version[5] != '1' || version[7] > '1' {
@@ -159,7 +145,7 @@ func (h *head) requestLine(line []byte) *refusal.Error {
 func checkTarget(target []byte, connect, options bool) *refusal.Error {
 	switch {
 	case connect && target[0] != '/': // with a path it is no CONNECT of RFC 9110 §9.3.6, and answered 405 like one
-		if !ValidHost(text(target)) {
+		if !grammar.ValidHost(grammar.String(target)) {
 			return malformed("CONNECT without an authority")
 		}
 	case len(target) == 1 && target[0] == '*' && options:
@@ -182,7 +168,7 @@ func checkEscapes(target []byte) *refusal.Error {
 		if i < 0 {
 			return nil
 		}
-		if len(target) < i+3 || !isHex(target[i+1]) || !isHex(target[i+2]) {
+		if len(target) < i+3 || !grammar.IsHex(target[i+1]) || !grammar.IsHex(target[i+2]) {
 			return malformed("percent sign without two hex digits in the path")
 		}
 		target = target[i+3:]
@@ -197,25 +183,25 @@ func (h *head) field(line []byte) *refusal.Error {
 		return malformed("folded line, or whitespace before the first field")
 	case colon < 0:
 		return malformed("header line without a colon")
-	case !isToken(line[:colon]):
+	case !grammar.IsToken(line[:colon]):
 		return malformed("field name is empty or not a token")
 	}
-	value := trim(line[colon+1:])
+	value := grammar.Trim(line[colon+1:])
 	switch name := line[:colon]; len(name) {
 	case len("host"):
-		if equalFold(name, "host") {
+		if grammar.EqualFold(name, "host") {
 			return h.host(value)
 		}
 	case len("trailer"):
-		if equalFold(name, "trailer") {
+		if grammar.EqualFold(name, "trailer") {
 			return checkTrailer(value)
 		}
 	case len("content-length"):
-		if equalFold(name, "content-length") {
+		if grammar.EqualFold(name, "content-length") {
 			return h.contentLength(value)
 		}
 	case len("transfer-encoding"):
-		if equalFold(name, "transfer-encoding") {
+		if grammar.EqualFold(name, "transfer-encoding") {
 			return h.transferEncoding(value)
 		}
 	}
@@ -226,7 +212,7 @@ func (h *head) host(value []byte) *refusal.Error {
 	if h.hosts++; h.hosts > 1 {
 		return &refusal.Error{Reason: refusal.HostMalformed, Detail: "more than one Host"}
 	}
-	if !ValidHost(text(value)) {
+	if !grammar.ValidHost(grammar.String(value)) {
 		return &refusal.Error{Reason: refusal.HostMalformed, Detail: "Host is not a host name"}
 	}
 	return nil
@@ -242,7 +228,7 @@ func (h *head) contentLength(value []byte) *refusal.Error {
 	}
 	h.hasLength, h.length = true, 0
 	for _, c := range value {
-		if !isDigit(c) {
+		if !grammar.IsDigit(c) {
 			return malformed("Content-Length is not a number")
 		}
 		h.length = h.length*10 + int64(c-'0')
@@ -251,7 +237,7 @@ func (h *head) contentLength(value []byte) *refusal.Error {
 }
 
 func (h *head) transferEncoding(value []byte) *refusal.Error {
-	if h.chunked || !equalFold(value, "chunked") {
+	if h.chunked || !grammar.EqualFold(value, "chunked") {
 		return malformed("Transfer-Encoding is not exactly one `chunked`")
 	}
 	h.chunked = true
@@ -262,8 +248,8 @@ func (h *head) transferEncoding(value []byte) *refusal.Error {
 func checkTrailer(value []byte) *refusal.Error {
 	for len(value) > 0 {
 		name, rest, _ := bytes.Cut(value, []byte(","))
-		name, value = trim(name), rest
-		if equalFold(name, "content-length") || equalFold(name, "transfer-encoding") || equalFold(name, "trailer") {
+		name, value = grammar.Trim(name), rest
+		if grammar.EqualFold(name, "content-length") || grammar.EqualFold(name, "transfer-encoding") || grammar.EqualFold(name, "trailer") {
 			return malformed("Trailer names a framing field")
 		}
 	}
@@ -287,62 +273,4 @@ func (h *head) endsConnection() bool { return h.chunked || h.connect }
 
 func malformed(format string, args ...any) *refusal.Error {
 	return refusal.Because(refusal.RequestMalformed, format, args...).(*refusal.Error)
-}
-
-// text lets b be read as a string without a copy; neither outlives the call it is made for.
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-func trim(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
-		b = b[1:]
-	}
-	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
-		b = b[:len(b)-1]
-	}
-	return b
-}
-
-// equalFold compares with a lower-case word, ASCII only.
-func equalFold(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i := range b {
-		c := b[i]
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
-}
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-
-func isHex(c byte) bool {
-	return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f'
-}
-
-// tchar is the set of RFC 9110 section 5.6.2, one bit for each ASCII character.
-const tcharLow, tcharHigh = uint64(0x03ff6cfa_00000000), uint64(0x57ffffff_c7fffffe)
-
-func isToken(b []byte) bool {
-	for _, c := range b {
-		if !isTchar(c) {
-			return false
-		}
-	}
-	return len(b) > 0
-}
-
-func isTchar(c byte) bool {
-	switch {
-	case c < 64:
-		return tcharLow>>c&1 == 1
-	case c < 128:
-		return tcharHigh>>(c-64)&1 == 1
-	}
-	return false
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/jotgate/jotgate/internal/grammar"
 	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -52,7 +53,7 @@ func (t *turn) fields(r *http.Request, lines string) {
 		line := lines[:end]
 		lines = lines[end+2:]
 		colon := strings.IndexByte(line, ':')
-		name, value := textproto.CanonicalMIMEHeaderKey(line[:colon]), trimmed(line[colon+1:])
+		name, value := textproto.CanonicalMIMEHeaderKey(line[:colon]), grammar.Trim(line[colon+1:])
 		switch name {
 		case "Host":
 			r.Host = value
@@ -77,16 +78,6 @@ func (t *turn) fields(r *http.Request, lines string) {
 // chunkedEncoding is shared; nobody changes what a request says.
 var chunkedEncoding = []string{"chunked"}
 
-func trimmed(s string) string {
-	for len(s) > 0 && (s[0] == ' ' || s[0] == '\t') {
-		s = s[1:]
-	}
-	for len(s) > 0 && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
-		s = s[:len(s)-1]
-	}
-	return s
-}
-
 // parseTarget fills in the URL.
 func (t *turn) parseTarget(r *http.Request) (err error) {
 	r.URL = &t.url
@@ -94,29 +85,8 @@ func (t *turn) parseTarget(r *http.Request) (err error) {
 		t.url.Host, r.Host = r.RequestURI, r.RequestURI // RFC 9112 section 3.2.3: the Host field says no more than that
 		return nil
 	}
-	r.URL, err = ParseTarget(&t.url, r.RequestURI)
+	r.URL, err = httpserver.ParseTarget(&t.url, r.RequestURI)
 	return err
-}
-
-// ParseTarget is url.ParseRequestURI, and needs no parser for targets of unreserved characters, as most are. What it gives may be
-// room, which must be a zero URL.
-func ParseTarget(room *url.URL, target string) (*url.URL, error) {
-	path, query, there := strings.Cut(target, "?")
-	if !unreserved(path) {
-		return url.ParseRequestURI(target)
-	}
-	room.Path, room.RawQuery, room.ForceQuery = path, query, there && query == ""
-	return room, nil
-}
-
-func unreserved(path string) bool {
-	for i := range len(path) {
-		c := path[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '/' || c == '-' || c == '.' || c == '_' || c == '~') {
-			return false
-		}
-	}
-	return true
 }
 
 // closes tells whether the client wants the connection to end (RFC 9112 section 9.3).
@@ -141,12 +111,7 @@ func (t *turn) frame(r *http.Request) {
 	case h.length == 0:
 		return
 	}
-	t.body = body{turn: t, left: h.length, chunked: h.chunked, pace: NewPace(t.conn.server.Limits)}
-	t.body.expected = r.ProtoMinor > 0 && continues(r.Header["Expect"])
+	t.body = body{turn: t, left: h.length, chunked: h.chunked, pace: httpserver.NewPace(t.conn.server.Limits)}
+	t.body.expected = r.ProtoMinor > 0 && httpserver.ExpectsContinue(r.Header["Expect"])
 	r.Body = &t.body
-}
-
-// continues knows the one expectation there is (RFC 9110 section 10.1.1).
-func continues(expect []string) bool {
-	return len(expect) == 1 && strings.EqualFold(expect[0], "100-continue")
 }

@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/jotgate/jotgate/internal/grammar"
+	"github.com/jotgate/jotgate/internal/httpserver"
 )
 
 // A response writes an answer (RFC 9112 section 4). It keeps net/http's contract for an http.ResponseWriter, and its choices:
@@ -73,7 +76,7 @@ func (b *buffer) free() {
 	}
 }
 
-var errAnswerOver = errors.New("wire: written after the handler returned")
+var errAnswerOver = errors.New("h1: written after the handler returned")
 
 // Header implements http.ResponseWriter.
 func (w *response) Header() http.Header { return w.header }
@@ -81,7 +84,7 @@ func (w *response) Header() http.Header { return w.header }
 // WriteHeader implements http.ResponseWriter. A status below 100 or over 999 is a mistake of ours, and panics.
 func (w *response) WriteHeader(status int) {
 	if status < 100 || status > 999 {
-		panic(fmt.Sprintf("wire: status %d", status))
+		panic(fmt.Sprintf("h1: status %d", status))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -182,11 +185,9 @@ func (w *response) add(name, value string) bool {
 
 // decide chooses the framing (RFC 9112 section 6).
 func (w *response) decide() {
-	if names := w.header["Trailer"]; len(names) > 0 {
-		w.announce(names)
-	}
+	w.trailers = httpserver.AppendTrailers(w.trailers, w.header["Trailer"])
 	if w.more != nil {
-		if !allowsBody(w.status) {
+		if !httpserver.AllowsBody(w.status) {
 			w.framed = bodiless
 		}
 		return
@@ -198,7 +199,7 @@ func (w *response) decide() {
 		}
 	}
 	switch {
-	case !allowsBody(w.status):
+	case !httpserver.AllowsBody(w.status):
 		w.framed = bodiless
 	case w.length >= 0:
 		w.framed = counted
@@ -209,31 +210,11 @@ func (w *response) decide() {
 	}
 }
 
-func (w *response) announce(names []string) {
-	for _, list := range names {
-		for name := range strings.SplitSeq(list, ",") {
-			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); validTrailer(name) {
-				w.trailers = append(w.trailers, name)
-			}
-		}
-	}
-}
-
-// validTrailer knows names that can stand in a trailer section, and would not split the answer there: httpguts does not ask
-// whether they are tokens.
-func validTrailer(name string) bool {
-	return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name)
-}
-
 func (w *response) streaming() framing {
 	if w.turn.conn.head.version == '0' {
 		return untilClose
 	}
 	return chunkwise
-}
-
-func allowsBody(status int) bool {
-	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 }
 
 // leavesOut are the fields that are ours to say, those that are trailers, and those of a body that there is not.
@@ -293,7 +274,7 @@ func (w *response) Write(p []byte) (int, error) {
 		return 0, w.failed
 	case len(p) == 0:
 		return 0, nil
-	case !allowsBody(w.status):
+	case !httpserver.AllowsBody(w.status):
 		return 0, http.ErrBodyNotAllowed
 	case w.length >= 0 && w.sent+int64(len(p)) > w.length:
 		return 0, http.ErrContentLength
@@ -450,23 +431,9 @@ func (w *response) finish() bool {
 }
 
 func (w *response) writeTrailers() {
-	for _, name := range w.trailers {
-		for _, value := range w.header[name] {
-			w.out.b = appendField(w.out.b, name, value)
-		}
-	}
-	var late []string
-	for name := range w.header {
-		if unprefixed, is := strings.CutPrefix(name, http.TrailerPrefix); is && validTrailer(unprefixed) {
-			late = append(late, name)
-		}
-	}
-	slices.Sort(late)
-	for _, name := range late {
-		for _, value := range w.header[name] {
-			w.out.b = appendField(w.out.b, name[len(http.TrailerPrefix):], value)
-		}
-	}
+	httpserver.Trailers(w.header, w.trailers, func(name, value string) {
+		w.out.b = appendField(w.out.b, name, value)
+	})
 }
 
 func (w *response) free() {
@@ -481,7 +448,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	case w.hijacked:
 		return nil, nil, http.ErrHijacked
 	case w.over, w.status != 0:
-		return nil, nil, errors.New("wire: hijacked after an answer")
+		return nil, nil, errors.New("h1: hijacked after an answer")
 	}
 	c := w.turn.conn
 	c.unwatch(w.turn)
@@ -554,7 +521,7 @@ func appendFields(b []byte, h http.Header, leavesOut func(string) bool) []byte {
 		slices.Sort(names)
 	}
 	for _, name := range names {
-		if leavesOut(name) || !httpguts.ValidHeaderFieldName(name) {
+		if leavesOut(name) || !grammar.IsToken(name) {
 			continue
 		}
 		for _, value := range h[name] {
@@ -568,11 +535,11 @@ func appendFields(b []byte, h http.Header, leavesOut func(string) bool) []byte {
 func appendField(b []byte, name, value string) []byte {
 	b = append(b, name...)
 	b = append(b, ": "...)
-	value = trimmed(value)
+	value = grammar.Trim(value)
 	from := len(b)
 	b = append(b, value...)
 	for i := from; i < len(b); i++ {
-		if b[i] < ' ' && b[i] != '\t' || b[i] == 0x7f {
+		if !grammar.IsFieldByte(b[i]) {
 			b[i] = ' '
 		}
 	}

@@ -3,26 +3,25 @@ package h1
 import (
 	"context"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
 // A Server answers the requests of connections.
 type Server struct {
 	Handler     http.Handler
-	Limits      *Limits         // must have been through WithDefaults
-	IdleTimeout time.Duration   // between requests; not above zero: for ever
-	Context     context.Context // what requests' contexts come from
-	Log         *zap.Logger     // told of panics
-	Last        func() bool     // tells that answers are the last of their connections from now on
-	// Refused answers a request whose head was refused; nothing of the request is to be believed, but where it came from.
-	Refused func(w http.ResponseWriter, r *http.Request, why *refusal.Error)
+	Limits      *httpserver.Limits // must have been through WithDefaults
+	IdleTimeout time.Duration      // between requests; not above zero: for ever
+	Context     context.Context    // what requests' contexts come from
+	Log         *zap.Logger        // told of panics
+	Last        func() bool        // tells that answers are the last of their connections from now on
+	Refused     httpserver.Refuser // answers in place of Handler
 
-	clock Clock
+	clock httpserver.Clock
 }
 
 // turn reads one request and answers it; false: the connection is over.
@@ -54,7 +53,8 @@ func (c *Conn) turn() (more bool) {
 	if aborted {
 		t.lifetime.End()
 	}
-	whole := t.serve(r, fault)
+	s := c.server
+	whole := httpserver.Call(s.Handler, s.Refused, s.Log, &t.response, r, fault)
 	return t.finish(whole)
 }
 
@@ -80,30 +80,6 @@ func (t *turn) refused() *http.Request {
 	}).WithContext(&t.lifetime)
 	t.url.Path = "/"
 	return r
-}
-
-// serve calls the handler. A panic costs this request alone, and its connection.
-func (t *turn) serve(r *http.Request, fault *refusal.Error) (whole bool) {
-	s := t.conn.server
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		whole = false
-		if p != http.ErrAbortHandler {
-			s.Log.Error("panic in a handler", zap.ByteString("stack", debug.Stack()))
-		}
-	}()
-	switch expect := r.Header["Expect"]; {
-	case fault != nil:
-		s.Refused(&t.response, r, fault)
-	case len(expect) > 0 && !continues(expect):
-		s.Refused(&t.response, r, &refusal.Error{Reason: refusal.ExpectationUnknown, Detail: "Expect is not 100-continue"})
-	default:
-		s.Handler.ServeHTTP(&t.response, r)
-	}
-	return true
 }
 
 // finish ends the answer, and reads what is left of a short body; false: the connection is over.

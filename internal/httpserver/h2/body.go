@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/jotgate/jotgate/internal/httpserver/h1"
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
@@ -23,7 +23,7 @@ type body struct {
 	err      error // what is read behind them: io.EOF, or what went wrong; nil: more may come
 	closed   bool
 	expected bool // the client waits for 100 (Continue)
-	pace     h1.Pace
+	pace     httpserver.Pace
 	asked    time.Time   // by the handler, for all reads
 	trailer  http.Header // names that were announced, and at the end their values
 	trailing []field
@@ -45,7 +45,7 @@ func (b *body) begin(st *stream, length int64) {
 		b.err = io.EOF
 		return
 	}
-	b.pace = h1.NewPace(st.conn.server.Limits)
+	b.pace = httpserver.NewPace(st.conn.server.Limits)
 }
 
 // announce makes place for trailers that the request says will come.

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/jotgate/jotgate/internal/grammar"
 )
 
 // A fieldList is memory for a head.
@@ -43,7 +44,7 @@ func (l *fieldList) addLength(n int64) { l.add("Content-Length", strconv.FormatI
 func (l *fieldList) addAll(h http.Header, leavesOut func(string) bool) {
 	from := len(l.all)
 	for name, values := range h {
-		if leavesOut(name) || !httpguts.ValidHeaderFieldName(name) {
+		if leavesOut(name) || !grammar.IsToken(name) {
 			continue
 		}
 		for _, value := range values {
@@ -64,11 +65,11 @@ func clean(value string) string {
 	}
 	b := []byte(value)
 	for i, c := range b {
-		if c < ' ' && c != '\t' || c == 0x7f {
+		if !grammar.IsFieldByte(c) {
 			b[i] = ' '
 		}
 	}
-	return strings.Trim(string(b), " \t")
+	return grammar.Trim(string(b))
 }
 
 // differsEachTime are fields whose values are seldom said twice. In the table (RFC 7541 section 2.3.2) they would only push out

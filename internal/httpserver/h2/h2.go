@@ -2,7 +2,7 @@
 //
 // net/http's server has a goroutine that serves a connection's streams, one that reads its frames and one for each frame
 // that is written, and they tell each other everything through channels: half of what a short request costs. So a
-// Server stands in its place, as package wire's does for HTTP/1.1. To handlers it speaks net/http's words: http.Request,
+// Server stands in its place, as package h1's does for HTTP/1.1. To handlers it speaks net/http's words: http.Request,
 // http.ResponseWriter, http.Flusher, http.ResponseController, http.ErrAbortHandler, http.TrailerPrefix.
 //
 // Conn.Serve is the story of a connection:
@@ -38,22 +38,20 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/jotgate/jotgate/internal/httpserver/h1"
-	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/httpserver"
 )
 
 // A Server answers the requests of connections.
 type Server struct {
 	Handler     http.Handler
-	Limits      *h1.Limits      // must have been through WithDefaults
-	IdleTimeout time.Duration   // without a stream; not above zero: for ever
-	WriteStall  time.Duration   // how long a client may leave 64 KiB of an answer without a window; not above zero: for ever
-	Streams     uint32          // at once on one connection
-	Context     context.Context // what requests' contexts come from
-	Log         *zap.Logger     // told of panics
-	Last        func() bool     // tells that answers are the last of their connections from now on
-	// Refused answers a request whose head was refused; nothing of the request is to be believed, but where it came from.
-	Refused func(w http.ResponseWriter, r *http.Request, why *refusal.Error)
+	Limits      *httpserver.Limits // must have been through WithDefaults
+	IdleTimeout time.Duration      // without a stream; not above zero: for ever
+	WriteStall  time.Duration      // how long a client may leave 64 KiB of an answer without a window; not above zero: for ever
+	Streams     uint32             // at once on one connection
+	Context     context.Context    // what requests' contexts come from
+	Log         *zap.Logger        // told of panics
+	Last        func() bool        // tells that answers are the last of their connections from now on
+	Refused     httpserver.Refuser // answers in place of Handler
 
-	clock h1.Clock
+	clock httpserver.Clock
 }

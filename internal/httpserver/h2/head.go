@@ -4,9 +4,10 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/jotgate/jotgate/internal/grammar"
 )
 
 // A head is a header block on its way through the decoder: a request's, or its trailers. The memory for its fields serves one
@@ -168,7 +169,7 @@ func (h *head) takeLength(value string) bool {
 
 // wellFormed holds a request's whole head to section 8.3.1.
 func (h *head) wellFormed(ended bool) bool {
-	if h.bad || !validMethod(h.pseudo[method]) || ended && h.length > 0 {
+	if h.bad || !grammar.IsToken(h.pseudo[method]) || ended && h.length > 0 {
 		return false
 	}
 	if h.pseudo[method] == "CONNECT" { // section 8.5
@@ -183,13 +184,11 @@ func (h *head) wellFormed(ended bool) bool {
 	return strings.HasPrefix(target, "/") || target == "*" && h.pseudo[method] == "OPTIONS"
 }
 
-func validMethod(name string) bool { return httpguts.ValidHeaderFieldName(name) } // both are tokens
-
-// validValue knows the values that section 8.2.1 allows.
+// validValue reports whether section 8.2.1 allows a value.
 func validValue(v string) bool {
 	if v == "" {
 		return true
 	}
 	outer := func(c byte) bool { return c == ' ' || c == '\t' }
-	return !outer(v[0]) && !outer(v[len(v)-1]) && httpguts.ValidHeaderFieldValue(v)
+	return !outer(v[0]) && !outer(v[len(v)-1]) && grammar.IsFieldValue(v)
 }

@@ -4,7 +4,7 @@ import (
 	"net/textproto"
 	"strings"
 
-	"golang.org/x/net/http/httpguts"
+	"github.com/jotgate/jotgate/internal/grammar"
 )
 
 // Both spellings of names that requests and answers often have: HTTP/2's is in lower case (RFC 9113 section 8.2.1).
@@ -37,7 +37,7 @@ func canonicalName(name string) string {
 	if canonical, ok := canonicals[name]; ok {
 		return canonical
 	}
-	if !httpguts.ValidHeaderFieldName(name) {
+	if !grammar.IsToken(name) {
 		return ""
 	}
 	for i := range len(name) {

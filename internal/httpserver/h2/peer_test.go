@@ -18,7 +18,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
-	"github.com/jotgate/jotgate/internal/httpserver/h1"
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/httpserver/h2"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 
 // ours is a server with that handler.
 func ours(handler http.HandlerFunc) *h2.Server {
-	limits := h1.Default()
+	limits := httpserver.DefaultLimits()
 	return &h2.Server{
 		Handler: handler, Limits: &limits, IdleTimeout: patience, WriteStall: patience, Streams: 100,
 		Context: context.Background(), Log: zap.NewNop(), Last: func() bool { return false },

@@ -5,11 +5,12 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/jotgate/jotgate/internal/httpserver/h1"
+	"github.com/jotgate/jotgate/internal/grammar"
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// request makes a request of the head that was decoded; it is net/http's, but that a host is held to package wire's rule.
+// request makes a request of the head that was decoded; it is net/http's, but that a host is held to package h1's rule.
 func (st *stream) request(h *head) (*http.Request, *refusal.Error) {
 	c := st.conn
 	if h.large || h.count > c.server.Limits.Fields {
@@ -21,7 +22,7 @@ func (st *stream) request(h *head) (*http.Request, *refusal.Error) {
 	r := st.bare()
 	r.Method, r.RequestURI = h.pseudo[method], h.pseudo[path]
 	st.fields(r, h)
-	if !h.agrees(r) || !h1.ValidHost(r.Host) {
+	if !h.agrees(r) || !grammar.ValidHost(r.Host) {
 		return st.refused(), &refusal.Error{Reason: refusal.HostMalformed, Detail: ":authority and Host are not one host name"}
 	}
 	if err := st.target(r); err != nil {
@@ -108,13 +109,13 @@ func (h *head) agrees(r *http.Request) bool {
 	return h.hosts == 1
 }
 
-// target fills in the URL, as package wire does.
+// target fills in the URL, as package h1 does.
 func (st *stream) target(r *http.Request) error {
 	if r.Method == http.MethodConnect {
 		st.url.Host, r.RequestURI = r.Host, r.Host
 		return nil
 	}
-	u, err := h1.ParseTarget(&st.url, r.RequestURI)
+	u, err := httpserver.ParseTarget(&st.url, r.RequestURI)
 	if err == nil {
 		r.URL = u
 	}

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/jotgate/jotgate/internal/httpserver"
 )
 
 // A response writes an answer (RFC 9113 section 8.3.2). It keeps net/http's contract for an http.ResponseWriter, and its choices:
@@ -119,7 +121,7 @@ func (w *response) sayContinue() {
 func (w *response) begin(status int, more iter.Seq2[string, string]) {
 	st := w.stream
 	w.status = status
-	w.announce(w.header["Trailer"])
+	w.trailers = httpserver.AppendTrailers(w.trailers, w.header["Trailer"])
 	if w.fields == nil {
 		w.fields = fieldLists.Get().(*fieldList)
 	}
@@ -130,7 +132,7 @@ func (w *response) begin(status int, more iter.Seq2[string, string]) {
 	} else {
 		w.typed = true
 	}
-	w.hidden = st.method == http.MethodHead || !allowsBody(status)
+	w.hidden = st.method == http.MethodHead || !httpserver.AllowsBody(status)
 	list := w.fields
 	list.status(status)
 	list.addAll(w.header, w.leavesOut)
@@ -145,7 +147,7 @@ func (w *response) begin(status int, more iter.Seq2[string, string]) {
 	if !dated {
 		list.add("Date", st.conn.server.clock.Date())
 	}
-	if w.framed == counted && allowsBody(status) {
+	if w.framed == counted && httpserver.AllowsBody(status) {
 		list.addLength(w.length)
 	}
 	if st.conn.server.Last() || httpguts.HeaderValuesContainsToken(w.header["Connection"], "close") {
@@ -167,24 +169,6 @@ func (w *response) decide() {
 	case len(w.trailers) > 0:
 		w.framed = streamed
 	}
-}
-
-func (w *response) announce(names []string) {
-	for _, list := range names {
-		for name := range strings.SplitSeq(list, ",") {
-			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); validTrailer(name) {
-				w.trailers = append(w.trailers, name)
-			}
-		}
-	}
-}
-
-func validTrailer(name string) bool {
-	return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name)
-}
-
-func allowsBody(status int) bool {
-	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 }
 
 // leavesOut are the fields that are ours to say, those of a connection, those that are trailers, and those of a body that there is not.
@@ -219,7 +203,7 @@ func (w *response) Write(p []byte) (int, error) {
 		return 0, w.failed
 	case len(p) == 0:
 		return 0, nil
-	case !allowsBody(w.status):
+	case !httpserver.AllowsBody(w.status):
 		return 0, http.ErrBodyNotAllowed
 	case w.framed == counted && w.wrote+int64(len(p)) > w.length:
 		return 0, http.ErrContentLength
@@ -452,7 +436,7 @@ func (w *response) finish() bool {
 // count tells the length of a body that turned out short.
 func (w *response) count() {
 	length := w.wrote
-	if allowsBody(w.status) && (length > 0 || w.stream.method != http.MethodHead) {
+	if httpserver.AllowsBody(w.status) && (length > 0 || w.stream.method != http.MethodHead) {
 		w.fields.addLength(length)
 	}
 	if w.hidden && w.held != nil {
@@ -473,22 +457,8 @@ func (w *response) trail() {
 	if w.hidden {
 		return
 	}
-	names := w.trailers
-	for name := range w.header {
-		if unprefixed, is := strings.CutPrefix(name, http.TrailerPrefix); is && validTrailer(unprefixed) {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return
-	}
-	slices.Sort(names[len(w.trailers):])
 	list := fieldLists.Get().(*fieldList)
-	for _, name := range names {
-		for _, value := range w.header[name] {
-			list.add(strings.TrimPrefix(name, http.TrailerPrefix), value)
-		}
-	}
+	httpserver.Trailers(w.header, w.trailers, list.add)
 	if len(list.all) > 0 {
 		w.last = list
 	} else {

@@ -3,11 +3,8 @@ package h2
 import (
 	"net/http"
 	"net/url"
-	"runtime/debug"
-	"strings"
 	"time"
 
-	"go.uber.org/zap"
 	"golang.org/x/net/http2"
 
 	"github.com/jotgate/jotgate/internal/httpserver"
@@ -93,7 +90,7 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 	st.body.begin(st, h.length)
 	st.r, st.fault = st.request(h)
 	st.response.header = make(http.Header)
-	st.body.expected = continues(st.r.Header["Expect"])
+	st.body.expected = httpserver.ExpectsContinue(st.r.Header["Expect"])
 	return c.start(st)
 }
 
@@ -174,33 +171,10 @@ func (c *Conn) dismiss() {
 	c.resting = nil
 }
 
-// serve calls the handler. A panic costs this stream alone.
+// serve calls the handler.
 func (st *stream) serve() (whole bool) {
 	s := st.conn.server
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		whole = false
-		if p != http.ErrAbortHandler {
-			s.Log.Error("panic in a handler", zap.ByteString("stack", debug.Stack()))
-		}
-	}()
-	switch expect := st.r.Header["Expect"]; {
-	case st.fault != nil:
-		s.Refused(&st.response, st.r, st.fault)
-	case len(expect) > 0 && !continues(expect):
-		s.Refused(&st.response, st.r, &refusal.Error{Reason: refusal.ExpectationUnknown, Detail: "Expect is not 100-continue"})
-	default:
-		s.Handler.ServeHTTP(&st.response, st.r)
-	}
-	return true
-}
-
-// continues knows the one expectation there is (RFC 9110 section 10.1.1).
-func continues(expect []string) bool {
-	return len(expect) == 1 && strings.EqualFold(expect[0], "100-continue")
+	return httpserver.Call(s.Handler, s.Refused, s.Log, &st.response, st.r, st.fault)
 }
 
 // finish ends the answer, and the stream with it: in one go, so that a client that has seen the end may open another.

@@ -1,4 +1,4 @@
-package h1
+package httpserver
 
 import (
 	"net/http"
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Clock tells the value of Date (RFC 9110 section 6.6.1), and writes it anew once a second.
+// A Clock gives the value of Date (RFC 9110 section 6.6.1), formatted once a second.
 type Clock struct{ now atomic.Pointer[dateLine] }
 
 type dateLine struct {
@@ -14,7 +14,7 @@ type dateLine struct {
 	text   string
 }
 
-// Date is the present.
+// Date returns the present as a Date field has it.
 func (c *Clock) Date() string {
 	now := time.Now()
 	if d := c.now.Load(); d != nil && d.second == now.Unix() {

@@ -1,4 +1,4 @@
-package h1
+package httpserver
 
 import "time"
 
@@ -8,7 +8,7 @@ type Pace struct {
 	limits *Limits
 }
 
-// NewPace starts a body with the whole of its credit.
+// NewPace returns the pace of a new body, with the whole of its credit.
 func NewPace(l *Limits) Pace {
 	if l.BodyStall < 0 {
 		return Pace{}
@@ -16,7 +16,7 @@ func NewPace(l *Limits) Pace {
 	return Pace{credit: l.BodyStall, limits: l}
 }
 
-// Credit is how long the next read may wait; false: for ever.
+// Credit returns how long the next read may wait; false: without limit.
 func (p *Pace) Credit() (time.Duration, bool) { return p.credit, p.limits != nil }
 
 // Earn books a read of n bytes that took that long.

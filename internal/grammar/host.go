@@ -1,11 +1,11 @@
-package h1
+package grammar
 
 import (
 	"net/netip"
 	"strings"
 )
 
-// ValidHost tells whether host can stand in a Host field or an :authority: a DNS name (letters, digits, `-`, `_`, no
+// ValidHost reports whether host can stand in a Host field or an :authority: a DNS name (letters, digits, `-`, `_`, no
 // empty label but for one trailing dot), an IPv4 address or an IPv6 address in brackets, and optionally a port of 1 to
 // 65535. RFC 3986 would allow more in a reg-name; nobody routes by it, and every extra character is one that two
 // readers can take differently.
@@ -29,7 +29,7 @@ func validPort(port string) bool {
 	}
 	n := 0
 	for i := range len(port) {
-		if port[i] < '0' || port[i] > '9' {
+		if !IsDigit(port[i]) {
 			return false
 		}
 		n = n*10 + int(port[i]-'0')
@@ -51,7 +51,7 @@ func validName(name string) bool {
 			}
 			label = 0
 			continue
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+		case 'a' <= c|0x20 && c|0x20 <= 'z', IsDigit(c), c == '-', c == '_':
 		default:
 			return false
 		}
