@@ -208,7 +208,7 @@ func (c *Conn) nameLast() {
 	c.await(time.Now())
 }
 
-// Bounds of what is read from a client after the last frame, as package wire's.
+// Bounds of what is read from a client after the last frame, as package h1's.
 const (
 	lingerTime  = 500 * time.Millisecond
 	lingerBytes = 256 << 10
