@@ -43,7 +43,7 @@ func (g *Gate) setAssertion(to []field, p *inbound) ([]field, error) {
 
 // assert gives a signed assertion, the last one for the first half of its life: a signature costs more than a request.
 func (g *Gate) assert(p *inbound, to *config.Assertion) (string, error) {
-	s, key := p.standing, assertionKey{to, p.tenant, p.actions}
+	s, key := p.grant, assertionKey{to, p.tenant, p.actions}
 	s.mu.Lock()
 	last, ok := s.assertions[key]
 	s.mu.Unlock()

@@ -48,7 +48,7 @@ type entry struct {
 	by       *jose.Verifier // the latest whose settings it is known to fit …
 	keys     *jose.KeySet   // … and its keys
 	size     int64
-	standing atomic.Pointer[standing]
+	grant    atomic.Pointer[grant]
 }
 
 // A flight is a token that is being verified, with whoever else brought it in the meantime.

@@ -1,20 +1,21 @@
 // Package proxy is the gate: it lets a request through to its upstream only if the request's bearer token allows what its
 // route asks for.
 //
-// A request is judged by one route, one token and one rule, and what was judged is what is sent. Gate.chain is the list of
-// the steps, each in a file of its own:
+// A request is judged by one route, one token and one rule, and what was judged is what is sent. The function steps lists the
+// checks, each in a file of its own; the gate, explain and the tests of a policy walk that list:
 //
-//	route      the most specific route for host and path, then the method         (route.go)
-//	bearer     exactly one bearer token, in the Authorization header (RFC 6750)   (bearer.go)
-//	verify     the token, from the cache of verified ones or anew (RFC 7519)      (verify.go, cache.go)
-//	proof      of the key that the token is bound to, if it is (RFC 9449)         (proof.go)
-//	standing   whom the token stands for here, and what it opens at most          (standing.go)
-//	tenant     the tenant that the request is about                               (tenant.go)
-//	authorize  the first entry for that tenant decides                            (authorize.go)
-//	forward    headers of ours instead of the client's, and on to the upstream    (headers.go, direct.go, forward.go, upgrade.go)
+//	route       the most specific route for host and path, then the method         (step_route.go)
+//	bearer      exactly one bearer token, in the Authorization header (RFC 6750)   (step_credential.go)
+//	token       from the cache of verified ones or verified anew (RFC 7519); then
+//	            its times, its kind, revocations and its audience                  (step_token.go, cache.go)
+//	proof       of the key that the token is bound to, if it is (RFC 9449)         (step_proof.go)
+//	grant       what the token is worth here, by its grantor or its issuer         (step_grant.go)
+//	tenant      the tenant that the request is about                               (step_tenant.go)
+//	permission  the first entry for that tenant decides                            (step_permission.go)
 //
-// A public route goes from route to forward. So does a request that a route in shadow would refuse (shadow.go). What is cached is never a verdict: time, revocation, audience and permission
-// are judged on every request, on a cached token too.
+// Then headers of ours replace the client's, and the request goes to the upstream (headers.go, direct.go, forward.go,
+// upgrade.go). So does a request that a route in shadow would refuse (shadow.go). What is cached is never a verdict: time,
+// revocation, audience and permission are judged on every request, on a cached token too.
 //
 // Requests go on as they came: the raw target, the Host field, the body as it streams (RFC 9110, RFC 9112). Removed are
 // fields for one hop (RFC 9110 §7.6.1) and every spelling of a field that only we may set, on public routes too.
@@ -46,7 +47,7 @@ type Options struct {
 	Verifier    *jose.Verifier  // of this Config's issuers
 	Cache       *Cache          // outlives reloads
 	Upstreams   *upstream.Pools // outlives reloads
-	Revocations Revocations     // nil: nothing is withdrawn
+	Revocations Revocations     // nil: nothing is revoked
 	Proofs      *dpop.Checker   // nil: no token that is bound to a key is let in
 	Log         *zap.Logger     // nil: nothing is logged; requests are the access log's, not ours
 	Clock       func() time.Time
@@ -55,9 +56,11 @@ type Options struct {
 	Draining <-chan struct{}
 	// Sign makes the compact JWS of an assertion for an upstream. nil: the issuer's first key, if there is one.
 	Sign func(typ string, claims []byte) (string, error)
+
+	further []step // of tests: they follow all others
 }
 
-// Revocations knows what was withdrawn; both methods refuse with [refusal.TokenRevoked].
+// Revocations knows what was revoked; both methods refuse with [refusal.TokenRevoked].
 type Revocations interface {
 	Check(c *token.Claims, keyID string) error
 	CheckTenant(c *token.Claims, tenant string) error
@@ -84,7 +87,8 @@ type Gate struct {
 	errorLog    *log.Logger
 	buffers     buffers
 	directs     sync.Pool // of *direct
-	chain       []func(*inbound) error
+	choosing    step      // of the route
+	further     []step    // of tests
 	releases    []func()
 }
 
@@ -93,7 +97,7 @@ func New(o Options) (*Gate, error) {
 	g := &Gate{
 		table: o.Config.Table, routes: o.Config.Routes, limits: o.Config.Limits, verifier: o.Verifier, cache: o.Cache,
 		revocations: o.Revocations, proofs: o.Proofs, clock: o.Clock, draining: o.Draining, sign: o.Sign,
-		tenants: newTenantNames(o.Config.TenantPattern),
+		tenants: newTenantNames(o.Config.TenantPattern), choosing: stepRoute(), further: o.further,
 	}
 	if g.table == nil || g.verifier == nil || g.cache == nil || o.Upstreams == nil {
 		return nil, errors.New("gate: a compiled table, a verifier, a cache and upstreams are required")
@@ -107,14 +111,6 @@ func New(o Options) (*Gate, error) {
 	if err := g.plan(o.Config, o.Upstreams); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("gate: %w", err)
-	}
-	g.chain = []func(*inbound) error{
-		g.bearer,    // first what is cheap: a request without a credential costs no hashing
-		g.verify,    // nothing the token says counts before its signature does
-		g.proof,     // a stolen token that is bound to a key is no token, and what it opens is nobody's business
-		g.stand,     // a token is worth what its grantor may still hand on, not what it says
-		g.tenant,    // after the bearer, so that strangers learn nothing about routes by their faults
-		g.authorize, // the verdict, made anew for every request
 	}
 	return g, nil
 }
@@ -137,19 +133,21 @@ func quietLog(l *zap.Logger) *log.Logger {
 	return std
 }
 
-// A inbound is one request on its way through the gate.
+// An inbound is one request on its way through the gate.
 type inbound struct {
-	x        *request.Exchange
-	r        *http.Request
-	now      time.Time
-	match    route.Match[*config.Route]
-	plan     *plan
-	token    string // the compact form, a part of the Authorization field
-	dpop     bool   // it came with the scheme DPoP
-	entry    *entry // the verified token; nil on a public route
-	standing *standing
-	tenant   string // "" on a route without one
-	actions  string // those of the entry that decided, as the upstream gets them
+	x       *request.Exchange
+	r       *http.Request
+	now     time.Time
+	match   route.Match[*config.Route]
+	plan    *plan
+	token   string // the compact form, a part of the Authorization field
+	dpop    bool   // it came with the scheme DPoP
+	entry   *entry // the verified token; nil on a public route
+	grant   *grant
+	tenant  string // "" on a route without one
+	decider int    // one more than the index of the permission that decided; 0: none did
+	actions string // those of the permission that decided, as the upstream gets them
+	trial   *trial // nil: the request is served
 }
 
 // ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical host
@@ -164,21 +162,16 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.forward(p)
 }
 
+// admit judges the request; nil lets it through.
 func (g *Gate) admit(p *inbound) error {
-	if err := g.choose(p); err != nil {
+	if err := p.try(g, &g.choosing); err != nil {
 		return err
 	}
-	if p.plan.route.Public {
-		return nil
+	if !p.plan.route.Public {
+		p.x.Trace.Judging()
+		defer p.x.Trace.Judged()
 	}
-	p.x.Trace.Judging()
-	defer p.x.Trace.Judged()
-	for _, step := range g.chain {
-		if err := step(p); err != nil {
-			return p.spare(err)
-		}
-	}
-	return nil
+	return p.spare(g.walk(p))
 }
 
 // fault is a refusal for what cannot be unless we are wrong.

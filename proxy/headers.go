@@ -176,7 +176,7 @@ func (g *Gate) own(p *inbound, to []field) ([]field, error) {
 		parent, state := p.x.Trace.Outgoing()
 		to = set(set(to, otel.Parent, parent), otel.State, state)
 	}
-	if p.standing == nil {
+	if p.grant == nil {
 		return to, nil
 	}
 	to = g.setIdentity(to, p)
@@ -198,7 +198,7 @@ func (p *inbound) tenantHeader() string {
 
 // setIdentity says whose token it is.
 func (g *Gate) setIdentity(to []field, p *inbound) []field {
-	names, s := &g.fields.identity, p.standing
+	names, s := &g.fields.identity, p.grant
 	to = set(to, names.Subject, s.subject)
 	to = set(to, names.Issuer, s.issuer)
 	to = set(to, names.Client, s.client)

@@ -10,14 +10,14 @@ import (
 // access log, in a metric, in a trace) and let through, so that an operator can put a gate before an app that is in use, and see
 // whom it would stop before it does.
 //
-// Such a request goes on without whatever the gate would vouch for: the identity of a token of good standing is told, since it is
+// Such a request goes on without whatever the gate would vouch for: the identity of a good token is told, since it is
 // true whatever the request asks for; tenant, actions and assertion say that the request was allowed, so they are not. Where no
 // token was good, nothing is told. The client's own copies of these fields are removed as ever, and the bearer stays here unless
 // the route says forward_token.
 
-// spare gives nil for a refusal that the route's shadow lets through.
+// spare returns nil for a refusal that the route's shadow lets through.
 func (p *inbound) spare(err error) error {
-	if !p.plan.route.Shadow || !spared(refusal.Of(err)) {
+	if err == nil || !p.plan.route.Shadow || !spared(refusal.Of(err)) {
 		return err
 	}
 	p.x.Spare(err)
@@ -36,5 +36,5 @@ func spared(r refusal.Reason) bool {
 	return status == http.StatusUnauthorized || status == http.StatusForbidden
 }
 
-// vouched tells whether the gate stands for what the request asks for.
-func (p *inbound) vouched() bool { return p.standing != nil && p.x.Shadow == "" }
+// vouched reports whether the gate vouches for what the request asks for.
+func (p *inbound) vouched() bool { return p.grant != nil && p.x.Shadow == "" }

@@ -5,6 +5,27 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
+func stepProof() step {
+	return step{
+		name: "proof", about: aboutToken, run: (*Gate).proof,
+		say: func(_ *Gate, p *inbound) string {
+			if key := p.entry.verified.Claims.Key; key != "" {
+				return "by key " + key + "; whether it was used before was not asked"
+			}
+			return ""
+		},
+		need: func(_ *Gate, p *inbound, reason refusal.Reason) string {
+			switch reason {
+			case refusal.TokenBound:
+				return "Authorization: DPoP TOKEN, with a header DPoP: a proof by key " + p.entry.verified.Claims.Key
+			case refusal.TokenUnbound:
+				return "a token that is bound to a key with Authorization: DPoP, one that is not with Bearer"
+			}
+			return "one header DPoP: a proof of now for this method, URL and token, by the key that the token is bound to"
+		},
+	}
+}
+
 // proof holds a token that is bound to a key (cnf.jkt, RFC 9449 §6) to a proof that whoever sends this request has the key.
 // Bound tokens and the scheme DPoP go together: the one without the other is refused (§7.1, §7.2), since a thief would
 // leave the proof out. Nothing of a proof is kept with the token: each request brings its own, and it is spent before the
@@ -13,8 +34,11 @@ func (g *Gate) proof(p *inbound) error {
 	if !p.dpop && p.entry.verified.Claims.Key == "" {
 		return nil // a plain bearer
 	}
+	if p.trial != nil && p.trial.unproven() {
+		return skipped("the token is bound to key " + p.entry.verified.Claims.Key + ": each request must bring a proof by it")
+	}
 	proof, err := g.shown(p)
-	if err != nil {
+	if err != nil || p.trial != nil { // a trial spends nothing
 		return err
 	}
 	return proof.Spend(p.r.Context())

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// A standing is what a verified token is worth under one configuration: judged once for both, since neither changes.
-type standing struct {
+// A grant is what a verified token is worth under one configuration: judged once for both, since neither changes.
+type grant struct {
 	gate        *Gate // whose configuration it was
 	err         error // the token opens nothing
 	permissions token.Permissions
@@ -24,24 +25,47 @@ type standing struct {
 	assertions map[assertionKey]assertion
 }
 
-// stand finds the token's standing.
-func (g *Gate) stand(p *inbound) error {
-	s := p.entry.standing.Load()
+func stepGrant() step {
+	return step{
+		name: "grant", about: aboutToken, run: (*Gate).granted,
+		say: func(_ *Gate, p *inbound) string {
+			if v := p.entry.verified; v.Issuer.Own {
+				return fmt.Sprintf("granted by client %q, which may still delegate it", v.Claims.Grantor)
+			}
+			return "cut to what this issuer's tokens may open here"
+		},
+		need: func(_ *Gate, _ *inbound, reason refusal.Reason) string {
+			switch reason {
+			case refusal.GrantorUnknown:
+				return "a token whose grantor and client_id are both clients in this config"
+			case refusal.GrantorNotCovering:
+				return "a grantor whose delegate (or permissions, for its own token) still covers all that the token says"
+			case refusal.TokenUnbound:
+				return "a token that is bound to a key, which this client must have"
+			}
+			return ""
+		},
+	}
+}
+
+// granted finds what the token is worth here.
+func (g *Gate) granted(p *inbound) error {
+	s := p.entry.grant.Load()
 	if s == nil || s.gate != g {
-		s = g.newStanding(p.entry.verified)
-		p.entry.standing.Store(s)
+		s = g.newGrant(p.entry.verified)
+		p.entry.grant.Store(s)
 	}
 	if s.err != nil {
 		return s.err
 	}
 	c := &p.entry.verified.Claims
 	p.x.Issuer, p.x.Subject, p.x.ClientID, p.x.TokenID = c.Issuer, c.Subject, c.ClientID, c.ID
-	p.standing = s
+	p.grant = s
 	return nil
 }
 
-func (g *Gate) newStanding(v *jose.Verified) *standing {
-	s := &standing{gate: g}
+func (g *Gate) newGrant(v *jose.Verified) *grant {
+	s := &grant{gate: g}
 	s.permissions, s.err = g.worth(v)
 	if s.err == nil {
 		s.err = jose.CheckIdentity(&v.Claims)
@@ -71,7 +95,7 @@ func (g *Gate) worth(v *jose.Verified) (token.Permissions, error) {
 		return nil, refusal.Because(refusal.TokenSubjectReserved, "%s is the id of a client", claim)
 	}
 	if j.own {
-		return c.Permissions, g.granted(c)
+		return c.Permissions, g.covered(c)
 	}
 	return foreign(j.trusted, v), nil
 }
@@ -79,8 +103,8 @@ func (g *Gate) worth(v *jose.Verified) (token.Permissions, error) {
 // isClient reports whether id is one of our clients'.
 func (g *Gate) isClient(id string) bool { return g.clients[id] != nil }
 
-// granted holds a token of ours to the ceiling of the client that granted it, as the client's entry is now.
-func (g *Gate) granted(c *token.Claims) error {
+// covered holds a token of ours to the ceiling of the client that granted it, as the client's entry is now.
+func (g *Gate) covered(c *token.Claims) error {
 	grantor := g.clients[c.Grantor]
 	if grantor == nil {
 		return refusal.Because(refusal.GrantorUnknown, "grantor %.130q", c.Grantor)

@@ -2,14 +2,12 @@ package proxy
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/jotgate/jotgate/config"
-	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/upstream"
 )
 
-// A plan is a route with all that can be known of it before a request comes.
+// A plan is a route with all that is known of it before a request comes.
 type plan struct {
 	route     *config.Route
 	upstream  *config.Upstream
@@ -17,6 +15,7 @@ type plan struct {
 	direct    bool  // the pool speaks plain HTTP alone
 	bodyLimit int64 // 0: none
 	pattern   string
+	steps     []step // what judges its requests
 }
 
 // plan compiles every route, and opens one pool for each upstream.
@@ -36,7 +35,8 @@ func (g *Gate) plan(c *config.Config, pools *upstream.Pools) error {
 		if limit == 0 {
 			limit = c.Limits.BodyBytes
 		}
-		g.plans[i] = plan{route: r, upstream: r.Upstream, pool: pool, direct: pool.Plain(), bodyLimit: limit, pattern: r.Path.String()}
+		g.plans[i] = plan{route: r, upstream: r.Upstream, pool: pool, direct: pool.Plain(), bodyLimit: limit,
+			pattern: r.Path.String(), steps: g.stepsOf(r)}
 	}
 	return nil
 }
@@ -58,28 +58,4 @@ func (g *Gate) open(r *config.Route, c *config.Config, pools *upstream.Pools) (*
 	}
 	g.releases = append(g.releases, release)
 	return pool, nil
-}
-
-// choose finds the one route that judges this request. A method that the route lacks is refused, and never looked for in a
-// broader route, which might ask for less.
-func (g *Gate) choose(p *inbound) error {
-	err := g.table.Match(p.x.Host, p.r.Method, &p.x.Target, &p.match)
-	switch refusal.Of(err) {
-	case "":
-	case refusal.MethodNotAllowed:
-		p.x.Header().Set("Allow", strings.Join(p.match.Allowed, ", "))
-		fallthrough
-	default:
-		if !g.table.Knows(p.r.Method) {
-			return refusal.Because(refusal.MethodUnsupported, "method %.32q", p.r.Method)
-		}
-		return err
-	}
-	i := p.match.Value.Index
-	if i >= len(g.plans) || g.plans[i].route != p.match.Value {
-		return fault("the table and the configuration have different routes")
-	}
-	p.plan = &g.plans[i]
-	p.x.Route, p.x.Pattern, p.x.Place = p.plan.route.Name, p.plan.pattern, i+1
-	return nil
 }

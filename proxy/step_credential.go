@@ -8,11 +8,28 @@ import (
 	"github.com/jotgate/jotgate/internal/request"
 )
 
-// bearer takes the request's one credential: the Authorization field with the Bearer scheme (RFC 6750 §2.1). Tokens in the
+func stepCredential() step {
+	return step{
+		name: "bearer", about: aboutToken, run: (*Gate).credential,
+		say: func(*Gate, *inbound) string { return "one, in Authorization" },
+		need: func(_ *Gate, _ *inbound, reason refusal.Reason) string {
+			switch reason {
+			case refusal.TokenMissing, refusal.TokenInQuery, refusal.TokenSchemeUnsupported:
+				return "one header Authorization: Bearer TOKEN"
+			}
+			return ""
+		},
+	}
+}
+
+// credential takes the request's one credential: the Authorization field with the Bearer scheme (RFC 6750 §2.1). Tokens in the
 // query end in logs and in Referer fields, so they are refused (RFC 9700 §4.3.2); a form body is not read, and a cookie
 // is never a credential here. Two credentials are refused because gate and app might each take another (RFC 6750 §2); a
 // cookie named access_token beside the field is such a second one.
-func (g *Gate) bearer(p *inbound) error {
+func (g *Gate) credential(p *inbound) error {
+	if p.trial != nil && p.trial.as.Claims != "" {
+		return omitted // the trial says what the token claims
+	}
 	fields := p.r.Header["Authorization"]
 	inQuery := p.x.Target.HasQuery && hasAccessToken(p.x.Target.Query)
 	switch {
@@ -51,7 +68,7 @@ func ofScheme(field, scheme string) bool {
 		(len(field) == len(scheme) || field[len(scheme)] == ' ')
 }
 
-// hasAccessToken tells whether some reader could find the member access_token in a query: names are unescaped, and ";" is
+// hasAccessToken reports whether some reader could find the member access_token in a query: names are unescaped, and ";" is
 // taken for a separator as well.
 func hasAccessToken(query string) bool {
 	const name = "access_token"

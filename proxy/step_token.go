@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/jose"
@@ -50,44 +52,86 @@ func (g *Gate) judge(v *jose.Verified) *judge {
 	return nil
 }
 
-// verify takes the token's claims, checked anew or from the cache, and asks what a cache must not remember: is it time, was
-// it withdrawn, is it meant for this route.
-func (g *Gate) verify(p *inbound) error {
-	e, err := g.verified(p.r.Context(), p.token)
-	if err != nil {
-		return err
+func stepToken() step {
+	return step{
+		name: "token", about: aboutToken, run: (*Gate).verify,
+		say: func(_ *Gate, p *inbound) string { return p.trial.verifiedBy(p.entry.verified) },
+		need: func(g *Gate, _ *inbound, reason refusal.Reason) string {
+			switch reason {
+			case refusal.TokenSignatureInvalid, refusal.TokenKeyUnknown, refusal.TokenAlgorithmRefused:
+				return "a token that a present key of its issuer has signed with the key's own algorithm"
+			case refusal.TokenIssuerUnknown:
+				return "a token of " + strings.Join(g.issuers(), " or ")
+			}
+			return ""
+		},
 	}
-	if err := g.timely(p, e.verified); err != nil {
-		return err
-	}
-	if err := g.kept(p, e.verified); err != nil {
-		return err
-	}
-	if err := g.intended(p, e.verified); err != nil {
-		return err
-	}
-	p.entry = e
-	return nil
 }
 
-func (g *Gate) timely(p *inbound, v *jose.Verified) error {
-	err := g.verifier.CheckTimes(v, p.now)
+// verify finds the token's claims, checked anew or from the cache. What a cache must not remember is judged by the steps that
+// follow.
+func (g *Gate) verify(p *inbound) (err error) {
+	if p.trial != nil {
+		p.entry, err = p.trial.verified(g, p)
+		return err
+	}
+	p.entry, err = g.verified(p.r.Context(), p.token)
+	return err
+}
+
+func stepTime() step {
+	return step{
+		name: "time", about: aboutToken, run: (*Gate).timely,
+		say: func(_ *Gate, p *inbound) string { return "until " + stamp(p.entry.verified.Claims.Expiry) },
+	}
+}
+
+func (g *Gate) timely(p *inbound) error {
+	err := g.verifier.CheckTimes(p.entry.verified, p.now)
 	if refusal.Of(err) == refusal.TokenExpired {
 		g.cache.drop(p.token)
 	}
 	return err
 }
 
-// kept tells whether the token was not withdrawn.
-func (g *Gate) kept(_ *inbound, v *jose.Verified) error {
+func stepKind() step {
+	return step{
+		name: "kind", about: aboutToken,
+		run: func(g *Gate, p *inbound) error { return g.worthVerifying(p.entry.verified) },
+		say: func(*Gate, *inbound) string { return "an access token" },
+	}
+}
+
+func stepRevocation() step {
+	return step{
+		name: "revocation", about: aboutToken, run: (*Gate).unrevoked,
+		say: func(*Gate, *inbound) string { return "not revoked" },
+	}
+}
+
+func (g *Gate) unrevoked(p *inbound) error {
 	if g.revocations == nil {
+		if p.trial != nil {
+			return skipped("no list of revoked tokens is at hand here")
+		}
 		return nil
 	}
+	v := p.entry.verified
 	return g.revocations.Check(&v.Claims, v.KeyID)
 }
 
-// intended tells whether the token is meant for the route.
-func (g *Gate) intended(p *inbound, v *jose.Verified) error {
+func stepAudience() step {
+	return step{
+		name: "audience", about: aboutBoth, run: (*Gate).intended,
+		say: func(g *Gate, p *inbound) string {
+			return fmt.Sprintf("this route takes %q", g.audiences(p.plan.route, p.entry.verified))
+		},
+	}
+}
+
+// intended refuses a token that is not meant for the route.
+func (g *Gate) intended(p *inbound) error {
+	v := p.entry.verified
 	if !meantFor(&v.Claims, g.audiences(p.plan.route, v)) {
 		return refusal.Because(refusal.TokenAudienceMismatch, "aud %.100q", v.Claims.Audience)
 	}
@@ -129,7 +173,7 @@ func (g *Gate) worthVerifying(v *jose.Verified) error {
 	return nil
 }
 
-// current tells whether an entry was verified by the settings and keys that are in use now. A reload brings a new verifier,
+// current reports whether an entry was verified by the settings and keys that are in use now. A reload brings a new verifier,
 // which still knows the issuers that nothing has changed about, and a rotation new keys, so that what is gone ends every
 // token that needed it with the next request. The entry's shard is locked.
 func (g *Gate) current(e *entry) bool {
@@ -142,7 +186,7 @@ func (g *Gate) current(e *entry) bool {
 	return e.verified.Issuer.Keys() == e.keys
 }
 
-// management tells our tokens that open the token endpoints and no route.
+// management reports whether a token of ours opens the token endpoints, and so no route.
 func management(c *token.Claims, url string) bool {
 	return c.Scope != "" || slices.Contains(c.Audience, url)
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"regexp"
 
 	"github.com/jotgate/jotgate/config"
@@ -8,6 +9,39 @@ import (
 	"github.com/jotgate/jotgate/internal/route"
 	"github.com/jotgate/jotgate/internal/token"
 )
+
+func stepTenant() step {
+	return step{
+		name: "tenant", about: aboutRequest, run: (*Gate).tenant,
+		say: func(_ *Gate, p *inbound) string {
+			switch q := &p.plan.route.Require; {
+			case q.Action == "":
+				return "none is asked for"
+			case q.Global:
+				return "none: the action is global"
+			default:
+				return fmt.Sprintf("%q, from %s", p.tenant, from(q))
+			}
+		},
+		need: func(_ *Gate, p *inbound, _ refusal.Reason) string {
+			return "exactly one tenant's name in " + from(&p.plan.route.Require)
+		},
+	}
+}
+
+// from is where a tenant stands, as the configuration spells it; "" where none is asked for.
+func from(q *config.Require) string {
+	switch {
+	case q.Action == "" || q.Global:
+		return ""
+	case q.Tenant != "":
+		return "the route"
+	}
+	place := map[config.Source]string{
+		config.FromPath: "path.", config.FromHost: "host.", config.FromHeader: "header.", config.FromQuery: "query.",
+	}
+	return place[q.From] + q.Name
+}
 
 // tenant finds the tenant that the request is about, where its route says it stands. There must be exactly one reading of
 // it, since the app will read it again.

@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"fmt"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+func stepPermission() step {
+	return step{
+		name: "permission", about: aboutRequest, run: (*Gate).authorize,
+		say: func(_ *Gate, p *inbound) string {
+			q := &p.plan.route.Require
+			if q.Action == "" {
+				return "any good token will do"
+			}
+			i := p.decider - 1
+			return fmt.Sprintf("entry %d (tenant %q) decides and holds %s", i, p.grant.permissions[i].Tenant, q.Action)
+		},
+		need: func(_ *Gate, p *inbound, reason refusal.Reason) string {
+			q := &p.plan.route.Require
+			switch reason {
+			case refusal.TenantDenied:
+				return fmt.Sprintf("an entry {tenant: %q, actions: [%s]} in the token's permissions", p.asked(), q.Action)
+			case refusal.ActionDenied:
+				i := p.decider - 1
+				return fmt.Sprintf("%s, or \"*\", among the actions of entry %d (tenant %q), which decides alone",
+					q.Action, i, p.grant.permissions[i].Tenant)
+			}
+			return ""
+		},
+	}
+}
+
+// authorize makes the verdict: the first entry for the request's tenant, or for any, decides alone.
+func (g *Gate) authorize(p *inbound) error {
+	q := &p.plan.route.Require
+	if q.Action == "" {
+		return nil
+	}
+	if g.revocations != nil {
+		if err := g.revocations.CheckTenant(&p.entry.verified.Claims, p.tenant); err != nil {
+			return err
+		}
+	}
+	asked := p.asked()
+	i := p.grant.permissions.Deciding(asked)
+	p.decider = i + 1
+	if i < 0 {
+		return refusal.Because(refusal.TenantDenied, "no entry for tenant %q", asked)
+	}
+	if !p.grant.permissions.Allows(asked, q.Action) {
+		return refusal.Because(refusal.ActionDenied, "entry %d does not hold %s", i, q.Action)
+	}
+	p.actions = p.grant.actions[i]
+	return nil
+}
+
+// asked is the tenant that the permissions are asked for.
+func (p *inbound) asked() string {
+	if p.plan.route.Require.Global {
+		return token.Any
+	}
+	return p.tenant
+}
