@@ -17,14 +17,14 @@ import (
 
 // ServeHTTP is the chain that every request of a serving listener goes through. It stands here whole, in order; what
 // the last line calls has its own list in proxy/gate.go and issuer/table.go.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	snap := s.snapshot.Load()
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	snap := g.snapshot.Load()
 	x := new(request.Exchange)
-	x.Begin(w, s.clock())
-	defer s.finish(x, r, snap)
+	x.Begin(w, g.clock())
+	defer g.finish(x, r, snap)
 
-	s.peer(x, r, snap)                       // who asks: request id, client address, scheme
-	x.Trace = s.begin(x, r)                  // whose trace it is a part of; nil without tracing
+	g.peer(x, r, snap)                       // who asks: request id, client address, scheme
+	x.Trace = g.begin(x, r)                  // whose trace it is a part of; nil without tracing
 	if err := snap.admit(x, r); err != nil { // what nobody may ask, whatever the route
 		x.Refuse(err)
 		return
@@ -33,10 +33,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // finish answers a panic, which costs this request alone, writes the access line and counts.
-func (s *Server) finish(x *request.Exchange, r *http.Request, snap *snapshot) {
+func (g *Gate) finish(x *request.Exchange, r *http.Request, snap *snapshot) {
 	p := recover()
 	if p != nil && p != http.ErrAbortHandler {
-		s.log.Error("panic", zap.String("request_id", x.ID), zap.String("route", x.Route),
+		g.log.Error("panic", zap.String("request_id", x.ID), zap.String("route", x.Route),
 			zap.String("type", panicType(p)), zap.ByteString("stack", debug.Stack()))
 		x.Reason = refusal.InternalError
 		if x.Status() == 0 {
@@ -46,7 +46,7 @@ func (s *Server) finish(x *request.Exchange, r *http.Request, snap *snapshot) {
 			p = http.ErrAbortHandler // an answer that broke off must not look whole
 		}
 	}
-	s.log.Access(r, x, s.clock())
+	g.log.Access(r, x, g.clock())
 	snap.series.Observe(r.Method, x)
 	if x.Trace != nil {
 		endTrace(x, r)
@@ -112,7 +112,7 @@ func (snap *snapshot) owns(x *request.Exchange, r *http.Request) bool {
 }
 
 // peer fills in who is asking. What a peer says of others counts only if it is one of trusted_proxies.
-func (s *Server) peer(x *request.Exchange, r *http.Request, snap *snapshot) {
+func (g *Gate) peer(x *request.Exchange, r *http.Request, snap *snapshot) {
 	x.Scheme = "http"
 	if r.TLS != nil {
 		x.Scheme = "https"

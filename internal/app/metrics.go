@@ -10,7 +10,7 @@ import (
 )
 
 // gauges read, when they are scraped, what the parts of a server know of themselves.
-type gauges struct{ server *Server }
+type gauges struct{ server *Gate }
 
 var _ prometheus.Collector = gauges{}
 

@@ -16,7 +16,7 @@ import (
 
 // Reload reads the configuration anew and puts it into force, or changes nothing and tells why, in the log too.
 // Requests on their way and open streams stay as they are.
-func (s *Server) Reload() error { return s.reloadBy(byOperator) }
+func (g *Gate) Reload() error { return g.reloadBy(byOperator) }
 
 // Who asks for a reload, as the log says it.
 const (
@@ -24,43 +24,43 @@ const (
 	byWatch    = "watch"
 )
 
-func (s *Server) reloadBy(who string) error {
-	s.reload.Lock()
-	defer s.reload.Unlock()
-	if who == byWatch && len(s.sources.Load().Changed()) == 0 {
+func (g *Gate) reloadBy(who string) error {
+	g.reload.Lock()
+	defer g.reload.Unlock()
+	if who == byWatch && len(g.sources.Load().Changed()) == 0 {
 		return nil // while the watch waited for its turn, somebody else had the file read
 	}
-	err := s.replace(who)
+	err := g.replace(who)
 	select {
-	case s.reloaded <- struct{}{}:
+	case g.reloaded <- struct{}{}:
 	default: // the watch will hear of an earlier one, and look anyway
 	}
-	s.metrics.Reloaded(err)
-	s.latest.Store(&admin.LastReload{At: s.clock(), By: who, Err: err})
+	g.metrics.Reloaded(err)
+	g.latest.Store(&admin.LastReload{At: g.clock(), By: who, Err: err})
 	if err != nil {
-		s.log.Error("reload refused: the configuration in force stays", zap.String("by", who), zap.Error(err))
-		s.log.Audit.Info("reload", zap.String("outcome", "refused"), zap.String("by", who))
+		g.log.Error("reload refused: the configuration in force stays", zap.String("by", who), zap.Error(err))
+		g.log.Audit.Info("reload", zap.String("outcome", "refused"), zap.String("by", who))
 		return err
 	}
-	s.log.Info("reloaded", zap.String("by", who))
-	s.log.Audit.Info("reload", zap.String("outcome", "done"), zap.String("by", who))
+	g.log.Info("reloaded", zap.String("by", who))
+	g.log.Audit.Info("reload", zap.String("outcome", "done"), zap.String("by", who))
 	return nil
 }
 
-func (s *Server) replace(who string) error {
-	if s.path == "" {
+func (g *Gate) replace(who string) error {
+	if g.path == "" {
 		return errors.New("this gate was not started from a file")
 	}
 	sources := config.Sources{} // whatever comes of it: a file with faults is one that was read
-	defer s.sources.Store(&sources)
+	defer g.sources.Store(&sources)
 	options := config.Options{Sources: sources}
 	if who == byWatch { // a key file that is gone is on its way to somewhere: nobody asks for a new one
-		options.Before = s.Config().Sources
+		options.Before = g.Config().Sources
 	}
-	if err := s.rehearse(options); err != nil {
+	if err := g.rehearse(options); err != nil {
 		return err
 	}
-	c, err := config.LoadWith(s.path, options)
+	c, err := config.LoadWith(g.path, options)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (s *Server) replace(who string) error {
 	if err != nil {
 		return err
 	}
-	old := s.snapshot.Load()
+	old := g.snapshot.Load()
 	if err := changeable(old.config, c); err != nil {
 		return err
 	}
@@ -76,39 +76,39 @@ func (s *Server) replace(who string) error {
 	if err != nil {
 		return err
 	}
-	next, err := s.build(c)
+	next, err := g.build(c)
 	if err != nil {
 		return err
 	}
-	if err := next.policy(s.clock()); err != nil {
+	if err := next.policy(g.clock()); err != nil {
 		next.close()
 		return err
 	}
-	if err := s.reconfigure(next); err != nil {
+	if err := g.reconfigure(next); err != nil {
 		next.close()
 		return fmt.Errorf("replay: %w", err)
 	}
 	// From here on nothing can fail.
-	if s.memory.revocations != nil {
-		s.memory.revocations.SetClients(len(clients(c)))
+	if g.memory.revocations != nil {
+		g.memory.revocations.SetClients(len(clients(c)))
 	}
 	for name, fresh := range certificates {
-		s.certificates[name].Take(fresh)
+		g.certificates[name].Take(fresh)
 	}
-	s.log.Level.SetLevel(level)
-	next.series = series(s.metrics, c)
-	s.metrics.Loaded(s.clock())
+	g.log.Level.SetLevel(level)
+	next.series = series(g.metrics, c)
+	g.metrics.Loaded(g.clock())
 	next.generation = old.generation + 1
-	s.enforce(next)
+	g.enforce(next)
 	old.series.Retire(next.series)
 	old.close()
-	s.warn(next)
+	g.warn(next)
 	return nil
 }
 
 // enforce puts a snapshot in force.
-func (s *Server) enforce(snap *snapshot) {
-	s.snapshot.Store(snap)
+func (g *Gate) enforce(snap *snapshot) {
+	g.snapshot.Store(snap)
 	if snap.issuer != nil {
 		snap.issuer.Begin()
 	}
@@ -116,37 +116,37 @@ func (s *Server) enforce(snap *snapshot) {
 
 // rehearse builds what the file asks for with stand-ins for keys that are still to be made, so that a reload that is
 // refused leaves no key file behind, which the next start would sign with.
-func (s *Server) rehearse(options config.Options) error {
+func (g *Gate) rehearse(options config.Options) error {
 	options.NoCreate = true
-	c, err := config.LoadWith(s.path, options)
+	c, err := config.LoadWith(g.path, options)
 	if err != nil {
 		return err
 	}
-	if err := changeable(s.Config(), c); err != nil {
+	if err := changeable(g.Config(), c); err != nil {
 		return err
 	}
-	snap, err := s.build(c)
+	snap, err := g.build(c)
 	if err != nil {
 		return err
 	}
 	defer snap.close()
-	return snap.policy(s.clock())
+	return snap.policy(g.clock())
 }
 
 // reconfigure tells the guard of the new clients and capacity, while the old snapshot still serves: what a client that
 // is dropped has used stays refused whichever snapshot asks.
-func (s *Server) reconfigure(next *snapshot) error {
-	if s.memory.sharedGuard != nil {
-		s.memory.sharedGuard.Reconfigure(codeClients(next.config))
+func (g *Gate) reconfigure(next *snapshot) error {
+	if g.memory.sharedGuard != nil {
+		g.memory.sharedGuard.Reconfigure(codeClients(next.config))
 	}
 	if next.guard != nil {
 		if err := next.guard.Reconfigure(codeClients(next.config), next.config.Replay.Capacity); err != nil {
 			return err
 		}
-		s.memory.guard = next.guard
+		g.memory.guard = next.guard
 	}
 	// Last, since it fails for no capacity that the config lets through.
-	return s.memory.proofs.Reconfigure(next.config.DPoP.Capacity, next.config.DPoP.MaxAge)
+	return g.memory.proofs.Reconfigure(next.config.DPoP.Capacity, next.config.DPoP.MaxAge)
 }
 
 // changeable refuses what only a restart can change.

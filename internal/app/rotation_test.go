@@ -132,7 +132,7 @@ func startLoad(g *gate) *load {
 	t.Cleanup(func() { _ = log.Close() })
 	l := &load{gate: g, progress: make(chan struct{}), stop: make(chan struct{})}
 	l.clock = func() time.Time { return time.Now().Add(time.Duration(l.ahead.Load())) }
-	if g.Server, err = app.New(app.Options{Config: c, ConfigPath: g.file, Log: log, Clock: l.clock}); err != nil {
+	if g.Gate, err = app.New(app.Options{Config: c, ConfigPath: g.file, Log: log, Clock: l.clock}); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.Start(); err != nil {

@@ -40,7 +40,7 @@ func startReplica(t *testing.T, store string, off time.Duration) *replica {
 	}
 	t.Cleanup(func() { _ = log.Close() })
 	r := &replica{g, off}
-	if g.Server, err = app.New(app.Options{Config: c, ConfigPath: g.file, Log: log, Clock: r.now}); err != nil {
+	if g.Gate, err = app.New(app.Options{Config: c, ConfigPath: g.file, Log: log, Clock: r.now}); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.Start(); err != nil {

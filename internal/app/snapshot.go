@@ -31,33 +31,33 @@ type snapshot struct {
 }
 
 // build makes a snapshot, or nothing.
-func (s *Server) build(c *config.Config) (*snapshot, error) {
-	snap := &snapshot{config: c, guard: s.memory.guard}
-	verifier, err := s.buildVerifier(snap)
+func (g *Gate) build(c *config.Config) (*snapshot, error) {
+	snap := &snapshot{config: c, guard: g.memory.guard}
+	verifier, err := g.buildVerifier(snap)
 	if err != nil {
 		snap.close()
 		return nil, err
 	}
-	if before := s.snapshot.Load(); before != nil {
+	if before := g.snapshot.Load(); before != nil {
 		verifier.Adopt(before.tokens) // so that tokens stay verified whose issuer is as it was
 	}
 	snap.tokens = verifier
-	if snap.proofs, err = s.buildProofs(c); err != nil {
+	if snap.proofs, err = g.buildProofs(c); err != nil {
 		snap.close()
 		return nil, err
 	}
 	if c.Issuer != nil {
-		if err := s.buildIssuer(snap, verifier); err != nil {
+		if err := g.buildIssuer(snap, verifier); err != nil {
 			snap.close()
 			return nil, err
 		}
 	}
 	options := proxy.Options{
-		Config: c, Verifier: verifier, Cache: s.memory.cache, Upstreams: s.memory.upstreams, Proofs: snap.proofs,
-		Log: s.log.Logger, Clock: s.clock, Draining: s.drain,
+		Config: c, Verifier: verifier, Cache: g.memory.cache, Upstreams: g.memory.upstreams, Proofs: snap.proofs,
+		Log: g.log.Logger, Clock: g.clock, Draining: g.drain,
 	}
-	if s.memory.revocations != nil {
-		options.Revocations = s.memory.revocations
+	if g.memory.revocations != nil {
+		options.Revocations = g.memory.revocations
 	}
 	if snap.issuer != nil {
 		options.Sign = snap.issuer.Sign // which key signs is a matter of time, too
@@ -70,8 +70,8 @@ func (s *Server) build(c *config.Config) (*snapshot, error) {
 }
 
 // buildVerifier opens the sources of the keys that are fetched. Those of the snapshot before stay warm.
-func (s *Server) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
-	if s.dry {
+func (g *Gate) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
+	if g.dry {
 		return snap.config.Verifier()
 	}
 	sources := make(map[*config.TrustedIssuer]*keysets.Source)
@@ -79,7 +79,7 @@ func (s *Server) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
 		if t.Remote == nil {
 			continue
 		}
-		source, release, err := s.memory.keys.Open(keysets.Settings{
+		source, release, err := g.memory.keys.Open(keysets.Settings{
 			Issuer: t.Issuer, URL: t.Remote.URL, InsecureHTTP: t.Remote.InsecureHTTP, Authorities: t.Remote.Authorities,
 			Refresh: t.Remote.Refresh, MaxAge: t.Remote.MaxAge, Cooldown: t.Remote.Cooldown, Wait: t.Remote.Wait,
 			Timeout: t.Remote.Timeout,
@@ -94,16 +94,16 @@ func (s *Server) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
 
 // buildProofs makes the judge of DPoP proofs, one for our endpoints and for the gate: a proof that was used at either is
 // used.
-func (s *Server) buildProofs(c *config.Config) (*dpop.Checker, error) {
+func (g *Gate) buildProofs(c *config.Config) (*dpop.Checker, error) {
 	o := dpop.Options{
 		MaxAge: c.DPoP.MaxAge, Leeway: c.ClockLeeway, RequireNonce: c.DPoP.RequireNonce, NonceTTL: c.DPoP.NonceTTL,
-		Origins: c.DPoP.Origins, State: s.memory.proofs, Clock: s.clock,
+		Origins: c.DPoP.Origins, State: g.memory.proofs, Clock: g.clock,
 	}
-	if s.dry {
-		o.Once = unspent{s.memory.proofs}
+	if g.dry {
+		o.Once = unspent{g.memory.proofs}
 	}
-	if s.memory.sharedGuard != nil {
-		o.Once = sharedProofs{replay.NewOnce(s.memory.store, "proof", longestOnce)}
+	if g.memory.sharedGuard != nil {
+		o.Once = sharedProofs{replay.NewOnce(g.memory.store, "proof", longestOnce)}
 	}
 	for _, secret := range c.DPoP.NonceSecrets {
 		o.NonceSecrets = append(o.NonceSecrets, []byte(secret.Reveal()))
@@ -117,35 +117,35 @@ type unspent struct{ *dpop.State }
 
 func (unspent) Since() int64 { return 0 }
 
-func (s *Server) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error) {
-	var guard issuer.Guard = s.memory.sharedGuard
-	if s.memory.sharedGuard == nil {
-		if snap.guard, err = s.memory.guardFor(snap.config, s.clock); err != nil {
+func (g *Gate) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error) {
+	var guard issuer.Guard = g.memory.sharedGuard
+	if g.memory.sharedGuard == nil {
+		if snap.guard, err = g.memory.guardFor(snap.config, g.clock); err != nil {
 			return fmt.Errorf("replay: %w", err)
 		}
 		guard = snap.guard
 	}
 	options := issuer.Options{
-		Config: snap.config, Verifier: verifier, Guard: guard, Proofs: snap.proofs, State: s.memory.issuer, Log: s.log.Logger,
-		Audit: s.issued, Clock: s.clock,
+		Config: snap.config, Verifier: verifier, Guard: guard, Proofs: snap.proofs, State: g.memory.issuer, Log: g.log.Logger,
+		Audit: g.issued, Clock: g.clock,
 	}
-	if snap.config.Limits.Shared && s.memory.store != nil {
-		options.Rates = s.memory.store
+	if snap.config.Limits.Shared && g.memory.store != nil {
+		options.Rates = g.memory.store
 	}
-	if s.memory.sharedGuard != nil {
-		options.Assertions = replay.NewOnce(s.memory.store, "assertion", longestOnce)
+	if g.memory.sharedGuard != nil {
+		options.Assertions = replay.NewOnce(g.memory.store, "assertion", longestOnce)
 	}
-	if s.memory.revocations != nil {
-		options.Revocations = withdrawals{s.memory.revocations}
+	if g.memory.revocations != nil {
+		options.Revocations = withdrawals{g.memory.revocations}
 	}
 	snap.issuer, err = issuer.New(options)
 	return err
 }
 
 // issued writes the audit line of what an issuer did.
-func (s *Server) issued(e issuer.Event) {
+func (g *Gate) issued(e issuer.Event) {
 	words := e.Words()
-	s.log.Issued(e.Name, words[:], e.TTL)
+	g.log.Issued(e.Name, words[:], e.TTL)
 }
 
 // shadows names the routes that are in shadow.

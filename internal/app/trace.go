@@ -20,7 +20,7 @@ import (
 // It binds nothing, writes nothing and fetches nothing, so it knows neither withdrawn tokens nor the keys that a trusted
 // issuer publishes.
 type Judge struct {
-	server *Server
+	server *Gate
 	snap   *snapshot
 }
 
@@ -34,7 +34,7 @@ func NewJudge(c *config.Config, clock func() time.Time) (*Judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dry: true, log: quiet, clock: clock, drain: make(chan struct{}), memory: m}
+	s := &Gate{dry: true, log: quiet, clock: clock, drain: make(chan struct{}), memory: m}
 	snap, err := s.build(c)
 	if err != nil {
 		return nil, errors.Join(err, m.close())
@@ -55,13 +55,13 @@ func (j *Judge) Close() error {
 }
 
 // Trace tells how a request, or a token alone, would be judged now.
-func (s *Server) Trace(q Question) (*proxy.Trace, error) {
-	return s.snapshot.Load().answer(q, s.clock())
+func (g *Gate) Trace(q Question) (*proxy.Trace, error) {
+	return g.snapshot.Load().answer(q, g.clock())
 }
 
 // explain answers the questions that come to admin.
-func (s *Server) explain(q admin.Question) (any, error) {
-	return s.Trace(Question{Request: q.Request, Header: q.Headers, Token: q.Token, Unverified: q.Unverified})
+func (g *Gate) explain(q admin.Question) (any, error) {
+	return g.Trace(Question{Request: q.Request, Header: q.Headers, Token: q.Token, Unverified: q.Unverified})
 }
 
 // A Question is what an operator asks about a decision: about a request, or about a token alone.

@@ -28,11 +28,11 @@ func newTracer(c *config.Tracing, log *telemetry.Log, version string) *otel.Trac
 	})
 }
 
-func (s *Server) begin(x *request.Exchange, r *http.Request) *otel.Request {
-	if s.tracer == nil {
+func (g *Gate) begin(x *request.Exchange, r *http.Request) *otel.Request {
+	if g.tracer == nil {
 		return nil
 	}
-	return s.tracer.Begin(r.Header, x.Trusted, time.Now())
+	return g.tracer.Begin(r.Header, x.Trusted, time.Now())
 }
 
 // endTrace tells what became of the request, in the words of the access log.
@@ -48,8 +48,8 @@ func endTrace(x *request.Exchange, r *http.Request) {
 }
 
 // closeTracer sends the spans that wait.
-func (s *Server) closeTracer() {
+func (g *Gate) closeTracer() {
 	ctx, cancel := context.WithTimeout(context.Background(), lastSpans)
 	defer cancel()
-	s.tracer.Close(ctx)
+	g.tracer.Close(ctx)
 }

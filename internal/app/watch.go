@@ -31,7 +31,7 @@ const (
 // whole folder). So folders are watched, not files, and what happens in them is only a reason to look: what decides is
 // whether the contents are those that the last reload read, good or bad. A bad file is hence told once, not again and again.
 type watch struct {
-	server  *Server
+	server  *Gate
 	notify  *fsnotify.Watcher // nil: nothing is watched
 	folders map[string]fs.FileInfo
 	entries map[string]bool // paths in these folders that sources depend on
@@ -43,8 +43,8 @@ type watch struct {
 }
 
 // watching runs until the gate drains.
-func (s *Server) watching() {
-	w := &watch{server: s, timer: time.NewTimer(0)} // what changed before this moment counts, too
+func (g *Gate) watching() {
+	w := &watch{server: g, timer: time.NewTimer(0)} // what changed before this moment counts, too
 	defer w.disarm()
 	defer w.timer.Stop()
 	w.arm()
@@ -55,9 +55,9 @@ func (s *Server) watching() {
 			events, faults = w.notify.Events, w.notify.Errors
 		}
 		select {
-		case <-s.drain:
+		case <-g.drain:
 			return
-		case <-s.reloaded: // other files may be named now
+		case <-g.reloaded: // other files may be named now
 			w.arm()
 			w.news()
 		case e := <-events:

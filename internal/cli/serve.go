@@ -89,7 +89,7 @@ func (p *Process) serve(settings *config.Config, logTo io.Writer, story func(ctx
 }
 
 // attend lets story run beside a server that has started, and hears the signals.
-func attend(s *app.Server, signals <-chan os.Signal, story func(ctx context.Context) error) error {
+func attend(s *app.Gate, signals <-chan os.Signal, story func(ctx context.Context) error) error {
 	ctx, end := context.WithCancel(context.Background())
 	defer end()
 	told := make(chan error, 1)
@@ -112,7 +112,7 @@ func attend(s *app.Server, signals <-chan os.Signal, story func(ctx context.Cont
 }
 
 // drain ends a server, at once when a second signal comes.
-func drain(s *app.Server, signals <-chan os.Signal) error {
+func drain(s *app.Gate, signals <-chan os.Signal) error {
 	ctx, closeNow := context.WithCancelCause(context.Background())
 	defer closeNow(nil)
 	ended := make(chan struct{})

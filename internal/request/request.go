@@ -1,4 +1,4 @@
-// Package exchange is one request and its answer on their way through Jotgate: the request id, where it came from, what
+// Package request is one request and its answer on their way through Jotgate: the request id, where it came from, what
 // was decided and why. The chain in internal/app begins it, the issuer and the gate fill it in, and the access log
 // and the metrics read it when the answer is out.
 //

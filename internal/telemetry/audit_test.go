@@ -45,7 +45,7 @@ func TestAuditLinesHaveOneShape(t *testing.T) {
 	}
 }
 
-// A disk keeps what it was given, and counts how often.
+// A disk keeps what it is given, and counts the writes.
 type disk struct {
 	mu     sync.Mutex
 	kept   bytes.Buffer
@@ -66,119 +66,61 @@ func (d *disk) Write(p []byte) (int, error) {
 func (d *disk) has(line string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return strings.Contains("\n"+d.kept.String(), "\n"+line)
+	return strings.Contains(d.kept.String(), line)
 }
 
-// A line is written when Write returns, whoever else writes at that time; none is lost, doubled or torn.
-func TestJointWritesThrough(t *testing.T) {
+// An audit line is written when Issued returns, and lines of concurrent callers are neither lost nor torn.
+func TestAuditLinesAreWrittenThrough(t *testing.T) {
 	t.Parallel()
-	const writers, each = 32, 50
+	const writers, each = 16, 50
 	d := new(disk)
-	j := &joint{to: d}
+	log, err := NewLog(d, "error", false)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var all sync.WaitGroup
 	for w := range writers {
 		all.Go(func() {
 			for i := range each {
-				line := fmt.Sprintf("%d-%d %s\n", w, i, strings.Repeat("x", (w*i)%2000))
-				if n, err := j.Write([]byte(line)); n != len(line) || err != nil {
-					t.Errorf("%d, %v", n, err)
-				}
-				if !d.has(line) {
-					t.Errorf("%.20s is not written yet", line)
+				id := fmt.Sprintf("%d-%d", w, i)
+				log.Issued("code_issue", []Word{{"jti", id}, {"subject", strings.Repeat("x", (w*i)%2000)}}, 0)
+				if !d.has(`"jti":"` + id + `"`) {
+					t.Errorf("%s is not written yet", id)
 				}
 			}
 		})
 	}
 	all.Wait()
 	seen := map[string]int{}
-	for line := range strings.Lines(d.kept.String()) {
-		name, rest, _ := strings.Cut(line, " ")
-		if seen[name]++; strings.Trim(rest, "x\n") != "" {
-			t.Errorf("torn: %.40q", line)
+	for text := range strings.Lines(d.kept.String()) {
+		var line struct {
+			JTI string `json:"jti"`
 		}
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatalf("%v in %.80s", err, text)
+		}
+		seen[line.JTI]++
 	}
-	for w := range writers {
-		for i := range each {
-			if seen[fmt.Sprintf("%d-%d", w, i)] != 1 {
-				t.Fatalf("%d-%d is there %d times", w, i, seen[fmt.Sprintf("%d-%d", w, i)])
-			}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("%s is there %d times", id, n)
 		}
 	}
 	if len(seen) != writers*each {
-		t.Errorf("%d lines", len(seen))
-	}
-	if d.writes >= writers*each {
-		t.Logf("no two lines went out together")
+		t.Errorf("%d lines of %d", len(seen), writers*each)
 	}
 }
 
-// Whose line was gathered by somebody whose write panics hears that it is not written.
-func TestJointWhoseWriterPanics(t *testing.T) {
-	t.Parallel()
-	j := &joint{to: panicking{}}
-	j.writing.Lock()
-	heard := make(chan error, 4)
-	for range cap(heard) {
-		go func() {
-			defer func() {
-				if recover() != nil {
-					heard <- errBroken
-				}
-			}()
-			_, err := j.Write([]byte("line\n"))
-			heard <- err
-		}()
-	}
-	for gathered := 0; gathered < cap(heard)*len("line\n"); {
-		j.mu.Lock()
-		if j.next != nil {
-			gathered = len(j.next.lines)
-		}
-		j.mu.Unlock()
-	}
-	j.writing.Unlock()
-	for range cap(heard) {
-		if err := <-heard; !errors.Is(err, errBroken) {
-			t.Errorf("heard %v", err)
-		}
-	}
-}
-
-type panicking struct{}
-
-func (panicking) Write([]byte) (int, error) { panic("disk") }
-
-// Lines that come while a write is under way go out in the next one, together, and each hears what became of it.
-func TestJointGathers(t *testing.T) {
+// A log that cannot be written costs no request.
+func TestAuditOfAFullDiskDoesNotFail(t *testing.T) {
 	t.Parallel()
 	d := &disk{broken: errors.New("disk full")}
-	j := &joint{to: d}
-	j.writing.Lock() // a write is under way
-	heard := make(chan error, 8)
-	for range cap(heard) {
-		go func() { _, err := j.Write([]byte("line\n")); heard <- err }()
+	log, err := NewLog(d, "error", false)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for gathered := 0; gathered < cap(heard)*len("line\n"); {
-		j.mu.Lock()
-		if j.next != nil {
-			gathered = len(j.next.lines)
-		}
-		j.mu.Unlock()
-	}
-	j.writing.Unlock()
-	for range cap(heard) {
-		if err := <-heard; !errors.Is(err, d.broken) {
-			t.Errorf("heard %v", err)
-		}
-	}
+	log.Issued("code_issue", []Word{{"jti", "1"}}, 0)
 	if d.writes != 1 {
 		t.Errorf("%d writes", d.writes)
-	}
-	if d.broken = nil; j.next != nil {
-		t.Error("something is left")
-	}
-	big := bytes.Repeat([]byte("y"), gatherMost)
-	if n, err := j.Write(big); n != len(big) || err != nil {
-		t.Errorf("a line as long as a write may be: %d, %v", n, err)
 	}
 }

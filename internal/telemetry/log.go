@@ -1,7 +1,7 @@
 // Package telemetry is what Jotgate says about itself: structured logs, among them one access line for each request and
 // one audit line for each issuance, revocation and reload.
 //
-// No line ever holds a credential: paths that carry one are redacted before they get here ([exchange.Exchange.LogPath]),
+// No line ever holds a credential: paths that carry one are redacted before they get here ([request.Exchange.LogPath]),
 // queries are never logged, and headers are not logged but for the user agent.
 package telemetry
 
@@ -32,7 +32,7 @@ type Log struct {
 	Level       zap.AtomicLevel // of Logger; audit and access lines are never filtered by it, nor sampled
 
 	buffer  *zapcore.BufferedWriteSyncer
-	through *joint
+	through zapcore.WriteSyncer // unbuffered
 	closed  atomic.Bool
 }
 
@@ -48,7 +48,7 @@ func NewLog(w io.Writer, level string, access bool) (*Log, error) {
 		EncodeDuration: milliseconds, EncodeName: zapcore.FullNameEncoder,
 	})
 	sink := zapcore.Lock(zapcore.AddSync(w))
-	l := &Log{Level: atomic, through: &joint{to: sink}}
+	l := &Log{Level: atomic, through: sink}
 	l.Logger = zap.New(zapcore.NewCore(encoder, sink, atomic))
 	l.Audit = zap.New(zapcore.NewCore(encoder, l.through, zapcore.DebugLevel)).Named("audit")
 	if access {

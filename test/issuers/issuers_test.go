@@ -30,7 +30,7 @@ const audience = "https://api.shop.example"
 
 // A gate trusts one issuer, and has an app behind it that says who is asking.
 type gate struct {
-	*app.Server
+	*app.Gate
 	t *testing.T
 }
 

@@ -28,7 +28,7 @@ import (
 
 // A gate is a running gate with an app behind it, and what it logged.
 type gate struct {
-	*app.Server
+	*app.Gate
 	t    testing.TB
 	file string // its configuration
 	log  *lines
@@ -110,7 +110,7 @@ func (g *gate) run() {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { _ = log.Close() })
-	if g.Server, err = app.New(app.Options{Config: c, ConfigPath: g.file, Log: log}); err != nil {
+	if g.Gate, err = app.New(app.Options{Config: c, ConfigPath: g.file, Log: log}); err != nil {
 		g.t.Fatal(err)
 	}
 	if err := g.Start(); err != nil {

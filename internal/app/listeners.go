@@ -1,0 +1,59 @@
+package app
+
+import (
+	"net"
+	"net/netip"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/httpserver"
+	"github.com/jotgate/jotgate/internal/listen"
+	"github.com/jotgate/jotgate/internal/request"
+)
+
+func (g *Gate) listenOptions(c *config.Config) listen.Options {
+	o := listen.Options{Log: g.log.Logger, Refused: g.refused, Limits: listen.Limits{
+		Limits: httpserver.Limits{
+			HeaderBytes: c.Limits.HeaderBytes, URIBytes: c.Limits.URIBytes,
+			HeaderTimeout: c.Limits.HeaderTimeout, BodyStall: c.Limits.StallTimeout,
+		},
+		IdleTimeout: c.Limits.IdleTimeout, WriteStall: c.Limits.StallTimeout,
+		Connections: c.Limits.Connections, H2Streams: uint32(c.Limits.H2Streams),
+	}}
+	for _, l := range c.Listeners {
+		listener := listen.Listener{Name: l.Name, Address: l.Address, RedirectHTTPS: l.Redirect, ReusePort: l.ReusePort}
+		if l.Redirect {
+			listener.HTTPSPort = httpsPort(c.Listeners)
+		}
+		if certificates := g.certificates[l.Name]; certificates != nil {
+			listener.TLS = certificates.Config()
+		}
+		o.Listeners = append(o.Listeners, listener)
+	}
+	return o
+}
+
+// httpsPort is where a redirect leads: the port of the first listener with certificates.
+func httpsPort(all []config.Listener) int {
+	for _, l := range all {
+		if l.TLS == nil {
+			continue
+		}
+		if _, text, err := net.SplitHostPort(l.Address); err == nil {
+			if port, err := net.LookupPort("tcp", text); err == nil {
+				return port
+			}
+		}
+	}
+	return 0
+}
+
+// refused writes the access line of a request that no handler saw.
+func (g *Gate) refused(f listen.Refused) {
+	x := request.Exchange{ID: f.RequestID, Reason: f.Reason, Detail: f.Detail}
+	if addr, err := netip.ParseAddrPort(f.Remote); err == nil {
+		x.Peer = addr.Addr().Unmap()
+		x.Client = x.Peer
+	}
+	g.log.Refused(&x)
+	g.snapshot.Load().series.Refused(&x)
+}
