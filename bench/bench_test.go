@@ -85,7 +85,8 @@ func TestAQuickRunMeasuresEveryCaseAndLeavesNothingRunning(t *testing.T) {
 			t.Errorf("no version of %s", name)
 		}
 	}
-	if !r.Quick || r.Date.IsZero() || r.Conditions.Processor == "" || r.Conditions.Kernel == "" || !strings.Contains(r.Command, "-quick") {
+	if !r.Quick || r.Date.IsZero() || r.Conditions.Processor == "" || r.Conditions.Kernel == "" ||
+		!strings.Contains(r.Command, "-quick") {
 		t.Errorf("circumstances: %+v", r)
 	}
 	if bars := r.bars(); len(bars) != 9 {
@@ -142,7 +143,8 @@ func TestAnInterruptEndsWhatWasStarted(t *testing.T) {
 	}
 	folder, results := t.TempDir(), t.TempDir()
 	// The turn is long enough to be in the midst of it, with everything running.
-	cmd := exec.CommandContext(t.Context(), program(t), "-cases", "cached", "-turn", "1h", "-tokens", "2", "-results", results)
+	cmd := exec.CommandContext(t.Context(), program(t), "-cases", "cached", "-turn", "1h", "-tokens", "2", "-results",
+		results)
 	cmd.Env = append(os.Environ(), "TMPDIR="+folder)
 	reader, err := cmd.StdoutPipe()
 	if err != nil {
@@ -179,7 +181,8 @@ func until(t *testing.T, r io.Reader, text string) {
 func TestWrongFlagsAreToldAndNothingStarts(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct{ args, want string }{
-		{"-cases speed", `usage: there is no case "speed", only cached, missed, refused, mint, store, routes, bodies, tls, latency, idle, soak, start`},
+		{"-cases speed", `usage: there is no case "speed", only cached, missed, refused, mint, store, routes, bodies, tls, ` +
+			`latency, idle, soak, start`},
 		{"-rounds 0", "usage: -rounds is too small to measure anything with"},
 		{"-rounds 5 -tries 4", "usage: -tries is too small to measure anything with"},
 		{"-idle 10,x", `usage: -idle: "x" is no number of one or more`},
@@ -204,7 +207,8 @@ func idler(t *testing.T) (*bench, *process) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{settings: &settings{rounds: 2, tries: 5, foreign: 1e9, quick: true}, running: newProcesses(), out: io.Discard}
+	b := &bench{settings: &settings{rounds: 2, tries: 5, foreign: 1e9, quick: true}, running: newProcesses(),
+		out: io.Discard}
 	t.Cleanup(b.running.endAll)
 	b.meter = newMeter(cores[0], cores[len(cores)-1], b.running)
 	b.meter.cores = cores[:1]
@@ -264,7 +268,8 @@ func TestForeignLoadIsSeenAndThrowsARoundAway(t *testing.T) {
 func TestTheCPUClockHasWhatAProcessAndItsChildrenUsed(t *testing.T) {
 	t.Parallel()
 	b, _ := idler(t)
-	p, err := b.running.start("busy", b.meter.cores[0], filepath.Join(t.TempDir(), "log"), "sh", "-c", "(while :; do :; done) & wait")
+	p, err := b.running.start("busy", b.meter.cores[0], filepath.Join(t.TempDir(), "log"), "sh", "-c",
+		"(while :; do :; done) & wait")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +329,8 @@ func TestTheOutputOfLoads(t *testing.T) {
 	if _, err := readWrk("unable to connect\n", false); err == nil {
 		t.Error("wrk: no tally was read")
 	}
-	h2 := "Application protocol: h2\nrequests: 0 total, 164 started, 100 done, 97 succeeded, 3 failed, 3 errored, 0 timeout\nstatus codes: 95 2xx, 0 3xx, 2 4xx, 0 5xx\n"
+	h2 := "Application protocol: h2\nrequests: 0 total, 164 started, 100 done, 97 succeeded, 3 failed, 3 errored, 0 " +
+		"timeout\nstatus codes: 95 2xx, 0 3xx, 2 4xx, 0 5xx\n"
 	if got, err := readH2load(h2); err != nil || got.requests != 100 || got.wrong != 2 {
 		t.Errorf("h2load: %+v, %v", got, err)
 	}
@@ -362,7 +368,8 @@ func TestTheTableAndThePictureSayWhatTheResultsSay(t *testing.T) {
 		{Name: "haproxy ES256", Samples: []float64{100, 150}},
 	}}
 	c.conclude([]pair{{gateName, nginxName, 2}, {"haproxy ES256", gateName, 1}, {gateName, baseName, 0}})
-	r := &Results{Date: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Command: "go run ./bench -cases cached", Cases: []*Case{c}}
+	r := &Results{Date: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Command: "go run ./bench -cases cached",
+		Cases: []*Case{c}}
 	folder := t.TempDir()
 	if err := r.write(folder, io.Discard); err != nil {
 		t.Fatal(err)
@@ -438,9 +445,10 @@ func TestEachBodyIsPostedOnce(t *testing.T) {
 	defer s.Close()
 	answers := make([]string, 4)
 	bodies := [][]byte{[]byte("a"), []byte("b"), []byte("c"), []byte("d")}
-	seen, err := post(t.Context(), s.Listener.Addr().String(), "/", "me", 3, bodies, http.StatusOK, func(i int, answer []byte) {
-		answers[i] = string(answer)
-	})
+	seen, err := post(t.Context(), s.Listener.Addr().String(), "/", "me", 3, bodies, http.StatusOK,
+		func(i int, answer []byte) {
+			answers[i] = string(answer)
+		})
 	if err != nil || seen.requests != 4 || seen.wrong != 1 {
 		t.Errorf("%+v, %v", seen, err)
 	}

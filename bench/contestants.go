@@ -27,8 +27,8 @@ type server struct {
 // An app is the upstream: nginx, which answers from memory and is no bottleneck.
 type app struct{ address string }
 
-// startApp gives every contestant the same app: 1 KB for a GET, 1 MB at largePath, and nothing but "ok" for what is sent
-// to uploadPath.
+// startApp gives every contestant the same app: 1 KB for a GET, 1 MB at largePath, and nothing but "ok" for what is
+// sent to uploadPath.
 func (b *bench) startApp(ctx context.Context) (*app, error) {
 	folder, err := b.newFolder("app")
 	if err != nil {
@@ -106,7 +106,8 @@ http {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	return b.running.start(name, core, filepath.Join(folder, "log"), b.tools.nginx, "-e", "stderr", "-p", folder, "-c", file)
+	return b.running.start(name, core, filepath.Join(folder, "log"), b.tools.nginx, "-e", "stderr", "-p", folder, "-c",
+		file)
 }
 
 // nginx is a plain reverse proxy: it checks nothing, logs nothing, keeps its connections and streams.
@@ -121,7 +122,8 @@ func (b *bench) nginx(ctx context.Context, cert *certificate) (*server, error) {
 	}
 	listen := address
 	if cert != nil {
-		listen += fmt.Sprintf(" ssl http2; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.3; http2_max_requests 1000000000", cert.cert, cert.key)
+		listen += fmt.Sprintf(" ssl http2; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.3; "+
+			"http2_max_requests 1000000000", cert.cert, cert.key)
 	}
 	p, err := b.startNginx("nginx", b.gateCPU, folder, fmt.Sprintf(`
   upstream app { server %s; keepalive 128; keepalive_requests 1000000000; keepalive_timeout 1h; }
@@ -145,8 +147,8 @@ func (b *bench) nginx(ctx context.Context, cert *certificate) (*server, error) {
 	return s, b.ready(ctx, s)
 }
 
-// haproxy checks tokens of one algorithm as its documentation shows it: algorithm, issuer, audience, expiry, signature. It
-// cannot tell tenants and their permissions. Without an algorithm it is a plain proxy.
+// haproxy checks tokens of one algorithm as its documentation shows it: algorithm, issuer, audience, expiry, signature.
+// It cannot tell tenants and their permissions. Without an algorithm it is a plain proxy.
 func (b *bench) haproxy(ctx context.Context, alg string) (*server, error) {
 	folder, err := b.newFolder("haproxy")
 	if err != nil {
@@ -160,7 +162,8 @@ func (b *bench) haproxy(ctx context.Context, alg string) (*server, error) {
 	if alg != "" {
 		name, rules = "haproxy "+alg, b.haproxyRules(alg)
 	}
-	// It counts two files for each connection, and would not start where there are fewer; its connections to the app are few.
+	// It counts two files for each connection, and would not start where there are fewer; its connections to the app are
+	// few.
 	file := filepath.Join(folder, "haproxy.cfg")
 	text := fmt.Sprintf(`global
   nbthread 1
@@ -254,7 +257,8 @@ func (b *bench) jotgate(ctx context.Context, o gateOf) (*server, error) {
 func (b *bench) gateConfig(o gateOf, address string) string {
 	listen := fmt.Sprintf("listen: %q", address)
 	if o.cert != nil {
-		listen = fmt.Sprintf("listeners: [{address: %q, tls: {certificates: [{cert: %q, key: %q}]}}]", address, o.cert.cert, o.cert.key)
+		listen = fmt.Sprintf("listeners: [{address: %q, tls: {certificates: [{cert: %q, key: %q}]}}]", address, o.cert.cert,
+			o.cert.key)
 	}
 	cache := ""
 	if o.cache != "" {
@@ -304,13 +308,14 @@ routes:
 func manyRoutes(n int) string {
 	var text strings.Builder
 	for i := range n {
-		fmt.Fprintf(&text, "  - {path: \"/app-%d/t/{tenant}/\", require: {tenant_from: path.tenant, action: READ}, upstream: app}\n", i)
+		fmt.Fprintf(&text, "  - {path: \"/app-%d/t/{tenant}/\", require: {tenant_from: path.tenant, action: READ}, "+
+			"upstream: app}\n", i)
 	}
 	return text.String()
 }
 
-// ready waits for a contestant to answer, and checks it before anything is measured: a good token of each kind must open
-// it, and one with a letter changed must not.
+// ready waits for a contestant to answer, and checks it before anything is measured: a good token of each kind must
+// open it, and one with a letter changed must not.
 func (b *bench) ready(ctx context.Context, s *server, algs ...string) error {
 	if len(algs) == 0 || algs[0] == "" {
 		return s.ready(ctx, "")
@@ -348,7 +353,8 @@ func tampered(compact string) string {
 
 // ready asks until there is the app's answer.
 func (s *server) ready(ctx context.Context, bearer string) error {
-	err := s.await(ctx, 200*time.Microsecond, func(ctx context.Context) error { return s.expect(ctx, bearer, http.StatusOK) })
+	err := s.await(ctx, 200*time.Microsecond,
+		func(ctx context.Context) error { return s.expect(ctx, bearer, http.StatusOK) })
 	if err == nil {
 		s.awoke = time.Since(s.begun)
 	}

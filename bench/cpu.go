@@ -28,7 +28,8 @@ func setAffinity(thread, core int) error {
 		return fmt.Errorf("there is no core %d", core)
 	}
 	set[core/64] = 1 << (core % 64)
-	_, _, e := syscall.RawSyscall(syscall.SYS_SCHED_SETAFFINITY, uintptr(thread), unsafe.Sizeof(set), uintptr(unsafe.Pointer(&set)))
+	_, _, e := syscall.RawSyscall(syscall.SYS_SCHED_SETAFFINITY, uintptr(thread), unsafe.Sizeof(set),
+		uintptr(unsafe.Pointer(&set)))
 	if e != 0 {
 		return fmt.Errorf("keep a process on core %d: %w", core, e)
 	}

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// latency asks at a fixed rate, whether answers come or not: a load that waits for the answer before it asks again would
-// ask a slow server less, and hide what its users wait for.
+// latency asks at a fixed rate, whether answers come or not: a load that waits for the answer before it asks again
+// would ask a slow server less, and hide what its users wait for.
 func latency(ctx context.Context, b *bench, r *Case) error {
 	direct := &server{address: b.app.address}
 	direct.process = b.running.running()[0] // the app was started first of all
@@ -56,7 +56,8 @@ func latency(ctx context.Context, b *bench, r *Case) error {
 	}
 	var pairs []pair
 	for _, q := range quantileNames() {
-		pairs = append(pairs, pair{gateName + " " + q, nginxName + " " + q, 0}, pair{gateName + " " + q, "direct " + q, 0}, pair{nginxName + " " + q, "direct " + q, 0})
+		pairs = append(pairs, pair{gateName + " " + q, nginxName + " " + q, 0}, pair{gateName + " " + q, "direct " + q, 0},
+			pair{nginxName + " " + q, "direct " + q, 0})
 	}
 	r.conclude(pairs)
 	return nil
@@ -88,8 +89,10 @@ func (b *bench) paced(ctx context.Context, address string) (tally, error) {
 	return tally{requests: n, wrong: wrong, latency: quantiles(took)}, nil
 }
 
-// openLoop sends n requests, each at its moment or as soon after as a connection is free, and measures from that moment.
-func openLoop(ctx context.Context, address string, heads [][]byte, n int, every time.Duration, connections int) (took []time.Duration, wrong int, err error) {
+// openLoop sends n requests, each at its moment or as soon after as a connection is free, and measures from that
+// moment.
+func openLoop(ctx context.Context, address string, heads [][]byte, n int, every time.Duration,
+	connections int) (took []time.Duration, wrong int, err error) {
 	type asked struct {
 		i   int
 		due time.Time

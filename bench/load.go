@@ -59,7 +59,8 @@ func (b *bench) wrk(ctx context.Context, address string, l load) (tally, error) 
 	if l.tls {
 		scheme = "https://"
 	}
-	out, err := b.running.tool(ctx, b.loadCPU, b.turn, b.tools.wrk, "-t1", "-c"+strconv.Itoa(l.many), "-d1h", "--timeout", "10s",
+	out, err := b.running.tool(ctx, b.loadCPU, b.turn, b.tools.wrk, "-t1", "-c"+strconv.Itoa(l.many), "-d1h", "--timeout",
+		"10s",
 		"-s", script, scheme+address, "--", l.file, strconv.Itoa(l.body))
 	if err != nil {
 		return tally{}, err
@@ -105,7 +106,8 @@ var (
 func (b *bench) h2load(ctx context.Context, address, path, token string) (tally, error) {
 	connections := max(1, b.connections/8)
 	out, err := b.running.tool(ctx, b.loadCPU, 0, b.tools.h2load, "-t1", "-c"+strconv.Itoa(connections), "-m8",
-		"-D", strconv.FormatInt(b.turn.Milliseconds(), 10)+"ms", "-H", "authorization: Bearer "+token, "https://"+address+path)
+		"-D", strconv.FormatInt(b.turn.Milliseconds(), 10)+"ms", "-H", "authorization: Bearer "+token, "https://"+address+
+			path)
 	if err != nil {
 		return tally{}, err
 	}
@@ -131,7 +133,8 @@ func readH2load(out string) (tally, error) {
 
 // post sends every body once, over so many connections at a time, and hands out the answers. wrk cannot do that: a code
 // is good for one request.
-func post(ctx context.Context, address, path, bearer string, connections int, bodies [][]byte, want int, each func(i int, answer []byte)) (tally, error) {
+func post(ctx context.Context, address, path, bearer string, connections int, bodies [][]byte, want int,
+	each func(i int, answer []byte)) (tally, error) {
 	var next, wrong atomic.Int64
 	var group sync.WaitGroup
 	failed := make([]error, connections)
@@ -182,7 +185,8 @@ func poster(ctx context.Context, address string, turn func(io.Writer, *bufio.Rea
 }
 
 func postHead(host, path, bearer string, length int) []byte {
-	head := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", path, host, length)
+	head := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n",
+		path, host, length)
 	if bearer != "" {
 		head = fmt.Appendf(head, "Authorization: Bearer %s\r\n", bearer)
 	}

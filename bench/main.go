@@ -11,9 +11,9 @@
 // behind the gate share another. The rounds are short and many, the order is turned round each time, and a round in
 // which anything else kept those cores busy, or in which one answer was not the expected one, does not count.
 //
-// Where to read on: cases.go has what is measured, contestants.go who takes part and with which configuration, rounds.go
-// how a round goes, cpu.go what the kernel is asked, report.go and picture.go what is written to bench/results.
-// README.md tells how to read the figures.
+// Where to read on: cases.go has what is measured, contestants.go who takes part and with which configuration,
+// rounds.go how a round goes, cpu.go what the kernel is asked, report.go and picture.go what is written to
+// bench/results. README.md tells how to read the figures.
 package main
 
 import (
@@ -86,14 +86,16 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	only := f.String("cases", "", "measure these `CASES` alone, separated by commas: "+strings.Join(caseNames(), ", "))
 	f.StringVar(&s.base, "base", "", "measure the gate of this `REVISION` too, in the cases where it matters")
 	f.StringVar(&s.results, "results", "", "write the results into this `FOLDER`; default bench/results")
-	f.StringVar(&s.draw, "draw", "", "measure nothing; write the table and the picture of this results `FILE` anew, beside it")
+	f.StringVar(&s.draw, "draw", "",
+		"measure nothing; write the table and the picture of this results `FILE` anew, beside it")
 	f.BoolVar(&s.quick, "quick", false, "a smoke test: two very short rounds of everything; its figures mean nothing")
 	f.IntVar(&s.rounds, "rounds", 13, "rounds that must count")
 	f.IntVar(&s.tries, "tries", 0, "rounds at most; default half as many again as -rounds")
 	f.DurationVar(&s.turn, "turn", time.Second, "the load on one contestant in one round")
 	f.IntVar(&s.connections, "connections", 64, "connections of the load")
 	f.IntVar(&s.tokens, "tokens", 1000, "different tokens of each kind")
-	f.Float64Var(&s.foreign, "foreign", 0.1, "the `SHARE` of the two cores' time that others may take in a turn that counts")
+	f.Float64Var(&s.foreign, "foreign", 0.1,
+		"the `SHARE` of the two cores' time that others may take in a turn that counts")
 	f.IntVar(&s.codes, "codes", 3000, "tokens minted and codes redeemed in one turn; with RS256 a tenth of it")
 	f.IntVar(&s.rate, "rate", 2000, "requests per second where latency is measured")
 	f.DurationVar(&s.pace, "pace", 2*time.Second, "one turn where latency is measured")

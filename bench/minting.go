@@ -24,8 +24,8 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// mint measures the endpoints that sign. What they are held against is a server of the same kind, net/http with the same
-// answer's length, that does nothing but read the body and make one bare signature.
+// mint measures the endpoints that sign. What they are held against is a server of the same kind, net/http with the
+// same answer's length, that does nothing but read the body and make one bare signature.
 func mint(ctx context.Context, b *bench, r *Case) error {
 	for _, alg := range []string{"ES256", "EdDSA", "RS256"} {
 		n := b.codes
@@ -101,7 +101,8 @@ func mintAim(alg string) float64 {
 func (b *bench) management(alg string) (string, error) {
 	now := time.Now()
 	c := &token.Claims{
-		Issuer: issuerURL, Subject: client, Audience: []string{issuerURL}, ClientID: client, ID: "manage", Scope: token.IssueCodes,
+		Issuer: issuerURL, Subject: client, Audience: []string{issuerURL}, ClientID: client, ID: "manage",
+		Scope:    token.IssueCodes,
 		IssuedAt: now.UnixMilli(), Expiry: now.Add(tokenLife).UnixMilli(),
 	}
 	return b.tokens.sign(alg, c)
@@ -113,14 +114,15 @@ func newCodes(ctx context.Context, address, manage string, n int) ([][]byte, err
 	for i := range wanted {
 		wanted[i] = fmt.Appendf(nil, `{"subject":"user-%d","role":%q,"tenant":%q}`, i, readRole, tenant)
 	}
-	seen, err := post(ctx, address, codePath, manage, mintConnections, wanted, http.StatusCreated, func(i int, answer []byte) {
-		var a struct {
-			Code string `json:"authorization_code"`
-		}
-		if json.Unmarshal(answer, &a) == nil { // an empty code is refused, and so seen
-			codes[i] = fmt.Appendf(nil, `{"authorization_code":%q}`, a.Code)
-		}
-	})
+	seen, err := post(ctx, address, codePath, manage, mintConnections, wanted, http.StatusCreated,
+		func(i int, answer []byte) {
+			var a struct {
+				Code string `json:"authorization_code"`
+			}
+			if json.Unmarshal(answer, &a) == nil { // an empty code is refused, and so seen
+				codes[i] = fmt.Appendf(nil, `{"authorization_code":%q}`, a.Code)
+			}
+		})
 	if err == nil && seen.wrong > 0 {
 		err = fmt.Errorf("%d of %d codes were refused", seen.wrong, n)
 	}
@@ -141,7 +143,8 @@ func (b *bench) signer(ctx context.Context, alg string) (*server, error) {
 		return nil, err
 	}
 	name := "bare signature " + alg
-	p, err := b.running.start(name, b.gateCPU, b.path("signer-"+alg+".log"), self, roleSigner, address, b.tokens.privateFile(alg))
+	p, err := b.running.start(name, b.gateCPU, b.path("signer-"+alg+".log"), self, roleSigner, address,
+		b.tokens.privateFile(alg))
 	if err != nil {
 		return nil, err
 	}

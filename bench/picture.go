@@ -59,7 +59,8 @@ func (r *Results) picture(bars []bar) string {
 	height := top + step*len(bars) + 34
 	title := "CPU time per request, × plain nginx"
 	var w strings.Builder
-	fmt.Fprintf(&w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="%s" font-family="system-ui, sans-serif" font-size="13" fill="#7d8590">`+"\n",
+	fmt.Fprintf(&w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" `+
+		`aria-label="%s" font-family="system-ui, sans-serif" font-size="13" fill="#7d8590">`+"\n",
 		width, height, width, height, title)
 	fmt.Fprintf(&w, `<text x="%d" y="22" font-size="15" font-weight="600">%s</text>`+"\n", left, title)
 	for i, b := range bars {
@@ -68,12 +69,17 @@ func (r *Results) picture(bars []bar) string {
 		if b.ours {
 			colour = "#2f81f7"
 		}
-		fmt.Fprintf(&w, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", left-10, y+thick-4, html.EscapeString(b.label))
-		fmt.Fprintf(&w, `<rect x="%d" y="%d" width="%.1f" height="%d" rx="2" fill="%s"/>`+"\n", left, y, b.Median*scale, thick, colour)
-		fmt.Fprintf(&w, `<path d="M%.1f %dH%.1f" stroke="#d29922" stroke-width="2"/>`+"\n", left+b.Low*scale, y+thick/2, left+b.High*scale)
-		fmt.Fprintf(&w, `<text x="%.1f" y="%d" font-weight="600">%s</text>`+"\n", left+max(b.Median, b.High)*scale+8, y+thick-4, digits(b.Median))
+		fmt.Fprintf(&w, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", left-10, y+thick-4,
+			html.EscapeString(b.label))
+		fmt.Fprintf(&w, `<rect x="%d" y="%d" width="%.1f" height="%d" rx="2" fill="%s"/>`+"\n", left, y, b.Median*scale,
+			thick, colour)
+		fmt.Fprintf(&w, `<path d="M%.1f %dH%.1f" stroke="#d29922" stroke-width="2"/>`+"\n", left+b.Low*scale, y+thick/2,
+			left+b.High*scale)
+		fmt.Fprintf(&w, `<text x="%.1f" y="%d" font-weight="600">%s</text>`+"\n", left+max(b.Median, b.High)*scale+8,
+			y+thick-4, digits(b.Median))
 	}
-	note := fmt.Sprintf("GET 1 KB, %d connections, %d tokens, one core; less is better; %s", r.Conditions.Connections, r.Conditions.Tokens, r.Date.Format("2006-01-02"))
+	note := fmt.Sprintf("GET 1 KB, %d connections, %d tokens, one core; less is better; %s", r.Conditions.Connections,
+		r.Conditions.Tokens, r.Date.Format("2006-01-02"))
 	if r.Quick {
 		note = "a smoke test: these figures mean nothing"
 	}

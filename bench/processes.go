@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// processes starts everything else and ends it again, whatever happens: each is the leader of a process group of its own,
-// and is told to end should this process die first.
+// processes starts everything else and ends it again, whatever happens: each is the leader of a process group of its
+// own, and is told to end should this process die first.
 type processes struct {
 	jobs chan job
 	mu   sync.Mutex
@@ -46,9 +46,9 @@ func newProcesses() *processes {
 	return ps
 }
 
-// spawn starts processes from one thread that it never leaves. A child inherits the core of the thread that forks it, and
-// so has it before its first instruction, which is when a Go program counts its cores; and a child's parent-death signal
-// is about that thread.
+// spawn starts processes from one thread that it never leaves. A child inherits the core of the thread that forks it,
+// and so has it before its first instruction, which is when a Go program counts its cores; and a child's parent-death
+// signal is about that thread.
 func (ps *processes) spawn() {
 	runtime.LockOSThread()
 	for j := range ps.jobs {
@@ -77,7 +77,8 @@ func (ps *processes) start(name string, core int, logPath string, argv ...string
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: name, cmd: exec.Command(argv[0], argv[1:]...), logPath: logPath, log: log, exited: make(chan struct{})}
+	p := &process{name: name, cmd: exec.Command(argv[0], argv[1:]...), logPath: logPath, log: log,
+		exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -155,8 +156,8 @@ func (ps *processes) running() []*process {
 	return slices.Clone(ps.all)
 }
 
-// tool runs a program to its end and gives what it printed. If after is not zero, the program is interrupted then, which
-// it takes for the end of its work.
+// tool runs a program to its end and gives what it printed. If after is not zero, the program is interrupted then,
+// which it takes for the end of its work.
 func (ps *processes) tool(ctx context.Context, core int, after time.Duration, argv ...string) (string, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	reader, writer, err := os.Pipe()

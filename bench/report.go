@@ -219,7 +219,8 @@ func (r *Results) markdown() string {
 	for _, name := range []string{"go", "nginx", "haproxy", "redis", "wrk", "h2load"} {
 		fmt.Fprintf(&w, "; %s %s", name, r.Versions[name])
 	}
-	fmt.Fprintf(&w, ".\nContestants on core %d, load and app on core %d; %d connections, %d tokens, turns of %s, %.0f minutes in all.\n",
+	fmt.Fprintf(&w, ".\nContestants on core %d, load and app on core %d; %d connections, %d tokens, turns of %s, %.0f "+
+		"minutes in all.\n",
 		c.ContestantCPU, c.LoadCPU, c.Connections, c.Tokens, c.Turn, r.Seconds/60)
 	w.WriteString("Medians, with the quartiles in brackets. [How to read them](../README.md).\n")
 	for _, k := range r.Cases {
@@ -230,7 +231,8 @@ func (r *Results) markdown() string {
 
 func (r *Case) markdown(w *strings.Builder) {
 	figures, ratios := r.rows()
-	fmt.Fprintf(w, "\n## %s\n\n%s (%s).\n\n| who | %s | requests/s | aim |\n|---|---|---|---|\n", r.Name, capital(r.Title), r.circumstances(), r.Unit)
+	fmt.Fprintf(w, "\n## %s\n\n%s (%s).\n\n| who | %s | requests/s | aim |\n|---|---|---|---|\n", r.Name, capital(r.Title),
+		r.circumstances(), r.Unit)
 	for _, cells := range figures {
 		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 	}

@@ -146,7 +146,8 @@ func goroutines(ctx context.Context, admin string) (float64, error) {
 func settled(ctx context.Context, s *server, admin string, before state) (state, error) {
 	for end := time.Now().Add(2 * time.Minute); ; {
 		now, err := stateOf(ctx, s, admin)
-		if err != nil || time.Now().After(end) || now.goroutines <= before.goroutines && now.descriptors <= before.descriptors {
+		if err != nil || time.Now().After(end) || now.goroutines <= before.goroutines &&
+			now.descriptors <= before.descriptors {
 			return now, err
 		}
 		if err := pause(ctx, time.Second); err != nil {

@@ -94,7 +94,8 @@ func (b *bench) redis(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := b.running.start("redis", b.loadCPU, b.path("redis.log"), b.tools.redis, "--bind", host, "--port", port, "--dir", folder,
+	p, err := b.running.start("redis", b.loadCPU, b.path("redis.log"), b.tools.redis, "--bind", host, "--port", port,
+		"--dir", folder,
 		"--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction")
 	if err != nil {
 		return nil, err

@@ -88,7 +88,8 @@ func (t *tokens) makeKeys() error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(os.WriteFile(t.privateFile(alg), private, 0o600), os.WriteFile(t.publicFile(alg), public, 0o600)); err != nil {
+		if err := errors.Join(os.WriteFile(t.privateFile(alg), private, 0o600),
+			os.WriteFile(t.publicFile(alg), public, 0o600)); err != nil {
 			return err
 		}
 	}
@@ -97,7 +98,8 @@ func (t *tokens) makeKeys() error {
 		return err
 	}
 	t.secret = hex.EncodeToString(random)
-	jwk := fmt.Sprintf(`{"kty":"oct","alg":"HS256","kid":"hs","k":%q}`, base64.RawURLEncoding.EncodeToString([]byte(t.secret)))
+	jwk := fmt.Sprintf(`{"kty":"oct","alg":"HS256","kid":"hs","k":%q}`,
+		base64.RawURLEncoding.EncodeToString([]byte(t.secret)))
 	return os.WriteFile(t.secretFile(), []byte(jwk), 0o600)
 }
 
@@ -115,8 +117,9 @@ func issuer(alg string) string {
 
 func (t *tokens) claims(alg string, i int, now time.Time) *token.Claims {
 	return &token.Claims{
-		Issuer: issuer(alg), Subject: fmt.Sprintf("user-%04d", i), Audience: []string{audience}, ClientID: client, Grantor: client,
-		ID: uuid.NewString(), IssuedAt: now.UnixMilli(), Expiry: now.Add(tokenLife).UnixMilli(),
+		Issuer: issuer(alg), Subject: fmt.Sprintf("user-%04d", i), Audience: []string{audience}, ClientID: client,
+		Grantor: client,
+		ID:      uuid.NewString(), IssuedAt: now.UnixMilli(), Expiry: now.Add(tokenLife).UnixMilli(),
 		Permissions: token.Permissions{{Tenant: tenant, AllowedActions: []string{"READ", "WRITE"}}},
 	}
 }

@@ -31,7 +31,8 @@ func install(ctx context.Context, out io.Writer) (tools, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return t, fmt.Errorf("these Debian packages are missing and could not be installed: %s; as root, apt-get install them", strings.Join(missing, " "))
+		return t, fmt.Errorf("these Debian packages are missing and could not be installed: %s; as root, apt-get "+
+			"install them", strings.Join(missing, " "))
 	}
 	return t, nil
 }
@@ -43,7 +44,8 @@ func findTools() (tools, []string) {
 		to                *string
 		program, packaged string
 	}{
-		{&t.nginx, "nginx", "nginx"}, {&t.haproxy, "haproxy", "haproxy"}, {&t.redis, "redis-server", "redis-server"}, {&t.wrk, "wrk", "wrk"}, {&t.h2load, "h2load", "nghttp2-client"},
+		{&t.nginx, "nginx", "nginx"}, {&t.haproxy, "haproxy", "haproxy"}, {&t.redis, "redis-server", "redis-server"},
+		{&t.wrk, "wrk", "wrk"}, {&t.h2load, "h2load", "nghttp2-client"},
 	} {
 		if *x.to = find(x.program); *x.to == "" {
 			missing = append(missing, x.packaged)
@@ -65,7 +67,8 @@ func find(program string) string {
 }
 
 func aptInstall(ctx context.Context, apt string, packages []string) error {
-	for _, args := range [][]string{{"update", "-qq"}, append([]string{"install", "-y", "-qq", "--no-install-recommends"}, packages...)} {
+	for _, args := range [][]string{{"update", "-qq"}, append([]string{"install", "-y", "-qq", "--no-install-recommends"},
+		packages...)} {
 		cmd := exec.CommandContext(ctx, apt, args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if text, err := cmd.CombinedOutput(); err != nil {
@@ -81,7 +84,8 @@ var versionNumber = regexp.MustCompile(`\d+\.\d+[\w.+~-]*`)
 func (t tools) versions(ctx context.Context) map[string]string {
 	v := map[string]string{}
 	for name, argv := range map[string][]string{
-		"nginx": {t.nginx, "-v"}, "haproxy": {t.haproxy, "-v"}, "redis": {t.redis, "--version"}, "wrk": {t.wrk, "-v"}, "h2load": {t.h2load, "--version"}, "go": {"go", "version"},
+		"nginx": {t.nginx, "-v"}, "haproxy": {t.haproxy, "-v"}, "redis": {t.redis, "--version"}, "wrk": {t.wrk, "-v"},
+		"h2load": {t.h2load, "--version"}, "go": {"go", "version"},
 	} {
 		text, _ := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput() // wrk -v ends with 1
 		v[name] = versionNumber.FindString(string(text))

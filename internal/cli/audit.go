@@ -16,8 +16,8 @@ import (
 	"github.com/jotgate/jotgate/issuer"
 )
 
-// audit writes one line to standard error, as serve's log has them there: what is issued or withdrawn past the gate must not
-// leave less of a trace. It comes before the result, so that no credential is out that no line tells of.
+// audit writes one line to standard error, as serve's log has them there: what is issued or withdrawn past the gate
+// must not leave less of a trace. It comes before the result, so that no credential is out that no line tells of.
 func (p *Process) audit(event string, fields []zap.Field) error {
 	to := &remembering{Writer: p.Stderr}
 	log, err := telemetry.NewLog(to, "info", false)
@@ -45,7 +45,8 @@ func (w *remembering) Write(line []byte) (int, error) {
 
 // auditMint tells of a token that was signed here, or refused.
 func (p *Process) auditMint(m *mintFlags, claims *token.Claims, refused error) error {
-	e := issuer.Event{Name: "mint", Outcome: "granted", ClientID: m.client, Subject: m.subject, Tenant: m.tenant, Role: m.role}
+	e := issuer.Event{Name: "mint", Outcome: "granted", ClientID: m.client, Subject: m.subject, Tenant: m.tenant,
+		Role: m.role}
 	if m.scope != "" {
 		e.Note = "scope " + m.scope
 	}
@@ -65,7 +66,8 @@ func (p *Process) auditWithdrawal(w admin.Withdrawal, err error) error {
 		outcome = "refused"
 	}
 	return p.audit("withdraw", []zap.Field{
-		zap.String("event", "withdraw"), zap.String("outcome", outcome), zap.String("kind", w.Kind), zap.String("issuer", w.Issuer),
+		zap.String("event", "withdraw"), zap.String("outcome", outcome), zap.String("kind", w.Kind),
+		zap.String("issuer", w.Issuer),
 		zap.String("value", w.Value), zap.Time("at", time.UnixMilli(w.At)), zap.Error(err),
 	})
 }

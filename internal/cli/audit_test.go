@@ -18,7 +18,8 @@ func TestNoTokenWithoutItsAuditLine(t *testing.T) {
 	for full, want := range map[bool]int{false: exitFine, true: exitFailed} {
 		var out, errs strings.Builder
 		p := &Process{
-			Args: []string{"mint", "--config", file, "--client", "web"}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
+			Args: []string{"mint", "--config", file, "--client", "web"}, Stdin: strings.NewReader(""), Stdout: &out,
+			Stderr:    &errs,
 			LookupEnv: func(string) (string, bool) { return "", false },
 		}
 		if full {

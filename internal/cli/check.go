@@ -51,7 +51,8 @@ func check(p *Process, c *call) error {
 		tests = ", " + count(n, "test") + " passed"
 	}
 	_, err = fmt.Fprintf(p.Stdout, "%s is %s: %s, %s, %s%s\n", file, c.style.good("fine"),
-		count(len(settings.Listeners), "listener"), count(clients(settings), "client"), count(len(settings.Routes), "route"), tests)
+		count(len(settings.Listeners), "listener"), count(clients(settings), "client"), count(len(settings.Routes), "route"),
+		tests)
 	if err != nil || !atTerminal(p.Stdout) {
 		return err
 	}

@@ -1,7 +1,7 @@
 // Package cli is the command line, one file for each subcommand.
 //
-// A command writes what it was asked for to standard output, and nothing else, so that it can stand in $(…); whatever it
-// has to say about that goes to standard error. How it ended is the exit code:
+// A command writes what it was asked for to standard output, and nothing else, so that it can stand in $(…); whatever
+// it has to say about that goes to standard error. How it ended is the exit code:
 //
 //	0  fine
 //	1  failed while running
@@ -72,7 +72,8 @@ func cutLast(s, sep string) (before, after string, found bool) {
 
 func commands() []command {
 	return []command{
-		serveCommand(), checkCommand(), explainCommand(), mintCommand(), reloadCommand(), revokeCommand(), keygenCommand(), hashCommand(),
+		serveCommand(), checkCommand(), explainCommand(), mintCommand(), reloadCommand(), revokeCommand(), keygenCommand(),
+		hashCommand(),
 		initCommand(), schemaCommand(), completionCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
 	}
 }
@@ -132,7 +133,8 @@ func names(all []command) []string {
 }
 
 func printCommands(w io.Writer, s style) {
-	fmt.Fprintf(w, "Jotgate hands out short-lived JWTs and guards HTTP apps with them.\n\n%s jotgate [COMMAND] [FLAGS]\n\n", s.bold("Usage:"))
+	fmt.Fprintf(w, "Jotgate hands out short-lived JWTs and guards HTTP apps with them.\n\n%s jotgate [COMMAND] [FLAGS]\n"+
+		"\n", s.bold("Usage:"))
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %s %s\n", s.bold(fmt.Sprintf("%-12s", c.name)), c.brief)
 	}
@@ -218,7 +220,8 @@ func (c *call) given(name string) (found bool) {
 func (c *call) printHelp() {
 	w, s := c.stdout, c.style
 	text, examples := c.command.examples()
-	fmt.Fprintf(w, "%s %s\n\n%s\n\n%s\n", s.bold("Usage:"), strings.TrimSpace("jotgate "+c.command.name+" "+c.command.usage), text, s.bold("Examples:"))
+	fmt.Fprintf(w, "%s %s\n\n%s\n\n%s\n", s.bold("Usage:"),
+		strings.TrimSpace("jotgate "+c.command.name+" "+c.command.usage), text, s.bold("Examples:"))
 	for _, line := range examples {
 		fmt.Fprintf(w, "  %s\n", line)
 	}

@@ -96,7 +96,8 @@ func TestCompletionsForZshAndFish(t *testing.T) {
 			"complete -C 'jotgate completion '":       {"bash", "fish", "zsh"},
 			"complete -C 'jotgate check --config co'": {"config.yaml"},
 		},
-		"zsh": {"autoload -U compinit; compinit -u -D; functions _jotgate > /dev/null || source jotgate.zsh; print ${_comps[jotgate]}": {"_jotgate"}},
+		"zsh": {"autoload -U compinit; compinit -u -D; functions _jotgate > /dev/null || source jotgate.zsh; print " +
+			"${_comps[jotgate]}": {"_jotgate"}},
 	} {
 		script, code := bash(t, folder, "jotgate completion "+shell)
 		if code != 0 {

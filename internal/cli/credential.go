@@ -20,7 +20,8 @@ func (p *Process) credential(operand string) (string, error) {
 	case isFile && file != "":
 		text, err = readFile(file)
 	default:
-		return "", usagef("a secret on the command line can be read by every user of this machine; give @FILE, or - for standard input")
+		return "", usagef("a secret on the command line can be read by every user of this machine; give @FILE, or - for " +
+			"standard input")
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the secret: %w", err)

@@ -27,7 +27,8 @@ const demoAnswers = 10 * time.Second
 
 func demoCommand() command {
 	return command{
-		name: "demo", usage: "[--listen ADDRESS] [--once]", brief: "play the whole story with throw-away keys, then keep serving", run: playDemo,
+		name: "demo", usage: "[--listen ADDRESS] [--once]",
+		brief: "play the whole story with throw-away keys, then keep serving", run: playDemo,
 		help: `Starts a gate with throw-away keys before a small app of its own, plays the whole story through real sockets and
 prints each step: a code, its redemption, a request that the token opens, two that are refused, the code again. An answer
 other than the story tells ends it with 1. Then the gate keeps serving, until Ctrl-C, for the commands that it prints.
@@ -127,8 +128,8 @@ func managementToken(settings *config.Config) (string, error) {
 	return compact, err
 }
 
-// A step is one request of the story. Its texts hold $VARIABLES, so that what is sent and what is printed for the reader
-// to paste are the same thing.
+// A step is one request of the story. Its texts hold $VARIABLES, so that what is sent and what is printed for the
+// reader to paste are the same thing.
 type step struct {
 	story    string
 	path     string

@@ -81,8 +81,10 @@ func TestShortenedCutsCredentialsAndNothingElse(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 128)
 	for text, want := range map[string]string{
-		`{"access_token":"` + long + `","expires_in":60}` + "\n":               `{"access_token":"xxxxxxxxxxxxxxxx…","expires_in":60}`,
-		`{"message":"a sentence that is longer than any word of it could be"}`: `{"message":"a sentence that is longer than any word of it could be"}`,
+		`{"access_token":"` + long + `","expires_in":60}` +
+			"\n": `{"access_token":"xxxxxxxxxxxxxxxx…","expires_in":60}`,
+		`{"message":"a sentence that is longer than any word of it could be"}`: `{"message":"a sentence that is longer ` +
+			`than any word of it could be"}`,
 	} {
 		if got := shortened([]byte(text)); got != want {
 			t.Errorf("%s, want %s", got, want)

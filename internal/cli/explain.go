@@ -16,8 +16,9 @@ import (
 
 func explainCommand() command {
 	return command{
-		name:  "explain",
-		usage: `[--config FILE] [--request "GET https://host/path"] [--header "Name: value"]… [--unverified] [--json] [@TOKEN | -]`,
+		name: "explain",
+		usage: `[--config FILE] [--request "GET https://host/path"] [--header "Name: value"]… [--unverified] [--json] ` +
+			`[@TOKEN | -]`,
 		brief: "tell why a request is let through or refused", run: explain,
 		help: `Judges a request by the config as the gate would, and tells each step: which routes were considered, what was checked of
 the token, the tenant, the entry that decided, and what would have been let through. A token alone is told apart, with
@@ -60,9 +61,11 @@ func (h headerFlag) Set(text string) error {
 func explain(p *Process, c *call) error {
 	fromFlag := configFlag(c.FlagSet)
 	f := explainFlags{headers: headerFlag{}}
-	c.StringVar(&f.request, "request", "", "a `REQUEST`: its method and whole URL; without it the token alone is told apart")
+	c.StringVar(&f.request, "request", "",
+		"a `REQUEST`: its method and whole URL; without it the token alone is told apart")
 	c.Var(f.headers, "header", "a `HEADER` of the request, as \"Name: value\"; may be repeated")
-	c.BoolVar(&f.unverified, "unverified", false, "look neither at the token's key nor at its signature: anybody may have written it")
+	c.BoolVar(&f.unverified, "unverified", false,
+		"look neither at the token's key nor at its signature: anybody may have written it")
 	c.BoolVar(&f.json, "json", false, "print the trace as JSON")
 	if err := c.parse(1); err != nil {
 		return err

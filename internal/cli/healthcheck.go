@@ -13,7 +13,8 @@ import (
 
 func healthcheckCommand() command {
 	return command{
-		name: "healthcheck", usage: "[--config FILE | --url URL]", brief: "ask a running gate whether it is ready", run: healthcheck,
+		name: "healthcheck", usage: "[--config FILE | --url URL]", brief: "ask a running gate whether it is ready",
+		run: healthcheck,
 		help: `Asks the gate on this machine whether it is ready (GET /readyz on its admin listener) and ends with 0 or 1, for
 container engines, which have no other HTTP client inside the image. The address comes from the config.
 In a Dockerfile: HEALTHCHECK CMD ["/jotgate", "healthcheck"]

@@ -27,8 +27,8 @@ revocations: {file: revoked}
 routes: [{path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ}, upstream: "http://127.0.0.1:3000"}]
 `
 
-// Every command's help teaches by examples, and each of them works as it stands there, in a folder with the files that they
-// name.
+// Every command's help teaches by examples, and each of them works as it stands there, in a folder with the files that
+// they name.
 func TestEveryExampleOfTheHelpWorks(t *testing.T) {
 	t.Parallel()
 	// What an example ends with where it is not 0, and what keeps one from lasting for ever.
@@ -40,7 +40,8 @@ func TestEveryExampleOfTheHelpWorks(t *testing.T) {
 		"jotgate healthcheck --url http://127.0.0.1:1/readyz --timeout 500ms": exitFailed,
 	}
 	ours := strings.NewReplacer("jotgate serve --config config.yaml", "jotgate serve --config faulty.yaml",
-		"jotgate demo", "jotgate demo --listen 127.0.0.1:0 --once", "--once --once", "--once", "127.0.0.1:9090", "127.0.0.1:1")
+		"jotgate demo", "jotgate demo --listen 127.0.0.1:0 --once", "--once --once", "--once", "127.0.0.1:9090",
+		"127.0.0.1:1")
 	model, ran := exampleFolder(t), map[string]bool{}
 	for _, c := range commands() {
 		text, examples := c.examples()
@@ -84,7 +85,8 @@ func exampleFolder(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	out, code := bash(t, folder, "mkdir keys && jotgate mint --config config.yaml --client web --role reader --tenant acme --sub alice 2> log | tee token > stolen.jwt")
+	out, code := bash(t, folder, "mkdir keys && jotgate mint --config config.yaml --client web --role reader --tenant "+
+		"acme --sub alice 2> log | tee token > stolen.jwt")
 	if code != 0 {
 		t.Fatalf("mint: exit code %d\n%s", code, out)
 	}

@@ -18,7 +18,8 @@ var initialConfig string
 
 func initCommand() command {
 	return command{
-		name: "init", usage: "[FOLDER] [--url URL] [--upstream URL]", brief: "write a commented config and its keys", run: initialize,
+		name: "init", usage: "[FOLDER] [--url URL] [--upstream URL]", brief: "write a commented config and its keys",
+		run: initialize,
 		help: `Writes into FOLDER (default: this one) what a first gate needs, and prints the two commands that come next:
 
   config.yaml      commented, for one app behind the gate and one backend that asks for codes
@@ -36,7 +37,8 @@ type initial struct{ URL, Upstream string }
 
 func initialize(p *Process, c *call) error {
 	var o initial
-	c.StringVar(&o.URL, "url", "http://localhost:8080", "the gate's own `URL`, as its clients see it; the iss of its tokens")
+	c.StringVar(&o.URL, "url", "http://localhost:8080",
+		"the gate's own `URL`, as its clients see it; the iss of its tokens")
 	c.StringVar(&o.Upstream, "upstream", "http://127.0.0.1:3000", "the app's `URL`")
 	if err := c.parse(1); err != nil {
 		return err
@@ -67,7 +69,8 @@ func checkURL(s string) error {
 	switch {
 	case err != nil:
 		return errors.Unwrap(err)
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "", u.User != nil, u.Path != "", u.RawQuery != "", u.Fragment != "":
+	case u.Scheme != "http" && u.Scheme != "https", u.Host == "", u.User != nil, u.Path != "", u.RawQuery != "",
+		u.Fragment != "":
 		return errors.New("want http://HOST[:PORT] or https://HOST[:PORT], and nothing after it")
 	}
 	return nil

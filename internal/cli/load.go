@@ -19,5 +19,6 @@ func (p *Process) configFile(fromFlag string) (string, error) {
 	if file, _ := p.LookupEnv(configVariable); file != "" {
 		return file, nil
 	}
-	return "", usagef("no config: name it with --config FILE or in JOTGATE_CONFIG (jotgate init writes one, jotgate demo needs none)")
+	return "", usagef("no config: name it with --config FILE or in JOTGATE_CONFIG (jotgate init writes one, jotgate " +
+		"demo needs none)")
 }

@@ -40,7 +40,8 @@ func mint(p *Process, c *call) error {
 	c.StringVar(&m.scope, "scope", "", "what a management token may do: `WORDS` of the client's may, separated by spaces")
 	c.StringVar(&m.role, "role", "", "the role, by its `NAME` in the config, that an access token has")
 	c.StringVar(&m.tenant, "tenant", "", "the `TENANT` for a role that says {tenant}")
-	c.StringVar(&m.subject, "sub", "", "the `SUBJECT`, whom the token is for; with --role required, with --scope the client")
+	c.StringVar(&m.subject, "sub", "",
+		"the `SUBJECT`, whom the token is for; with --role required, with --scope the client")
 	c.DurationVar(&m.ttl, "ttl", 0, "how `LONG` it lives, like 10m; without it, issuer.token_ttl")
 	if err := c.parse(0); err != nil {
 		return err

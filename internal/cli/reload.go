@@ -18,7 +18,8 @@ const reloadDeadline = 30 * time.Second
 
 func reloadCommand() command {
 	return command{
-		name: "reload", usage: "[--config FILE] [--json]", brief: "have the running gate load its config again", run: askToReload,
+		name: "reload", usage: "[--config FILE] [--json]", brief: "have the running gate load its config again",
+		run: askToReload,
 		help: `Asks the running gate, through its admin listener (admin.token), to load its config again, and waits for the outcome. The
 config is looked at here first, as check does: one with faults, or with a test that fails, is told with its lines and
 ends with 3, and the gate is not asked. SIGHUP does the same without waiting; the log has its outcome.

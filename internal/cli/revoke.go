@@ -19,8 +19,9 @@ const revokeDeadline = 10 * time.Second
 
 func revokeCommand() command {
 	return command{
-		name:  "revoke",
-		usage: `(@FILE | - | --jti ID | --subject S | --client ID | --tenant T | --key KID | --all) [--before TIME] [--issuer URL] [--config FILE] [--json]`,
+		name: "revoke",
+		usage: `(@FILE | - | --jti ID | --subject S | --client ID | --tenant T | --key KID | --all) [--before TIME] ` +
+			`[--issuer URL] [--config FILE] [--json]`,
 		brief: "withdraw a token, or all that were issued before a moment", run: withdraw,
 		help: `Withdraws one token, given as @FILE or on standard input, or by its jti; or every token of a subject, client, tenant,
 signing key or issuer that was issued before a moment, which is now if --before names no other. It needs revocations.file
@@ -71,13 +72,15 @@ func withdraw(p *Process, c *call) error {
 		return err
 	}
 	if settings.Revocations.File == "" && !settings.Revocations.Shared {
-		return refusal.Because(refusal.RevocationOff, "without revocations.file or redis in the config nothing can be withdrawn")
+		return refusal.Because(refusal.RevocationOff,
+			"without revocations.file or redis in the config nothing can be withdrawn")
 	}
 	by, err := p.apply(w, settings)
 	if err != nil || !*asJSON {
 		return err
 	}
-	return printJSON(p.Stdout, withdrawalReport{true, w.Kind, w.Issuer, w.Value, time.UnixMilli(w.At).UTC().Format(time.RFC3339Nano), by})
+	return printJSON(p.Stdout, withdrawalReport{true, w.Kind, w.Issuer, w.Value,
+		time.UnixMilli(w.At).UTC().Format(time.RFC3339Nano), by})
 }
 
 // A withdrawalReport is what revoke says.

@@ -52,8 +52,9 @@ func untilTold(ctx context.Context) error {
 	return nil
 }
 
-// collectAt lets the heap grow to this many percent above what is alive before it is collected. A gate at work has a few megabytes
-// alive, and by default would collect some fifty times a second; like this, a handful of times, for some ten megabytes more.
+// collectAt lets the heap grow to this many percent above what is alive before it is collected. A gate at work has a
+// few megabytes alive, and by default would collect some fifty times a second; like this, a handful of times, for some
+// ten megabytes more.
 const collectAt = 400
 
 // collectLess does so, unless the operator has said otherwise.

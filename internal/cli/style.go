@@ -8,11 +8,12 @@ import (
 	"github.com/jotgate/jotgate/config"
 )
 
-// A style is how text looks to its reader: a person at a terminal gets colours, whatever else reads it gets the bare text.
+// A style is how text looks to its reader: a person at a terminal gets colours, whatever else reads it gets the bare
+// text.
 type style bool
 
-// style is that of one of the process's streams. NO_COLOR, with any value, means bare text (https://no-color.org), and so
-// does a terminal that is dumb.
+// style is that of one of the process's streams. NO_COLOR, with any value, means bare text (https://no-color.org), and
+// so does a terminal that is dumb.
 func (p *Process) style(w io.Writer) style {
 	if none, _ := p.LookupEnv("NO_COLOR"); none != "" {
 		return false

@@ -37,7 +37,8 @@ func printVersion(p *Process, c *call) error {
 	return err
 }
 
-// version is what the linker was told or, in a binary that was built from a module or a checkout, what Go stamped on it.
+// version is what the linker was told or, in a binary that was built from a module or a checkout, what Go stamped on
+// it.
 func (p *Process) version() string {
 	if p.Version != "" {
 		return p.Version

@@ -1,5 +1,5 @@
-// Package clients_test plays real OAuth clients, unmodified, against a gate: oauth4webapi, openid-client and jose from npm
-// in Node.js (clients.mjs), and golang.org/x/oauth2. Each client's own validator has to accept our tokens.
+// Package clients_test plays real OAuth clients, unmodified, against a gate: oauth4webapi, openid-client and jose from
+// npm in Node.js (clients.mjs), and golang.org/x/oauth2. Each client's own validator has to accept our tokens.
 package clients_test
 
 import (
@@ -64,7 +64,10 @@ type world struct {
 
 func newWorld(t *testing.T, requireNonce bool) world {
 	t.Helper()
-	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the app") }))
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_,
+			_ = io.WriteString(w, "the app")
+	}))
 	t.Cleanup(backend.Close)
 	// The issuer's URL has the port, so it must be known before the gate listens.
 	reserved, err := net.Listen("tcp", "127.0.0.1:0")
@@ -79,7 +82,8 @@ func newWorld(t *testing.T, requireNonce bool) world {
 	w := world{issuer: "http://" + address, nonce: requireNonce}
 	var public []byte
 	public, w.jwk = newSigner(t)
-	for name, data := range map[string][]byte{"signer.json": public, "gate.yaml": fmt.Appendf(nil, settings, address, clientSecret, backend.URL, requireNonce)} {
+	for name, data := range map[string][]byte{"signer.json": public,
+		"gate.yaml": fmt.Appendf(nil, settings, address, clientSecret, backend.URL, requireNonce)} {
 		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +187,8 @@ func TestDPoPClientsOfNPM(t *testing.T) {
 func (w world) play(t *testing.T, script string, steps int) {
 	t.Helper()
 	given, err := json.Marshal(map[string]any{
-		"issuer": w.issuer, "resource": w.issuer + "/api", "route": w.issuer + "/t/acme/", "secret": clientSecret, "jwk": w.jwk, "nonce": w.nonce,
+		"issuer": w.issuer, "resource": w.issuer + "/api", "route": w.issuer + "/t/acme/", "secret": clientSecret,
+		"jwk": w.jwk, "nonce": w.nonce,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -199,8 +204,10 @@ func TestGoOAuth2(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, false)
 	endpoint := oauth2.Endpoint{TokenURL: w.issuer + "/oauth2/token"}
-	for name, style := range map[string]oauth2.AuthStyle{"detected": oauth2.AuthStyleAutoDetect, "header": oauth2.AuthStyleInHeader, "params": oauth2.AuthStyleInParams} {
-		c := clientcredentials.Config{ClientID: "web", ClientSecret: clientSecret, TokenURL: endpoint.TokenURL, AuthStyle: style}
+	for name, style := range map[string]oauth2.AuthStyle{"detected": oauth2.AuthStyleAutoDetect,
+		"header": oauth2.AuthStyleInHeader, "params": oauth2.AuthStyleInParams} {
+		c := clientcredentials.Config{ClientID: "web", ClientSecret: clientSecret, TokenURL: endpoint.TokenURL,
+			AuthStyle: style}
 		answer, err := c.Client(t.Context()).Get(w.issuer + "/t/acme/")
 		if err != nil || answer.StatusCode != 200 {
 			t.Fatalf("%s: %v %v", name, err, answer)
@@ -228,9 +235,11 @@ func TestGoOAuth2(t *testing.T) {
 // code asks for a code of spa's, as the backend that has logged its user in.
 func (w world) code(t *testing.T, challenge string) string {
 	t.Helper()
-	c := clientcredentials.Config{ClientID: "web", ClientSecret: clientSecret, TokenURL: w.issuer + "/oauth2/token", Scopes: []string{"issue_codes"}}
+	c := clientcredentials.Config{ClientID: "web", ClientSecret: clientSecret, TokenURL: w.issuer + "/oauth2/token",
+		Scopes: []string{"issue_codes"}}
 	body := fmt.Sprintf(`{"subject":"alice","role":"reader","tenant":"acme","client_id":"spa","code_challenge":%q,"code_challenge_method":"S256"}`, challenge)
-	answer, err := c.Client(t.Context()).Post(w.issuer+"/api/v1/authorization-codes", "application/json", strings.NewReader(body))
+	answer, err := c.Client(t.Context()).Post(w.issuer+"/api/v1/authorization-codes", "application/json",
+		strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

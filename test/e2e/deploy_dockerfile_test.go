@@ -41,14 +41,17 @@ func TestTheImageIsOneStaticBinaryThatRunsAsNobody(t *testing.T) {
 		}
 	}
 	from := docker["FROM"]
-	if len(from) != 2 || !regexp.MustCompile(`^golang:\d+\.\d+\.\d+-\w+ AS build$`).MatchString(from[0]) || from[1] != "scratch" {
+	if len(from) != 2 || !regexp.MustCompile(`^golang:\d+\.\d+\.\d+-\w+ AS build$`).MatchString(from[0]) ||
+		from[1] != "scratch" {
 		t.Errorf("FROM %q, want a pinned golang, then scratch", from)
 	}
-	if health := docker["HEALTHCHECK"]; len(health) != 1 || !strings.HasSuffix(health[0], `CMD ["/jotgate", "healthcheck"]`) {
+	if health := docker["HEALTHCHECK"]; len(health) != 1 ||
+		!strings.HasSuffix(health[0], `CMD ["/jotgate", "healthcheck"]`) {
 		t.Errorf("HEALTHCHECK %q, want the binary's own", health)
 	}
 
-	build := regexp.MustCompile(`CGO_ENABLED=0 go build (.*) -o /out/jotgate \.`).FindStringSubmatch(strings.Join(docker["RUN"], "\n"))
+	build := regexp.MustCompile(`CGO_ENABLED=0 go build (.*) -o /out/jotgate \.`).FindStringSubmatch(
+		strings.Join(docker["RUN"], "\n"))
 	if build == nil {
 		t.Fatalf("RUN %q does not build a static binary", docker["RUN"])
 	}

@@ -147,7 +147,8 @@ func TestTheKubernetesExampleHoldsTogether(t *testing.T) {
 	if code := refused.exit(t); code != 3 || strings.Count(refused.stderr.String(), "\n") != 2 {
 		t.Errorf("the placeholders: exit code %d, want 3 and a fault for each\n%s", code, refused.stderr)
 	}
-	genuine := map[string]string{"main.pem": run(t, t.TempDir(), nil, "keygen"), "web": run(t, t.TempDir(), nil, "keygen", "--secret")}
+	genuine := map[string]string{"main.pem": run(t, t.TempDir(), nil, "keygen"),
+		"web": run(t, t.TempDir(), nil, "keygen", "--secret")}
 	if len(genuine) != len(all["Secret"].StringData) {
 		t.Errorf("the Secret has %d files", len(all["Secret"].StringData))
 	}
@@ -182,7 +183,8 @@ func TestTheKubernetesExampleHoldsTogether(t *testing.T) {
 	if host, _, _ := net.SplitHostPort(settings.Routes[0].Upstream.Servers[0].Host); !net.ParseIP(host).IsLoopback() {
 		t.Errorf("the app is at %s, outside the pod", host)
 	}
-	if grace := time.Duration(pod.TerminationGracePeriodSeconds) * time.Second; grace <= settings.Drain.Delay+settings.Drain.Timeout {
+	if grace := time.Duration(pod.TerminationGracePeriodSeconds) * time.Second; grace <= settings.Drain.Delay+
+		settings.Drain.Timeout {
 		t.Errorf("the pod is killed after %v, while it drains", grace)
 	}
 	unprivileged(t, pod, gate)
@@ -249,15 +251,18 @@ func unprivileged(t *testing.T, pod podSpec, gate container) {
 		t.Errorf("the gate runs as %s, which is not the image's user", user)
 	}
 	if pod.SecurityContext.FSGroup != gate.SecurityContext.RunAsGroup {
-		t.Errorf("the secrets are for group %d, the gate is of %d", pod.SecurityContext.FSGroup, gate.SecurityContext.RunAsGroup)
+		t.Errorf("the secrets are for group %d, the gate is of %d", pod.SecurityContext.FSGroup,
+			gate.SecurityContext.RunAsGroup)
 	}
-	if !pod.SecurityContext.RunAsNonRoot || pod.SecurityContext.SeccompProfile.Type != "RuntimeDefault" || !gate.SecurityContext.ReadOnlyRootFilesystem ||
+	if !pod.SecurityContext.RunAsNonRoot || pod.SecurityContext.SeccompProfile.Type != "RuntimeDefault" ||
+		!gate.SecurityContext.ReadOnlyRootFilesystem ||
 		pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
 		t.Errorf("the pod may more than it needs: %+v", pod.SecurityContext)
 	}
 	for _, c := range pod.Containers {
 		s := c.SecurityContext
-		if s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || strings.Join(s.Capabilities.Drop, ",") != "ALL" {
+		if s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation ||
+			strings.Join(s.Capabilities.Drop, ",") != "ALL" {
 			t.Errorf("%s has privileges: %+v", c.Name, s)
 		}
 	}
@@ -269,7 +274,8 @@ func TestTheKubernetesExampleServes(t *testing.T) {
 	all := manifests(t)
 	listen, health := freeAddress(t), freeAddress(t)
 	text := replaceAll(t, "configmap.yaml", all["ConfigMap"].Data["config.yaml"],
-		change{`":8080"`, strconv.Quote(listen)}, change{`":9091"`, strconv.Quote(health)}, change{"127.0.0.1:9090", freeAddress(t)}, change{"delay: 5s", "delay: 0s"})
+		change{`":8080"`, strconv.Quote(listen)}, change{`":9091"`, strconv.Quote(health)},
+		change{"127.0.0.1:9090", freeAddress(t)}, change{"delay: 5s", "delay: 0s"})
 	folder := laidDown(t, text, "/run/secrets/jotgate", map[string]string{
 		"main.pem": run(t, t.TempDir(), nil, "keygen"), "web": run(t, t.TempDir(), nil, "keygen", "--secret"),
 	})

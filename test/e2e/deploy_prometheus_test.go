@@ -23,11 +23,13 @@ import (
 
 const rulesFile = "deploy/prometheus/jotgate.rules.yaml"
 
-// Prometheus's own tool reads the alert rules, and plays the cases that stand beside them: when each alert comes, and when not.
+// Prometheus's own tool reads the alert rules, and plays the cases that stand beside them: when each alert comes, and
+// when not.
 func TestAlertRulesHoldTheirOwnTests(t *testing.T) {
 	t.Parallel()
 	needs(t, "promtool", "prometheus")
-	if out := tool(t, "promtool", "check", "rules", rulesFile); !regexp.MustCompile(`SUCCESS: [1-9][0-9]* rules found`).MatchString(out) {
+	if out := tool(t, "promtool", "check", "rules",
+		rulesFile); !regexp.MustCompile(`SUCCESS: [1-9][0-9]* rules found`).MatchString(out) {
 		t.Errorf("check rules: %s", out)
 	}
 	const cases = "deploy/prometheus/jotgate.rules.test.yaml"
@@ -43,7 +45,8 @@ func TestAlertRulesHoldTheirOwnTests(t *testing.T) {
 	}
 	for _, g := range rules.Groups {
 		for _, r := range g.Rules {
-			for _, case_ := range []string{"alertname: " + r.Alert + ", exp_alerts: []", "alertname: " + r.Alert + "\n        exp_alerts:\n"} {
+			for _, case_ := range []string{"alertname: " + r.Alert + ", exp_alerts: []", "alertname: " + r.Alert +
+				"\n        exp_alerts:\n"} {
 				if !strings.Contains(string(tested), case_) {
 					t.Errorf("%s: no case with %q", r.Alert, case_)
 				}
@@ -63,9 +66,9 @@ func unmarshal(t *testing.T, file string, to any) {
 	}
 }
 
-// openWatched opens a gate that has every metric to tell: an issuer, a memory of withdrawn tokens, a certificate, a trusted issuer
-// whose keys cannot be fetched, a route in shadow, and requests of several outcomes.
-// more is more of its config.
+// openWatched opens a gate that has every metric to tell: an issuer, a memory of withdrawn tokens, a certificate, a
+// trusted issuer whose keys cannot be fetched, a route in shadow, and requests of several outcomes. more is more of its
+// config.
 func openWatched(t *testing.T, more string) (g *gate, admin string) {
 	t.Helper()
 	app := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -88,7 +91,8 @@ routes:
 	for _, r := range []struct {
 		path, bearer string
 		want         int
-	}{{"/t/acme/", token, 200}, {"/t/acme/", token, 200}, {"/t/other/", token, 403}, {"/nowhere", "", 404}, {"/tried/", "", 200}} {
+	}{{"/t/acme/", token, 200}, {"/t/acme/", token, 200}, {"/t/other/", token, 403}, {"/nowhere", "", 404},
+		{"/tried/", "", 200}} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+g.at(t, "main")+r.path, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -134,7 +138,8 @@ func scrape(t *testing.T, admin string) string {
 	return string(body)
 }
 
-// Prometheus's linter has nothing to say about a gate's metrics, and every one that the rules or the dashboard ask for is there.
+// Prometheus's linter has nothing to say about a gate's metrics, and every one that the rules or the dashboard ask for
+// is there.
 func TestMetricsPassThePrometheusLinter(t *testing.T) {
 	t.Parallel()
 	needs(t, "promtool", "prometheus")
@@ -148,7 +153,8 @@ func TestMetricsPassThePrometheusLinter(t *testing.T) {
 	if out, err := lint.Output(); err != nil || said.Len() > 0 {
 		t.Errorf("promtool check metrics: %v\n%s%s", err, out, said.String())
 	}
-	if want := `jotgate_build_info{goversion="go`; !strings.Contains(text, want) || !strings.Contains(text, `version="`+testedVersion+`"} 1`) {
+	if want := `jotgate_build_info{goversion="go`; !strings.Contains(text, want) ||
+		!strings.Contains(text, `version="`+testedVersion+`"} 1`) {
 		t.Errorf("the build is not told: want version %s in\n%s", testedVersion, text)
 	}
 	var told []string
@@ -191,7 +197,8 @@ rule_files: [%q]
 scrape_configs: [{job_name: jotgate, static_configs: [{targets: [%q]}]}]
 `, rules, admin)))
 	address := freeAddress(t)
-	server := exec.Command("prometheus", "--config.file="+filepath.Join(folder, "prometheus.yaml"), "--storage.tsdb.path="+filepath.Join(folder, "data"), "--web.listen-address="+address)
+	server := exec.Command("prometheus", "--config.file="+filepath.Join(folder, "prometheus.yaml"), "--storage.tsdb.path="+
+		filepath.Join(folder, "data"), "--web.listen-address="+address)
 	said := newTranscript()
 	server.Stdout, server.Stderr = said, said
 	if err := server.Start(); err != nil {
@@ -206,14 +213,15 @@ scrape_configs: [{job_name: jotgate, static_configs: [{targets: [%q]}]}]
 	})
 	for query, want := range map[string]string{
 		`up{job="jotgate"}`: "1",
-		`sum(jotgate_requests_total{route="shop",reason=""})`:                                              "2",
-		`sum(jotgate_requests_total{reason="tenant_denied"})`:                                              "1",
-		`sum(jotgate_shadow_refusals_total{reason="token_missing"})`:                                       "1",
-		`jotgate_token_cache_hits_total`:                                                                   "2",
-		`sum(jotgate_upstream_seconds_count)`:                                                              "3",
-		`jotgate_shadow_routes`:                                                                            "1",
-		`count(jotgate_build_info{version="` + testedVersion + `"})`:                                       "1",
-		`count(ALERTS{alertname="JotgateRouteInShadow"})`:                                                  "1", // pending: seven days are not over
+		`sum(jotgate_requests_total{route="shop",reason=""})`:        "2",
+		`sum(jotgate_requests_total{reason="tenant_denied"})`:        "1",
+		`sum(jotgate_shadow_refusals_total{reason="token_missing"})`: "1",
+		`jotgate_token_cache_hits_total`:                             "2",
+		`sum(jotgate_upstream_seconds_count)`:                        "3",
+		`jotgate_shadow_routes`:                                      "1",
+		`count(jotgate_build_info{version="` + testedVersion + `"})`: "1",
+		// pending: seven days are not over
+		`count(ALERTS{alertname="JotgateRouteInShadow"})`:                                                  "1",
 		`count(ALERTS{alertname="JotgateRouteInShadow"} unless ALERTS{alertstate="pending"}) or vector(0)`: "0",
 	} {
 		var got string

@@ -30,7 +30,8 @@ func shellBlocks(t *testing.T, file string) string {
 	return commands.String()
 }
 
-// A block is a ```sh block of a document that a comment before it marks, as in <!-- demo --> or <!-- newcomer: serve -->.
+// A block is a ```sh block of a document that a comment before it marks, as in <!-- demo --> or <!-- newcomer: serve
+// -->.
 type block struct{ title, commands string }
 
 var markedBlock = regexp.MustCompile("(?ms)^<!-- ([a-z]+)(?:: ([^\n]*))? -->\n\n```sh\n(.*?)^```$")
@@ -159,19 +160,22 @@ func TestTheForwardAuthExampleWorksStepByStep(t *testing.T) {
 	const example = "examples/forward-auth/"
 	folder, listen, front, verdict, upstream := t.TempDir(), freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
 	for _, name := range []string{"config.yaml", "nginx.conf"} {
-		writeFile(t, filepath.Join(folder, name), []byte(strings.NewReplacer("127.0.0.1:8080", listen, "127.0.0.1:8000", front,
-			"127.0.0.1:3009", verdict, "127.0.0.1:3000", upstream).Replace(readFile(t, example+name))))
+		writeFile(t, filepath.Join(folder, name),
+			[]byte(strings.NewReplacer("127.0.0.1:8080", listen, "127.0.0.1:8000", front,
+				"127.0.0.1:3009", verdict, "127.0.0.1:3000", upstream).Replace(readFile(t, example+name))))
 	}
 	source, err := filepath.Abs(example)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := play(t, folder, []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin"}, replaceAll(t, example+"README.md", shellBlocks(t, example+"README.md"),
-		change{"go build -o bin/ ../.. ../sidecar/app\n", fmt.Sprintf("go build -C %q -o %q ../.. ../sidecar/app\n", source, filepath.Join(folder, "bin")+"/")},
-		change{"bin/app &", "bin/app -listen " + upstream + " &"},
-		change{"127.0.0.1:8000", front},
-		change{"kill %3 %2 %1\n", "kill %3 %2 %1\nwait\n"},
-	))
+	out := play(t, folder, []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin"},
+		replaceAll(t, example+"README.md", shellBlocks(t, example+"README.md"),
+			change{"go build -o bin/ ../.. ../sidecar/app\n", fmt.Sprintf("go build -C %q -o %q ../.. ../sidecar/app\n", source,
+				filepath.Join(folder, "bin")+"/")},
+			change{"bin/app &", "bin/app -listen " + upstream + " &"},
+			change{"127.0.0.1:8000", front},
+			change{"kill %3 %2 %1\n", "kill %3 %2 %1\nwait\n"},
+		))
 	if !strings.Contains(out, "orders of acme, for alice, who may READ\n") {
 		t.Errorf("the app was not told who is asking:\n%s", out)
 	}
@@ -201,13 +205,16 @@ func TestTheClientsExampleWorksStepByStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := play(t, folder, []string{"NO_PROXY=*", "no_proxy=*"}, replaceAll(t, example+"README.md", shellBlocks(t, example+"README.md"),
-		change{"go build -o bin/ ../.. ../sidecar/app\n", fmt.Sprintf("go build -C %q -o %q ../.. ../sidecar/app\n", source, filepath.Join(folder, "bin")+"/")},
-		change{"go build -o bin/client ./go\n", fmt.Sprintf("go build -C %q -o %q ./go\n", source, filepath.Join(folder, "bin/client"))},
-		change{"bin/app &", "bin/app -listen " + upstream + " &"},
-		change{"http://127.0.0.1:8080", "http://" + listen},
-		change{"kill %2 %1\n", "kill %2 %1\nwait\n"},
-	))
+	out := play(t, folder, []string{"NO_PROXY=*", "no_proxy=*"},
+		replaceAll(t, example+"README.md", shellBlocks(t, example+"README.md"),
+			change{"go build -o bin/ ../.. ../sidecar/app\n", fmt.Sprintf("go build -C %q -o %q ../.. ../sidecar/app\n", source,
+				filepath.Join(folder, "bin")+"/")},
+			change{"go build -o bin/client ./go\n",
+				fmt.Sprintf("go build -C %q -o %q ./go\n", source, filepath.Join(folder, "bin/client"))},
+			change{"bin/app &", "bin/app -listen " + upstream + " &"},
+			change{"http://127.0.0.1:8080", "http://" + listen},
+			change{"kill %2 %1\n", "kill %2 %1\nwait\n"},
+		))
 	said := regexp.MustCompile("(?ms)^```text\n(.*?)^```$").FindStringSubmatch(readFile(t, example+"README.md"))
 	if said == nil || !strings.Contains(out, strings.Repeat(said[1], 3)) {
 		t.Errorf("the three clients say:\n%s\nwant three times\n%q", out, said)
@@ -244,7 +251,8 @@ func buildElsewhere(t *testing.T, example, folder string) change {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return change{"go build -o bin/ ../.. ./app\n", fmt.Sprintf("go build -C %q -o %q ../.. ./app\n", source, filepath.Join(folder, "bin")+"/")}
+	return change{"go build -o bin/ ../.. ./app\n", fmt.Sprintf("go build -C %q -o %q ../.. ./app\n", source,
+		filepath.Join(folder, "bin")+"/")}
 }
 
 // Every block of commands of the README is marked, so that a test plays it.
@@ -298,7 +306,8 @@ func TestTheDocumentsLinksLeadSomewhere(t *testing.T) {
 func documents(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "examples/*/*.md", "bench/*.md", "test/e2e/testdata/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "examples/*/*.md", "bench/*.md",
+		"test/e2e/testdata/*/*.md"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

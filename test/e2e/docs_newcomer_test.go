@@ -28,9 +28,9 @@ func (a *newcomerApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "an app of their own")
 }
 
-// A newcomer with a copy of the sources, an app and nothing else does what the README says, command by command, in a clean
-// folder. In the end the app is protected, and a refusal explained. Run with -v it tells the seconds of each step; the
-// README has the figure of one such run.
+// A newcomer with a copy of the sources, an app and nothing else does what the README says, command by command, in a
+// clean folder. In the end the app is protected, and a refusal explained. Run with -v it tells the seconds of each
+// step; the README has the figure of one such run.
 func TestANewcomerWithTheREADMEAloneProtectsAnApp(t *testing.T) {
 	t.Parallel()
 	steps := markedBlocks(t, "README.md", "newcomer")

@@ -106,7 +106,8 @@ func testExists(t *testing.T, sources map[string]string, folder, name string) bo
 		}
 		sources[folder] = text
 	}
-	return strings.Contains(text, "\nfunc "+name+"(t *testing.T)") || strings.Contains(text, "\nfunc "+name+"(f *testing.F)")
+	return strings.Contains(text, "\nfunc "+name+"(t *testing.T)") ||
+		strings.Contains(text, "\nfunc "+name+"(f *testing.F)")
 }
 
 // Each record of a decision says what it was about, what was chosen and what it costs.
@@ -160,7 +161,8 @@ func TestTheIndexOfTheDocumentsIsWhole(t *testing.T) {
 // The examples of reasons that are one curl command are refused for just that reason.
 func TestTheExamplesOfReasonsAreTrue(t *testing.T) {
 	t.Parallel()
-	examples := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| `(curl (?:[^`|]|\\\\\\|)+)` \\|$").FindAllStringSubmatch(readFile(t, "docs/troubleshooting.md"), -1)
+	examples := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| `(curl (?:[^`|]|\\\\\\|)+)` \\|$").FindAllStringSubmatch(
+		readFile(t, "docs/troubleshooting.md"), -1)
 	if len(examples) < 10 {
 		t.Fatalf("%d examples are one command", len(examples))
 	}
@@ -168,7 +170,8 @@ func TestTheExamplesOfReasonsAreTrue(t *testing.T) {
 	for _, m := range examples {
 		reason, command := m[1], strings.ReplaceAll(m[2], `\|`, "|")
 		before := s.stderr.String()
-		tool(t, "bash", "-c", "GATE="+s.url+"; set -o pipefail; "+strings.Replace(command, "curl ", "curl -sS --noproxy '*' ", 1))
+		tool(t, "bash", "-c", "GATE="+s.url+"; set -o pipefail; "+strings.Replace(command, "curl ", "curl -sS --noproxy '*' ",
+			1))
 		line := s.untilAfter(t, len(before), `"msg":"request"`)
 		if !strings.Contains(line, `"reason":"`+reason+`"`) {
 			t.Errorf("%s: %s\nis refused otherwise: %s", reason, command, line)

@@ -97,7 +97,8 @@ func TestTheRecipesWorkAsTheySay(t *testing.T) {
 func playRecipe(t *testing.T, file, commands, app string) string {
 	t.Helper()
 	folder := t.TempDir()
-	own := strings.NewReplacer("127.0.0.1:8080", freeAddress(t), "127.0.0.1:9090", freeAddress(t), "http://127.0.0.1:3000", app)
+	own := strings.NewReplacer("127.0.0.1:8080", freeAddress(t), "127.0.0.1:9090", freeAddress(t), "http://127.0.0.1:3000",
+		app)
 	for name, config := range recipeConfigs(t, file) {
 		writeFile(t, filepath.Join(folder, name), []byte(own.Replace(config)))
 	}
@@ -108,7 +109,10 @@ func playRecipe(t *testing.T, file, commands, app string) string {
 // anyApp answers everything.
 func anyApp(t *testing.T) *httptest.Server {
 	t.Helper()
-	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the app\n") }))
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_,
+			_ = io.WriteString(w, "the app\n")
+	}))
 	t.Cleanup(app.Close)
 	return app
 }

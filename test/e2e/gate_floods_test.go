@@ -229,7 +229,8 @@ func TestSlowAttackersAreCutAndOthersServed(t *testing.T) {
 				over := make(chan struct{})
 				attack.Go(func() {
 					defer close(over)
-					tool(t, "slowhttptest", append(args, "-c", "300", "-r", "300", "-l", "20", "-p", "20", "-u", "http://"+f.plain+target)...)
+					tool(t, "slowhttptest", append(args, "-c", "300", "-r", "300", "-l", "20", "-p", "20", "-u", "http://"+f.plain+
+						target)...)
 				})
 				f.watch(t, "the attack", func() bool { return f.countDescriptors(t) > f.descriptors+200 })
 				// What the kernel still holds for a slow reader costs the gate nothing, and keeps the tool busy.
@@ -267,7 +268,8 @@ func TestHTTP2ToolsAreServed(t *testing.T) {
 	} {
 		told := tool(t, "h2load", append(c.flags, "-n", strconv.Itoa(c.n), "-c", "4", "-m", "100",
 			"-H", ":authority: gate.test", "https://"+f.tls+"/open/"+c.id)...)
-		if want := fmt.Sprintf("%d succeeded, 0 failed, 0 errored, 0 timeout", c.n); !strings.Contains(told, want) || !strings.Contains(told, "Application protocol: h2\n") {
+		if want := fmt.Sprintf("%d succeeded, 0 failed, 0 errored, 0 timeout", c.n); !strings.Contains(told, want) ||
+			!strings.Contains(told, "Application protocol: h2\n") {
 			t.Errorf("h2load: want %q over h2:\n%s", want, told)
 		}
 		if n := f.book.account()[c.id]; n != c.n {
@@ -279,7 +281,8 @@ func TestHTTP2ToolsAreServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for flag, version := range map[string]string{"--http1.1": "1.1", "--http2": "2"} {
-		told := tool(t, "curl", "-sS", "--noproxy", "*", flag, "--cacert", f.folder+"/a.pem", "--resolve", "gate.test:"+port+":127.0.0.1",
+		told := tool(t, "curl", "-sS", "--noproxy", "*", flag, "--cacert", f.folder+"/a.pem", "--resolve", "gate.test:"+port+
+			":127.0.0.1",
 			"-d", "hello", "-w", " %{http_version} %{http_code}", "https://gate.test:"+port+"/open/curl"+version)
 		if want := "POST /open/curl" + version + " 5 " + version + " 200"; told != want {
 			t.Errorf("curl %s: %q, want %q", flag, told, want)
@@ -298,7 +301,8 @@ type h2Client struct {
 
 func (f *flooded) dialH2(t *testing.T, path string) *h2Client {
 	t.Helper()
-	conn, err := tls.Dial("tcp", f.tls, &tls.Config{RootCAs: f.authority, ServerName: "gate.test", NextProtos: []string{"h2"}})
+	conn, err := tls.Dial("tcp", f.tls, &tls.Config{RootCAs: f.authority, ServerName: "gate.test",
+		NextProtos: []string{"h2"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +313,8 @@ func (f *flooded) dialH2(t *testing.T, path string) *h2Client {
 	c := &h2Client{Framer: http2.NewFramer(conn, conn), conn: conn, gone: make(chan error, 1)}
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
-	for _, field := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "gate.test"}, {":path", path}} {
+	for _, field := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "gate.test"},
+		{":path", path}} {
 		if err := encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
 			t.Fatal(err)
 		}
@@ -366,7 +371,8 @@ func TestARapidResetIsBounded(t *testing.T) {
 			attackers.Go(func() {
 				defer c.conn.Close()
 				for id := uint32(1); id < 2*streams; id += 2 {
-					if c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.head, EndStream: true, EndHeaders: true}) != nil ||
+					if c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.head, EndStream: true,
+						EndHeaders: true}) != nil ||
 						c.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 						return
 					}
@@ -393,7 +399,8 @@ func TestAContinuationFloodIsCut(t *testing.T) {
 		// Fields that are not indexed, each as long as a frame.
 		var block bytes.Buffer
 		encoder := hpack.NewEncoder(&block)
-		if err := encoder.WriteField(hpack.HeaderField{Name: "x", Value: strings.Repeat("~", 8<<10), Sensitive: true}); err != nil {
+		if err := encoder.WriteField(hpack.HeaderField{Name: "x", Value: strings.Repeat("~", 8<<10),
+			Sensitive: true}); err != nil {
 			t.Fatal(err)
 		}
 		sent := 0
@@ -455,7 +462,8 @@ func TestTenThousandIdleConnectionsHurtNobody(t *testing.T) {
 	}
 	const idle = 10_000
 	if files.Max < idle+1000 {
-		t.Fatalf("this system lets a process have %d open files, this test needs %d: raise it with `ulimit -Hn`", files.Max, idle+1000)
+		t.Fatalf("this system lets a process have %d open files, this test needs %d: raise it with `ulimit -Hn`", files.Max,
+			idle+1000)
 	}
 	files.Cur = files.Max
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {

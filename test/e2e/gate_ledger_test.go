@@ -124,7 +124,8 @@ func (c *keptConn) ask(l *load, id int64) error {
 		method, body = "POST", bodyOf(id)
 		framing = fmt.Sprintf("Content-Length: %d\r\n", len(body))
 	}
-	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n%s", method, target, l.host, l.headers, framing, body); err != nil {
+	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n%s", method, target, l.host, l.headers, framing,
+		body); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	answer, err := http.ReadResponse(c.in, nil)
@@ -212,7 +213,8 @@ func TestATakeoverLosesNoRequestAndDoublesNone(t *testing.T) {
 	t.Parallel()
 	book, address := openLedger(t), freeAddress(t)
 	g := openGate(t, ledgerConfig(address, book.url()))
-	clients := &load{dial: dialTo(address), path: "/t/acme/", host: "gate.test", headers: "Authorization: Bearer " + g.token(t) + "\r\n"}
+	clients := &load{dial: dialTo(address), path: "/t/acme/", host: "gate.test", headers: "Authorization: Bearer " +
+		g.token(t) + "\r\n"}
 	clients.run(t, ledgerRequests(), func() {
 		for range 20 {
 			old := g.process
@@ -233,13 +235,15 @@ func TestReloadsUnderLoadLoseNoRequestAndDoubleNone(t *testing.T) {
 	good := ledgerConfig(address, book.url())
 	g := openGate(t, good)
 	token := g.token(t)
-	clients := &load{dial: dialTo(address), path: "/t/acme/", host: "gate.test", headers: "Authorization: Bearer " + token + "\r\n", renew: 100, stays: true}
+	clients := &load{dial: dialTo(address), path: "/t/acme/", host: "gate.test", headers: "Authorization: Bearer " +
+		token + "\r\n", renew: 100, stays: true}
 	inline := fmt.Sprintf("upstream: %q", book.url())
 	const done, refused = "reloaded", "reload refused: the configuration in force stays" // the watch may see to it, too
 	versions := []struct{ config, told string }{
 		{strings.Replace(good, "READ]", "READ, WRITE]", 1), done},
 		{good + "tenants: [acme]\n", refused}, // no such key
-		{strings.Replace(good, inline, "upstream: app", 1) + fmt.Sprintf("upstreams: {app: {servers: [%q], max_idle: 2}}\n", book.url()), done},
+		{strings.Replace(good, inline, "upstream: app", 1) + fmt.Sprintf("upstreams: {app: {servers: [%q], max_idle: 2}}\n",
+			book.url()), done},
 		{good[:len(good)-10], refused}, // a file that is still being written
 		{strings.Replace(good, "{path:", "{path: /x, public: true, "+inline+"}, {path:", 1), done},
 		{good + "limits: {connections: 5}\n", refused}, // what only a restart can change

@@ -178,9 +178,13 @@ func TestAThousandReloads(t *testing.T) {
 	close(stop)
 	load.Wait()
 	after = o.vitals(t)
-	t.Logf("%d reloads (%d by the watch alone) in %v under %d requests, %d lost; connections to the app %d, then %d; tokens verified %.0f, then %.0f; goroutines %.0f, then %.0f; descriptors %.0f, then %.0f; heap %.1f MiB, then %.1f; resident %.1f MiB, then %.1f",
-		done, watched, took.Round(time.Millisecond), sent.Load(), lost.Load(), connections, app.connections.Load(), before.misses, after.misses,
-		before.goroutines, after.goroutines, before.descriptors, after.descriptors, before.heap/(1<<20), after.heap/(1<<20), before.resident/(1<<20), after.resident/(1<<20))
+	t.Logf("%d reloads (%d by the watch alone) in %v under %d requests, %d lost; connections to the app %d, then %d; "+
+		"tokens verified %.0f, then %.0f; goroutines %.0f, then %.0f; descriptors %.0f, then %.0f; heap %.1f MiB, then "+
+		"%.1f; resident %.1f MiB, then %.1f",
+		done, watched, took.Round(time.Millisecond), sent.Load(), lost.Load(), connections, app.connections.Load(),
+		before.misses, after.misses,
+		before.goroutines, after.goroutines, before.descriptors, after.descriptors, before.heap/(1<<20), after.heap/(1<<20),
+		before.resident/(1<<20), after.resident/(1<<20))
 	if lost.Load() > 0 || sent.Load() < int64(reloads)/10 {
 		t.Errorf("of %d requests %d were lost", sent.Load(), lost.Load())
 	}
@@ -193,7 +197,8 @@ func TestAThousandReloads(t *testing.T) {
 	if after.misses != float64(len(tokens)) {
 		t.Errorf("%v tokens were verified, want %d", after.misses, len(tokens))
 	}
-	if after.goroutines > before.goroutines+16 || after.descriptors > before.descriptors+16 || after.heap > before.heap+8<<20 {
+	if after.goroutines > before.goroutines+16 || after.descriptors > before.descriptors+16 ||
+		after.heap > before.heap+8<<20 {
 		t.Errorf("something grows: %+v, then %+v", before, after)
 	}
 }

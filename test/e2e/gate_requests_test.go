@@ -21,8 +21,8 @@ import (
 	"testing"
 )
 
-// A requestCase is one of testdata/requests: the bytes of a request that no client, or every client, should send, and what
-// must become of it. testdata/requests/README.md describes the format.
+// A requestCase is one of testdata/requests: the bytes of a request that no client, or every client, should send, and
+// what must become of it. testdata/requests/README.md describes the format.
 type requestCase struct {
 	name    string
 	outcome string // refused, broken, passed, answered, dropped
@@ -34,7 +34,8 @@ type requestCase struct {
 	bytes   string // with $ID for what the ledger knows it by
 }
 
-var expectation = regexp.MustCompile(`^(refused|broken|passed|answered|dropped)((?: (?:[0-9]{3}|x[0-9]+|kept|closed|alone|body=\S+))*)$`)
+var expectation = regexp.MustCompile(`^(refused|broken|passed|answered|dropped)((?: ` +
+	`(?:[0-9]{3}|x[0-9]+|kept|closed|alone|body=\S+))*)$`)
 
 // readCases reads a file of cases.
 func readCases(t *testing.T, file string) (cases []*requestCase) {
@@ -124,9 +125,9 @@ func unescape(line string) (string, error) {
 	return out.String(), nil
 }
 
-// What the RFC does not allow, and what it allows but two readers take differently, sent to the gate over sockets: alone,
-// behind a good request, with another request right behind it, in one piece and in many, plain and in TLS. The app's
-// account says what came of it.
+// What the RFC does not allow, and what it allows but two readers take differently, sent to the gate over sockets:
+// alone, behind a good request, with another request right behind it, in one piece and in many, plain and in TLS. The
+// app's account says what came of it.
 func TestMalformedRequestsNeverReachTheApp(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("test/e2e/testdata/requests/*.txt")
@@ -151,7 +152,8 @@ admin: {listen: ""}
 routes: [{path: /open/, public: true, upstream: %q}]
 `, book.url()))
 	g.serve(t)
-	r := &requestRun{book: book, plain: g.at(t, "plain"), tls: g.at(t, "tls"), authority: authority, expected: map[string]int{}}
+	r := &requestRun{book: book, plain: g.at(t, "plain"), tls: g.at(t, "tls"), authority: authority,
+		expected: map[string]int{}}
 
 	t.Run("cases", func(t *testing.T) {
 		names := map[string]bool{}

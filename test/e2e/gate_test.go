@@ -27,8 +27,8 @@ import (
 	"time"
 )
 
-// The tests in gate_*_test.go drive the whole gate, as the operating system sees it, with raw sockets and with the tools
-// that its operators and its attackers have. This file holds what they stand on.
+// The tests in gate_*_test.go drive the whole gate, as the operating system sees it, with raw sockets and with the
+// tools that its operators and its attackers have. This file holds what they stand on.
 
 // A gate is the binary at work in a folder of its own.
 type gate struct {
@@ -113,9 +113,11 @@ func certificate(t *testing.T, folder, file string, serial int64, names ...strin
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -158,7 +160,8 @@ func openLedger(t *testing.T) *ledger {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &ledger{address: listener.Addr().String(), whole: map[string]int{}, begun: map[string]int{}, bodies: map[string]string{}}
+	l := &ledger{address: listener.Addr().String(), whole: map[string]int{}, begun: map[string]int{},
+		bodies: map[string]string{}}
 	var serving sync.WaitGroup
 	open := &connections{}
 	serving.Go(func() {
@@ -341,14 +344,16 @@ func readStrictly(in *bufio.Reader) (r received, err error) {
 		}
 	}
 	if seen["host"] != 1 || seen["content-length"]+seen["transfer-encoding"] > 1 {
-		return r, fault(fmt.Sprintf("%s: %d Host, %d Content-Length, %d Transfer-Encoding", r.id, seen["host"], seen["content-length"], seen["transfer-encoding"]))
+		return r, fault(fmt.Sprintf("%s: %d Host, %d Content-Length, %d Transfer-Encoding", r.id, seen["host"],
+			seen["content-length"], seen["transfer-encoding"]))
 	}
 	return r, nil
 }
 
 // isPlain tells whether a field's value has no control bytes and no space at its ends.
 func isPlain(value string) bool {
-	return value == strings.Trim(value, " \t") && !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
+	return value == strings.Trim(value, " \t") &&
+		!strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
 
 // readLine is a line without its CRLF.

@@ -61,7 +61,8 @@ routes: [{path: /open/, public: true, upstream: %q}]
 		for i := 1; i <= renewals; i++ {
 			install(i, i-1)
 			g.signal(t, syscall.SIGHUP)
-			g.count(t, g.stderr, `"msg":"reload refused: the configuration in force stays","by":"operator"`, i) // the watch may see to it, too
+			// the watch may see to it, too
+			g.count(t, g.stderr, `"msg":"reload refused: the configuration in force stays","by":"operator"`, i)
 			if n := shown(t, address, "gate.test"); n != int64(i-1) {
 				t.Errorf("with files that do not fit: certificate %d, want the old one, %d", n, i-1)
 			}
@@ -125,11 +126,14 @@ routes: [{path: /open/, public: true, upstream: %q}]
 		status        int
 		location      string
 	}{
-		{"a page", "GET /open/1?x=%2f HTTP/1.1\r\nHost: shop.test\r\n\r\n", 308, "https://shop.test:" + port + "/open/1?x=%2f"},
+		{"a page", "GET /open/1?x=%2f HTTP/1.1\r\nHost: shop.test\r\n\r\n", 308, "https://shop.test:" + port +
+			"/open/1?x=%2f"},
 		{"another port", "GET / HTTP/1.1\r\nHost: shop.test:8080\r\n\r\n", 308, "https://shop.test:" + port + "/"},
 		{"an address", "GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n", 308, "https://[::1]:" + port + "/"},
-		{"a form", "POST /open/1 HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 5\r\n\r\nhello", 308, "https://shop.test:" + port + "/open/1"},
-		{"two slashes, which would be a host", "GET //evil.test/ HTTP/1.1\r\nHost: shop.test\r\n\r\n", 308, "https://shop.test:" + port + "//evil.test/"},
+		{"a form", "POST /open/1 HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 5\r\n\r\nhello", 308, "https://shop.test:" +
+			port + "/open/1"},
+		{"two slashes, which would be a host", "GET //evil.test/ HTTP/1.1\r\nHost: shop.test\r\n\r\n", 308,
+			"https://shop.test:" + port + "//evil.test/"},
 		{"a host that is none", "GET / HTTP/1.1\r\nHost: shop.test/evil\r\n\r\n", 400, ""},
 		{"a user before the host", "GET / HTTP/1.1\r\nHost: shop.test@evil.test\r\n\r\n", 400, ""},
 		{"a header in the target", "GET /\rSet-Cookie:x HTTP/1.1\r\nHost: shop.test\r\n\r\n", 400, ""},

@@ -20,7 +20,8 @@ import (
 const (
 	textFrame, closeFrame      = 1, 8
 	goingAway, policyViolation = 1001, 1008
-	websocketHandshake         = "GET %s HTTP/1.1\r\nHost: gate.test\r\nOrigin: http://gate.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	websocketHandshake         = "GET %s HTTP/1.1\r\nHost: gate.test\r\nOrigin: http://gate.test\r\nConnection: " +
+		"Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n"
 )
 

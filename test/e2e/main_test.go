@@ -78,7 +78,8 @@ type process struct {
 // start runs the binary in a folder until the test is over, at the latest.
 func start(t *testing.T, folder string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(binary, args...), stdout: newTranscript(), stderr: newTranscript(), exited: make(chan struct{})}
+	p := &process{Cmd: exec.Command(binary, args...), stdout: newTranscript(), stderr: newTranscript(),
+		exited: make(chan struct{})}
 	p.Dir, p.Env = folder, append(os.Environ(), env...)
 	p.Stdout, p.Stderr = p.stdout, p.stderr
 	if err := p.Start(); err != nil {
@@ -186,8 +187,8 @@ func run(t *testing.T, folder string, env []string, args ...string) string {
 
 var portsGiven atomic.Int32
 
-// freeAddress is a loopback address that nobody listens on, and that nobody else is given: the kernel would hand out a port
-// again, to a connection too, as soon as it is let go. Its own choices lie above these.
+// freeAddress is a loopback address that nobody listens on, and that nobody else is given: the kernel would hand out a
+// port again, to a connection too, as soon as it is let go. Its own choices lie above these.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	const first, many = 20000, 6000

@@ -25,7 +25,8 @@ func TestTheReplicasExampleWorksStepByStep(t *testing.T) {
 	for name, changes := range map[string][]change{
 		"config.yaml": {to("127.0.0.1:", "6379"), to("127.0.0.1:", "3000")},
 		"redis.conf":  {to("port ", "6379")},
-		"nginx.conf":  {to("127.0.0.1:", "8080"), to("127.0.0.1:", "8081"), to("127.0.0.1:", "8082"), to("127.0.0.1:", "8083")},
+		"nginx.conf": {to("127.0.0.1:", "8080"), to("127.0.0.1:", "8081"), to("127.0.0.1:", "8082"),
+			to("127.0.0.1:", "8083")},
 	} {
 		file := filepath.Join("examples/replicas", name)
 		text, err := os.ReadFile(file)
@@ -52,16 +53,23 @@ func TestTheReplicasExampleWorksStepByStep(t *testing.T) {
 	ask := "command $C -s -o run/answer -w '%{http_code}' http://127.0.0.1:"
 	noticed := ""
 	for _, port := range []string{"8082", "8083"} {
-		noticed += "until { " + ask + ports[port] + `/api/v1/authorization-codes -H "Authorization: Bearer $MANAGE" -H 'Content-Type: application/json' -d '{"subject":"alice","role":"reader","tenant":"acme"}' > run/status; ` +
-			ask + ports[port] + `/api/v1/tokens -H 'Content-Type: application/json' -d '{"authorization_code":"'$(cut -d'"' -f4 run/answer)'"}' > run/status; } && grep -q 201 run/status; do sleep 0.1; done` + "\n"
+		noticed += "until { " + ask + ports[port] +
+			`/api/v1/authorization-codes -H "Authorization: Bearer $MANAGE" -H 'Content-Type: application/json' -d ` +
+			`'{"subject":"alice","role":"reader","tenant":"acme"}' > run/status; ` +
+			ask + ports[port] + `/api/v1/tokens -H 'Content-Type: application/json' -d '{"authorization_code":"'$(cut -d'"' ` +
+			`-f4 run/answer)'"}' > run/status; } && grep -q 201 run/status; do sleep 0.1; done` + "\n"
 	}
-	withdrawn := "until [ $(" + ask + ports["8082"] + "/t/acme/orders -H \"Authorization: Bearer $TOKEN\") = 401 ]; do sleep 0.1; done\n"
-	play(t, folder, []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin", "C=curl"}, replaceAll(t, "examples/replicas/README.md",
-		trap+shellBlocks(t, "examples/replicas/README.md"),
-		change{"go build -o bin/ ../.. ../sidecar/app\n", fmt.Sprintf("go build -C %q -o %q ../.. ../sidecar/app\n", source, filepath.Join(folder, "bin")+"/")},
-		to("127.0.0.1:", "3000"), to("127.0.0.1:", "8080"), to("127.0.0.1:", "8081"), to("127.0.0.1:", "8082"), to("127.0.0.1:", "8083"),
-		to("PORT=", "8081"), to("PORT=", "8082"), to("PORT=", "8083"),
-		change{"sleep 3\n", withdrawn}, change{"sleep 2\n", noticed}, change{"sleep 1\n", ""},
-		change{"kill %2 %7\n", "kill %2 %7\nwait\n"},
-	))
+	withdrawn := "until [ $(" + ask + ports["8082"] +
+		"/t/acme/orders -H \"Authorization: Bearer $TOKEN\") = 401 ]; do sleep 0.1; done\n"
+	play(t, folder, []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin", "C=curl"},
+		replaceAll(t, "examples/replicas/README.md",
+			trap+shellBlocks(t, "examples/replicas/README.md"),
+			change{"go build -o bin/ ../.. ../sidecar/app\n", fmt.Sprintf("go build -C %q -o %q ../.. ../sidecar/app\n", source,
+				filepath.Join(folder, "bin")+"/")},
+			to("127.0.0.1:", "3000"), to("127.0.0.1:", "8080"), to("127.0.0.1:", "8081"), to("127.0.0.1:", "8082"),
+			to("127.0.0.1:", "8083"),
+			to("PORT=", "8081"), to("PORT=", "8082"), to("PORT=", "8083"),
+			change{"sleep 3\n", withdrawn}, change{"sleep 2\n", noticed}, change{"sleep 1\n", ""},
+			change{"kill %2 %7\n", "kill %2 %7\nwait\n"},
+		))
 }

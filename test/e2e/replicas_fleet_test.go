@@ -51,10 +51,14 @@ func newFleet(t *testing.T, s *store, n int, more string) *fleet {
 	t.Cleanup(f.client.CloseIdleConnections)
 	writeFile(t, filepath.Join(f.folder, "main.pem"), []byte(run(t, f.folder, nil, "keygen")))
 	f.secret = strings.TrimSpace(run(t, f.folder, nil, "keygen", "--secret"))
-	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "app") }))
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_,
+			_ = io.WriteString(w, "app")
+	}))
 	t.Cleanup(app.Close)
 	for range n {
-		r := &replica{folder: t.TempDir(), address: freeAddress(t), admin: freeAddress(t), audit: f.audit, env: []string{"CODE_SECRET=" + f.secret}}
+		r := &replica{folder: t.TempDir(), address: freeAddress(t), admin: freeAddress(t), audit: f.audit,
+			env: []string{"CODE_SECRET=" + f.secret}}
 		r.url = "http://" + r.address
 		sharing := ""
 		if s != nil {
@@ -87,7 +91,8 @@ routes: [{path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ
 	for _, r := range f.gates {
 		r.start(t)
 	}
-	f.manage = strings.TrimSpace(run(t, f.gates[0].folder, f.gates[0].env, "mint", "--config", "config.yaml", "--client", "web", "--scope", "issue_codes revoke"))
+	f.manage = strings.TrimSpace(run(t, f.gates[0].folder, f.gates[0].env, "mint", "--config", "config.yaml", "--client",
+		"web", "--scope", "issue_codes revoke"))
 	return f
 }
 

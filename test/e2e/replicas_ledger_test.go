@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// fleetCodes is how many codes a campaign plays, and how often it goes through all troubles: fewer where the race detector
-// takes its time.
+// fleetCodes is how many codes a campaign plays, and how often it goes through all troubles: fewer where the race
+// detector takes its time.
 func fleetCodes() (codes, rounds int) {
 	switch {
 	case os.Getenv("JOTGATE_CAMPAIGN") != "":
@@ -233,7 +233,8 @@ func (c *campaign) count(what string, a answer) {
 func (c *campaign) fault(text string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.faults = append(c.faults, fmt.Sprintf("season %d, %v: ", c.season.Load(), c.trouble.Load())+fmt.Sprintf(text, args...))
+	c.faults = append(c.faults, fmt.Sprintf("season %d, %v: ", c.season.Load(), c.trouble.Load())+
+		fmt.Sprintf(text, args...))
 }
 
 // await waits until so many more codes were presented; where there is trouble that may be never, and a while must do.
@@ -288,7 +289,8 @@ func (c *campaign) settle(t *testing.T) {
 	if c.calm.Load() == 0 {
 		t.Error("no code lived in calm weather alone: that a first redemption succeeds was not shown")
 	}
-	t.Logf("%d codes: %d with one token (the audit has %d), %d with more; %d lived in calm weather alone and had their one winner; %d presentations of used codes",
+	t.Logf("%d codes: %d with one token (the audit has %d), %d with more; %d lived in calm weather alone and had their "+
+		"one winner; %d presentations of used codes",
 		len(c.tickets), won, granted, more, c.calm.Load(), c.replays.Load())
 	t.Logf("answers: %s", counts(c.answers))
 	t.Logf("refused redemptions by reason: %s", a.reasons())

@@ -65,8 +65,8 @@ func (r *replica) metric(t *testing.T, name string) float64 {
 	return 0
 }
 
-// heard waits until a gate has refused a token that was withdrawn at a time. A gate that says that it has asked the store
-// since then must refuse it: that is what bounds the propagation, however slow this machine is.
+// heard waits until a gate has refused a token that was withdrawn at a time. A gate that says that it has asked the
+// store since then must refuse it: that is what bounds the propagation, however slow this machine is.
 func (r *replica) heard(t *testing.T, token string, withdrawn time.Time) {
 	t.Helper()
 	poll(t, "a withdrawal arrives", func() bool {

@@ -91,7 +91,8 @@ func (s *store) copies(t *testing.T, of *store) {
 	s.Do("REPLICAOF", "NO", "ONE")
 }
 
-// evicts has the store, for a moment, drop whatever has an end, as marks have, and nothing else. Then it looks as it did.
+// evicts has the store, for a moment, drop whatever has an end, as marks have, and nothing else. Then it looks as it
+// did.
 func (s *store) evicts(t *testing.T) {
 	t.Helper()
 	s.Do("CONFIG", "SET", "maxmemory-policy", "volatile-random")

@@ -65,7 +65,8 @@ func sidecarConfig(t *testing.T, listen, upstream string) string {
 
 func newSidecar(t *testing.T) *sidecar {
 	t.Helper()
-	s := &sidecar{folder: t.TempDir(), address: freeAddress(t), app: &app{entered: make(chan struct{}, 8), leave: make(chan struct{})}}
+	s := &sidecar{folder: t.TempDir(), address: freeAddress(t),
+		app: &app{entered: make(chan struct{}, 8), leave: make(chan struct{})}}
 	upstream := httptest.NewServer(s.app)
 	t.Cleanup(upstream.Close)
 	s.url = "http://" + s.address
@@ -90,13 +91,15 @@ func (s *sidecar) start(t *testing.T) {
 
 func (s *sidecar) management(t *testing.T) string {
 	t.Helper()
-	return strings.TrimSpace(run(t, s.folder, s.env, "mint", "--config", "config.yaml", "--client", "web", "--scope", "issue_codes"))
+	return strings.TrimSpace(run(t, s.folder, s.env, "mint", "--config", "config.yaml", "--client", "web", "--scope",
+		"issue_codes"))
 }
 
 // code asks for a code for alice and tenant acme.
 func (s *sidecar) code(t *testing.T) string {
 	t.Helper()
-	status, _, body := ask(t, "POST", s.url+"/api/v1/authorization-codes", s.management(t), `{"subject":"alice","role":"reader","tenant":"acme"}`)
+	status, _, body := ask(t, "POST", s.url+"/api/v1/authorization-codes", s.management(t),
+		`{"subject":"alice","role":"reader","tenant":"acme"}`)
 	if status != 201 {
 		t.Fatalf("a code: %d %s", status, body)
 	}
@@ -255,8 +258,10 @@ func TestAPathThatTwoReadersReadDifferentlyNeverArrives(t *testing.T) {
 	token := s.token(t)
 	before := s.app.requests.Load()
 	for _, target := range []string{
-		"/assets/../admin/x", "/t/globex/../acme/x", "/t/acme/../globex/x", "/t/acme/%2e%2e/globex/x", "/t//acme/x", "/t/acme//x",
-		"/t/acme%2fx", "/t/acme/x%5c..%5cy", `/t/acme\x`, "/t/acme/..;/x", "/t/acme/x;y", "/t/acme/%00", "/t/acme/x#y", "/t/acme/%c0%af",
+		"/assets/../admin/x", "/t/globex/../acme/x", "/t/acme/../globex/x", "/t/acme/%2e%2e/globex/x", "/t//acme/x",
+		"/t/acme//x",
+		"/t/acme%2fx", "/t/acme/x%5c..%5cy", `/t/acme\x`, "/t/acme/..;/x", "/t/acme/x;y", "/t/acme/%00", "/t/acme/x#y",
+		"/t/acme/%c0%af",
 		"http://" + s.address + "/t/acme/x", "/t/acme/%252e%252e/x",
 	} {
 		status, body := s.raw(t, "GET "+target+" HTTP/1.1\r\nHost: "+s.address+"\r\nAuthorization: Bearer "+token+"\r\n\r\n")
@@ -280,7 +285,8 @@ func TestAClientsIdentityHeadersNeverArrive(t *testing.T) {
 		"Connection: X-Jotgate-Subject\r\nX-Jotgate-Subject: mallory\r\n",
 		"X-Jotgate-Tenant: globex\r\nX-Jotgate-Actions: *\r\nX-Jotgate-Subject: mallory\r\n",
 	} {
-		status, body := s.raw(t, "GET /t/acme/x HTTP/1.1\r\nHost: "+s.address+"\r\nAuthorization: Bearer "+s.token(t)+"\r\n"+headers+"\r\n")
+		status, body := s.raw(t, "GET /t/acme/x HTTP/1.1\r\nHost: "+s.address+"\r\nAuthorization: Bearer "+s.token(t)+"\r\n"+
+			headers+"\r\n")
 		if status != 200 {
 			t.Errorf("%q: %d %s, want 200", headers, status, body)
 			continue

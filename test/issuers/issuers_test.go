@@ -81,7 +81,8 @@ func run(t *testing.T, settings string) *gate {
 // get asks for a tenant's page and gives the status, and the body of a 200.
 func (g *gate) get(tenant, bearer string) string {
 	g.t.Helper()
-	r, err := http.NewRequestWithContext(g.t.Context(), http.MethodGet, "http://"+g.Addr("main").String()+"/t/"+tenant+"/", nil)
+	r, err := http.NewRequestWithContext(g.t.Context(), http.MethodGet, "http://"+g.Addr("main").String()+"/t/"+tenant+"/",
+		nil)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -180,7 +181,8 @@ func TestCertifiedProvider(t *testing.T) {
 		t.Fatalf("the provider does not start: %v", err)
 	}
 	provider := strings.TrimSpace(line)
-	entry := `issuer: "` + provider + `", roles: {from: realm.roles, map: {auditor: reader}}, permissions: [{tenant: acme, actions: ["*"]}]`
+	entry := `issuer: "` + provider +
+		`", roles: {from: realm.roles, map: {auditor: reader}}, permissions: [{tenant: acme, actions: ["*"]}]`
 	g := startGate(t, entry)
 	bearer := grant(t, provider, audience)
 	g.want("its access token", "acme", bearer, "200 warehouse from warehouse")
@@ -267,7 +269,8 @@ http {
 	start(t, dir, "nginx", "-p", dir, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf"))
 	await(t, address)
 
-	g := startGate(t, `issuer: "https://idp.example", jwks_url: "http://`+address+`/old", fetch: {refresh: 1s, cooldown: 1s}, permissions: [{tenant: acme, actions: [READ]}]`)
+	g := startGate(t, `issuer: "https://idp.example", jwks_url: "http://`+address+
+		`/old", fetch: {refresh: 1s, cooldown: 1s}, permissions: [{tenant: acme, actions: [READ]}]`)
 	by := func(key *jose.PrivateKey) string { return sign(t, key, "https://idp.example") }
 	g.want("a key that nginx serves, behind a redirect", "acme", by(old), "200 alice from shop")
 	publish(t, keys, jwks(t, old, fresh))
@@ -347,7 +350,8 @@ func jwks(t *testing.T, keys ...*jose.PrivateKey) string {
 func sign(t *testing.T, key *jose.PrivateKey, issuer string) string {
 	t.Helper()
 	now := time.Now().Unix()
-	signed, err := key.Sign("at+jwt", fmt.Appendf(nil, `{"iss":%q,"sub":"alice","aud":%q,"client_id":"shop","iat":%d,"exp":%d,
+	signed, err := key.Sign("at+jwt",
+		fmt.Appendf(nil, `{"iss":%q,"sub":"alice","aud":%q,"client_id":"shop","iat":%d,"exp":%d,
 		"tenantPermissions":[{"tenant":"*","allowedActions":["*"]}]}`, issuer, audience, now, now+300))
 	if err != nil {
 		t.Fatal(err)
@@ -381,7 +385,8 @@ routes: [{path: /open/, public: true, upstream: "http://127.0.0.1:9"}]
 		}
 		return bearer
 	}
-	for name, place := range map[string]string{"discovery": "", "jwks_url": `, jwks_url: "http://` + address + `/.well-known/jwks.json"`} {
+	for name, place := range map[string]string{"discovery": "", "jwks_url": `, jwks_url: "http://` + address +
+		`/.well-known/jwks.json"`} {
 		g := startGate(t, `issuer: "http://`+address+`"`+place+`, permissions: [{tenant: acme, actions: [READ]}]`)
 		g.want(name, "acme", token("acme"), "200 alice from web")
 		g.want(name+", over the ceiling", "other", token("other"), "403")

@@ -21,8 +21,8 @@ import (
 	"testing"
 )
 
-// TestZitadelProvider: tokens of the Go provider of zitadel/oidc, which a user's login ends with. Access tokens and id_tokens
-// have the same typ, the same aud and the same key there.
+// TestZitadelProvider: tokens of the Go provider of zitadel/oidc, which a user's login ends with. Access tokens and
+// id_tokens have the same typ, the same aud and the same key there.
 func TestZitadelProvider(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "provider")
@@ -36,7 +36,9 @@ func TestZitadelProvider(t *testing.T) {
 		t.Fatalf("the provider does not start: %v", err)
 	}
 	provider := strings.TrimSpace(line)
-	entry := `issuer: "` + provider + `", algorithms: [RS256], token_types: [JWT], roles: {from: realm.roles, map: {auditor: reader}}, permissions: [{tenant: acme, actions: ["*"]}]`
+	entry := `issuer: "` + provider +
+		`", algorithms: [RS256], token_types: [JWT], roles: {from: realm.roles, map: {auditor: reader}}, permissions: ` +
+		`[{tenant: acme, actions: ["*"]}]`
 	g := startGate(t, entry, "shop")
 	access, id := login(t, provider)
 	g.want("its access token", "acme", access, "200 id1 from shop")
@@ -61,7 +63,8 @@ func login(t *testing.T, provider string) (access, id string) {
 	t.Helper()
 	const redirect = "http://127.0.0.1/callback"
 	next := provider + "/authorize?" + url.Values{
-		"client_id": {"shop"}, "redirect_uri": {redirect}, "response_type": {"code"}, "scope": {"openid profile"}, "state": {"s"},
+		"client_id": {"shop"}, "redirect_uri": {redirect}, "response_type": {"code"}, "scope": {"openid profile"},
+		"state": {"s"},
 	}.Encode()
 	for range 5 {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, next, nil)
@@ -93,7 +96,8 @@ func login(t *testing.T, provider string) (access, id string) {
 		Access string `json:"access_token"`
 		ID     string `json:"id_token"`
 	}
-	if err := json.Unmarshal([]byte(body), &answer); err != nil || strings.Count(answer.Access, ".") != 2 || answer.ID == "" {
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || strings.Count(answer.Access, ".") != 2 ||
+		answer.ID == "" {
 		t.Fatalf("no tokens: %d %s", status, body)
 	}
 	return answer.Access, answer.ID
@@ -158,24 +162,28 @@ func mutants(t *testing.T, good string, published *rsa.PublicKey) map[string]str
 	jwk := fmt.Sprintf(`{"alg":"RS256","typ":"JWT","jwk":{"kty":"RSA","n":%q,"e":"AQAB"}}`, encode(string(own.N.Bytes())))
 	wider := replaced(payload, `"auditor"`, `"auditor","admin"`)
 	return map[string]string{
-		"a letter of the header":            flip(segments[0]) + "." + segments[1] + "." + segments[2],
-		"a letter of the payload":           segments[0] + "." + flip(segments[1]) + "." + segments[2],
-		"a letter of the signature":         segments[0] + "." + segments[1] + "." + flip(segments[2]),
-		"no signature":                      segments[0] + "." + segments[1] + ".",
-		"two segments":                      segments[0] + "." + segments[1],
-		"four segments":                     good + ".x",
-		"padded":                            good + "==",
-		"alg none":                          encode(replaced(header, "RS256", "none")) + "." + segments[1] + ".",
-		"alg None with the signature":       encode(replaced(header, "RS256", "None")) + "." + segments[1] + "." + segments[2],
-		"HS256 by the public modulus":       symmetric(published.N.Bytes()),
-		"HS256 by nothing":                  symmetric(nil),
-		"alg PS256":                         encode(replaced(header, "RS256", "PS256")) + "." + segments[1] + "." + segments[2],
+		"a letter of the header":    flip(segments[0]) + "." + segments[1] + "." + segments[2],
+		"a letter of the payload":   segments[0] + "." + flip(segments[1]) + "." + segments[2],
+		"a letter of the signature": segments[0] + "." + segments[1] + "." + flip(segments[2]),
+		"no signature":              segments[0] + "." + segments[1] + ".",
+		"two segments":              segments[0] + "." + segments[1],
+		"four segments":             good + ".x",
+		"padded":                    good + "==",
+		"alg none":                  encode(replaced(header, "RS256", "none")) + "." + segments[1] + ".",
+		"alg None with the signature": encode(replaced(header, "RS256", "None")) + "." + segments[1] + "." +
+			segments[2],
+		"HS256 by the public modulus": symmetric(published.N.Bytes()),
+		"HS256 by nothing":            symmetric(nil),
+		"alg PS256": encode(replaced(header, "RS256", "PS256")) + "." + segments[1] + "." +
+			segments[2],
 		"another's signature, the same kid": signed(header, payload),
 		"a key in the header":               signed(jwk, payload),
 		"an address of keys in the header":  signed(replaced(header, `{`, `{"jku":"http://127.0.0.1:1/keys",`), payload),
 		"wider claims":                      segments[0] + "." + encode(wider) + "." + segments[2],
 		"wider claims, another's signature": signed(header, wider),
-		"a claim twice":                     segments[0] + "." + encode(replaced(payload, `{`, `{"sub":"root",`)) + "." + segments[2],
-		"another issuer":                    signed(header, replaced(payload, `"iss":"http://127.0.0.1`, `"iss":"http://127.0.0.2`)),
+		"a claim twice": segments[0] + "." + encode(replaced(payload, `{`, `{"sub":"root",`)) + "." +
+			segments[2],
+		"another issuer": signed(header,
+			replaced(payload, `"iss":"http://127.0.0.1`, `"iss":"http://127.0.0.2`)),
 	}
 }

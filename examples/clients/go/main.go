@@ -41,7 +41,8 @@ func (c *client) story(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	code, err := c.post(ctx, "/api/v1/authorization-codes", "authorization_code", manage, map[string]string{"subject": "alice", "role": "reader", "tenant": "acme"})
+	code, err := c.post(ctx, "/api/v1/authorization-codes", "authorization_code", manage,
+		map[string]string{"subject": "alice", "role": "reader", "tenant": "acme"})
 	if err != nil {
 		return err
 	}

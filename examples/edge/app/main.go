@@ -1,5 +1,5 @@
-// App is a stand-in for the apps behind the edge: it says who it is and what it was asked. It listens on loopback, where
-// only the gate reaches it, and takes the caller from the headers that the gate sets.
+// App is a stand-in for the apps behind the edge: it says who it is and what it was asked. It listens on loopback,
+// where only the gate reaches it, and takes the caller from the headers that the gate sets.
 package main
 
 import (

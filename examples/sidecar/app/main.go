@@ -11,7 +11,8 @@ import (
 )
 
 func main() {
-	listen := flag.String("listen", "127.0.0.1:3000", "the address to serve on; loopback, so that only the gate reaches it")
+	listen := flag.String("listen", "127.0.0.1:3000",
+		"the address to serve on; loopback, so that only the gate reaches it")
 	flag.Parse()
 	http.HandleFunc("GET /t/{tenant}/orders", orders)
 	server := &http.Server{Addr: *listen, ReadHeaderTimeout: 10 * time.Second}

@@ -1,6 +1,6 @@
-// A foreign issuer for the tests: the OpenID provider of zitadel/oidc, with the storage of its own example. It listens on
-// a free port of this machine, says its issuer in a line, and ends when its standard input does. It is a module of its own,
-// so that what it needs is nothing that the gate needs.
+// A foreign issuer for the tests: the OpenID provider of zitadel/oidc, with the storage of its own example. It listens
+// on a free port of this machine, says its issuer in a line, and ends when its standard input does. It is a module of
+// its own, so that what it needs is nothing that the gate needs.
 package main
 
 import (
@@ -41,14 +41,15 @@ func serve() error {
 	mux := http.NewServeMux()
 	callback := op.AuthCallbackURL(provider)
 	// Whoever comes here is the one user that there is: the page that would ask for his password is not what is tested.
-	mux.Handle("/login/username", op.NewIssuerInterceptor(provider.IssuerFromRequest).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := r.FormValue("authRequestID")
-		if err := store.CheckUsernamePassword("test-user@127.0.0.1", "verysecure", id); err != nil {
-			http.Error(w, err.Error(), http.StatusForbidden)
-			return
-		}
-		http.Redirect(w, r, callback(r.Context(), id), http.StatusFound)
-	}))
+	mux.Handle("/login/username",
+		op.NewIssuerInterceptor(provider.IssuerFromRequest).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			id := r.FormValue("authRequestID")
+			if err := store.CheckUsernamePassword("test-user@127.0.0.1", "verysecure", id); err != nil {
+				http.Error(w, err.Error(), http.StatusForbidden)
+				return
+			}
+			http.Redirect(w, r, callback(r.Context(), id), http.StatusFound)
+		}))
 	mux.Handle("/", provider)
 	go func() { _ = http.Serve(l, mux) }() // until the process ends
 	fmt.Println(issuer)
