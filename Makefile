@@ -6,12 +6,12 @@ FUZZTIME    ?= 2000x
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build check fmt format vet staticcheck tidy noskip fuzz deps test allocations bench campaign
+.PHONY: build check fmt format vet staticcheck lint tidy noskip fuzz deps test allocations bench campaign
 
 build: ## one static binary, ./jotgate
 	CGO_ENABLED=0 $(GO) build -trimpath -o jotgate .
 
-check: format vet staticcheck tidy noskip fuzz ## everything but the tests
+check: format vet staticcheck lint tidy noskip fuzz ## everything but the tests
 
 fmt: ## rewrite the sources as `format` wants them
 	$(GO) run $(GOFUMPT) -w .
@@ -24,6 +24,9 @@ vet:
 
 staticcheck:
 	$(GO) run $(STATICCHECK) ./...
+
+lint: ## errcheck, unparam, deadcode, misspell; lines of code and prose end at 120 columns
+	GO=$(GO) scripts/lint
 
 tidy:
 	$(GO) mod tidy -diff
