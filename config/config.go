@@ -9,10 +9,12 @@
 // faults. Secrets come as ${env:NAME}, ${env:NAME:-default} or ${file:PATH}, expanded after parsing, so that a secret can
 // never change the structure of the file; they print as [redacted].
 //
-// A file becomes settings in two steps. Reading (document.go, reader.go, kind.go) goes by the list of all keys in keys.go,
-// where each is declared once with its type, bounds, default and meaning; [Reference] gives the same list out. Building
-// (load.go and the files named after what they build) resolves names and checks what belongs together. Both go on after
-// a fault, and only a file without any makes key files.
+// A file becomes settings in two steps. Reading (package strictyaml) goes by the table of all keys in keys.go, where each
+// is declared once with its type, bounds, default and meaning; [Reference] returns the same table, and [Schema] its JSON
+// Schema. Building (load.go, and one file for each section) resolves names and checks what belongs together. Both go on
+// after a fault. Lint (lint.go) warns of what is valid but unlikely to be meant.
+//
+// Nothing here writes: key files that are still to be created are listed in [Config.MissingKeys].
 package config
 
 import (
@@ -23,6 +25,7 @@ import (
 
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/route"
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -58,8 +61,30 @@ type Config struct {
 	Table           *route.Table[*Route]
 	Tests           []*Test
 
-	Warnings []Fault // what is not wrong but worth a word
+	// MissingKeys are the key files with create: true that are not there. Until package keyfile creates them, Issuer.Keys
+	// has throw-away keys in their places.
+	MissingKeys []MissingKey
+
+	Warnings []Fault // what is not an error but worth a warning
 }
+
+// What a file is read with, and what is wrong with it.
+type (
+	Secret = yaml.Secret
+	Fault  = yaml.Fault
+	Faults = yaml.Faults
+)
+
+// A MissingKey is a key file that is still to be created.
+type MissingKey struct {
+	Path  string
+	Index int // in Issuer.Keys
+
+	fault Fault // its place
+}
+
+// Fault is a fault of that key file, at its place in the configuration.
+func (m MissingKey) Fault(problem, remedy string) Fault { return saying(m.fault, problem, remedy) }
 
 // A Listener is one address that requests come in on.
 type Listener struct {
@@ -345,12 +370,12 @@ type Test struct {
 }
 
 // Fault is a fault of the test as a whole, at its place in the file.
-func (t *Test) Fault(problem, remedy string) Fault { return t.test.saying(problem, remedy) }
+func (t *Test) Fault(problem, remedy string) Fault { return saying(t.test, problem, remedy) }
 
 // ExpectFault is a fault of what the test expects.
-func (t *Test) ExpectFault(problem, remedy string) Fault { return t.expect.saying(problem, remedy) }
+func (t *Test) ExpectFault(problem, remedy string) Fault { return saying(t.expect, problem, remedy) }
 
-func (f Fault) saying(problem, remedy string) Fault {
+func saying(f Fault, problem, remedy string) Fault {
 	f.Problem, f.Remedy = problem, remedy
 	return f
 }

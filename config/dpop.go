@@ -1,14 +1,18 @@
 package config
 
-import "github.com/jotgate/jotgate/internal/token"
+import (
+	"github.com/jotgate/jotgate/internal/token"
+
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
+)
 
 // buildDPoP comes after the issuer, whose code secrets make nonces too where there are none of their own: what both are
 // made with is derived, so that neither tells the other.
 func (b *builder) buildDPoP() {
 	w := &b.file.dpop.Value
 	b.DPoP = DPoP{
-		MaxAge: w.maxAge.Value, RequireNonce: w.requireNonce, NonceTTL: w.nonceTTL.Value, NonceSecrets: values(w.nonceSecrets),
-		Origins: values(w.origins), Capacity: w.capacity.Value,
+		MaxAge: w.maxAge.Value, RequireNonce: w.requireNonce, NonceTTL: w.nonceTTL.Value, NonceSecrets: yaml.Values(w.nonceSecrets),
+		Origins: yaml.Values(w.origins), Capacity: w.capacity.Value,
 	}
 	if len(b.DPoP.NonceSecrets) == 0 && b.Issuer != nil {
 		b.DPoP.NonceSecrets = b.Issuer.CodeSecrets
@@ -27,13 +31,13 @@ func (b *builder) checkBound() {
 		for _, word := range []string{token.IssueUserTokens, token.CreateAccessTokens} {
 			for _, has := range c.May {
 				if has == word {
-					b.warn(b.file.issuer.Value.clients[i].Value.dpop.at, "is there beside "+word+" in may, and that API has no bound tokens",
+					b.Warn(b.file.issuer.Value.clients[i].Value.dpop.At, "is there beside "+word+" in may, and that API has no bound tokens",
 						"take the word out of may, or use another client for it")
 				}
 			}
 		}
 		if !b.Issuer.Serve.OAuth2 {
-			b.warn(b.file.issuer.Value.clients[i].Value.dpop.at, "cannot be met: issuer.serve.dialects lacks oauth2, which alone issues bound tokens",
+			b.Warn(b.file.issuer.Value.clients[i].Value.dpop.At, "cannot be met: issuer.serve.dialects lacks oauth2, which alone issues bound tokens",
 				"add oauth2, or remove this")
 		}
 	}

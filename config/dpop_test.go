@@ -20,7 +20,7 @@ issuer:
 `
 	parse := func(text string) *Config {
 		t.Helper()
-		c, err := Parse("/etc/jotgate/dpop.yaml", []byte(text), Options{Env: noEnvironment, ReadFile: laidOut, NoCreate: true})
+		c, err := Parse("/etc/jotgate/dpop.yaml", []byte(text), Options{Env: noEnvironment, ReadFile: laidOut})
 		if err != nil {
 			t.Fatal(err)
 		}

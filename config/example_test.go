@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 func example(t *testing.T) string {
@@ -29,7 +31,9 @@ func TestExampleLoadsWithoutAnyEnvironmentAndOpensNothing(t *testing.T) {
 	if len(c.Warnings) > 0 {
 		t.Errorf("warnings: %v", c.Warnings)
 	}
-	wantMode(t, filepath.Join(filepath.Dir(path), "keys", "main.pem"), 0o600)
+	if want := filepath.Join(filepath.Dir(path), "keys", "main.pem"); len(c.MissingKeys) != 1 || c.MissingKeys[0].Path != want {
+		t.Errorf("missing keys %v, want %s", c.MissingKeys, want)
+	}
 	for _, l := range c.Listeners {
 		if !strings.HasPrefix(l.Address, "127.0.0.1:") {
 			t.Errorf("listens on %s", l.Address)
@@ -64,7 +68,7 @@ func TestExampleNamesItsSchema(t *testing.T) {
 // The keys that the example switches off load, too.
 func TestExampleLoadsWithEveryKeySwitchedOn(t *testing.T) {
 	t.Parallel()
-	if _, err := Parse("config.yaml", []byte(switchedOn(t)), Options{Env: noEnvironment, ReadFile: laidOut, NoCreate: true}); err != nil {
+	if _, err := Parse("config.yaml", []byte(switchedOn(t)), Options{Env: noEnvironment, ReadFile: laidOut}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -73,8 +77,8 @@ func TestExampleLoadsWithEveryKeySwitchedOn(t *testing.T) {
 func TestExampleHasEveryKey(t *testing.T) {
 	t.Parallel()
 	text := example(t)
-	var visit func(path string, s *Shape)
-	visit = func(path string, s *Shape) {
+	var visit func(path string, s *yaml.Shape)
+	visit = func(path string, s *yaml.Shape) {
 		for _, k := range s.Keys {
 			at := path + "." + k.Name
 			has := regexp.MustCompile(`\b` + k.Name + `: *"?` + regexp.QuoteMeta(k.Default))

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 const canary = "canary-canary-canary-canary-canary"
@@ -32,7 +34,6 @@ func FuzzParse(f *testing.F) {
 	opts := Options{
 		Env:      func(string) (string, bool) { return canary, true },
 		ReadFile: laidOut,
-		NoCreate: true,
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse("fuzz.yaml", data, opts)
@@ -46,7 +47,7 @@ func FuzzParse(f *testing.F) {
 
 func refused(t *testing.T, err error) {
 	var faults Faults
-	if !errors.As(err, &faults) || len(faults) == 0 || len(faults) > mostFaults+1 {
+	if !errors.As(err, &faults) || len(faults) == 0 || len(faults) > yaml.MostFaults+1 {
 		t.Fatalf("%T with %d faults: %v", err, len(faults), err)
 	}
 	for i, f := range faults {
@@ -56,7 +57,7 @@ func refused(t *testing.T, err error) {
 		if i > 0 && f.Line > 0 && f.Line < faults[i-1].Line {
 			t.Errorf("fault %d is out of order: %v", i, faults)
 		}
-		if strings.IndexFunc(f.String(), isControl) >= 0 {
+		if strings.IndexFunc(f.String(), yaml.IsControl) >= 0 {
 			t.Errorf("fault %d has control characters: %q", i, f.String())
 		}
 		if secretPath.MatchString(f.Path) && strings.Contains(f.String(), "canary") {
@@ -103,8 +104,13 @@ func sound(t *testing.T, c *Config) {
 	if c.Issuer != nil {
 		soundIssuer(t, c.Issuer)
 	}
-	if _, err := c.Verifier(); err != nil {
-		t.Errorf("no verifier: %v", err)
+	if _, err := c.KeySet(); err != nil {
+		t.Errorf("no key set: %v", err)
+	}
+	for _, issuer := range c.TrustedIssuers {
+		if (issuer.Keys == nil) == (issuer.Remote == nil) {
+			t.Errorf("trusted issuer %s has keys in %v and %v", issuer.Issuer, issuer.Keys, issuer.Remote)
+		}
 	}
 }
 

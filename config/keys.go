@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/internal/jose"
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -21,240 +22,243 @@ const (
 // alone goes straight into the settings.
 
 // Reference describes every key of a file, for a schema and for a page of documentation.
-func Reference() *Shape { return file().shape }
+func Reference() *yaml.Shape { return file().Shape }
+
+// Schema is the JSON Schema (draft 2020-12) of a file, for editors and for programs that generate files.
+func Schema() ([]byte, error) { return Reference().JSONSchema("Jotgate configuration, version 1") }
 
 type writtenFile struct {
 	version        int
 	watch          bool
-	listen         setting[string]
-	listeners      setting[[]setting[writtenListener]]
-	admin          setting[writtenAdmin]
-	trustedProxies []setting[string]
+	listen         yaml.Setting[string]
+	listeners      yaml.Setting[[]yaml.Setting[writtenListener]]
+	admin          yaml.Setting[writtenAdmin]
+	trustedProxies []yaml.Setting[string]
 	limits         writtenLimits
 	log            Log
-	tracing        setting[writtenTracing]
+	tracing        yaml.Setting[writtenTracing]
 	drain          Drain
 	clockLeeway    time.Duration
-	tenantPattern  setting[string]
-	issuer         setting[writtenIssuer]
-	roles          []named[writtenPermissions]
-	trustedIssuers []setting[writtenTrusted]
-	dpop           setting[writtenDPoP]
-	replay         setting[writtenReplay]
-	revocations    setting[writtenRevocations]
-	redis          setting[writtenRedis]
-	replicas       setting[int]
-	identity       setting[writtenIdentity]
-	upstreams      []named[writtenUpstream]
-	routes         setting[[]setting[writtenRoute]]
-	tests          []setting[writtenTest]
+	tenantPattern  yaml.Setting[string]
+	issuer         yaml.Setting[writtenIssuer]
+	roles          []yaml.Named[writtenPermissions]
+	trustedIssuers []yaml.Setting[writtenTrusted]
+	dpop           yaml.Setting[writtenDPoP]
+	replay         yaml.Setting[writtenReplay]
+	revocations    yaml.Setting[writtenRevocations]
+	redis          yaml.Setting[writtenRedis]
+	replicas       yaml.Setting[int]
+	identity       yaml.Setting[writtenIdentity]
+	upstreams      []yaml.Named[writtenUpstream]
+	routes         yaml.Setting[[]yaml.Setting[writtenRoute]]
+	tests          []yaml.Setting[writtenTest]
 }
 
-func file() kind[writtenFile] {
+func file() yaml.Kind[writtenFile] {
 	type t = writtenFile
-	return object(
-		plain("version", version(), func(f *t) *int { return &f.version },
-			"the version of this file's keys").must("begin with version: 1"),
-		plain("watch", boolean(), func(f *t) *bool { return &f.watch },
-			"reload when this file, or a file that it names, has other contents than before").or("true"),
-		placed("listen", text(isAddress).like(addressLike), func(f *t) *setting[string] { return &f.listen },
+	return yaml.Mapping(
+		yaml.Plain("version", version(), func(f *t) *int { return &f.version },
+			"the version of this file's keys").Must("begin with version: 1"),
+		yaml.Plain("watch", yaml.Boolean(), func(f *t) *bool { return &f.watch },
+			"reload when this file, or a file that it names, has other contents than before").Or("true"),
+		yaml.Placed("listen", yaml.Text(isAddress).Like(addressLike), func(f *t) *yaml.Setting[string] { return &f.listen },
 			"host:port that requests come in on, short for one listener called main; default 127.0.0.1:8080"),
-		placed("listeners", list(1, listener()), func(f *t) *setting[[]setting[writtenListener]] { return &f.listeners },
+		yaml.Placed("listeners", yaml.List(1, listener()), func(f *t) *yaml.Setting[[]yaml.Setting[writtenListener]] { return &f.listeners },
 			"the addresses that requests come in on, instead of listen"),
-		placed("admin", admin(), func(f *t) *setting[writtenAdmin] { return &f.admin },
-			"the operator's side: health, metrics and what needs its token").filled(),
-		plain("trusted_proxies", distinct(0, text(nil)), func(f *t) *[]setting[string] { return &f.trustedProxies },
+		yaml.Placed("admin", admin(), func(f *t) *yaml.Setting[writtenAdmin] { return &f.admin },
+			"the operator's side: health, metrics and what needs its token").Filled(),
+		yaml.Plain("trusted_proxies", yaml.Distinct(0, yaml.Text(nil)), func(f *t) *[]yaml.Setting[string] { return &f.trustedProxies },
 			"addresses and CIDR ranges of proxies whose X-Forwarded-* count; default none"),
-		plain("limits", limits(), func(f *t) *writtenLimits { return &f.limits },
-			"what one request, one connection and one process may take").filled(),
-		plain("log", log(), func(f *t) *Log { return &f.log }, "what is logged").filled(),
-		placed("tracing", tracing(), func(f *t) *setting[writtenTracing] { return &f.tracing },
+		yaml.Plain("limits", limits(), func(f *t) *writtenLimits { return &f.limits },
+			"what one request, one connection and one process may take").Filled(),
+		yaml.Plain("log", log(), func(f *t) *Log { return &f.log }, "what is logged").Filled(),
+		yaml.Placed("tracing", tracing(), func(f *t) *yaml.Setting[writtenTracing] { return &f.tracing },
 			"traces for an OpenTelemetry collector; without it there are none, and the trace context of clients passes as it is"),
-		plain("drain", drain(), func(f *t) *Drain { return &f.drain }, "what happens at SIGTERM").filled(),
-		plain("clock_leeway", duration(0, time.Minute), func(f *t) *time.Duration { return &f.clockLeeway },
-			"by how much an issuer's clock may run ahead, for iat and nbf; never for exp").or("5s"),
-		placed("tenant_pattern", text(isTenantPattern), func(f *t) *setting[string] { return &f.tenantPattern },
-			"what a whole tenant name looks like (RE2)").or("[A-Za-z0-9._~-]{1,64}"),
-		placed("issuer", issuer(), func(f *t) *setting[writtenIssuer] { return &f.issuer },
+		yaml.Plain("drain", drain(), func(f *t) *Drain { return &f.drain }, "what happens at SIGTERM").Filled(),
+		yaml.Plain("clock_leeway", yaml.Duration(0, time.Minute), func(f *t) *time.Duration { return &f.clockLeeway },
+			"by how much an issuer's clock may run ahead, for iat and nbf; never for exp").Or("5s"),
+		yaml.Placed("tenant_pattern", yaml.Text(isTenantPattern), func(f *t) *yaml.Setting[string] { return &f.tenantPattern },
+			"what a whole tenant name looks like (RE2)").Or("[A-Za-z0-9._~-]{1,64}"),
+		yaml.Placed("issuer", issuer(), func(f *t) *yaml.Setting[writtenIssuer] { return &f.issuer },
 			"the token side; without it nothing is issued here"),
-		plain("roles", names(text(isName).like(nameLike), permissions()), func(f *t) *[]named[writtenPermissions] { return &f.roles },
+		yaml.Plain("roles", yaml.Names(yaml.Text(isName).Like(nameLike), permissions()), func(f *t) *[]yaml.Named[writtenPermissions] { return &f.roles },
 			"named sets of permissions; the tenant \"{tenant}\" is filled in with each code"),
-		plain("trusted_issuers", list(0, trusted()), func(f *t) *[]setting[writtenTrusted] { return &f.trustedIssuers },
+		yaml.Plain("trusted_issuers", yaml.List(0, trusted()), func(f *t) *[]yaml.Setting[writtenTrusted] { return &f.trustedIssuers },
 			"other issuers whose tokens open our routes"),
-		placed("dpop", dpop(), func(f *t) *setting[writtenDPoP] { return &f.dpop },
-			"the proofs that come with tokens that are bound to a key (RFC 9449)").filled(),
-		placed("replay", replay(), func(f *t) *setting[writtenReplay] { return &f.replay },
-			"the memory of used codes").filled(),
-		placed("revocations", revocations(), func(f *t) *setting[writtenRevocations] { return &f.revocations },
-			"the list of withdrawn tokens").filled(),
-		placed("redis", redisKind(), func(f *t) *setting[writtenRedis] { return &f.redis },
+		yaml.Placed("dpop", dpop(), func(f *t) *yaml.Setting[writtenDPoP] { return &f.dpop },
+			"the proofs that come with tokens that are bound to a key (RFC 9449)").Filled(),
+		yaml.Placed("replay", replay(), func(f *t) *yaml.Setting[writtenReplay] { return &f.replay },
+			"the memory of used codes").Filled(),
+		yaml.Placed("revocations", revocations(), func(f *t) *yaml.Setting[writtenRevocations] { return &f.revocations },
+			"the list of withdrawn tokens").Filled(),
+		yaml.Placed("redis", redisKind(), func(f *t) *yaml.Setting[writtenRedis] { return &f.redis },
 			"the memory that replicas share: Redis 6.2 or later, or Valkey"),
-		placed("replicas", integer(1, 10_000), func(f *t) *setting[int] { return &f.replicas },
-			"how many processes serve this configuration; more than one need replay.store: redis").or("1"),
-		placed("identity_headers", identity(), func(f *t) *setting[writtenIdentity] { return &f.identity },
-			"the headers that tell the upstream who is asking").filled(),
-		plain("upstreams", names(text(isUpstreamName).like(upstreamNameLike), upstream()), func(f *t) *[]named[writtenUpstream] { return &f.upstreams },
+		yaml.Placed("replicas", yaml.Integer(1, 10_000), func(f *t) *yaml.Setting[int] { return &f.replicas },
+			"how many processes serve this configuration; more than one need replay.store: redis").Or("1"),
+		yaml.Placed("identity_headers", identity(), func(f *t) *yaml.Setting[writtenIdentity] { return &f.identity },
+			"the headers that tell the upstream who is asking").Filled(),
+		yaml.Plain("upstreams", yaml.Names(yaml.Text(isUpstreamName).Like(upstreamNameLike), upstream()), func(f *t) *[]yaml.Named[writtenUpstream] { return &f.upstreams },
 			"the apps behind the gate"),
-		placed("routes", list(0, routeKind()), func(f *t) *setting[[]setting[writtenRoute]] { return &f.routes },
+		yaml.Placed("routes", yaml.List(0, routeKind()), func(f *t) *yaml.Setting[[]yaml.Setting[writtenRoute]] { return &f.routes },
 			"which requests need what, and where they go"),
-		plain("tests", list(0, testKind()), func(f *t) *[]setting[writtenTest] { return &f.tests },
+		yaml.Plain("tests", yaml.List(0, testKind()), func(f *t) *[]yaml.Setting[writtenTest] { return &f.tests },
 			"the policy's own tests"),
-	).oneAtMost("listen", "listeners")
+	).OneAtMost("listen", "listeners")
 }
 
 // version is checked first of all by a reader of a later file: keys that it does not know may come from there.
-func version() kind[int] {
-	k := integer(0, 1<<30)
-	k.shape = &Shape{Type: "integer", Least: "1", Most: "1"}
-	return kind[int]{k.shape, func(r *reader, v value) (int, bool) {
-		n, ok := k.read(r, v)
+func version() yaml.Kind[int] {
+	k := yaml.Integer(0, 1<<30)
+	k.Shape = &yaml.Shape{Type: "integer", Least: "1", Most: "1"}
+	return yaml.Kind[int]{Shape: k.Shape, Read: func(r *yaml.Reader, v yaml.Value) (int, bool) {
+		n, ok := k.Read(r, v)
 		if ok && n != 1 {
-			r.fault(v.at(), v.shown()+" is not a version that this program reads", "write version: 1")
+			r.Fault(v.At(), v.Shown()+" is not a version that this program reads", "write version: 1")
 		}
 		return n, ok && n == 1
 	}}
 }
 
 type writtenListener struct {
-	name      setting[string]
-	address   setting[string]
-	tls       setting[writtenTLS]
-	redirect  setting[string]
+	name      yaml.Setting[string]
+	address   yaml.Setting[string]
+	tls       yaml.Setting[writtenTLS]
+	redirect  yaml.Setting[string]
 	reusePort bool
 }
 
-func listener() kind[writtenListener] {
+func listener() yaml.Kind[writtenListener] {
 	type t = writtenListener
-	return object(
-		placed("name", text(isName).like(nameLike), func(l *t) *setting[string] { return &l.name },
+	return yaml.Mapping(
+		yaml.Placed("name", yaml.Text(isName).Like(nameLike), func(l *t) *yaml.Setting[string] { return &l.name },
 			"what the log calls it; default its address"),
-		placed("address", text(isAddress).like(addressLike), func(l *t) *setting[string] { return &l.address },
-			"host:port; a host that is left out means every interface").must(`write it like ":8080"`),
-		placed("tls", tlsKind(), func(l *t) *setting[writtenTLS] { return &l.tls }, "serve HTTPS; without it plain HTTP/1.1"),
-		placed("redirect", word("https"), func(l *t) *setting[string] { return &l.redirect },
+		yaml.Placed("address", yaml.Text(isAddress).Like(addressLike), func(l *t) *yaml.Setting[string] { return &l.address },
+			"host:port; a host that is left out means every interface").Must(`write it like ":8080"`),
+		yaml.Placed("tls", tlsKind(), func(l *t) *yaml.Setting[writtenTLS] { return &l.tls }, "serve HTTPS; without it plain HTTP/1.1"),
+		yaml.Placed("redirect", yaml.Word("https"), func(l *t) *yaml.Setting[string] { return &l.redirect },
 			"answer every request with a redirect to https, and nothing else"),
-		plain("reuse_port", boolean(), func(l *t) *bool { return &l.reusePort },
-			"another instance may listen on the same address, and take over while this one drains; Linux only").or("false"),
+		yaml.Plain("reuse_port", yaml.Boolean(), func(l *t) *bool { return &l.reusePort },
+			"another instance may listen on the same address, and take over while this one drains; Linux only").Or("false"),
 	)
 }
 
 type writtenTLS struct {
-	certificates []setting[writtenCertificate]
+	certificates []yaml.Setting[writtenCertificate]
 }
 
-type writtenCertificate struct{ cert, key setting[string] }
+type writtenCertificate struct{ cert, key yaml.Setting[string] }
 
-func tlsKind() kind[writtenTLS] {
+func tlsKind() yaml.Kind[writtenTLS] {
 	type c = writtenCertificate
-	certificate := object(
-		placed("cert", text(isPath).like(filledLike), func(x *c) *setting[string] { return &x.cert }, "PEM file: the certificate and its chain").must("name the PEM file"),
-		placed("key", text(isPath).like(filledLike), func(x *c) *setting[string] { return &x.key }, "PEM file: its private key").must("name the PEM file"),
+	certificate := yaml.Mapping(
+		yaml.Placed("cert", yaml.Text(isPath).Like(filledLike), func(x *c) *yaml.Setting[string] { return &x.cert }, "PEM file: the certificate and its chain").Must("name the PEM file"),
+		yaml.Placed("key", yaml.Text(isPath).Like(filledLike), func(x *c) *yaml.Setting[string] { return &x.key }, "PEM file: its private key").Must("name the PEM file"),
 	)
-	return object(
-		plain("certificates", list(1, certificate), func(x *writtenTLS) *[]setting[c] { return &x.certificates },
-			"the server's name chooses among them; the first is the default").must("name at least one: [{cert: a.pem, key: a.key}]"),
+	return yaml.Mapping(
+		yaml.Plain("certificates", yaml.List(1, certificate), func(x *writtenTLS) *[]yaml.Setting[c] { return &x.certificates },
+			"the server's name chooses among them; the first is the default").Must("name at least one: [{cert: a.pem, key: a.key}]"),
 	)
 }
 
 type writtenAdmin struct {
-	listen, healthListen setting[string]
+	listen, healthListen yaml.Setting[string]
 	token                Secret
 	pprof                bool
 }
 
-func admin() kind[writtenAdmin] {
+func admin() yaml.Kind[writtenAdmin] {
 	type t = writtenAdmin
-	return object(
-		placed("listen", text(isAddressOrNone).like(addressOrNoneLike), func(a *t) *setting[string] { return &a.listen },
-			`host:port; "" turns admin off`).or("127.0.0.1:9090"),
-		plain("token", secret(isSecretOrNone).like(secretOrNoneLike), func(a *t) *Secret { return &a.token },
+	return yaml.Mapping(
+		yaml.Placed("listen", yaml.Text(isAddressOrNone).Like(addressOrNoneLike), func(a *t) *yaml.Setting[string] { return &a.listen },
+			`host:port; "" turns admin off`).Or("127.0.0.1:9090"),
+		yaml.Plain("token", yaml.SecretText(isSecretOrNone).Like(secretOrNoneLike), func(a *t) *Secret { return &a.token },
 			"the bearer for everything but health and metrics, 22 characters or more; without it these are refused"),
-		placed("health_listen", text(isAddressOrNone).like(addressOrNoneLike), func(a *t) *setting[string] { return &a.healthListen },
+		yaml.Placed("health_listen", yaml.Text(isAddressOrNone).Like(addressOrNoneLike), func(a *t) *yaml.Setting[string] { return &a.healthListen },
 			"host:port of a second listener that answers health alone"),
-		plain("pprof", boolean(), func(a *t) *bool { return &a.pprof },
-			"give the runtime's profiles under /debug/pprof/ to whoever has the token").or("false"),
+		yaml.Plain("pprof", yaml.Boolean(), func(a *t) *bool { return &a.pprof },
+			"give the runtime's profiles under /debug/pprof/ to whoever has the token").Or("false"),
 	)
 }
 
 type writtenLimits struct {
 	Limits
-	shared setting[bool]
+	shared yaml.Setting[bool]
 }
 
-func limits() kind[writtenLimits] {
+func limits() yaml.Kind[writtenLimits] {
 	type t = writtenLimits
 	const day = 24 * time.Hour
-	return object(
-		plain("header_bytes", size(4*kib, mib), func(l *t) *int { return &l.HeaderBytes }, "the longest request head").or("32KiB"),
-		plain("uri_bytes", size(256, 256*kib), func(l *t) *int { return &l.URIBytes }, "the longest request target").or("16KiB"),
-		plain("token_bytes", size(512, 64*kib), func(l *t) *int { return &l.TokenBytes }, "the longest bearer token").or("8KiB"),
-		plain("token_body_bytes", size[int64](kib, 16*mib), func(l *t) *int64 { return &l.TokenBodyBytes }, "the longest body of a request to a token endpoint").or("64KiB"),
-		plain("body_bytes", size[int64](0, 1<<50), func(l *t) *int64 { return &l.BodyBytes }, "the longest body of a request to an upstream").or("1GiB"),
-		plain("connections", integer(1, 1_000_000), func(l *t) *int { return &l.Connections }, "open connections, over all listeners").or("10000"),
-		plain("h2_streams", integer(1, 10_000), func(l *t) *int { return &l.H2Streams }, "concurrent streams per HTTP/2 connection").or("250"),
-		plain("header_timeout", duration(100*time.Millisecond, time.Hour), func(l *t) *time.Duration { return &l.HeaderTimeout }, "for a request head to arrive").or("10s"),
-		plain("body_timeout", duration(100*time.Millisecond, time.Hour), func(l *t) *time.Duration { return &l.BodyTimeout }, "for a token endpoint's body to arrive").or("10s"),
-		plain("stall_timeout", duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.StallTimeout }, "without any progress of a body, either way").or("30s"),
-		plain("idle_timeout", duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.IdleTimeout }, "for the next request on a kept connection").or("75s"),
-		plain("token_cache_bytes", size[int64](0, 64*gib), func(l *t) *int64 { return &l.TokenCacheBytes }, "the memory of verified tokens; 0 verifies each time").or("64MiB"),
-		plain("issue_rate", integer(1, 1_000_000), func(l *t) *int { return &l.IssueRate }, "issuances per second and client; twice that at once").or(strconv.Itoa(defaultIssueRate)),
-		placed("shared", boolean(), func(l *t) *setting[bool] { return &l.shared }, "count issue_rate over all replicas, in redis; while it does not answer, each counts alone").or("false"),
+	return yaml.Mapping(
+		yaml.Plain("header_bytes", yaml.Size(4*yaml.KiB, yaml.MiB), func(l *t) *int { return &l.HeaderBytes }, "the longest request head").Or("32KiB"),
+		yaml.Plain("uri_bytes", yaml.Size(256, 256*yaml.KiB), func(l *t) *int { return &l.URIBytes }, "the longest request target").Or("16KiB"),
+		yaml.Plain("token_bytes", yaml.Size(512, 64*yaml.KiB), func(l *t) *int { return &l.TokenBytes }, "the longest bearer token").Or("8KiB"),
+		yaml.Plain("token_body_bytes", yaml.Size[int64](yaml.KiB, 16*yaml.MiB), func(l *t) *int64 { return &l.TokenBodyBytes }, "the longest body of a request to a token endpoint").Or("64KiB"),
+		yaml.Plain("body_bytes", yaml.Size[int64](0, 1<<50), func(l *t) *int64 { return &l.BodyBytes }, "the longest body of a request to an upstream").Or("1GiB"),
+		yaml.Plain("connections", yaml.Integer(1, 1_000_000), func(l *t) *int { return &l.Connections }, "open connections, over all listeners").Or("10000"),
+		yaml.Plain("h2_streams", yaml.Integer(1, 10_000), func(l *t) *int { return &l.H2Streams }, "concurrent streams per HTTP/2 connection").Or("250"),
+		yaml.Plain("header_timeout", yaml.Duration(100*time.Millisecond, time.Hour), func(l *t) *time.Duration { return &l.HeaderTimeout }, "for a request head to arrive").Or("10s"),
+		yaml.Plain("body_timeout", yaml.Duration(100*time.Millisecond, time.Hour), func(l *t) *time.Duration { return &l.BodyTimeout }, "for a token endpoint's body to arrive").Or("10s"),
+		yaml.Plain("stall_timeout", yaml.Duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.StallTimeout }, "without any progress of a body, either way").Or("30s"),
+		yaml.Plain("idle_timeout", yaml.Duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.IdleTimeout }, "for the next request on a kept connection").Or("75s"),
+		yaml.Plain("token_cache_bytes", yaml.Size[int64](0, 64*yaml.GiB), func(l *t) *int64 { return &l.TokenCacheBytes }, "the memory of verified tokens; 0 verifies each time").Or("64MiB"),
+		yaml.Plain("issue_rate", yaml.Integer(1, 1_000_000), func(l *t) *int { return &l.IssueRate }, "issuances per second and client; twice that at once").Or(strconv.Itoa(defaultIssueRate)),
+		yaml.Placed("shared", yaml.Boolean(), func(l *t) *yaml.Setting[bool] { return &l.shared }, "count issue_rate over all replicas, in redis; while it does not answer, each counts alone").Or("false"),
 	)
 }
 
-func log() kind[Log] {
-	return object(
-		plain("level", word("debug", "info", "warn", "error"), func(l *Log) *string { return &l.Level }, "the least level that is logged").or("info"),
-		plain("access", boolean(), func(l *Log) *bool { return &l.Access }, "one line for each request").or("true"),
+func log() yaml.Kind[Log] {
+	return yaml.Mapping(
+		yaml.Plain("level", yaml.Word("debug", "info", "warn", "error"), func(l *Log) *string { return &l.Level }, "the least level that is logged").Or("info"),
+		yaml.Plain("access", yaml.Boolean(), func(l *Log) *bool { return &l.Access }, "one line for each request").Or("true"),
 	)
 }
 
 type writtenTracing struct {
-	endpoint setting[string]
+	endpoint yaml.Setting[string]
 	ratio    float64
-	headers  []named[Secret]
+	headers  []yaml.Named[Secret]
 	parent   string
 	service  string
 }
 
-func tracing() kind[writtenTracing] {
+func tracing() yaml.Kind[writtenTracing] {
 	type t = writtenTracing
-	return object(
-		placed("endpoint", text(isCollector).like(jwksURLLike), func(x *t) *setting[string] { return &x.endpoint },
-			"the collector's URL for OTLP over HTTP; /v1/traces is added where the URL has no path").must("write it like http://127.0.0.1:4318"),
-		plain("sample_ratio", ratio(), func(x *t) *float64 { return &x.ratio },
-			"the part of the requests that is traced, unless a trusted proxy has decided").or("1"),
-		plain("parent", word(ParentAny, ParentTrusted, ParentNone), func(x *t) *string { return &x.parent },
-			"whose trace a request may be a part of: any client's, that of trusted_proxies alone, or none").or(ParentAny),
-		plain("headers", names(text(isTestHeader).like(testHeaderLike), secret(isFieldValue).like(fieldValueLike)), func(x *t) *[]named[Secret] { return &x.headers },
+	return yaml.Mapping(
+		yaml.Placed("endpoint", yaml.Text(isCollector).Like(jwksURLLike), func(x *t) *yaml.Setting[string] { return &x.endpoint },
+			"the collector's URL for OTLP over HTTP; /v1/traces is added where the URL has no path").Must("write it like http://127.0.0.1:4318"),
+		yaml.Plain("sample_ratio", yaml.Ratio(), func(x *t) *float64 { return &x.ratio },
+			"the part of the requests that is traced, unless a trusted proxy has decided").Or("1"),
+		yaml.Plain("parent", yaml.Word(ParentAny, ParentTrusted, ParentNone), func(x *t) *string { return &x.parent },
+			"whose trace a request may be a part of: any client's, that of trusted_proxies alone, or none").Or(ParentAny),
+		yaml.Plain("headers", yaml.Names(yaml.Text(isTestHeader).Like(testHeaderLike), yaml.SecretText(isFieldValue).Like(fieldValueLike)), func(x *t) *[]yaml.Named[Secret] { return &x.headers },
 			"headers that the collector wants; default none"),
-		plain("service", text(isName).like(nameLike), func(x *t) *string { return &x.service },
-			"the service.name of the traces").or("jotgate"),
+		yaml.Plain("service", yaml.Text(isName).Like(nameLike), func(x *t) *string { return &x.service },
+			"the service.name of the traces").Or("jotgate"),
 	)
 }
 
-func drain() kind[Drain] {
-	return object(
-		plain("delay", duration(0, time.Hour), func(d *Drain) *time.Duration { return &d.Delay },
-			"keep serving, not ready, so that load balancers notice").or("1s"),
-		plain("timeout", duration(0, 24*time.Hour), func(d *Drain) *time.Duration { return &d.Timeout },
-			"then this long for what is in flight").or("30s"),
+func drain() yaml.Kind[Drain] {
+	return yaml.Mapping(
+		yaml.Plain("delay", yaml.Duration(0, time.Hour), func(d *Drain) *time.Duration { return &d.Delay },
+			"keep serving, not ready, so that load balancers notice").Or("1s"),
+		yaml.Plain("timeout", yaml.Duration(0, 24*time.Hour), func(d *Drain) *time.Duration { return &d.Timeout },
+			"then this long for what is in flight").Or("30s"),
 	)
 }
 
 type writtenIssuer struct {
-	url            setting[string]
-	audiences      setting[[]setting[string]]
-	keys           []setting[writtenKey]
-	codeSecrets    []setting[Secret]
-	codePrefixes   []setting[string]
+	url            yaml.Setting[string]
+	audiences      yaml.Setting[[]yaml.Setting[string]]
+	keys           []yaml.Setting[writtenKey]
+	codeSecrets    []yaml.Setting[Secret]
+	codePrefixes   []yaml.Setting[string]
 	codeTTL        time.Duration
-	tokenTTL       setting[time.Duration]
+	tokenTTL       yaml.Setting[time.Duration]
 	maxTokenTTL    time.Duration
 	maxAccessToken time.Duration
 	serve          writtenServe
-	clients        []setting[writtenClient]
-	users          setting[writtenUsers]
+	clients        []yaml.Setting[writtenClient]
+	users          yaml.Setting[writtenUsers]
 }
 
 // Bounds on the lives of codes (RFC 6749 §4.1.2) and of tokens (the user-token dialect's own limit).
@@ -263,40 +267,40 @@ const (
 	mostTokenTTL = 315_360_000 * time.Second
 )
 
-func issuer() kind[writtenIssuer] {
+func issuer() yaml.Kind[writtenIssuer] {
 	type t = writtenIssuer
-	return object(
-		placed("url", text(isIssuer).like(issuerURLLike), func(i *t) *setting[string] { return &i.url },
-			"the iss of our tokens, as clients reach us").must("write it like https://gate.example.com"),
-		placed("audiences", distinct(1, text(isAudience).like(audienceLike)), func(i *t) *setting[[]setting[string]] { return &i.audiences },
+	return yaml.Mapping(
+		yaml.Placed("url", yaml.Text(isIssuer).Like(issuerURLLike), func(i *t) *yaml.Setting[string] { return &i.url },
+			"the iss of our tokens, as clients reach us").Must("write it like https://gate.example.com"),
+		yaml.Placed("audiences", yaml.Distinct(1, yaml.Text(isAudience).Like(audienceLike)), func(i *t) *yaml.Setting[[]yaml.Setting[string]] { return &i.audiences },
 			"the aud of tokens for our routes; never the url itself; default [<url>/api]"),
-		plain("keys", list(1, keyFile()), func(i *t) *[]setting[writtenKey] { return &i.keys },
-			"signing keys, PEM or JWK: one signs, the first unless a state says otherwise; all verify and are published").must("write [{file: keys/main.pem, create: true}]"),
-		plain("code_secrets", distinct(0, secret(isCodeSecret).like(codeSecretLike)), func(i *t) *[]setting[Secret] { return &i.codeSecrets },
+		yaml.Plain("keys", yaml.List(1, keyFile()), func(i *t) *[]yaml.Setting[writtenKey] { return &i.keys },
+			"signing keys, PEM or JWK: one signs, the first unless a state says otherwise; all verify and are published").Must("write [{file: keys/main.pem, create: true}]"),
+		yaml.Plain("code_secrets", yaml.Distinct(0, yaml.SecretText(isCodeSecret).Like(codeSecretLike)), func(i *t) *[]yaml.Setting[Secret] { return &i.codeSecrets },
 			"what codes are sealed with, 32 bytes or more: the first seals, all open; default a random one per process"),
-		plain("code_prefixes", distinct(0, text(isCodePrefix).like(filledLike)), func(i *t) *[]setting[string] { return &i.codePrefixes },
+		yaml.Plain("code_prefixes", yaml.Distinct(0, yaml.Text(isCodePrefix).Like(filledLike)), func(i *t) *[]yaml.Setting[string] { return &i.codePrefixes },
 			"beginnings of subjects and tenants that a code holds in one byte, like did:empe:testnet:"),
-		plain("code_ttl", seconds(time.Second, mostCodeTTL), func(i *t) *time.Duration { return &i.codeTTL },
-			"how long a code can be redeemed").or(strconv.Itoa(int(defaultCodeTTL/time.Second))+"s"),
-		placed("token_ttl", seconds(time.Second, mostTokenTTL), func(i *t) *setting[time.Duration] { return &i.tokenTTL },
-			"how long a token lives").or("1h"),
-		plain("max_token_ttl", seconds(time.Second, mostTokenTTL), func(i *t) *time.Duration { return &i.maxTokenTTL },
-			"the longest life that may be asked for").or("24h"),
-		plain("max_access_token_ttl", seconds(time.Second, mostTokenTTL), func(i *t) *time.Duration { return &i.maxAccessToken },
-			"the same for the access-token dialect").or("8760h"),
-		plain("serve", serve(), func(i *t) *writtenServe { return &i.serve }, "where our own endpoints answer").filled(),
-		plain("clients", list(0, client()), func(i *t) *[]setting[writtenClient] { return &i.clients },
+		yaml.Plain("code_ttl", yaml.Seconds(time.Second, mostCodeTTL), func(i *t) *time.Duration { return &i.codeTTL },
+			"how long a code can be redeemed").Or(strconv.Itoa(int(defaultCodeTTL/time.Second))+"s"),
+		yaml.Placed("token_ttl", yaml.Seconds(time.Second, mostTokenTTL), func(i *t) *yaml.Setting[time.Duration] { return &i.tokenTTL },
+			"how long a token lives").Or("1h"),
+		yaml.Plain("max_token_ttl", yaml.Seconds(time.Second, mostTokenTTL), func(i *t) *time.Duration { return &i.maxTokenTTL },
+			"the longest life that may be asked for").Or("24h"),
+		yaml.Plain("max_access_token_ttl", yaml.Seconds(time.Second, mostTokenTTL), func(i *t) *time.Duration { return &i.maxAccessToken },
+			"the same for the access-token dialect").Or("8760h"),
+		yaml.Plain("serve", serve(), func(i *t) *writtenServe { return &i.serve }, "where our own endpoints answer").Filled(),
+		yaml.Plain("clients", yaml.List(0, client()), func(i *t) *[]yaml.Setting[writtenClient] { return &i.clients },
 			"the callers of the token endpoints"),
-		placed("users", users(), func(i *t) *setting[writtenUsers] { return &i.users },
+		yaml.Placed("users", users(), func(i *t) *yaml.Setting[writtenUsers] { return &i.users },
 			"the end users of the user-token dialect: a list, or {open: true, role: …}, or {lookup: …}; default none"),
 	)
 }
 
 type writtenKey struct {
-	file   setting[string]
-	dir    setting[string]
-	create setting[bool]
-	state  setting[string]
+	file   yaml.Setting[string]
+	dir    yaml.Setting[string]
+	create yaml.Setting[bool]
+	state  yaml.Setting[string]
 }
 
 // The states of a signing key.
@@ -306,22 +310,22 @@ const (
 	keyRetired = "retired"
 )
 
-func keyFile() kind[writtenKey] {
-	return object(
-		placed("file", text(isPath).like(filledLike), func(k *writtenKey) *setting[string] { return &k.file },
+func keyFile() yaml.Kind[writtenKey] {
+	return yaml.Mapping(
+		yaml.Placed("file", yaml.Text(isPath).Like(filledLike), func(k *writtenKey) *yaml.Setting[string] { return &k.file },
 			"PEM or JWK file; a relative path starts at this file's folder"),
-		placed("dir", text(isPath).like(filledLike), func(k *writtenKey) *setting[string] { return &k.dir },
+		yaml.Placed("dir", yaml.Text(isPath).Like(filledLike), func(k *writtenKey) *yaml.Setting[string] { return &k.dir },
 			"a folder of such files instead, in the order of their names, each with its state in its name: a.pem, b.next.pem, c.retired.pem"),
-		placed("create", boolean(), func(k *writtenKey) *setting[bool] { return &k.create },
-			"make a new ES256 key with mode 0600 if there is no such file").or("false"),
-		placed("state", word(keyNext, keyCurrent, keyRetired), func(k *writtenKey) *setting[string] { return &k.state },
+		yaml.Placed("create", yaml.Boolean(), func(k *writtenKey) *yaml.Setting[bool] { return &k.create },
+			"make a new ES256 key with mode 0600 if there is no such file").Or("false"),
+		yaml.Placed("state", yaml.Word(keyNext, keyCurrent, keyRetired), func(k *writtenKey) *yaml.Setting[string] { return &k.state },
 			"next: published, to sign later; current: signs; retired: verifies what it signed; default: the first key that is neither next nor retired signs"),
-	).oneOf("file", "dir")
+	).OneOf("file", "dir")
 }
 
 type writtenServe struct {
-	hosts              []setting[string]
-	dialects           []setting[string]
+	hosts              []yaml.Setting[string]
+	dialects           []yaml.Setting[string]
 	accessTokenPrefix  string
 	missingTenantIsAny bool
 }
@@ -334,239 +338,239 @@ const (
 	oauth2Dialect       = "oauth2"
 )
 
-func serve() kind[writtenServe] {
+func serve() yaml.Kind[writtenServe] {
 	type t = writtenServe
-	return object(
-		plain("hosts", distinct(0, text(isServeHost).like(filledLike)), func(s *t) *[]setting[string] { return &s.hosts },
+	return yaml.Mapping(
+		yaml.Plain("hosts", yaml.Distinct(0, yaml.Text(isServeHost).Like(filledLike)), func(s *t) *[]yaml.Setting[string] { return &s.hosts },
 			"the hosts that our endpoints answer on; default any"),
-		plain("dialects", distinct(0, word(codesDialect, userTokensDialect, accessTokensDialect, oauth2Dialect)),
-			func(s *t) *[]setting[string] { return &s.dialects }, "which APIs are served; default all four"),
-		plain("access_token_prefix", text(isAccessTokenPrefix).like(prefixLike), func(s *t) *string { return &s.accessTokenPrefix },
+		yaml.Plain("dialects", yaml.Distinct(0, yaml.Word(codesDialect, userTokensDialect, accessTokensDialect, oauth2Dialect)),
+			func(s *t) *[]yaml.Setting[string] { return &s.dialects }, "which APIs are served; default all four"),
+		yaml.Plain("access_token_prefix", yaml.Text(isAccessTokenPrefix).Like(prefixLike), func(s *t) *string { return &s.accessTokenPrefix },
 			"a path before /api/1/access_token, like /crafter-profile; default none"),
-		plain("insecure_missing_tenant_is_any", boolean(), func(s *t) *bool { return &s.missingTenantIsAny },
-			"take an omitted tenant of the access-token dialect for *, as the original does").or("false"),
+		yaml.Plain("insecure_missing_tenant_is_any", yaml.Boolean(), func(s *t) *bool { return &s.missingTenantIsAny },
+			"take an omitted tenant of the access-token dialect for *, as the original does").Or("false"),
 	)
 }
 
 type writtenClient struct {
-	id            setting[string]
-	secret        setting[Secret]
-	secretSHA256  setting[string]
-	accessTokenID setting[Secret]
-	permissions   setting[writtenPermissions]
-	may           []setting[string]
-	delegate      setting[writtenPermissions]
-	codeTTL       setting[time.Duration]
-	public        setting[bool]
-	keys          setting[[]setting[writtenKeySet]]
-	audiences     setting[[]setting[string]]
-	dpop          setting[string]
+	id            yaml.Setting[string]
+	secret        yaml.Setting[Secret]
+	secretSHA256  yaml.Setting[string]
+	accessTokenID yaml.Setting[Secret]
+	permissions   yaml.Setting[writtenPermissions]
+	may           []yaml.Setting[string]
+	delegate      yaml.Setting[writtenPermissions]
+	codeTTL       yaml.Setting[time.Duration]
+	public        yaml.Setting[bool]
+	keys          yaml.Setting[[]yaml.Setting[writtenKeySet]]
+	audiences     yaml.Setting[[]yaml.Setting[string]]
+	dpop          yaml.Setting[string]
 }
 
-func client() kind[writtenClient] {
+func client() yaml.Kind[writtenClient] {
 	type t = writtenClient
-	return object(
-		placed("id", text(isClientID).like(clientIDLike), func(c *t) *setting[string] { return &c.id }, "its client_id").must("name the client"),
-		placed("secret", secret(isSecret).like(secretLike), func(c *t) *setting[Secret] { return &c.secret }, "22 characters or more"),
-		placed("secret_sha256", hexSecret(), func(c *t) *setting[string] { return &c.secretSHA256 },
+	return yaml.Mapping(
+		yaml.Placed("id", yaml.Text(isClientID).Like(clientIDLike), func(c *t) *yaml.Setting[string] { return &c.id }, "its client_id").Must("name the client"),
+		yaml.Placed("secret", yaml.SecretText(isSecret).Like(secretLike), func(c *t) *yaml.Setting[Secret] { return &c.secret }, "22 characters or more"),
+		yaml.Placed("secret_sha256", hexSecret(), func(c *t) *yaml.Setting[string] { return &c.secretSHA256 },
 			"the secret's SHA-256 in hex, instead of the secret"),
-		placed("access_token_id", secret(isSecret).like(secretLike), func(c *t) *setting[Secret] { return &c.accessTokenID },
+		yaml.Placed("access_token_id", yaml.SecretText(isSecret).Like(secretLike), func(c *t) *yaml.Setting[Secret] { return &c.accessTokenID },
 			"a fixed accessTokenId for the access-token dialect, 22 characters or more"),
-		placed("permissions", permissions(), func(c *t) *setting[writtenPermissions] { return &c.permissions },
+		yaml.Placed("permissions", permissions(), func(c *t) *yaml.Setting[writtenPermissions] { return &c.permissions },
 			"what its own token opens; default nothing"),
-		plain("may", distinct(0, word(token.MayWords()...)), func(c *t) *[]setting[string] { return &c.may },
+		yaml.Plain("may", yaml.Distinct(0, yaml.Word(token.MayWords()...)), func(c *t) *[]yaml.Setting[string] { return &c.may },
 			"what it may do at the token endpoints; default nothing"),
-		placed("delegate", permissions(), func(c *t) *setting[writtenPermissions] { return &c.delegate },
+		yaml.Placed("delegate", permissions(), func(c *t) *yaml.Setting[writtenPermissions] { return &c.delegate },
 			"the most it may hand on, in every dialect; default nothing"),
-		placed("code_ttl", seconds(time.Second, mostCodeTTL), func(c *t) *setting[time.Duration] { return &c.codeTTL },
+		yaml.Placed("code_ttl", yaml.Seconds(time.Second, mostCodeTTL), func(c *t) *yaml.Setting[time.Duration] { return &c.codeTTL },
 			"how long its codes can be redeemed; default issuer.code_ttl"),
-		placed("public", boolean(), func(c *t) *setting[bool] { return &c.public },
-			"it cannot keep a secret; its codes need PKCE").or("false"),
-		placed("keys", list(1, publicKeyFile()), func(c *t) *setting[[]setting[writtenKeySet]] { return &c.keys },
+		yaml.Placed("public", yaml.Boolean(), func(c *t) *yaml.Setting[bool] { return &c.public },
+			"it cannot keep a secret; its codes need PKCE").Or("false"),
+		yaml.Placed("keys", yaml.List(1, publicKeyFile()), func(c *t) *yaml.Setting[[]yaml.Setting[writtenKeySet]] { return &c.keys },
 			"its public keys, to sign its client assertions with (private_key_jwt)"),
-		placed("audiences", distinct(1, text(isAudience).like(audienceLike)), func(c *t) *setting[[]setting[string]] { return &c.audiences },
+		yaml.Placed("audiences", yaml.Distinct(1, yaml.Text(isAudience).Like(audienceLike)), func(c *t) *yaml.Setting[[]yaml.Setting[string]] { return &c.audiences },
 			"the aud of the tokens that it may introspect; default issuer.audiences"),
-		placed("dpop", word(dpopRequired), func(c *t) *setting[string] { return &c.dpop },
+		yaml.Placed("dpop", yaml.Word(dpopRequired), func(c *t) *yaml.Setting[string] { return &c.dpop },
 			"its tokens are bound to a key by DPoP, or not issued; default as it asks"),
-	).oneAtMost("secret", "secret_sha256")
+	).OneAtMost("secret", "secret_sha256")
 }
 
 // hexSecret is a digest: not secret itself, but nothing that a message should repeat.
-func hexSecret() kind[string] {
-	k := secret(isDigest).like(digestLike)
-	return kind[string]{k.shape, func(r *reader, v value) (string, bool) {
-		s, ok := k.read(r, v)
+func hexSecret() yaml.Kind[string] {
+	k := yaml.SecretText(isDigest).Like(digestLike)
+	return yaml.Kind[string]{Shape: k.Shape, Read: func(r *yaml.Reader, v yaml.Value) (string, bool) {
+		s, ok := k.Read(r, v)
 		return s.Reveal(), ok
 	}}
 }
 
-type writtenPermissions []setting[writtenPermission]
+type writtenPermissions []yaml.Setting[writtenPermission]
 
 type writtenPermission struct {
-	tenant  setting[string]
-	actions []setting[string]
+	tenant  yaml.Setting[string]
+	actions []yaml.Setting[string]
 }
 
-func permissions() kind[writtenPermissions] {
+func permissions() yaml.Kind[writtenPermissions] {
 	type t = writtenPermission
-	entries := list(0, object(
-		placed("tenant", text(nil), func(p *t) *setting[string] { return &p.tenant },
-			`a tenant's name, or "*" for any and for global actions`).must(`write a tenant's name, or "*" for any`),
-		plain("actions", distinct(0, text(isAction).like(actionLike)), func(p *t) *[]setting[string] { return &p.actions },
-			`actions of 1 to 64 of A-Z a-z 0-9 _ . : -, or "*" for any`).must(`write the actions, or ["*"] for any`),
+	entries := yaml.List(0, yaml.Mapping(
+		yaml.Placed("tenant", yaml.Text(nil), func(p *t) *yaml.Setting[string] { return &p.tenant },
+			`a tenant's name, or "*" for any and for global actions`).Must(`write a tenant's name, or "*" for any`),
+		yaml.Plain("actions", yaml.Distinct(0, yaml.Text(isAction).Like(actionLike)), func(p *t) *[]yaml.Setting[string] { return &p.actions },
+			`actions of 1 to 64 of A-Z a-z 0-9 _ . : -, or "*" for any`).Must(`write the actions, or ["*"] for any`),
 	))
-	return kind[writtenPermissions]{entries.shape, func(r *reader, v value) (writtenPermissions, bool) {
-		p, ok := entries.read(r, v)
+	return yaml.Kind[writtenPermissions]{Shape: entries.Shape, Read: func(r *yaml.Reader, v yaml.Value) (writtenPermissions, bool) {
+		p, ok := entries.Read(r, v)
 		return p, ok
 	}}
 }
 
 type writtenUsers struct {
-	open   setting[bool]
-	role   setting[string]
-	lookup setting[UserLookup]
-	list   []setting[writtenUser]
+	open   yaml.Setting[bool]
+	role   yaml.Setting[string]
+	lookup yaml.Setting[UserLookup]
+	list   []yaml.Setting[writtenUser]
 }
 
 type writtenUser struct {
-	id          setting[string]
+	id          yaml.Setting[string]
 	kind        string
-	role        setting[string]
-	permissions setting[writtenPermissions]
+	role        yaml.Setting[string]
+	permissions yaml.Setting[writtenPermissions]
 }
 
-func users() kind[writtenUsers] {
+func users() yaml.Kind[writtenUsers] {
 	type t = writtenUsers
-	whole := object(
-		placed("open", only(), func(u *t) *setting[bool] { return &u.open }, "any UUID is an end user"),
-		placed("role", text(isName).like(nameLike), func(u *t) *setting[string] { return &u.role }, "… with this role"),
-		placed("lookup", lookup(), func(u *t) *setting[UserLookup] { return &u.lookup }, "ask an HTTP directory"),
-	).oneOf("open", "lookup")
-	each := list(0, user())
-	shape := &Shape{Either: []*Shape{whole.shape, each.shape}}
-	return kind[writtenUsers]{shape, func(r *reader, v value) (writtenUsers, bool) {
-		if v.isList() {
-			users, ok := each.read(r, v)
+	whole := yaml.Mapping(
+		yaml.Placed("open", yaml.OnlyTrue(), func(u *t) *yaml.Setting[bool] { return &u.open }, "any UUID is an end user"),
+		yaml.Placed("role", yaml.Text(isName).Like(nameLike), func(u *t) *yaml.Setting[string] { return &u.role }, "… with this role"),
+		yaml.Placed("lookup", lookup(), func(u *t) *yaml.Setting[UserLookup] { return &u.lookup }, "ask an HTTP directory"),
+	).OneOf("open", "lookup")
+	each := yaml.List(0, user())
+	shape := &yaml.Shape{Either: []*yaml.Shape{whole.Shape, each.Shape}}
+	return yaml.Kind[writtenUsers]{Shape: shape, Read: func(r *yaml.Reader, v yaml.Value) (writtenUsers, bool) {
+		if v.IsList() {
+			users, ok := each.Read(r, v)
 			return writtenUsers{list: users}, ok
 		}
-		return whole.read(r, v)
+		return whole.Read(r, v)
 	}}
 }
 
-func user() kind[writtenUser] {
+func user() yaml.Kind[writtenUser] {
 	type t = writtenUser
-	return object(
-		placed("id", text(isUUID).like(uuidLike), func(u *t) *setting[string] { return &u.id }, "a UUID").must("write the user's UUID"),
-		plain("type", word("end_user", "person", "api_user", "api_signer", "system"), func(u *t) *string { return &u.kind },
-			"tokens are issued for an end_user alone").or("end_user"),
-		placed("role", text(isName).like(nameLike), func(u *t) *setting[string] { return &u.role }, "its role"),
-		placed("permissions", permissions(), func(u *t) *setting[writtenPermissions] { return &u.permissions },
+	return yaml.Mapping(
+		yaml.Placed("id", yaml.Text(isUUID).Like(uuidLike), func(u *t) *yaml.Setting[string] { return &u.id }, "a UUID").Must("write the user's UUID"),
+		yaml.Plain("type", yaml.Word("end_user", "person", "api_user", "api_signer", "system"), func(u *t) *string { return &u.kind },
+			"tokens are issued for an end_user alone").Or("end_user"),
+		yaml.Placed("role", yaml.Text(isName).Like(nameLike), func(u *t) *yaml.Setting[string] { return &u.role }, "its role"),
+		yaml.Placed("permissions", permissions(), func(u *t) *yaml.Setting[writtenPermissions] { return &u.permissions },
 			"its permissions, instead of a role"),
-	).oneAtMost("role", "permissions")
+	).OneAtMost("role", "permissions")
 }
 
-func lookup() kind[UserLookup] {
+func lookup() yaml.Kind[UserLookup] {
 	type t = UserLookup
-	return object(
-		plain("url", text(isDirectory).like(directoryLike), func(l *t) *string { return &l.URL },
-			"where {user_id} is replaced").must("write it like https://directory.example.com/users/{user_id}"),
-		plain("bearer", secret(isBearer).like(bearerLike), func(l *t) *Secret { return &l.Bearer }, "sent as Authorization: Bearer; default none"),
-		plain("timeout", duration(10*time.Millisecond, time.Minute), func(l *t) *time.Duration { return &l.Timeout }, "for the whole answer").or("2s"),
-		plain("cache", duration(0, 5*time.Minute), func(l *t) *time.Duration { return &l.Cache }, "how long an answer is believed").or("30s"),
-		plain("entries", integer(1, 10_000_000), func(l *t) *int { return &l.Entries }, "how many answers are kept").or("10000"),
-		plain("bytes", size[int64](256, 16*mib), func(l *t) *int64 { return &l.Bytes }, "the longest answer").or("64KiB"),
+	return yaml.Mapping(
+		yaml.Plain("url", yaml.Text(isDirectory).Like(directoryLike), func(l *t) *string { return &l.URL },
+			"where {user_id} is replaced").Must("write it like https://directory.example.com/users/{user_id}"),
+		yaml.Plain("bearer", yaml.SecretText(isBearer).Like(bearerLike), func(l *t) *Secret { return &l.Bearer }, "sent as Authorization: Bearer; default none"),
+		yaml.Plain("timeout", yaml.Duration(10*time.Millisecond, time.Minute), func(l *t) *time.Duration { return &l.Timeout }, "for the whole answer").Or("2s"),
+		yaml.Plain("cache", yaml.Duration(0, 5*time.Minute), func(l *t) *time.Duration { return &l.Cache }, "how long an answer is believed").Or("30s"),
+		yaml.Plain("entries", yaml.Integer(1, 10_000_000), func(l *t) *int { return &l.Entries }, "how many answers are kept").Or("10000"),
+		yaml.Plain("bytes", yaml.Size[int64](256, 16*yaml.MiB), func(l *t) *int64 { return &l.Bytes }, "the longest answer").Or("64KiB"),
 	)
 }
 
 type writtenTrusted struct {
-	issuer        setting[string]
-	keys          setting[[]setting[writtenKeySet]]
-	jwksURL       setting[string]
-	insecureHTTP  setting[bool]
-	fetch         setting[writtenFetch]
-	audiences     []setting[string]
-	algorithms    []setting[string]
-	tokenTypes    setting[[]setting[string]]
-	requireClaims []named[string]
+	issuer        yaml.Setting[string]
+	keys          yaml.Setting[[]yaml.Setting[writtenKeySet]]
+	jwksURL       yaml.Setting[string]
+	insecureHTTP  yaml.Setting[bool]
+	fetch         yaml.Setting[writtenFetch]
+	audiences     []yaml.Setting[string]
+	algorithms    []yaml.Setting[string]
+	tokenTypes    yaml.Setting[[]yaml.Setting[string]]
+	requireClaims []yaml.Named[string]
 	clientClaim   string
-	roles         setting[writtenForeignRoles]
-	permissions   setting[writtenPermissions]
+	roles         yaml.Setting[writtenForeignRoles]
+	permissions   yaml.Setting[writtenPermissions]
 	maxTokenTTL   time.Duration
 }
 
-type writtenKeySet struct{ file setting[string] }
+type writtenKeySet struct{ file yaml.Setting[string] }
 
 // publicKeyFile is a file of a client's public keys.
-func publicKeyFile() kind[writtenKeySet] {
-	return object(placed("file", text(isPath).like(filledLike), func(k *writtenKeySet) *setting[string] { return &k.file },
-		"a JWKS, a JWK or a PEM public key; a relative path starts at this file's folder").must("name the file of its public keys"))
+func publicKeyFile() yaml.Kind[writtenKeySet] {
+	return yaml.Mapping(yaml.Placed("file", yaml.Text(isPath).Like(filledLike), func(k *writtenKeySet) *yaml.Setting[string] { return &k.file },
+		"a JWKS, a JWK or a PEM public key; a relative path starts at this file's folder").Must("name the file of its public keys"))
 }
 
 type writtenFetch struct {
-	refresh, maxAge         setting[time.Duration]
+	refresh, maxAge         yaml.Setting[time.Duration]
 	cooldown, wait, timeout time.Duration
-	caFile                  setting[string]
+	caFile                  yaml.Setting[string]
 }
 
 type writtenForeignRoles struct {
 	from  string
-	roles []named[string]
+	roles []yaml.Named[string]
 }
 
-func trusted() kind[writtenTrusted] {
+func trusted() yaml.Kind[writtenTrusted] {
 	type t = writtenTrusted
-	keys := object(placed("file", text(isPath).like(filledLike), func(k *writtenKeySet) *setting[string] { return &k.file },
-		"a JWKS, a JWK or a PEM public key").must("name the file"))
-	roles := object(
-		plain("from", text(isClaimPath).like(filledLike), func(x *writtenForeignRoles) *string { return &x.from },
-			"the claim that lists the issuer's roles, like realm_access.roles").must("name the claim"),
-		plain("map", names(text(isShort).like(filledLike), text(isName).like(nameLike)), func(x *writtenForeignRoles) *[]named[string] { return &x.roles },
-			"the issuer's role: our role").must("write {their-role: our-role}"),
+	keys := yaml.Mapping(yaml.Placed("file", yaml.Text(isPath).Like(filledLike), func(k *writtenKeySet) *yaml.Setting[string] { return &k.file },
+		"a JWKS, a JWK or a PEM public key").Must("name the file"))
+	roles := yaml.Mapping(
+		yaml.Plain("from", yaml.Text(isClaimPath).Like(filledLike), func(x *writtenForeignRoles) *string { return &x.from },
+			"the claim that lists the issuer's roles, like realm_access.roles").Must("name the claim"),
+		yaml.Plain("map", yaml.Names(yaml.Text(isShort).Like(filledLike), yaml.Text(isName).Like(nameLike)), func(x *writtenForeignRoles) *[]yaml.Named[string] { return &x.roles },
+			"the issuer's role: our role").Must("write {their-role: our-role}"),
 	)
-	return object(
-		placed("issuer", text(isForeignIssuer).like(foreignIssuerLike), func(i *t) *setting[string] { return &i.issuer },
-			"its iss").must("write it as its tokens spell it"),
-		placed("keys", list(1, keys), func(i *t) *setting[[]setting[writtenKeySet]] { return &i.keys },
+	return yaml.Mapping(
+		yaml.Placed("issuer", yaml.Text(isForeignIssuer).Like(foreignIssuerLike), func(i *t) *yaml.Setting[string] { return &i.issuer },
+			"its iss").Must("write it as its tokens spell it"),
+		yaml.Placed("keys", yaml.List(1, keys), func(i *t) *yaml.Setting[[]yaml.Setting[writtenKeySet]] { return &i.keys },
 			"its public keys in files; without them and jwks_url, its metadata says where its keys are (discovery)"),
-		placed("jwks_url", text(isJWKSURL).like(jwksURLLike), func(i *t) *setting[string] { return &i.jwksURL },
+		yaml.Placed("jwks_url", yaml.Text(isJWKSURL).Like(jwksURLLike), func(i *t) *yaml.Setting[string] { return &i.jwksURL },
 			"where its keys are published, instead of discovery"),
-		placed("insecure_http", boolean(), func(i *t) *setting[bool] { return &i.insecureHTTP },
-			"fetch them over plain http from other hosts than this one, too: whoever is in between can put in keys of his own").or("false"),
-		placed("fetch", fetch(), func(i *t) *setting[writtenFetch] { return &i.fetch },
-			"how its keys are fetched and kept").filled(),
-		plain("audiences", distinct(1, text(isAudience).like(audienceLike)), func(i *t) *[]setting[string] { return &i.audiences },
-			"a token must name one of them in aud").must("name what its tokens say in aud for us"),
-		plain("algorithms", distinct(1, word(jose.Algorithms()...)), func(i *t) *[]setting[string] { return &i.algorithms },
+		yaml.Placed("insecure_http", yaml.Boolean(), func(i *t) *yaml.Setting[bool] { return &i.insecureHTTP },
+			"fetch them over plain http from other hosts than this one, too: whoever is in between can put in keys of his own").Or("false"),
+		yaml.Placed("fetch", fetch(), func(i *t) *yaml.Setting[writtenFetch] { return &i.fetch },
+			"how its keys are fetched and kept").Filled(),
+		yaml.Plain("audiences", yaml.Distinct(1, yaml.Text(isAudience).Like(audienceLike)), func(i *t) *[]yaml.Setting[string] { return &i.audiences },
+			"a token must name one of them in aud").Must("name what its tokens say in aud for us"),
+		yaml.Plain("algorithms", yaml.Distinct(1, yaml.Word(jose.Algorithms()...)), func(i *t) *[]yaml.Setting[string] { return &i.algorithms },
 			"the algorithms that its keys may use; default those of the keys"),
-		placed("token_types", distinct(1, text(isShort).like(filledLike)), func(i *t) *setting[[]setting[string]] { return &i.tokenTypes },
+		yaml.Placed("token_types", yaml.Distinct(1, yaml.Text(isShort).Like(filledLike)), func(i *t) *yaml.Setting[[]yaml.Setting[string]] { return &i.tokenTypes },
 			"the typ of its tokens; default [at+jwt, application/at+jwt]"),
-		plain("require_claims", names(text(isShort).like(filledLike), text(isShort).like(filledLike)), func(i *t) *[]named[string] { return &i.requireClaims },
+		yaml.Plain("require_claims", yaml.Names(yaml.Text(isShort).Like(filledLike), yaml.Text(isShort).Like(filledLike)), func(i *t) *[]yaml.Named[string] { return &i.requireClaims },
 			"claims that must have exactly this text; default none"),
-		plain("client_claim", text(isClaimPath).like(filledLike), func(i *t) *string { return &i.clientClaim },
-			"the claim that names the client").or("client_id"),
-		placed("roles", roles, func(i *t) *setting[writtenForeignRoles] { return &i.roles },
+		yaml.Plain("client_claim", yaml.Text(isClaimPath).Like(filledLike), func(i *t) *string { return &i.clientClaim },
+			"the claim that names the client").Or("client_id"),
+		yaml.Placed("roles", roles, func(i *t) *yaml.Setting[writtenForeignRoles] { return &i.roles },
 			"which of our roles its roles mean; default none"),
-		placed("permissions", permissions(), func(i *t) *setting[writtenPermissions] { return &i.permissions },
-			"the most that its tokens may open").must("write a ceiling, like [{tenant: acme, actions: [READ]}]"),
-		plain("max_token_ttl", seconds(time.Second, mostTokenTTL), func(i *t) *time.Duration { return &i.maxTokenTTL },
-			"a token that lives longer is refused").or("24h"),
-	).oneAtMost("keys", "jwks_url")
+		yaml.Placed("permissions", permissions(), func(i *t) *yaml.Setting[writtenPermissions] { return &i.permissions },
+			"the most that its tokens may open").Must("write a ceiling, like [{tenant: acme, actions: [READ]}]"),
+		yaml.Plain("max_token_ttl", yaml.Seconds(time.Second, mostTokenTTL), func(i *t) *time.Duration { return &i.maxTokenTTL },
+			"a token that lives longer is refused").Or("24h"),
+	).OneAtMost("keys", "jwks_url")
 }
 
-func fetch() kind[writtenFetch] {
+func fetch() yaml.Kind[writtenFetch] {
 	type t = writtenFetch
-	return object(
-		placed("refresh", duration(time.Second, 24*time.Hour), func(f *t) *setting[time.Duration] { return &f.refresh },
-			"between two fetches, a tenth less by chance").or("10m"),
-		placed("max_age", duration(time.Minute, 30*24*time.Hour), func(f *t) *setting[time.Duration] { return &f.maxAge },
-			"keys that could not be fetched anew for so long no longer count").or("24h"),
-		plain("cooldown", duration(time.Second, time.Hour), func(f *t) *time.Duration { return &f.cooldown },
-			"between two fetches because a token names a key that is not there").or("30s"),
-		plain("wait", duration(0, 30*time.Second), func(f *t) *time.Duration { return &f.wait },
-			"how long the request of such a token waits").or("2s"),
-		plain("timeout", duration(100*time.Millisecond, time.Minute), func(f *t) *time.Duration { return &f.timeout },
-			"for a whole fetch").or("5s"),
-		placed("ca_file", text(isPath).like(filledLike), func(f *t) *setting[string] { return &f.caFile },
+	return yaml.Mapping(
+		yaml.Placed("refresh", yaml.Duration(time.Second, 24*time.Hour), func(f *t) *yaml.Setting[time.Duration] { return &f.refresh },
+			"between two fetches, a tenth less by chance").Or("10m"),
+		yaml.Placed("max_age", yaml.Duration(time.Minute, 30*24*time.Hour), func(f *t) *yaml.Setting[time.Duration] { return &f.maxAge },
+			"keys that could not be fetched anew for so long no longer count").Or("24h"),
+		yaml.Plain("cooldown", yaml.Duration(time.Second, time.Hour), func(f *t) *time.Duration { return &f.cooldown },
+			"between two fetches because a token names a key that is not there").Or("30s"),
+		yaml.Plain("wait", yaml.Duration(0, 30*time.Second), func(f *t) *time.Duration { return &f.wait },
+			"how long the request of such a token waits").Or("2s"),
+		yaml.Plain("timeout", yaml.Duration(100*time.Millisecond, time.Minute), func(f *t) *time.Duration { return &f.timeout },
+			"for a whole fetch").Or("5s"),
+		yaml.Placed("ca_file", yaml.Text(isPath).Like(filledLike), func(f *t) *yaml.Setting[string] { return &f.caFile },
 			"PEM of the authorities that its servers are checked with; default the system's"),
 	)
 }
@@ -575,44 +579,44 @@ func fetch() kind[writtenFetch] {
 const dpopRequired = "required"
 
 type writtenDPoP struct {
-	maxAge       setting[time.Duration]
+	maxAge       yaml.Setting[time.Duration]
 	requireNonce bool
-	nonceTTL     setting[time.Duration]
-	nonceSecrets []setting[Secret]
-	origins      []setting[string]
-	capacity     setting[int]
+	nonceTTL     yaml.Setting[time.Duration]
+	nonceSecrets []yaml.Setting[Secret]
+	origins      []yaml.Setting[string]
+	capacity     yaml.Setting[int]
 }
 
-func dpop() kind[writtenDPoP] {
+func dpop() yaml.Kind[writtenDPoP] {
 	type t = writtenDPoP
-	return object(
-		placed("max_age", duration(time.Second, 10*time.Minute), func(d *t) *setting[time.Duration] { return &d.maxAge },
-			"how old a proof may be").or("60s"),
-		plain("require_nonce", boolean(), func(d *t) *bool { return &d.requireNonce },
-			"every proof must have a nonce of ours, so that none can be made in advance").or("false"),
-		placed("nonce_ttl", duration(time.Second, time.Hour), func(d *t) *setting[time.Duration] { return &d.nonceTTL },
-			"how long a nonce counts").or("5m"),
-		plain("nonce_secrets", distinct(0, secret(isCodeSecret).like(codeSecretLike)), func(d *t) *[]setting[Secret] { return &d.nonceSecrets },
+	return yaml.Mapping(
+		yaml.Placed("max_age", yaml.Duration(time.Second, 10*time.Minute), func(d *t) *yaml.Setting[time.Duration] { return &d.maxAge },
+			"how old a proof may be").Or("60s"),
+		yaml.Plain("require_nonce", yaml.Boolean(), func(d *t) *bool { return &d.requireNonce },
+			"every proof must have a nonce of ours, so that none can be made in advance").Or("false"),
+		yaml.Placed("nonce_ttl", yaml.Duration(time.Second, time.Hour), func(d *t) *yaml.Setting[time.Duration] { return &d.nonceTTL },
+			"how long a nonce counts").Or("5m"),
+		yaml.Plain("nonce_secrets", yaml.Distinct(0, yaml.SecretText(isCodeSecret).Like(codeSecretLike)), func(d *t) *[]yaml.Setting[Secret] { return &d.nonceSecrets },
 			"what nonces are made with, 32 bytes or more: the first makes, all count; default derived from issuer.code_secrets, or a random one per process"),
-		plain("origins", distinct(0, text(isOrigin).like(serverLike)), func(d *t) *[]setting[string] { return &d.origins },
+		yaml.Plain("origins", yaml.Distinct(0, yaml.Text(isOrigin).Like(serverLike)), func(d *t) *[]yaml.Setting[string] { return &d.origins },
 			"the scheme and host that proofs for our routes may name, as clients reach us; default those that the request came to"),
-		placed("capacity", integer(1<<10, 1<<26), func(d *t) *setting[int] { return &d.capacity },
-			"how many used proofs are remembered").or("262144"),
+		yaml.Placed("capacity", yaml.Integer(1<<10, 1<<26), func(d *t) *yaml.Setting[int] { return &d.capacity },
+			"how many used proofs are remembered").Or("262144"),
 	)
 }
 
 type writtenReplay struct {
-	store    setting[string]
-	capacity setting[int]
+	store    yaml.Setting[string]
+	capacity yaml.Setting[int]
 }
 
-func replay() kind[writtenReplay] {
+func replay() yaml.Kind[writtenReplay] {
 	type t = writtenReplay
-	return object(
-		placed("store", word(storeMemory, storeRedis), func(x *t) *setting[string] { return &x.store },
-			"where used codes are remembered: in this process, or in redis, for any number of replicas").or(storeMemory),
-		placed("capacity", integer(1, mostReplayCapacity), func(x *t) *setting[int] { return &x.capacity },
-			"entries, shared out evenly among the clients that may issue codes; of the memory store").or("1048576"),
+	return yaml.Mapping(
+		yaml.Placed("store", yaml.Word(storeMemory, storeRedis), func(x *t) *yaml.Setting[string] { return &x.store },
+			"where used codes are remembered: in this process, or in redis, for any number of replicas").Or(storeMemory),
+		yaml.Placed("capacity", yaml.Integer(1, mostReplayCapacity), func(x *t) *yaml.Setting[int] { return &x.capacity },
+			"entries, shared out evenly among the clients that may issue codes; of the memory store").Or("1048576"),
 	)
 }
 
@@ -624,240 +628,240 @@ const (
 )
 
 type writtenRevocations struct {
-	store, file  setting[string]
+	store, file  yaml.Setting[string]
 	capacity     int
 	poll         time.Duration
-	maxStaleness setting[time.Duration]
+	maxStaleness yaml.Setting[time.Duration]
 	onStale      string
 }
 
-func revocations() kind[writtenRevocations] {
+func revocations() yaml.Kind[writtenRevocations] {
 	type t = writtenRevocations
-	return object(
-		placed("store", word(storeFile, storeRedis), func(x *t) *setting[string] { return &x.store },
+	return yaml.Mapping(
+		yaml.Placed("store", yaml.Word(storeFile, storeRedis), func(x *t) *yaml.Setting[string] { return &x.store },
 			"where withdrawn tokens are kept: file, of one process, or redis, for all replicas; default redis where redis is configured and no file"),
-		placed("file", text(isPath).like(filledLike), func(x *t) *setting[string] { return &x.file },
+		yaml.Placed("file", yaml.Text(isPath).Like(filledLike), func(x *t) *yaml.Setting[string] { return &x.file },
 			"where withdrawn tokens are written; without it and without redis nothing can be revoked"),
-		plain("capacity", integer(1, 1<<26), func(x *t) *int { return &x.capacity }, "entries").or("65536"),
-		plain("poll", duration(50*time.Millisecond, time.Minute), func(x *t) *time.Duration { return &x.poll },
-			"with redis: how often each replica asks what other replicas have withdrawn").or("1s"),
-		placed("max_staleness", duration(100*time.Millisecond, time.Hour), func(x *t) *setting[time.Duration] { return &x.maxStaleness },
-			"with redis: without an answer for so long the list is stale").or("10s"),
-		plain("on_stale", word("serve", "refuse"), func(x *t) *string { return &x.onStale },
-			"with redis, what happens to tokens then: serve them by what is known, or refuse them all with 503").or("serve"),
+		yaml.Plain("capacity", yaml.Integer(1, 1<<26), func(x *t) *int { return &x.capacity }, "entries").Or("65536"),
+		yaml.Plain("poll", yaml.Duration(50*time.Millisecond, time.Minute), func(x *t) *time.Duration { return &x.poll },
+			"with redis: how often each replica asks what other replicas have withdrawn").Or("1s"),
+		yaml.Placed("max_staleness", yaml.Duration(100*time.Millisecond, time.Hour), func(x *t) *yaml.Setting[time.Duration] { return &x.maxStaleness },
+			"with redis: without an answer for so long the list is stale").Or("10s"),
+		yaml.Plain("on_stale", yaml.Word("serve", "refuse"), func(x *t) *string { return &x.onStale },
+			"with redis, what happens to tokens then: serve them by what is known, or refuse them all with 503").Or("serve"),
 	)
 }
 
 type writtenRedis struct {
-	url                  setting[Secret]
+	url                  yaml.Setting[Secret]
 	username             string
-	password             setting[Secret]
-	tls                  setting[writtenRedisTLS]
-	sentinel             setting[writtenSentinel]
+	password             yaml.Setting[Secret]
+	tls                  yaml.Setting[writtenRedisTLS]
+	sentinel             yaml.Setting[writtenSentinel]
 	pool                 int
 	dialTimeout, timeout time.Duration
 	prefix               string
 	skew                 time.Duration
 }
 
-func redisKind() kind[writtenRedis] {
+func redisKind() yaml.Kind[writtenRedis] {
 	type t = writtenRedis
-	return object(
-		placed("url", secret(isRedisURL).like(redisURLLike), func(x *t) *setting[Secret] { return &x.url },
+	return yaml.Mapping(
+		yaml.Placed("url", yaml.SecretText(isRedisURL).Like(redisURLLike), func(x *t) *yaml.Setting[Secret] { return &x.url },
 			"redis://user:password@host:port/database, rediss:// for TLS, or unix:///path"),
-		placed("sentinel", sentinelKind(), func(x *t) *setting[writtenSentinel] { return &x.sentinel },
+		yaml.Placed("sentinel", sentinelKind(), func(x *t) *yaml.Setting[writtenSentinel] { return &x.sentinel },
 			"instead of url: the processes that know which server is the master"),
-		plain("username", text(isShort).like(filledLike), func(x *t) *string { return &x.username },
+		yaml.Plain("username", yaml.Text(isShort).Like(filledLike), func(x *t) *string { return &x.username },
 			"of the server's ACL; default its default user"),
-		placed("password", secret(isStorePassword).like(filledLike), func(x *t) *setting[Secret] { return &x.password },
+		yaml.Placed("password", yaml.SecretText(isStorePassword).Like(filledLike), func(x *t) *yaml.Setting[Secret] { return &x.password },
 			"of the server"),
-		placed("tls", redisTLSKind(), func(x *t) *setting[writtenRedisTLS] { return &x.tls },
+		yaml.Placed("tls", redisTLSKind(), func(x *t) *yaml.Setting[writtenRedisTLS] { return &x.tls },
 			"how the server is checked, with rediss:// or sentinel; default by the system's authorities"),
-		plain("pool", integer(1, 10_000), func(x *t) *int { return &x.pool }, "connections to the store at most").or("32"),
-		plain("dial_timeout", duration(10*time.Millisecond, time.Minute), func(x *t) *time.Duration { return &x.dialTimeout },
-			"for a connection").or("1s"),
-		plain("timeout", duration(10*time.Millisecond, 10*time.Second), func(x *t) *time.Duration { return &x.timeout },
-			"for one operation, with its second attempts; over it, 503").or("1s"),
-		plain("prefix", text(isKeyPrefix).like(keyPrefixLike), func(x *t) *string { return &x.prefix },
-			"what our keys begin with; gates that share nothing else need prefixes of their own").or("jotgate"),
-		plain("skew", duration(100*time.Millisecond, time.Minute), func(x *t) *time.Duration { return &x.skew },
-			"by how much the clocks of replicas and store may differ; beyond it codes are refused, never accepted twice").or("5s"),
-	).oneOf("url", "sentinel")
+		yaml.Plain("pool", yaml.Integer(1, 10_000), func(x *t) *int { return &x.pool }, "connections to the store at most").Or("32"),
+		yaml.Plain("dial_timeout", yaml.Duration(10*time.Millisecond, time.Minute), func(x *t) *time.Duration { return &x.dialTimeout },
+			"for a connection").Or("1s"),
+		yaml.Plain("timeout", yaml.Duration(10*time.Millisecond, 10*time.Second), func(x *t) *time.Duration { return &x.timeout },
+			"for one operation, with its second attempts; over it, 503").Or("1s"),
+		yaml.Plain("prefix", yaml.Text(isKeyPrefix).Like(keyPrefixLike), func(x *t) *string { return &x.prefix },
+			"what our keys begin with; gates that share nothing else need prefixes of their own").Or("jotgate"),
+		yaml.Plain("skew", yaml.Duration(100*time.Millisecond, time.Minute), func(x *t) *time.Duration { return &x.skew },
+			"by how much the clocks of replicas and store may differ; beyond it codes are refused, never accepted twice").Or("5s"),
+	).OneOf("url", "sentinel")
 }
 
 type writtenRedisTLS struct {
-	ca, cert, key setting[string]
+	ca, cert, key yaml.Setting[string]
 	serverName    string
 }
 
-func redisTLSKind() kind[writtenRedisTLS] {
+func redisTLSKind() yaml.Kind[writtenRedisTLS] {
 	type t = writtenRedisTLS
-	return object(
-		placed("ca", text(isPath).like(filledLike), func(x *t) *setting[string] { return &x.ca },
+	return yaml.Mapping(
+		yaml.Placed("ca", yaml.Text(isPath).Like(filledLike), func(x *t) *yaml.Setting[string] { return &x.ca },
 			"PEM of the authorities that the server is checked with; default the system's"),
-		placed("cert", text(isPath).like(filledLike), func(x *t) *setting[string] { return &x.cert },
+		yaml.Placed("cert", yaml.Text(isPath).Like(filledLike), func(x *t) *yaml.Setting[string] { return &x.cert },
 			"PEM file: the certificate that we show, and its chain; default none"),
-		placed("key", text(isPath).like(filledLike), func(x *t) *setting[string] { return &x.key }, "PEM file: its private key"),
-		plain("server_name", text(isShort).like(filledLike), func(x *t) *string { return &x.serverName },
+		yaml.Placed("key", yaml.Text(isPath).Like(filledLike), func(x *t) *yaml.Setting[string] { return &x.key }, "PEM file: its private key"),
+		yaml.Plain("server_name", yaml.Text(isShort).Like(filledLike), func(x *t) *string { return &x.serverName },
 			"the name in the server's certificate; default the host that is dialled"),
 	)
 }
 
 type writtenSentinel struct {
 	master    string
-	addresses []setting[string]
+	addresses []yaml.Setting[string]
 	username  string
 	password  Secret
 	database  int
 }
 
-func sentinelKind() kind[writtenSentinel] {
+func sentinelKind() yaml.Kind[writtenSentinel] {
 	type t = writtenSentinel
-	return object(
-		plain("master", text(isShort).like(filledLike), func(x *t) *string { return &x.master },
-			"what the sentinels call it").must("name the master, as in `sentinel monitor NAME …`"),
-		plain("addresses", distinct(1, text(isRemoteAddress).like(filledLike)), func(x *t) *[]setting[string] { return &x.addresses },
-			"host:port of each sentinel").must("name them, like [10.0.0.1:26379, 10.0.0.2:26379, 10.0.0.3:26379]"),
-		plain("username", text(isShort).like(filledLike), func(x *t) *string { return &x.username }, "of the sentinels' own ACL; default none"),
-		plain("password", secret(isStorePassword).like(filledLike), func(x *t) *Secret { return &x.password }, "of the sentinels; default none"),
-		plain("database", integer(0, mostDatabase), func(x *t) *int { return &x.database }, "the server's database").or("0"),
+	return yaml.Mapping(
+		yaml.Plain("master", yaml.Text(isShort).Like(filledLike), func(x *t) *string { return &x.master },
+			"what the sentinels call it").Must("name the master, as in `sentinel monitor NAME …`"),
+		yaml.Plain("addresses", yaml.Distinct(1, yaml.Text(isRemoteAddress).Like(filledLike)), func(x *t) *[]yaml.Setting[string] { return &x.addresses },
+			"host:port of each sentinel").Must("name them, like [10.0.0.1:26379, 10.0.0.2:26379, 10.0.0.3:26379]"),
+		yaml.Plain("username", yaml.Text(isShort).Like(filledLike), func(x *t) *string { return &x.username }, "of the sentinels' own ACL; default none"),
+		yaml.Plain("password", yaml.SecretText(isStorePassword).Like(filledLike), func(x *t) *Secret { return &x.password }, "of the sentinels; default none"),
+		yaml.Plain("database", yaml.Integer(0, mostDatabase), func(x *t) *int { return &x.database }, "the server's database").Or("0"),
 	)
 }
 
 type writtenIdentity struct {
-	subject, issuer, client, tenant, actions, tokenID setting[string]
+	subject, issuer, client, tenant, actions, tokenID yaml.Setting[string]
 }
 
-func identity() kind[writtenIdentity] {
+func identity() yaml.Kind[writtenIdentity] {
 	type t = writtenIdentity
-	return object(
-		placed("subject", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.subject }, "the token's sub").or("X-Jotgate-Subject"),
-		placed("issuer", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.issuer }, "its iss").or("X-Jotgate-Issuer"),
-		placed("client", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.client }, "its client_id").or("X-Jotgate-Client"),
-		placed("tenant", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.tenant }, "the tenant that was judged").or("X-Jotgate-Tenant"),
-		placed("actions", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.actions }, "the actions that the token allows on it").or("X-Jotgate-Actions"),
-		placed("token_id", text(isHeader).like(headerLike), func(x *t) *setting[string] { return &x.tokenID }, "its jti").or("X-Jotgate-Token-Id"),
+	return yaml.Mapping(
+		yaml.Placed("subject", yaml.Text(isHeader).Like(headerLike), func(x *t) *yaml.Setting[string] { return &x.subject }, "the token's sub").Or("X-Jotgate-Subject"),
+		yaml.Placed("issuer", yaml.Text(isHeader).Like(headerLike), func(x *t) *yaml.Setting[string] { return &x.issuer }, "its iss").Or("X-Jotgate-Issuer"),
+		yaml.Placed("client", yaml.Text(isHeader).Like(headerLike), func(x *t) *yaml.Setting[string] { return &x.client }, "its client_id").Or("X-Jotgate-Client"),
+		yaml.Placed("tenant", yaml.Text(isHeader).Like(headerLike), func(x *t) *yaml.Setting[string] { return &x.tenant }, "the tenant that was judged").Or("X-Jotgate-Tenant"),
+		yaml.Placed("actions", yaml.Text(isHeader).Like(headerLike), func(x *t) *yaml.Setting[string] { return &x.actions }, "the actions that the token allows on it").Or("X-Jotgate-Actions"),
+		yaml.Placed("token_id", yaml.Text(isHeader).Like(headerLike), func(x *t) *yaml.Setting[string] { return &x.tokenID }, "its jti").Or("X-Jotgate-Token-Id"),
 	)
 }
 
 type writtenUpstream struct {
-	servers         []setting[string]
+	servers         []yaml.Setting[string]
 	host            string
 	connectTimeout  time.Duration
 	responseTimeout time.Duration
 	maxConnections  int
-	maxIdle         setting[int]
-	caFile          setting[string]
-	assertion       setting[writtenAssertion]
+	maxIdle         yaml.Setting[int]
+	caFile          yaml.Setting[string]
+	assertion       yaml.Setting[writtenAssertion]
 }
 
 type writtenAssertion struct {
-	header   setting[string]
+	header   yaml.Setting[string]
 	audience string
 	ttl      time.Duration
 }
 
-func upstream() kind[writtenUpstream] {
+func upstream() yaml.Kind[writtenUpstream] {
 	type t = writtenUpstream
 	type a = writtenAssertion
-	assertion := object(
-		placed("header", text(isHeader).like(headerLike), func(x *a) *setting[string] { return &x.header }, "the header that carries it").or("X-Jotgate-Assertion"),
-		plain("audience", text(isAudience).like(audienceLike), func(x *a) *string { return &x.audience }, "its aud").must("name the app"),
-		plain("ttl", seconds(time.Second, time.Hour), func(x *a) *time.Duration { return &x.ttl }, "how long it lives").or("60s"),
+	assertion := yaml.Mapping(
+		yaml.Placed("header", yaml.Text(isHeader).Like(headerLike), func(x *a) *yaml.Setting[string] { return &x.header }, "the header that carries it").Or("X-Jotgate-Assertion"),
+		yaml.Plain("audience", yaml.Text(isAudience).Like(audienceLike), func(x *a) *string { return &x.audience }, "its aud").Must("name the app"),
+		yaml.Plain("ttl", yaml.Seconds(time.Second, time.Hour), func(x *a) *time.Duration { return &x.ttl }, "how long it lives").Or("60s"),
 	)
-	return object(
-		plain("servers", distinct(1, text(isServer).like(serverLike)), func(u *t) *[]setting[string] { return &u.servers },
-			"http(s)://host:port of each").must("write [http://127.0.0.1:3000]"),
-		plain("host", text(isHostHeader).like(filledLike), func(u *t) *string { return &u.host }, "the Host header that is sent; default the client's"),
-		plain("connect_timeout", duration(10*time.Millisecond, time.Minute), func(u *t) *time.Duration { return &u.connectTimeout }, "for a connection").or("5s"),
-		plain("response_timeout", duration(10*time.Millisecond, 24*time.Hour), func(u *t) *time.Duration { return &u.responseTimeout }, "until the head of the answer").or("60s"),
-		plain("max_connections", integer(1, 65_536), func(u *t) *int { return &u.maxConnections }, "per server").or("512"),
-		placed("max_idle", integer(0, 65_536), func(u *t) *setting[int] { return &u.maxIdle }, "kept connections per server").or("64"),
-		placed("ca_file", text(isPath).like(filledLike), func(u *t) *setting[string] { return &u.caFile },
+	return yaml.Mapping(
+		yaml.Plain("servers", yaml.Distinct(1, yaml.Text(isServer).Like(serverLike)), func(u *t) *[]yaml.Setting[string] { return &u.servers },
+			"http(s)://host:port of each").Must("write [http://127.0.0.1:3000]"),
+		yaml.Plain("host", yaml.Text(isHostHeader).Like(filledLike), func(u *t) *string { return &u.host }, "the Host header that is sent; default the client's"),
+		yaml.Plain("connect_timeout", yaml.Duration(10*time.Millisecond, time.Minute), func(u *t) *time.Duration { return &u.connectTimeout }, "for a connection").Or("5s"),
+		yaml.Plain("response_timeout", yaml.Duration(10*time.Millisecond, 24*time.Hour), func(u *t) *time.Duration { return &u.responseTimeout }, "until the head of the answer").Or("60s"),
+		yaml.Plain("max_connections", yaml.Integer(1, 65_536), func(u *t) *int { return &u.maxConnections }, "per server").Or("512"),
+		yaml.Placed("max_idle", yaml.Integer(0, 65_536), func(u *t) *yaml.Setting[int] { return &u.maxIdle }, "kept connections per server").Or("64"),
+		yaml.Placed("ca_file", yaml.Text(isPath).Like(filledLike), func(u *t) *yaml.Setting[string] { return &u.caFile },
 			"PEM of the authorities for https servers; default the system's"),
-		placed("assertion", assertion, func(u *t) *setting[writtenAssertion] { return &u.assertion },
+		yaml.Placed("assertion", assertion, func(u *t) *yaml.Setting[writtenAssertion] { return &u.assertion },
 			"a short-lived JWT that tells the app what was decided; default none"),
 	)
 }
 
 type writtenRoute struct {
-	name          setting[string]
-	hosts         []setting[string]
-	path          setting[string]
-	methods       []setting[string]
-	require       setting[writtenRequire]
-	public        setting[bool]
-	upstream      setting[string]
-	insecureAllow []setting[string]
-	forwardToken  setting[bool]
-	audiences     setting[[]setting[string]]
+	name          yaml.Setting[string]
+	hosts         []yaml.Setting[string]
+	path          yaml.Setting[string]
+	methods       []yaml.Setting[string]
+	require       yaml.Setting[writtenRequire]
+	public        yaml.Setting[bool]
+	upstream      yaml.Setting[string]
+	insecureAllow []yaml.Setting[string]
+	forwardToken  yaml.Setting[bool]
+	audiences     yaml.Setting[[]yaml.Setting[string]]
 	upgrade       bool
-	bodyBytes     setting[int64]
-	shadow        setting[bool]
+	bodyBytes     yaml.Setting[int64]
+	shadow        yaml.Setting[bool]
 }
 
-func routeKind() kind[writtenRoute] {
+func routeKind() yaml.Kind[writtenRoute] {
 	type t = writtenRoute
-	return object(
-		placed("name", text(isRouteName).like(routeNameLike), func(x *t) *setting[string] { return &x.name }, "what logs and metrics call it; default its path"),
-		plain("hosts", distinct(0, text(isHostPattern).like(filledLike)), func(x *t) *[]setting[string] { return &x.hosts },
+	return yaml.Mapping(
+		yaml.Placed("name", yaml.Text(isRouteName).Like(routeNameLike), func(x *t) *yaml.Setting[string] { return &x.name }, "what logs and metrics call it; default its path"),
+		yaml.Plain("hosts", yaml.Distinct(0, yaml.Text(isHostPattern).Like(filledLike)), func(x *t) *[]yaml.Setting[string] { return &x.hosts },
 			`exact, or "{tenant}.example.com"; default any`),
-		placed("path", text(isPathPattern).like(pathLike), func(x *t) *setting[string] { return &x.path },
-			`"/t/{tenant}/": {name} is one segment, a slash at the end covers the tree below`).must("write it like /tickets/"),
-		plain("methods", distinct(1, text(isMethod).like(methodLike)), func(x *t) *[]setting[string] { return &x.methods }, "default GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-		placed("require", require(), func(x *t) *setting[writtenRequire] { return &x.require },
+		yaml.Placed("path", yaml.Text(isPathPattern).Like(pathLike), func(x *t) *yaml.Setting[string] { return &x.path },
+			`"/t/{tenant}/": {name} is one segment, a slash at the end covers the tree below`).Must("write it like /tickets/"),
+		yaml.Plain("methods", yaml.Distinct(1, yaml.Text(isMethod).Like(methodLike)), func(x *t) *[]yaml.Setting[string] { return &x.methods }, "default GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+		yaml.Placed("require", require(), func(x *t) *yaml.Setting[writtenRequire] { return &x.require },
 			"authenticated, or an action and its tenant"),
-		placed("public", only(), func(x *t) *setting[bool] { return &x.public }, "no token is judged"),
-		placed("upstream", text(isUpstream).like(upstreamLike), func(x *t) *setting[string] { return &x.upstream },
-			"a name from upstreams, or a URL").must("name one of upstreams, or write a URL"),
-		plain("insecure_allow", distinct(0, word("encoded_slash", "semicolon", "double_slash", "double_encoding")),
-			func(x *t) *[]setting[string] { return &x.insecureAllow }, "spellings of a path that two readers could take differently"),
-		placed("forward_token", boolean(), func(x *t) *setting[bool] { return &x.forwardToken }, "pass the bearer on to the upstream").or("false"),
-		placed("audiences", distinct(1, text(isAudience).like(audienceLike)), func(x *t) *setting[[]setting[string]] { return &x.audiences },
+		yaml.Placed("public", yaml.OnlyTrue(), func(x *t) *yaml.Setting[bool] { return &x.public }, "no token is judged"),
+		yaml.Placed("upstream", yaml.Text(isUpstream).Like(upstreamLike), func(x *t) *yaml.Setting[string] { return &x.upstream },
+			"a name from upstreams, or a URL").Must("name one of upstreams, or write a URL"),
+		yaml.Plain("insecure_allow", yaml.Distinct(0, yaml.Word("encoded_slash", "semicolon", "double_slash", "double_encoding")),
+			func(x *t) *[]yaml.Setting[string] { return &x.insecureAllow }, "spellings of a path that two readers could take differently"),
+		yaml.Placed("forward_token", yaml.Boolean(), func(x *t) *yaml.Setting[bool] { return &x.forwardToken }, "pass the bearer on to the upstream").Or("false"),
+		yaml.Placed("audiences", yaml.Distinct(1, yaml.Text(isAudience).Like(audienceLike)), func(x *t) *yaml.Setting[[]yaml.Setting[string]] { return &x.audiences },
 			"a token must name one of them in aud; default the issuer's"),
-		plain("upgrade", boolean(), func(x *t) *bool { return &x.upgrade }, "let WebSocket and other upgrades through").or("false"),
-		placed("body_bytes", size[int64](0, 1<<50), func(x *t) *setting[int64] { return &x.bodyBytes },
+		yaml.Plain("upgrade", yaml.Boolean(), func(x *t) *bool { return &x.upgrade }, "let WebSocket and other upgrades through").Or("false"),
+		yaml.Placed("body_bytes", yaml.Size[int64](0, 1<<50), func(x *t) *yaml.Setting[int64] { return &x.bodyBytes },
 			"the longest request body; default limits.body_bytes"),
-		placed("shadow", boolean(), func(x *t) *setting[bool] { return &x.shadow },
-			"judge and log, but let through what would be refused for its token, tenant or permission: for trying a route out").or("false"),
-	).oneOf("require", "public")
+		yaml.Placed("shadow", yaml.Boolean(), func(x *t) *yaml.Setting[bool] { return &x.shadow },
+			"judge and log, but let through what would be refused for its token, tenant or permission: for trying a route out").Or("false"),
+	).OneOf("require", "public")
 }
 
 type writtenRequire struct {
 	authenticated bool
-	action        setting[string]
-	tenant        setting[string]
-	tenantFrom    setting[string]
-	global        setting[bool]
+	action        yaml.Setting[string]
+	tenant        yaml.Setting[string]
+	tenantFrom    yaml.Setting[string]
+	global        yaml.Setting[bool]
 }
 
-func require() kind[writtenRequire] {
+func require() yaml.Kind[writtenRequire] {
 	type t = writtenRequire
-	mapping := object(
-		placed("action", text(isPlainAction).like(plainActionLike), func(x *t) *setting[string] { return &x.action },
-			"what the token must allow").must("name the action that the token must allow, like READ"),
-		placed("tenant", text(nil), func(x *t) *setting[string] { return &x.tenant }, "on this tenant"),
-		placed("tenant_from", text(nil), func(x *t) *setting[string] { return &x.tenantFrom },
+	mapping := yaml.Mapping(
+		yaml.Placed("action", yaml.Text(isPlainAction).Like(plainActionLike), func(x *t) *yaml.Setting[string] { return &x.action },
+			"what the token must allow").Must("name the action that the token must allow, like READ"),
+		yaml.Placed("tenant", yaml.Text(nil), func(x *t) *yaml.Setting[string] { return &x.tenant }, "on this tenant"),
+		yaml.Placed("tenant_from", yaml.Text(nil), func(x *t) *yaml.Setting[string] { return &x.tenantFrom },
 			"on the tenant that stands in path.x, host.x, header.X-Tenant or query.x"),
-		placed("global", only(), func(x *t) *setting[bool] { return &x.global }, "without a tenant"),
-	).oneOf("tenant", "tenant_from", "global")
-	scalar := word("authenticated")
-	shape := &Shape{Either: []*Shape{scalar.shape, mapping.shape}}
-	return kind[writtenRequire]{shape, func(r *reader, v value) (writtenRequire, bool) {
-		if v.isText() {
-			_, ok := scalar.read(r, v)
+		yaml.Placed("global", yaml.OnlyTrue(), func(x *t) *yaml.Setting[bool] { return &x.global }, "without a tenant"),
+	).OneOf("tenant", "tenant_from", "global")
+	scalar := yaml.Word("authenticated")
+	shape := &yaml.Shape{Either: []*yaml.Shape{scalar.Shape, mapping.Shape}}
+	return yaml.Kind[writtenRequire]{Shape: shape, Read: func(r *yaml.Reader, v yaml.Value) (writtenRequire, bool) {
+		if v.IsText() {
+			_, ok := scalar.Read(r, v)
 			return writtenRequire{authenticated: true}, ok
 		}
-		return mapping.read(r, v)
+		return mapping.Read(r, v)
 	}}
 }
 
 type writtenTest struct {
-	request     setting[string]
-	headers     []named[string]
-	permissions setting[writtenPermissions]
-	claims      setting[string]
-	expect      setting[writtenExpect]
+	request     yaml.Setting[string]
+	headers     []yaml.Named[string]
+	permissions yaml.Setting[writtenPermissions]
+	claims      yaml.Setting[string]
+	expect      yaml.Setting[writtenExpect]
 }
 
 type writtenExpect struct {
@@ -865,31 +869,31 @@ type writtenExpect struct {
 	refuse string
 }
 
-func testKind() kind[writtenTest] {
+func testKind() yaml.Kind[writtenTest] {
 	type t = writtenTest
-	return object(
-		placed("request", text(isRequest).like(requestLike), func(x *t) *setting[string] { return &x.request },
-			"a method and a whole URL").must(`write it like "GET https://app.example.com/tenants/acme/"`),
-		plain("headers", names(text(isTestHeader).like(testHeaderLike), text(isShort).like(filledLike)), func(x *t) *[]named[string] { return &x.headers }, "headers of the request"),
-		placed("permissions", permissions(), func(x *t) *setting[writtenPermissions] { return &x.permissions },
+	return yaml.Mapping(
+		yaml.Placed("request", yaml.Text(isRequest).Like(requestLike), func(x *t) *yaml.Setting[string] { return &x.request },
+			"a method and a whole URL").Must(`write it like "GET https://app.example.com/tenants/acme/"`),
+		yaml.Plain("headers", yaml.Names(yaml.Text(isTestHeader).Like(testHeaderLike), yaml.Text(isShort).Like(filledLike)), func(x *t) *[]yaml.Named[string] { return &x.headers }, "headers of the request"),
+		yaml.Placed("permissions", permissions(), func(x *t) *yaml.Setting[writtenPermissions] { return &x.permissions },
 			"what its token opens here; without permissions and claims it brings no token"),
-		placed("claims", claims(), func(x *t) *setting[string] { return &x.claims },
+		yaml.Placed("claims", yaml.AnyObject(), func(x *t) *yaml.Setting[string] { return &x.claims },
 			"what its token says, instead: any claims; those left out are filled in as our own token would have them"),
-		placed("expect", expect(), func(x *t) *setting[writtenExpect] { return &x.expect },
-			"allow, refuse, or {refuse: reason}").must("write allow, refuse, or {refuse: tenant_denied}"),
-	).oneAtMost("permissions", "claims")
+		yaml.Placed("expect", expect(), func(x *t) *yaml.Setting[writtenExpect] { return &x.expect },
+			"allow, refuse, or {refuse: reason}").Must("write allow, refuse, or {refuse: tenant_denied}"),
+	).OneAtMost("permissions", "claims")
 }
 
-func expect() kind[writtenExpect] {
-	scalar := word("allow", "refuse")
-	mapping := object(plain("refuse", text(isReason).like(reasonLike), func(x *writtenExpect) *string { return &x.refuse },
-		"the reason code of the refusal").must("write {refuse: tenant_denied}"))
-	shape := &Shape{Either: []*Shape{scalar.shape, mapping.shape}}
-	return kind[writtenExpect]{shape, func(r *reader, v value) (writtenExpect, bool) {
-		if v.isText() {
-			s, ok := scalar.read(r, v)
+func expect() yaml.Kind[writtenExpect] {
+	scalar := yaml.Word("allow", "refuse")
+	mapping := yaml.Mapping(yaml.Plain("refuse", yaml.Text(isReason).Like(reasonLike), func(x *writtenExpect) *string { return &x.refuse },
+		"the reason code of the refusal").Must("write {refuse: tenant_denied}"))
+	shape := &yaml.Shape{Either: []*yaml.Shape{scalar.Shape, mapping.Shape}}
+	return yaml.Kind[writtenExpect]{Shape: shape, Read: func(r *yaml.Reader, v yaml.Value) (writtenExpect, bool) {
+		if v.IsText() {
+			s, ok := scalar.Read(r, v)
 			return writtenExpect{allow: s == "allow"}, ok
 		}
-		return mapping.read(r, v)
+		return mapping.Read(r, v)
 	}}
 }

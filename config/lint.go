@@ -6,13 +6,14 @@ import (
 	"strings"
 	"time"
 
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
 // lint warns of what is not wrong but cannot be meant. Whoever both issues and judges can see that a role opens nothing,
 // or that nobody can open a route.
 func (b *builder) lint() {
-	if len(b.faults) > 0 {
+	if b.Faulty() {
 		return // what refers to a faulty value would be warned of for nothing
 	}
 	b.lintRoles()
@@ -30,9 +31,9 @@ func (b *builder) lintRoles() {
 		return
 	}
 	for _, w := range b.file.roles {
-		p := b.Roles[w.name].Permissions
+		p := b.Roles[w.Name].Permissions
 		if !slices.ContainsFunc(b.Routes, func(r *Route) bool { return asks(r) && opens(p, &r.Require) }) {
-			b.warn(w.at, "opens no route that asks for an action", "compare its tenants and actions with what the routes require")
+			b.Warn(w.At, "opens no route that asks for an action", "compare its tenants and actions with what the routes require")
 		}
 	}
 }
@@ -44,7 +45,7 @@ func (b *builder) lintRoutes() {
 		if r.Require.Action == "" || slices.ContainsFunc(sets, func(p token.Permissions) bool { return opens(p, &r.Require) }) {
 			continue
 		}
-		b.warn(b.file.routes.Value[i].Value.require.at, "cannot be met: no role, client, user or trusted issuer has "+r.Require.Action+" there",
+		b.Warn(b.file.routes.Value[i].Value.require.At, "cannot be met: no role, client, user or trusted issuer has "+r.Require.Action+" there",
 			"give it to a role, or ask for another action")
 	}
 }
@@ -53,7 +54,7 @@ func (b *builder) lintRoutes() {
 func (b *builder) lintShadow() {
 	for i, r := range b.Routes {
 		if r.Shadow {
-			b.warn(b.file.routes.Value[i].Value.shadow.at, "lets through every request that this route would refuse for its token, tenant or permission",
+			b.Warn(b.file.routes.Value[i].Value.shadow.At, "lets through every request that this route would refuse for its token, tenant or permission",
 				"remove it when the log shows no shadow_reason that is wrong")
 		}
 	}
@@ -118,13 +119,13 @@ func (b *builder) lintDelegates() {
 			unused := b.unused(e)
 			if grantsFreely(c) {
 				if unused = b.unasked(unused); len(unused) > 0 {
-					b.warn(w.Value[j].at, fmt.Sprintf("hands on %s, which no role has there and no route asks for", strings.Join(unused, ", ")),
+					b.Warn(w.Value[j].At, fmt.Sprintf("hands on %s, which no role has there and no route asks for", strings.Join(unused, ", ")),
 						"correct its spelling, or take it out: a client should hand on no more than is used")
 				}
 				continue
 			}
 			if len(unused) > 0 {
-				b.warn(w.Value[j].at, fmt.Sprintf("hands on %s, which no role has there", strings.Join(unused, ", ")),
+				b.Warn(w.Value[j].At, fmt.Sprintf("hands on %s, which no role has there", strings.Join(unused, ", ")),
 					"give it to a role, or take it out: a client should hand on no more than is used")
 			}
 		}
@@ -170,7 +171,7 @@ func (b *builder) lintCapacity() {
 		return
 	}
 	issuing := issuingClients(b.Issuer)
-	said := b.file.replay.Value.capacity.given || b.Limits.IssueRate != defaultIssueRate
+	said := b.file.replay.Value.capacity.Given || b.Limits.IssueRate != defaultIssueRate
 	for i, c := range b.Issuer.Clients {
 		if !slices.Contains(c.May, token.IssueCodes) || !said && c.CodeTTL == defaultCodeTTL {
 			continue
@@ -183,7 +184,7 @@ func (b *builder) lintCapacity() {
 		if enough := most * issuing; enough <= mostReplayCapacity {
 			remedy = fmt.Sprintf("raise replay.capacity to %d, or ", enough) + remedy
 		}
-		b.warn(b.file.issuer.Value.clients[i].at, fmt.Sprintf("may issue %d codes while one lives (limits.issue_rate %d × code_ttl %s), and its share of replay.capacity is %d: when it is full, unused codes are refused",
+		b.Warn(b.file.issuer.Value.clients[i].At, fmt.Sprintf("may issue %d codes while one lives (limits.issue_rate %d × code_ttl %s), and its share of replay.capacity is %d: when it is full, unused codes are refused",
 			most, b.Limits.IssueRate, c.CodeTTL, share), remedy)
 	}
 }
@@ -195,25 +196,25 @@ func (b *builder) lintCase() {
 	for _, r := range b.Routes {
 		lowered = lowered || r.Require.From == FromHost
 	}
-	b.tenants(func(w setting[string]) {
-		if w.Value == token.Any || w.Value == token.Placeholder || !w.given {
+	b.tenants(func(w yaml.Setting[string]) {
+		if w.Value == token.Any || w.Value == token.Placeholder || !w.Given {
 			return
 		}
 		lower := strings.ToLower(w.Value)
 		if first, seen := tenants[lower]; seen && first != w.Value {
-			b.warn(w.at, w.shown+" differs from the tenant "+quote(first)+" in case alone", "spell it alike if one tenant is meant: they compare byte by byte")
+			b.Warn(w.At, w.Shown+" differs from the tenant "+yaml.Quote(first)+" in case alone", "spell it alike if one tenant is meant: they compare byte by byte")
 		} else if lowered && lower != w.Value && !seen {
-			b.warn(w.at, w.shown+" has capitals, and tenants that come from a host never do", "write it in lower case, or take the tenant from elsewhere")
+			b.Warn(w.At, w.Shown+" has capitals, and tenants that come from a host never do", "write it in lower case, or take the tenant from elsewhere")
 		}
 		if _, seen := tenants[lower]; !seen {
 			tenants[lower] = w.Value
 		}
 	})
 	hosts := map[string]string{}
-	b.hosts(func(w setting[string]) {
+	b.hosts(func(w yaml.Setting[string]) {
 		lower := strings.ToLower(w.Value)
 		if first, seen := hosts[lower]; seen && first != w.Value {
-			b.warn(w.at, w.shown+" differs from the host "+quote(first)+" in case alone", "spell it alike: hosts compare in lower case")
+			b.Warn(w.At, w.Shown+" differs from the host "+yaml.Quote(first)+" in case alone", "spell it alike: hosts compare in lower case")
 		} else if !seen {
 			hosts[lower] = w.Value
 		}
@@ -221,7 +222,7 @@ func (b *builder) lintCase() {
 }
 
 // tenants yields each tenant that the file names, in the file's order of sections.
-func (b *builder) tenants(yield func(setting[string])) {
+func (b *builder) tenants(yield func(yaml.Setting[string])) {
 	entries := func(p writtenPermissions) {
 		for _, e := range p {
 			yield(e.Value.tenant)
@@ -230,7 +231,7 @@ func (b *builder) tenants(yield func(setting[string])) {
 	for _, role := range b.file.roles {
 		entries(role.Value)
 	}
-	if b.file.issuer.given {
+	if b.file.issuer.Given {
 		for _, c := range b.file.issuer.Value.clients {
 			entries(c.Value.permissions.Value)
 			entries(c.Value.delegate.Value)
@@ -247,8 +248,8 @@ func (b *builder) tenants(yield func(setting[string])) {
 	}
 }
 
-func (b *builder) hosts(yield func(setting[string])) {
-	if b.file.issuer.given {
+func (b *builder) hosts(yield func(yaml.Setting[string])) {
+	if b.file.issuer.Given {
 		for _, h := range b.file.issuer.Value.serve.hosts {
 			yield(h)
 		}

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 // defaultListen is loopback: who wants more says so.
@@ -12,39 +14,39 @@ const defaultListen = "127.0.0.1:8080"
 
 func (b *builder) buildListeners() {
 	switch {
-	case b.file.listen.given && b.file.listeners.given:
-		b.fault(b.file.listeners.at, "is there beside listen", "keep one of the two")
-	case b.file.listeners.given:
+	case b.file.listen.Given && b.file.listeners.Given:
+		b.Fault(b.file.listeners.At, "is there beside listen", "keep one of the two")
+	case b.file.listeners.Given:
 		for _, l := range b.file.listeners.Value {
-			if !l.bad {
+			if !l.Bad {
 				b.buildListener(l)
 			}
 		}
-	case b.file.listen.usable():
+	case b.file.listen.Usable():
 		b.Listeners = []Listener{{Name: "main", Address: b.file.listen.Value}}
 	default:
 		b.Listeners = []Listener{{Name: "main", Address: defaultListen}}
 	}
 }
 
-func (b *builder) buildListener(w setting[writtenListener]) {
+func (b *builder) buildListener(w yaml.Setting[writtenListener]) {
 	l := Listener{
 		Name: w.Value.name.Value, Address: w.Value.address.Value,
-		Redirect: w.Value.redirect.given, ReusePort: w.Value.reusePort,
+		Redirect: w.Value.redirect.Given, ReusePort: w.Value.reusePort,
 	}
 	if l.Name == "" {
 		l.Name = l.Address
 	}
-	if l.Redirect && w.Value.tls.given {
-		b.fault(w.Value.redirect.at, "is there beside tls", "a listener that redirects to https is a plain one")
+	if l.Redirect && w.Value.tls.Given {
+		b.Fault(w.Value.redirect.At, "is there beside tls", "a listener that redirects to https is a plain one")
 	}
 	if slices.ContainsFunc(b.Listeners, func(o Listener) bool { return o.Name == l.Name }) {
-		b.fault(w.at, "has the name "+quote(l.Name)+", as an earlier listener has", "give each its own name")
+		b.Fault(w.At, "has the name "+yaml.Quote(l.Name)+", as an earlier listener has", "give each its own name")
 	}
 	if b.listensOn(l.Address) {
-		b.fault(w.Value.address.at, w.Value.address.shown+" is listened on already", "give each listener its own address")
+		b.Fault(w.Value.address.At, w.Value.address.Shown+" is listened on already", "give each listener its own address")
 	}
-	if w.Value.tls.given {
+	if w.Value.tls.Given {
 		l.TLS = b.buildTLS(w.Value.tls.Value)
 	}
 	b.Listeners = append(b.Listeners, l)
@@ -61,12 +63,12 @@ func (b *builder) listensOn(address string) bool {
 func (b *builder) buildTLS(w writtenTLS) *TLS {
 	t := &TLS{}
 	for _, c := range w.certificates {
-		pair := Certificate{Cert: b.resolve(c.Value.cert.Value), Key: b.resolve(c.Value.key.Value)}
+		pair := Certificate{Cert: b.Resolve(c.Value.cert.Value), Key: b.Resolve(c.Value.key.Value)}
 		cert, certOK := b.contents(c.Value.cert)
 		key, keyOK := b.contents(c.Value.key)
 		if certOK && keyOK {
 			if _, err := tls.X509KeyPair(cert, key); err != nil {
-				b.fault(c.at, "is not a certificate with its key ("+strings.TrimPrefix(err.Error(), "tls: ")+")", "name two PEM files that belong together")
+				b.Fault(c.At, "is not a certificate with its key ("+strings.TrimPrefix(err.Error(), "tls: ")+")", "name two PEM files that belong together")
 			}
 		}
 		t.Certificates = append(t.Certificates, pair)
@@ -75,10 +77,10 @@ func (b *builder) buildTLS(w writtenTLS) *TLS {
 }
 
 // contents reads a file that a setting names.
-func (b *builder) contents(path setting[string]) ([]byte, bool) {
-	data, err := b.readFile(b.resolve(path.Value))
+func (b *builder) contents(path yaml.Setting[string]) ([]byte, bool) {
+	data, err := b.ReadFile(b.Resolve(path.Value))
 	if err != nil {
-		b.fault(path.at, "the file "+path.shown+" cannot be read ("+cause(err)+")", "create it; a relative path starts at this file's folder")
+		b.Fault(path.At, "the file "+path.Shown+" cannot be read ("+yaml.Cause(err)+")", "create it; a relative path starts at this file's folder")
 		return nil, false
 	}
 	return data, true
@@ -87,31 +89,31 @@ func (b *builder) contents(path setting[string]) ([]byte, bool) {
 func (b *builder) buildAdmin() {
 	w := b.file.admin
 	b.Admin = Admin{
-		Listen: w.Value.listen.Value, Implicit: !w.given,
+		Listen: w.Value.listen.Value, Implicit: !w.Given,
 		Token: w.Value.token, HealthListen: w.Value.healthListen.Value, Pprof: w.Value.pprof,
 	}
-	for _, address := range []setting[string]{w.Value.listen, w.Value.healthListen} {
-		if address.given && address.Value != "" && b.listensOn(address.Value) {
-			b.fault(address.at, address.shown+" is listened on already", "give admin its own address")
+	for _, address := range []yaml.Setting[string]{w.Value.listen, w.Value.healthListen} {
+		if address.Given && address.Value != "" && b.listensOn(address.Value) {
+			b.Fault(address.At, address.Shown+" is listened on already", "give admin its own address")
 		}
 	}
-	if l, h := w.Value.listen, w.Value.healthListen; h.given && h.Value != "" && h.Value == l.Value && !strings.HasSuffix(h.Value, ":0") {
-		b.fault(h.at, h.shown+" is admin.listen already", "leave health_listen out: admin answers health too")
+	if l, h := w.Value.listen, w.Value.healthListen; h.Given && h.Value != "" && h.Value == l.Value && !strings.HasSuffix(h.Value, ":0") {
+		b.Fault(h.At, h.Shown+" is admin.listen already", "leave health_listen out: admin answers health too")
 	}
 }
 
 func (b *builder) buildTrustedProxies() {
 	for _, w := range b.file.trustedProxies {
-		if w.bad {
+		if w.Bad {
 			continue
 		}
 		prefix, problem, remedy := parsePrefix(w.Value)
 		if problem != "" {
-			b.fault(w.at, w.shown+" "+problem, remedy)
+			b.Fault(w.At, w.Shown+" "+problem, remedy)
 			continue
 		}
 		if prefix.Bits() == 0 {
-			b.warn(w.at, w.shown+" is everyone", "whoever connects can now claim any client address")
+			b.Warn(w.At, w.Shown+" is everyone", "whoever connects can now claim any client address")
 		}
 		b.TrustedProxies = append(b.TrustedProxies, prefix)
 	}
@@ -138,7 +140,7 @@ func (b *builder) buildIdentityHeaders() {
 	w := &b.file.identity.Value
 	h := &b.IdentityHeaders
 	for _, name := range []struct {
-		from setting[string]
+		from yaml.Setting[string]
 		to   *string
 	}{
 		{w.subject, &h.Subject},
@@ -150,8 +152,8 @@ func (b *builder) buildIdentityHeaders() {
 	} {
 		canonical := canonicalHeader(name.from.Value)
 		if canonical != "" && slices.Contains(h.All(), canonical) {
-			at := name.from.at
-			b.fault(at, quote(canonical)+" names two identity headers", "give each its own name")
+			at := name.from.At
+			b.Fault(at, yaml.Quote(canonical)+" names two identity headers", "give each its own name")
 		}
 		*name.to = canonical
 	}

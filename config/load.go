@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"io/fs"
 	"os"
+
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 // Options say where a configuration finds what it refers to. The zero value is the process's own surroundings.
@@ -12,9 +14,8 @@ type Options struct {
 	Env      func(name string) (value string, set bool) // nil: os.LookupEnv
 	ReadFile func(path string) ([]byte, error)          // nil: os.ReadFile; a missing file's error is fs.ErrNotExist
 	ReadDir  func(path string) ([]fs.DirEntry, error)   // in the order of their names; nil: os.ReadDir, or there is none beside a ReadFile
-	// NoCreate leaves missing key files with create: true as they are; a key that lives as long as the Config stands in.
-	NoCreate bool
-	// KeysElsewhere does the same for every private key that cannot be read here. What those keys signed is then unknown.
+	// KeysElsewhere takes a throw-away key for every private key that cannot be read here. What those keys signed cannot
+	// be verified then.
 	KeysElsewhere bool
 	// Sources is filled with what was read, whatever came of it; nil: Config.Sources alone tells. Nothing that ReadFile
 	// gives is among them.
@@ -24,17 +25,12 @@ type Options struct {
 	Before Sources
 }
 
-// Load reads the file at path and makes the key files that it says to create. A file with faults makes none. The error
-// is [Faults].
+// Load reads the file at path. It writes nothing: [Config.MissingKeys] lists the key files that are still to be created.
+// The error is [Faults].
 func Load(path string) (*Config, error) { return load(path, Options{}) }
 
-// Check reads the file at path as Load does, but writes nothing.
-func Check(path string) (*Config, error) { return load(path, Options{NoCreate: true}) }
-
-// Peek reads the file at path as Check does, where its private keys are not at hand. What they signed cannot be verified.
-func Peek(path string) (*Config, error) {
-	return load(path, Options{NoCreate: true, KeysElsewhere: true})
-}
+// Peek reads the file at path as Load does, where its private keys are not at hand. What they signed cannot be verified.
+func Peek(path string) (*Config, error) { return load(path, Options{KeysElsewhere: true}) }
 
 // LoadWith reads the file at path as opts say.
 func LoadWith(path string, opts Options) (*Config, error) { return load(path, opts) }
@@ -45,7 +41,7 @@ func load(path string, opts Options) (*Config, error) {
 	}
 	data, err := opts.Sources.watched(os.ReadFile)(path)
 	if err != nil {
-		return nil, Faults{{File: path, Problem: "cannot be read (" + cause(err) + ")", Remedy: "name a configuration file"}}
+		return nil, Faults{{File: path, Problem: "cannot be read (" + yaml.Cause(err) + ")", Remedy: "name a configuration file"}}
 	}
 	return Parse(path, data, opts)
 }
@@ -56,46 +52,48 @@ func Parse(name string, data []byte, opts Options) (*Config, error) {
 	if opts.Sources == nil {
 		opts.Sources = Sources{}
 	}
-	r := &reader{file: name, env: opts.Env, readFile: opts.ReadFile, real: opts.ReadFile == nil, sources: opts.Sources}
-	if r.env == nil {
-		r.env = os.LookupEnv
+	env, readFile, readDir := opts.Env, opts.ReadFile, opts.ReadDir
+	if env == nil {
+		env = os.LookupEnv
 	}
-	if r.readFile == nil {
-		r.readFile = r.sources.watched(os.ReadFile)
-		r.readDir = r.sources.watchedFolders(os.ReadDir)
-	}
-	if opts.ReadDir != nil {
-		r.readDir = opts.ReadDir
-	} else if r.readDir == nil {
-		r.readDir = func(path string) ([]fs.DirEntry, error) {
+	if readDir == nil && readFile == nil {
+		readDir = opts.Sources.watchedFolders(os.ReadDir)
+	} else if readDir == nil {
+		readDir = func(path string) ([]fs.DirEntry, error) {
 			return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 		}
 	}
-	root, ok := r.document(data)
+	if readFile == nil {
+		readFile = opts.Sources.watched(os.ReadFile)
+	}
+	r := yaml.NewReader(yaml.Source{Name: name, Env: env, ReadFile: readFile, Begin: "version: 1"})
+	root, ok := r.Document(data)
 	if !ok {
-		return nil, inOrder(r.faults)
+		return nil, r.Faults()
 	}
-	written, _ := file().read(r, root)
+	written, _ := file().Read(r, root)
 	digest := sha256.Sum256(data)
-	b := &builder{reader: r, file: &written, Config: &Config{File: name, Sources: opts.Sources, Digest: hex.EncodeToString(digest[:8])}, keysElsewhere: opts.KeysElsewhere, before: opts.Before}
+	b := &builder{
+		Reader: r, readDir: readDir, real: opts.ReadFile == nil, keysElsewhere: opts.KeysElsewhere, before: opts.Before,
+		file:   &written,
+		Config: &Config{File: name, Sources: opts.Sources, Digest: hex.EncodeToString(digest[:8])},
+	}
 	b.build()
-	if len(r.faults) == 0 && !opts.NoCreate {
-		b.createKeys()
+	if r.Faulty() {
+		return nil, r.Faults()
 	}
-	if len(r.faults) > 0 {
-		return nil, inOrder(r.faults)
-	}
-	b.Warnings = inOrder(r.warnings)
+	b.Config.Warnings = r.Warnings()
 	return b.Config, nil
 }
 
 // A builder makes settings of what was read: it resolves names, compiles patterns, and checks what belongs together.
 type builder struct {
-	*reader
+	*yaml.Reader
 	*Config
-	file    *writtenFile
-	missing []missingKey
+	file *writtenFile
 
+	readDir       func(string) ([]fs.DirEntry, error)
+	real          bool // files are the file system's, so that their modes can be asked for
 	keysElsewhere bool
 	before        Sources
 }
@@ -105,7 +103,7 @@ func (b *builder) build() {
 	b.Limits, b.Log, b.Drain, b.ClockLeeway = b.file.limits.Limits, b.file.log, b.file.drain, b.file.clockLeeway
 	b.Watch = b.file.watch
 	b.TenantPattern = anchored("[A-Za-z0-9._~-]{1,64}")
-	if p := b.file.tenantPattern; p.usable() {
+	if p := b.file.tenantPattern; p.Usable() {
 		b.TenantPattern = anchored(p.Value)
 	}
 	b.buildTracing()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 // TestReferencePageIsCurrent: go test ./config -run TestReferencePage -update writes docs/configuration.md anew.
@@ -26,7 +28,7 @@ sizes and durations may hold ` + "`${env:NAME}`, `${env:NAME:-default}` and `${f
 type page struct{ strings.Builder }
 
 // section is the table of one mapping's keys, then a section for each that is a mapping itself.
-func (p *page) section(path string, s *Shape) {
+func (p *page) section(path string, s *yaml.Shape) {
 	title := "The top level"
 	if path != "" {
 		title = "`" + path + "`"
@@ -55,7 +57,7 @@ func (p *page) section(path string, s *Shape) {
 	}
 }
 
-func (p *page) nested(path string, s *Shape) {
+func (p *page) nested(path string, s *yaml.Shape) {
 	switch s.Type {
 	case "mapping":
 		p.section(path, s)
@@ -72,11 +74,11 @@ func (p *page) nested(path string, s *Shape) {
 }
 
 // isPermissions knows the lists that stand in many places and are told once, with roles.
-func isPermissions(s *Shape) bool {
+func isPermissions(s *yaml.Shape) bool {
 	return s.Items.Type == "mapping" && len(s.Items.Keys) == 2 && s.Items.Keys[0].Name == "tenant" && s.Items.Keys[1].Name == "actions"
 }
 
-func describe(s *Shape) string {
+func describe(s *yaml.Shape) string {
 	switch s.Type {
 	case "word":
 		return "one of " + code(s.Words)

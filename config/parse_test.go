@@ -14,7 +14,7 @@ import (
 var update = flag.Bool("update", false, "write the messages of testdata/bad as they are now")
 
 // hermetic reads nothing but what the tests lay out.
-var hermetic = Options{Env: environment, ReadFile: laidOut, NoCreate: true}
+var hermetic = Options{Env: environment, ReadFile: laidOut}
 
 // TestBadFiles holds each file of testdata/bad to the exact message beside it. A file is named after its fault.
 func TestBadFiles(t *testing.T) {

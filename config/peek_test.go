@@ -16,7 +16,7 @@ func TestPeekNeedsNoPrivateKeyAndMakesNone(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Check(path); err == nil {
+	if _, err := Load(path); err == nil {
 		t.Error("check takes a key file that is not there")
 	}
 	c, err := Peek(path)

@@ -3,6 +3,7 @@ package config
 import (
 	"slices"
 
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -19,43 +20,43 @@ func (b *builder) permissions(w writtenPermissions, t templates) token.Permissio
 	p := token.Permissions{}
 	for _, entry := range w {
 		tenant := entry.Value.tenant
-		if entry.bad || !b.isTenant(tenant, t) {
+		if entry.Bad || !b.isTenant(tenant, t) {
 			continue
 		}
 		if p.Deciding(tenant.Value) >= 0 {
-			b.fault(entry.at, "can never decide: an earlier entry for "+quote(p[p.Deciding(tenant.Value)].Tenant)+" does",
+			b.Fault(entry.At, "can never decide: an earlier entry for "+yaml.Quote(p[p.Deciding(tenant.Value)].Tenant)+" does",
 				"remove it, or put it first: the first entry that matches a tenant decides alone")
 			continue
 		}
-		actions := values(entry.Value.actions)
+		actions := yaml.Values(entry.Value.actions)
 		if len(actions) > 1 && slices.Contains(actions, token.Any) {
-			b.fault(entry.at, `lists actions beside "*"`, `write ["*"] alone, or name the actions`)
+			b.Fault(entry.At, `lists actions beside "*"`, `write ["*"] alone, or name the actions`)
 		}
 		p = append(p, token.TenantPermission{Tenant: tenant.Value, AllowedActions: slices.Concat([]string{}, actions)})
 	}
 	return p
 }
 
-func (b *builder) isTenant(w setting[string], t templates) bool {
+func (b *builder) isTenant(w yaml.Setting[string], t templates) bool {
 	switch {
 	case w.Value == token.Any:
 		return true
 	case w.Value == token.Placeholder && bool(t):
 		return true
 	case w.Value == token.Placeholder:
-		b.fault(w.at, w.shown+" stands for no tenant here", "name the tenant: only roles may say {tenant}")
+		b.Fault(w.At, w.Shown+" stands for no tenant here", "name the tenant: only roles may say {tenant}")
 		return false
 	}
 	return b.isTenantName(w)
 }
 
 // isTenantName checks one tenant that is neither "*" nor "{tenant}".
-func (b *builder) isTenantName(w setting[string]) bool {
+func (b *builder) isTenantName(w yaml.Setting[string]) bool {
 	if b.TenantPattern.MatchString(w.Value) && w.Value != "." && w.Value != ".." {
 		return true
 	}
 	remedy := "tenants look like " + b.TenantPattern.String()[len(`\A(?:`):len(b.TenantPattern.String())-len(`)\z`)] + " (tenant_pattern)"
-	b.fault(w.at, w.shown+" is not a tenant's name", remedy)
+	b.Fault(w.At, w.Shown+" is not a tenant's name", remedy)
 	return false
 }
 
@@ -63,36 +64,36 @@ func (b *builder) buildRoles() {
 	b.Roles = make(map[string]*Role, len(b.file.roles))
 	digests := make(map[token.Digest]string, len(b.file.roles))
 	for _, w := range b.file.roles {
-		digest := token.DigestOf(w.name)
-		if other, taken := digests[digest]; taken && other != w.name {
-			b.fault(w.at, "has the digest of the role "+quote(other)+", so that codes could not tell the two apart", "rename one of them")
+		digest := token.DigestOf(w.Name)
+		if other, taken := digests[digest]; taken && other != w.Name {
+			b.Fault(w.At, "has the digest of the role "+yaml.Quote(other)+", so that codes could not tell the two apart", "rename one of them")
 		}
-		digests[digest] = w.name
-		role := &Role{Name: w.name, Permissions: b.permissions(w.Value, inRoles)}
-		if !w.bad && len(w.Value) == 0 {
-			b.fault(w.at, "has no entries, so it allows nothing", "give it one, or remove the role")
+		digests[digest] = w.Name
+		role := &Role{Name: w.Name, Permissions: b.permissions(w.Value, inRoles)}
+		if !w.Bad && len(w.Value) == 0 {
+			b.Fault(w.At, "has no entries, so it allows nothing", "give it one, or remove the role")
 		}
-		b.Roles[w.name] = role
+		b.Roles[w.Name] = role
 	}
 }
 
 // role resolves a role's name; nil if there is none, or if the name was wrong already.
-func (b *builder) role(w setting[string]) *Role {
-	if !w.usable() {
+func (b *builder) role(w yaml.Setting[string]) *Role {
+	if !w.Usable() {
 		return nil
 	}
 	role, ok := b.Roles[w.Value]
 	if !ok {
-		b.fault(w.at, w.shown+" is not one of the roles", b.suggest(w.Value, roleNames(b.Roles), "roles"))
+		b.Fault(w.At, w.Shown+" is not one of the roles", b.suggest(w.Value, roleNames(b.Roles), "roles"))
 	}
 	return role
 }
 
 // fixedRole resolves the name of a role that names its tenants itself.
-func (b *builder) fixedRole(w setting[string]) *Role {
+func (b *builder) fixedRole(w yaml.Setting[string]) *Role {
 	role := b.role(w)
 	if role != nil && role.Permissions.Templated() {
-		b.fault(w.at, w.shown+" has {tenant}, and nothing names a tenant here", "choose a role that names its tenants")
+		b.Fault(w.At, w.Shown+" has {tenant}, and nothing names a tenant here", "choose a role that names its tenants")
 	}
 	return role
 }
@@ -108,7 +109,7 @@ func roleNames(roles map[string]*Role) []string {
 // suggest is the remedy for a name that is not among those of a section.
 func (b *builder) suggest(name string, names []string, section string) string {
 	slices.Sort(names)
-	if near := Nearest(name, names); near != "" {
+	if near := yaml.Nearest(name, names); near != "" {
 		return "did you mean " + near + "?"
 	}
 	return "add it to " + section

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 // Redis is the memory that replicas share.
@@ -45,7 +47,7 @@ type RedisSentinel struct {
 const defaultRedisPort = "6379"
 
 func (b *builder) buildRedis() {
-	if !b.file.redis.given {
+	if !b.file.redis.Given {
 		return
 	}
 	w := &b.file.redis.Value
@@ -55,17 +57,17 @@ func (b *builder) buildRedis() {
 	}
 	b.Redis = r
 	switch {
-	case w.url.given == w.sentinel.given:
-		b.fault(b.file.redis.at, "needs exactly one of url and sentinel", "write {url: redis://127.0.0.1:6379/0}, or {sentinel: {master: …, addresses: […]}}")
-	case w.sentinel.given:
+	case w.url.Given == w.sentinel.Given:
+		b.Fault(b.file.redis.At, "needs exactly one of url and sentinel", "write {url: redis://127.0.0.1:6379/0}, or {sentinel: {master: …, addresses: […]}}")
+	case w.sentinel.Given:
 		s := &w.sentinel.Value
 		r.Sentinel = &RedisSentinel{Master: s.master, Username: s.username, Password: s.password}
 		r.Database = s.database
-		r.Sentinel.Addresses = append(r.Sentinel.Addresses, values(s.addresses)...)
-	case !w.url.bad:
+		r.Sentinel.Addresses = append(r.Sentinel.Addresses, yaml.Values(s.addresses)...)
+	case !w.url.Bad:
 		b.redisURL(w, r)
 	}
-	if w.tls.given {
+	if w.tls.Given {
 		b.redisTLS(&w.tls.Value, r)
 	}
 }
@@ -78,30 +80,30 @@ func (b *builder) redisURL(w *writtenRedis, r *Redis) {
 	}
 	r.Network, r.Address, r.Database = u.network, u.address, u.database
 	if u.user != "" || u.password != "" {
-		if w.username != "" || w.password.given {
-			b.fault(w.url.at, "names a user or a password, which stand beside it too", "keep one of the two")
+		if w.username != "" || w.password.Given {
+			b.Fault(w.url.At, "names a user or a password, which stand beside it too", "keep one of the two")
 		}
 		r.Username, r.Password = u.user, Secret(u.password)
 	}
 	switch {
 	case u.tls:
 		r.TLS = &RedisTLS{}
-	case w.tls.given:
-		b.fault(w.tls.at, "has a meaning only for rediss://", "write rediss:// in url, or remove tls")
+	case w.tls.Given:
+		b.Fault(w.tls.At, "has a meaning only for rediss://", "write rediss:// in url, or remove tls")
 	}
 }
 
 func (b *builder) redisTLS(w *writtenRedisTLS, r *Redis) {
 	t := &RedisTLS{Authorities: b.authorities(w.ca), ServerName: w.serverName}
-	if w.cert.given != w.key.given {
-		b.fault(b.file.redis.Value.tls.at, "has cert or key without the other", "name both files, or neither")
+	if w.cert.Given != w.key.Given {
+		b.Fault(b.file.redis.Value.tls.At, "has cert or key without the other", "name both files, or neither")
 	}
-	if w.cert.usable() && w.key.usable() && w.cert.given && w.key.given {
+	if w.cert.Usable() && w.key.Usable() && w.cert.Given && w.key.Given {
 		cert, certOK := b.contents(w.cert)
 		key, keyOK := b.contents(w.key)
 		if certOK && keyOK {
 			if _, err := tls.X509KeyPair(cert, key); err != nil {
-				b.fault(w.cert.at, w.cert.shown+" and its key cannot be used ("+strings.TrimPrefix(err.Error(), "tls: ")+")", "name a PEM certificate and its private key")
+				b.Fault(w.cert.At, w.cert.Shown+" and its key cannot be used ("+strings.TrimPrefix(err.Error(), "tls: ")+")", "name a PEM certificate and its private key")
 			}
 			t.Certificate, t.Key = string(cert), Secret(key)
 		}
@@ -140,12 +142,12 @@ func parseRedisURL(s string) (parsed *redisURL, problem string) {
 	if port == "" {
 		port = defaultRedisPort
 	}
-	if n, ok := digits(port); !ok || n < 1 || n > 65535 || u.Hostname() == "" {
+	if n, ok := yaml.Digits(port); !ok || n < 1 || n > 65535 || u.Hostname() == "" {
 		return nil, "has no host, or a port that is none"
 	}
 	p.address = net.JoinHostPort(u.Hostname(), port)
 	if number := strings.TrimPrefix(u.Path, "/"); number != "" {
-		n, ok := digits(number)
+		n, ok := yaml.Digits(number)
 		if !ok || n > mostDatabase {
 			return nil, "has a path that is no database's number"
 		}
@@ -165,7 +167,7 @@ func isRedisURL(s string) (problem, remedy string) {
 
 func isRemoteAddress(s string) (problem, remedy string) {
 	host, port, err := net.SplitHostPort(s)
-	if n, ok := digits(port); err != nil || !ok || n < 1 || n > 65535 || host == "" || !visible(s) {
+	if n, ok := yaml.Digits(port); err != nil || !ok || n < 1 || n > 65535 || host == "" || !visible(s) {
 		return "is not host:port", "write it like 10.0.0.1:26379"
 	}
 	return "", ""
@@ -183,19 +185,19 @@ func (b *builder) buildShared() {
 	w := &b.file.replay.Value
 	b.Replay.Shared = w.store.Value == storeRedis
 	switch shared := b.Replay.Shared; {
-	case shared && b.Redis == nil && !b.file.redis.given:
-		b.fault(w.store.at, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
-	case shared && b.file.issuer.given && len(b.file.issuer.Value.codeSecrets) == 0:
-		b.fault(w.store.at, "needs issuer.code_secrets: without them each process seals codes with a secret of its own, and no replica opens another's",
+	case shared && b.Redis == nil && !b.file.redis.Given:
+		b.Fault(w.store.At, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
+	case shared && b.file.issuer.Given && len(b.file.issuer.Value.codeSecrets) == 0:
+		b.Fault(w.store.At, "needs issuer.code_secrets: without them each process seals codes with a secret of its own, and no replica opens another's",
 			"write code_secrets: [\"${env:CODE_SECRET}\"], the same on every replica, as `jotgate keygen --secret` makes one")
 	case !shared && b.file.replicas.Value > 1:
-		b.fault(b.file.replicas.at, strconv.Itoa(b.file.replicas.Value)+" replicas would each remember used codes alone, with replay.store: memory, and redeem none of each other's",
+		b.Fault(b.file.replicas.At, strconv.Itoa(b.file.replicas.Value)+" replicas would each remember used codes alone, with replay.store: memory, and redeem none of each other's",
 			"write replay: {store: redis} and redis, or run one replica")
 	}
 	if limit := b.file.limits.shared; limit.Value {
 		b.Limits.Shared = true
-		if !b.file.redis.given {
-			b.fault(limit.at, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
+		if !b.file.redis.Given {
+			b.Fault(limit.At, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
 		}
 	}
 	b.buildRevocations()
@@ -206,23 +208,23 @@ func (b *builder) buildRevocations() {
 	b.Revocations = Revocations{
 		File: w.file.Value, Capacity: w.capacity, Poll: w.poll, MaxStaleness: w.maxStaleness.Value, RefuseStale: w.onStale == "refuse",
 	}
-	if w.file.given && !w.file.bad {
-		b.Revocations.File = b.resolve(w.file.Value)
+	if w.file.Given && !w.file.Bad {
+		b.Revocations.File = b.Resolve(w.file.Value)
 	}
 	switch {
-	case w.store.Value == storeRedis && w.file.given:
-		b.fault(w.file.at, "is there beside store: redis", "keep one of the two")
-	case w.store.Value == storeRedis && !b.file.redis.given:
-		b.fault(w.store.at, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
-	case w.store.Value == storeFile && !w.file.given:
-		b.fault(w.store.at, "needs a file", "write file: /var/lib/jotgate/revoked beside it")
+	case w.store.Value == storeRedis && w.file.Given:
+		b.Fault(w.file.At, "is there beside store: redis", "keep one of the two")
+	case w.store.Value == storeRedis && !b.file.redis.Given:
+		b.Fault(w.store.At, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
+	case w.store.Value == storeFile && !w.file.Given:
+		b.Fault(w.store.At, "needs a file", "write file: /var/lib/jotgate/revoked beside it")
 	}
-	b.Revocations.Shared = b.Redis != nil && (w.store.Value == storeRedis || !w.store.given && !w.file.given)
-	if b.Revocations.Shared && w.maxStaleness.usable() && w.maxStaleness.Value < 2*w.poll {
-		b.fault(w.maxStaleness.at, spell(w.maxStaleness.Value)+" is less than twice poll, "+spell(w.poll), "raise it: one slow answer would make the list stale")
+	b.Revocations.Shared = b.Redis != nil && (w.store.Value == storeRedis || !w.store.Given && !w.file.Given)
+	if b.Revocations.Shared && w.maxStaleness.Usable() && w.maxStaleness.Value < 2*w.poll {
+		b.Fault(w.maxStaleness.At, yaml.SpellDuration(w.maxStaleness.Value)+" is less than twice poll, "+yaml.SpellDuration(w.poll), "raise it: one slow answer would make the list stale")
 	}
-	if b.file.replicas.Value > 1 && w.file.given && !w.file.bad {
-		b.warn(w.file.at, "is this replica's own: the others do not hear of what is withdrawn here", "leave it out, so that withdrawals are shared in redis")
+	if b.file.replicas.Value > 1 && w.file.Given && !w.file.Bad {
+		b.Warn(w.file.At, "is this replica's own: the others do not hear of what is withdrawn here", "leave it out, so that withdrawals are shared in redis")
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 // remoteKeys is where a trusted issuer's keys are published: at jwks_url, or where its own metadata says.
@@ -15,38 +17,38 @@ func (b *builder) remoteKeys(w *writtenTrusted) *RemoteKeys {
 		Refresh: f.refresh.Value, MaxAge: f.maxAge.Value, Cooldown: f.cooldown, Wait: f.wait, Timeout: f.timeout,
 	}
 	asked := w.issuer
-	if w.jwksURL.given {
+	if w.jwksURL.Given {
 		asked = w.jwksURL
 	}
-	if asked.usable() && !r.InsecureHTTP && plainHTTP(asked.Value) {
-		b.fault(asked.at, asked.shown+" is plain http, and whoever is in between can put in keys of his own", "use https, or write insecure_http: true beside it, or keep its keys in files")
+	if asked.Usable() && !r.InsecureHTTP && plainHTTP(asked.Value) {
+		b.Fault(asked.At, asked.Shown+" is plain http, and whoever is in between can put in keys of his own", "use https, or write insecure_http: true beside it, or keep its keys in files")
 	}
-	if f.refresh.usable() && f.maxAge.usable() && r.MaxAge < r.Refresh {
-		b.fault(f.maxAge.at, spell(r.MaxAge)+" is less than refresh, "+spell(r.Refresh), "raise it: keys that are too old refuse every token")
+	if f.refresh.Usable() && f.maxAge.Usable() && r.MaxAge < r.Refresh {
+		b.Fault(f.maxAge.At, yaml.SpellDuration(r.MaxAge)+" is less than refresh, "+yaml.SpellDuration(r.Refresh), "raise it: keys that are too old refuse every token")
 	}
 	return r
 }
 
 // onlyFetched refuses what has a meaning only for keys that are fetched. jwks_url beside keys is one too many.
 func (b *builder) onlyFetched(w *writtenTrusted) {
-	if w.jwksURL.given {
-		b.fault(w.jwksURL.at, "is there beside keys", "keep one of the two")
+	if w.jwksURL.Given {
+		b.Fault(w.jwksURL.At, "is there beside keys", "keep one of the two")
 	}
-	if w.insecureHTTP.given {
-		b.fault(w.insecureHTTP.at, "has a meaning only for keys that are fetched", "remove it")
+	if w.insecureHTTP.Given {
+		b.Fault(w.insecureHTTP.At, "has a meaning only for keys that are fetched", "remove it")
 	}
-	if w.fetch.given {
-		b.fault(w.fetch.at, "has a meaning only for keys that are fetched", "remove it")
+	if w.fetch.Given {
+		b.Fault(w.fetch.At, "has a meaning only for keys that are fetched", "remove it")
 	}
 }
 
-func (b *builder) authorities(file setting[string]) string {
-	if !file.usable() || !file.given {
+func (b *builder) authorities(file yaml.Setting[string]) string {
+	if !file.Usable() || !file.Given {
 		return ""
 	}
 	data, ok := b.contents(file)
 	if ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
-		b.fault(file.at, file.shown+" holds no certificate", "name a PEM file with the certificates of the authorities")
+		b.Fault(file.At, file.Shown+" holds no certificate", "name a PEM file with the certificates of the authorities")
 	}
 	return string(data)
 }

@@ -7,19 +7,20 @@ import (
 	"strings"
 
 	"github.com/jotgate/jotgate/internal/route"
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 func canonicalHeader(name string) string { return textproto.CanonicalMIMEHeaderKey(name) }
 
 func (b *builder) buildRoutes() {
 	var entries []route.Entry[*Route]
-	var places []place // of each entry's route
+	var places []yaml.Place // of each entry's route
 	own := b.OwnPaths()
 	for i := range b.file.routes.Value {
 		w := &b.file.routes.Value[i]
 		r := b.buildRoute(i, w)
 		b.Routes = append(b.Routes, r)
-		if w.bad || !w.Value.path.usable() {
+		if w.Bad || !w.Value.path.Usable() {
 			continue
 		}
 		b.notOurs(w, r, own)
@@ -29,7 +30,7 @@ func (b *builder) buildRoutes() {
 		}
 		for _, host := range hosts {
 			entries = append(entries, route.Entry[*Route]{Host: host, Path: r.Path, Methods: r.Methods, Allow: r.Allow, Value: r})
-			places = append(places, w.at)
+			places = append(places, w.At)
 		}
 	}
 	b.compile(entries, places)
@@ -37,28 +38,28 @@ func (b *builder) buildRoutes() {
 	b.somethingToDo()
 }
 
-func (b *builder) buildRoute(index int, s *setting[writtenRoute]) *Route {
+func (b *builder) buildRoute(index int, s *yaml.Setting[writtenRoute]) *Route {
 	w := &s.Value
 	r := &Route{
-		Index: index, Name: w.name.Value, Methods: values(w.methods), Public: w.public.Value,
-		ForwardToken: w.forwardToken.Value, Audiences: values(w.audiences.Value), Upgrade: w.upgrade,
+		Index: index, Name: w.name.Value, Methods: yaml.Values(w.methods), Public: w.public.Value,
+		ForwardToken: w.forwardToken.Value, Audiences: yaml.Values(w.audiences.Value), Upgrade: w.upgrade,
 		BodyBytes: b.Limits.BodyBytes, Shadow: w.shadow.Value,
 	}
 	if r.Name == "" {
 		r.Name = w.path.Value
 	}
-	if w.bodyBytes.given {
+	if w.bodyBytes.Given {
 		r.BodyBytes = w.bodyBytes.Value
 	}
 	if path, err := route.ParsePath(w.path.Value); err == nil { // its error was told when it was read
 		r.Path = path
 	}
-	for _, host := range values(w.hosts) {
+	for _, host := range yaml.Values(w.hosts) {
 		if h, err := route.ParseHost(host); err == nil {
 			r.Hosts = append(r.Hosts, h)
 		}
 	}
-	for _, spelling := range values(w.insecureAllow) {
+	for _, spelling := range yaml.Values(w.insecureAllow) {
 		if oddity, err := route.ParseOddity(spelling); err == nil {
 			r.Allow |= oddity
 		}
@@ -72,24 +73,24 @@ func (b *builder) buildRoute(index int, s *setting[writtenRoute]) *Route {
 }
 
 // buildAccess sees that a route says who may pass: nothing is open by omission.
-func (b *builder) buildAccess(s *setting[writtenRoute], r *Route) {
+func (b *builder) buildAccess(s *yaml.Setting[writtenRoute], r *Route) {
 	w := &s.Value
 	switch {
-	case w.public.given && w.require.given:
-		b.fault(w.require.at, "is there beside public", "keep one of the two")
-	case !w.public.given && !w.require.given:
-		b.fault(s.at, "says neither require nor public", "write require: authenticated, require: {action: …, tenant_from: …}, or public: true")
-	case w.require.usable():
+	case w.public.Given && w.require.Given:
+		b.Fault(w.require.At, "is there beside public", "keep one of the two")
+	case !w.public.Given && !w.require.Given:
+		b.Fault(s.At, "says neither require nor public", "write require: authenticated, require: {action: …, tenant_from: …}, or public: true")
+	case w.require.Usable():
 		b.buildRequire(w, r)
 	}
-	if w.public.given && w.forwardToken.Value {
-		b.fault(w.forwardToken.at, "has no meaning on a public route", "remove it: Authorization passes on there anyway")
+	if w.public.Given && w.forwardToken.Value {
+		b.Fault(w.forwardToken.At, "has no meaning on a public route", "remove it: Authorization passes on there anyway")
 	}
-	if w.public.given && w.shadow.Value {
-		b.fault(w.shadow.at, "has no meaning on a public route", "remove it: nothing is refused there for want of a token")
+	if w.public.Given && w.shadow.Value {
+		b.Fault(w.shadow.At, "has no meaning on a public route", "remove it: nothing is refused there for want of a token")
 	}
-	if w.public.given && w.audiences.given {
-		b.fault(w.audiences.at, "has no meaning on a public route", "remove it: no token is judged there")
+	if w.public.Given && w.audiences.Given {
+		b.Fault(w.audiences.At, "has no meaning on a public route", "remove it: no token is judged there")
 	}
 }
 
@@ -100,20 +101,20 @@ func (b *builder) buildRequire(w *writtenRoute, r *Route) {
 	}
 	r.Require.Action = q.action.Value
 	ways := 0
-	for _, given := range []bool{q.tenant.given, q.tenantFrom.given, q.global.given} {
+	for _, given := range []bool{q.tenant.Given, q.tenantFrom.Given, q.global.Given} {
 		if given {
 			ways++
 		}
 	}
 	if ways != 1 {
-		b.fault(w.require.at, fmt.Sprintf("says in %d ways on which tenant the action is allowed", ways),
+		b.Fault(w.require.At, fmt.Sprintf("says in %d ways on which tenant the action is allowed", ways),
 			"write exactly one of tenant, tenant_from and global: true")
 		return
 	}
 	switch {
-	case q.global.given:
+	case q.global.Given:
 		r.Require.Global = true
-	case q.tenant.given:
+	case q.tenant.Given:
 		if b.isTenantName(q.tenant) {
 			r.Require.Tenant = q.tenant.Value
 		}
@@ -122,50 +123,50 @@ func (b *builder) buildRequire(w *writtenRoute, r *Route) {
 	}
 }
 
-func (b *builder) buildTenantFrom(w setting[string], written *writtenRoute, r *Route) {
+func (b *builder) buildTenantFrom(w yaml.Setting[string], written *writtenRoute, r *Route) {
 	source, name, _ := strings.Cut(w.Value, ".")
 	r.Require.Name = name
 	switch source {
 	case "path":
 		r.Require.From = FromPath
-		if written.path.usable() && !slices.Contains(r.Path.Params(), name) {
-			b.fault(w.at, w.shown+" names no part of the path "+quote(r.Path.String()), "write {"+placeholder(name)+"} as one of its segments")
+		if written.path.Usable() && !slices.Contains(r.Path.Params(), name) {
+			b.Fault(w.At, w.Shown+" names no part of the path "+yaml.Quote(r.Path.String()), "write {"+placeholder(name)+"} as one of its segments")
 		}
 	case "host":
 		r.Require.From = FromHost
 		lacks := func(h route.Host) bool { return !slices.Contains(h.Params(), name) }
 		if len(r.Hosts) == 0 || slices.ContainsFunc(r.Hosts, lacks) {
-			b.fault(w.at, w.shown+" is not a part of every host of this route", `write {`+placeholder(name)+`} in each: hosts: ["{`+placeholder(name)+`}.example.com"]`)
+			b.Fault(w.At, w.Shown+" is not a part of every host of this route", `write {`+placeholder(name)+`} in each: hosts: ["{`+placeholder(name)+`}.example.com"]`)
 		}
 	case "header":
 		r.Require.From, r.Require.Name = FromHeader, canonicalHeader(name)
 		problem, remedy := isHeader(name)
 		switch {
 		case problem != "":
-			b.fault(w.at, w.shown+" "+problem, remedy)
+			b.Fault(w.At, w.Shown+" "+problem, remedy)
 		case slices.Contains(b.IdentityHeaders.All(), r.Require.Name):
-			b.fault(w.at, w.shown+" is an identity header, which clients cannot send", "choose another header, like X-Tenant")
+			b.Fault(w.At, w.Shown+" is an identity header, which clients cannot send", "choose another header, like X-Tenant")
 		}
 	case "query":
 		r.Require.From = FromQuery
 		if len(name) > 64 || !plainRunes(name, "._~-") {
-			b.fault(w.at, w.shown+" names no query member", "write it like query.tenant")
+			b.Fault(w.At, w.Shown+" names no query member", "write it like query.tenant")
 		}
 	default:
-		b.fault(w.at, w.shown+" is no place in a request", "write path.x, host.x, header.X-Tenant or query.x")
+		b.Fault(w.At, w.Shown+" is no place in a request", "write path.x, host.x, header.X-Tenant or query.x")
 	}
 }
 
 // placeholder is a name for a remedy: what was written, if it could be one.
 func placeholder(name string) string {
-	if plainName(name) {
+	if yaml.PlainName(name) {
 		return name
 	}
 	return "tenant"
 }
 
 // notOurs refuses a route that lies inside one of our endpoints: it would never be asked.
-func (b *builder) notOurs(w *setting[writtenRoute], r *Route, own []route.Path) {
+func (b *builder) notOurs(w *yaml.Setting[writtenRoute], r *Route, own []route.Path) {
 	inside := b.OwnHost(route.Host{})
 	if len(r.Hosts) > 0 {
 		inside = slices.ContainsFunc(r.Hosts, b.OwnHost)
@@ -175,7 +176,7 @@ func (b *builder) notOurs(w *setting[writtenRoute], r *Route, own []route.Path) 
 	}
 	for _, p := range own {
 		if p.Covers(r.Path) {
-			b.fault(w.Value.path.at, w.Value.path.shown+" lies inside "+quote(p.String())+", where the issuer answers itself",
+			b.Fault(w.Value.path.At, w.Value.path.Shown+" lies inside "+yaml.Quote(p.String())+", where the issuer answers itself",
 				"choose another path, or say in issuer.serve which hosts and dialects are served")
 			return
 		}
@@ -183,15 +184,15 @@ func (b *builder) notOurs(w *setting[writtenRoute], r *Route, own []route.Path) 
 }
 
 // compile makes the table and tells each conflict at both of its routes.
-func (b *builder) compile(entries []route.Entry[*Route], places []place) {
+func (b *builder) compile(entries []route.Entry[*Route], places []yaml.Place) {
 	table, conflicts := route.NewTable(entries)
 	for _, c := range conflicts {
 		if c.Second < 0 {
-			b.fault(places[c.First], "can never match ("+c.Why+")", "mend it, or remove it")
+			b.Fault(places[c.First], "can never match ("+c.Why+")", "mend it, or remove it")
 			continue
 		}
 		for _, pair := range [][2]int{{c.First, c.Second}, {c.Second, c.First}} {
-			b.fault(places[pair[0]], "conflicts with "+places[pair[1]].path+" ("+c.Why+")", "make one more specific, or their methods different")
+			b.Fault(places[pair[0]], "conflicts with "+places[pair[1]].Path+" ("+c.Why+")", "make one more specific, or their methods different")
 		}
 	}
 	b.Table = table
@@ -201,11 +202,11 @@ func (b *builder) uniqueNames() {
 	first := map[string]int{}
 	for i, w := range b.file.routes.Value {
 		name := w.Value.name
-		if !name.usable() || !name.given {
+		if !name.Usable() || !name.Given {
 			continue
 		}
 		if j, twice := first[name.Value]; twice {
-			b.fault(name.at, fmt.Sprintf("%s is the name of routes[%d] already", name.shown, j), "give each route its own name")
+			b.Fault(name.At, fmt.Sprintf("%s is the name of routes[%d] already", name.Shown, j), "give each route its own name")
 			continue
 		}
 		first[name.Value] = i
@@ -214,15 +215,15 @@ func (b *builder) uniqueNames() {
 
 // somethingToDo refuses a file that can only ever answer 404 or 401.
 func (b *builder) somethingToDo() {
-	if b.Issuer == nil && len(b.file.routes.Value) == 0 && !b.file.routes.bad {
-		b.fault(place{line: 1, column: 1}, "there is neither an issuer nor a route", "add routes, issuer or both")
+	if b.Issuer == nil && len(b.file.routes.Value) == 0 && !b.file.routes.Bad {
+		b.Fault(yaml.Place{Line: 1, Column: 1}, "there is neither an issuer nor a route", "add routes, issuer or both")
 	}
 	if b.Issuer != nil || len(b.file.trustedIssuers) > 0 {
 		return
 	}
 	for _, w := range b.file.routes.Value {
-		if w.Value.require.usable() {
-			b.fault(w.Value.require.at, "asks for a token, and nobody's tokens are trusted", "add issuer or trusted_issuers")
+		if w.Value.require.Usable() {
+			b.Fault(w.Value.require.At, "asks for a token, and nobody's tokens are trusted", "add issuer or trusted_issuers")
 			return
 		}
 	}

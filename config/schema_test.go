@@ -15,6 +15,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"gopkg.in/yaml.v3"
 	"pgregory.net/rapid"
+
+	"github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 const schemaFile = "../config.schema.json"
@@ -251,16 +253,16 @@ func variants(t *testing.T, data []byte, odd []string) (all [][]byte) {
 func TestPatternsTakeWhatChecksTake(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
-	var visit func(s *Shape)
-	visit = func(s *Shape) {
-		if s.Pattern != "" && s.check != nil && !seen[s.Pattern] {
+	var visit func(s *strictyaml.Shape)
+	visit = func(s *strictyaml.Shape) {
+		if s.Pattern != "" && s.Check != nil && !seen[s.Pattern] {
 			seen[s.Pattern] = true
-			t.Run(s.Pattern, func(t *testing.T) { t.Parallel(); rapid.Check(t, s.patternHolds) })
+			t.Run(s.Pattern, func(t *testing.T) { t.Parallel(); rapid.Check(t, func(t *rapid.T) { patternHolds(t, s) }) })
 		}
 		for _, k := range s.Keys {
 			visit(k.Shape)
 		}
-		for _, part := range slices.Concat([]*Shape{s.Items, s.Names}, s.Either) {
+		for _, part := range slices.Concat([]*strictyaml.Shape{s.Items, s.Names}, s.Either) {
 			if part != nil {
 				visit(part)
 			}
@@ -272,14 +274,14 @@ func TestPatternsTakeWhatChecksTake(t *testing.T) {
 	}
 }
 
-func (s *Shape) patternHolds(t *rapid.T) {
+func patternHolds(t *rapid.T, s *strictyaml.Shape) {
 	pattern := regexp.MustCompile(s.Pattern)
 	candidates := []*rapid.Generator[string]{
 		rapid.StringMatching(s.Pattern), rapid.String(), rapid.StringMatching(`[ -~]{0,80}`),
 		rapid.StringMatching(`[A-Za-z0-9_./:@{}*\[\]%?#-]{0,70}`), rapid.StringMatching(`[Hh]ttps?://[a-zA-Z0-9:@/?#\[\].-]{1,30}`),
 	}
 	text := rapid.OneOf(candidates...).Draw(t, "text")
-	if problem, _ := s.check(text); problem == "" && !pattern.MatchString(text) {
+	if problem, _ := s.Check(text); problem == "" && !pattern.MatchString(text) {
 		t.Fatalf("the check takes %q, the pattern %s does not", text, s.Pattern)
 	}
 }

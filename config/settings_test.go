@@ -95,6 +95,7 @@ var same = cmp.Options{
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b Secret) bool { return a == b }),
 	cmpopts.IgnoreUnexported(Test{}), // its places
+	cmp.AllowUnexported(MissingKey{}),
 }
 
 func path(t *testing.T, pattern string) route.Path {
@@ -191,6 +192,9 @@ func TestSidecarMeansWhatItSays(t *testing.T) {
 		Name: "/t/{tenant}/", Path: path(t, "/t/{tenant}/"), Require: Require{Action: "READ", From: FromPath, Name: "tenant"},
 		Upstream: app, BodyBytes: 1 << 30,
 	}}
+	want.MissingKeys = []MissingKey{{Path: "/etc/jotgate/keys/main.pem", fault: Fault{
+		File: "/etc/jotgate/sidecar.yaml", Line: 5, Column: 17, Path: "issuer.keys[0].file",
+	}}}
 	if diff := cmp.Diff(want, parseGood(t, "sidecar.yaml"), same); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
@@ -250,12 +254,15 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 		File: "/etc/jotgate/parts.yaml", Line: 28, Column: 10, Path: "roles.clerk", Problem: "opens no route that asks for an action",
 		Remedy: "compare its tenants and actions with what the routes require",
 	}}
+	want.MissingKeys = []MissingKey{{Path: "/etc/jotgate/keys/main.pem", fault: Fault{
+		File: "/etc/jotgate/parts.yaml", Line: 12, Column: 17, Path: "issuer.keys[0].file",
+	}}}
 	got := parseGood(t, "parts.yaml")
 	if diff := cmp.Diff(want, got, same); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
-	if _, err := got.Verifier(); err != nil {
-		t.Errorf("verifier: %v", err)
+	if _, err := got.KeySet(); err != nil {
+		t.Errorf("key set: %v", err)
 	}
 }
 

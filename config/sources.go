@@ -7,6 +7,8 @@ import (
 	"maps"
 	"os"
 	"slices"
+
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 // Sources are the files and folders that a configuration was read from, by path, each with a digest of what was in it: a
@@ -25,7 +27,10 @@ func (s Sources) Changed() []string {
 	return all
 }
 
-// had tells whether there was something to read at path.
+// Record notes what is at path now.
+func (s Sources) Record(path string) { s[path] = digest(path) }
+
+// had reports whether there was something to read at path.
 func (s Sources) had(path string) bool {
 	state, known := s[path]
 	return known && len(state) == sha256.Size
@@ -40,7 +45,7 @@ func digest(path string) string {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return cause(err)
+		return yaml.Cause(err)
 	case info.IsDir():
 		entries, err := os.ReadDir(path)
 		return digestOf(listed(entries), err)
@@ -49,19 +54,19 @@ func digest(path string) string {
 	}
 	file, err := os.Open(path)
 	if err != nil {
-		return cause(err)
+		return yaml.Cause(err)
 	}
 	defer file.Close() // read only
 	sum := sha256.New()
 	if _, err := io.Copy(sum, file); err != nil {
-		return cause(err)
+		return yaml.Cause(err)
 	}
 	return string(sum.Sum(nil))
 }
 
 func digestOf(data []byte, err error) string {
 	if err != nil {
-		return cause(err)
+		return yaml.Cause(err)
 	}
 	sum := sha256.Sum256(data)
 	return string(sum[:])

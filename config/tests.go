@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -14,19 +15,19 @@ func (b *builder) buildTests() {
 		test := &Test{
 			Method: method, URL: url, Headers: map[string]string{}, Claims: w.claims.Value,
 			Allow: w.expect.Value.allow, Reason: w.expect.Value.refuse,
-			test: b.note(t.at, "", ""), expect: b.note(w.expect.at, "", ""),
+			test: b.Note(t.At, "", ""), expect: b.Note(w.expect.At, "", ""),
 		}
 		for _, h := range w.headers {
-			test.Headers[canonicalHeader(h.name)] = h.Value
+			test.Headers[canonicalHeader(h.Name)] = h.Value
 		}
-		if w.permissions.given {
+		if w.permissions.Given {
 			test.Permissions = b.permissions(w.permissions.Value, noTemplates)
 			if test.Permissions == nil { // a token that opens nothing is a token
 				test.Permissions = token.Permissions{}
 			}
 		}
-		if w.permissions.given && w.claims.given {
-			b.fault(w.claims.at, "is there beside permissions", "keep one of the two: tenantPermissions among the claims say the same")
+		if w.permissions.Given && w.claims.Given {
+			b.Fault(w.claims.At, "is there beside permissions", "keep one of the two: tenantPermissions among the claims say the same")
 		}
 		b.Tests = append(b.Tests, test)
 	}
@@ -35,7 +36,7 @@ func (b *builder) buildTests() {
 // CheckRequest tells what is wrong with a method and a whole URL, as tests and `jotgate explain` take them.
 func CheckRequest(s string) error {
 	if problem, remedy := isRequest(s); problem != "" {
-		return fmt.Errorf("%s %s; %s", quote(s), problem, remedy)
+		return fmt.Errorf("%s %s; %s", yaml.Quote(s), problem, remedy)
 	}
 	return nil
 }

@@ -3,13 +3,13 @@ package config
 import "strings"
 
 func (b *builder) buildTracing() {
-	if !b.file.tracing.usable() || !b.file.tracing.given {
+	if !b.file.tracing.Usable() || !b.file.tracing.Given {
 		return
 	}
 	w := &b.file.tracing.Value
 	b.Tracing = &Tracing{Endpoint: w.endpoint.Value, Ratio: w.ratio, Parent: w.parent, Service: w.service, Headers: map[string]Secret{}}
 	for _, h := range w.headers {
-		b.Tracing.Headers[canonicalHeader(h.name)] = h.Value
+		b.Tracing.Headers[canonicalHeader(h.Name)] = h.Value
 	}
 	if u, err := webURL(w.endpoint.Value); err == nil && strings.Trim(u.Path, "/") == "" { // the protocol's own path
 		u.Path = "/v1/traces"

@@ -5,12 +5,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 func (b *builder) buildUpstreams() {
 	b.Upstreams = make(map[string]*Upstream, len(b.file.upstreams))
 	for _, w := range b.file.upstreams {
-		b.Upstreams[w.name] = b.buildUpstream(w.name, &w.Value)
+		b.Upstreams[w.Name] = b.buildUpstream(w.Name, &w.Value)
 	}
 }
 
@@ -20,47 +22,47 @@ func (b *builder) buildUpstream(name string, w *writtenUpstream) *Upstream {
 		ConnectTimeout: w.connectTimeout, ResponseTimeout: w.responseTimeout,
 		MaxConnections: w.maxConnections, MaxIdle: min(w.maxIdle.Value, w.maxConnections),
 	}
-	for _, server := range values(w.servers) {
+	for _, server := range yaml.Values(w.servers) {
 		if parsed, err := url.Parse(server); err == nil { // checked when it was read
 			u.Servers = append(u.Servers, parsed)
 		}
 	}
-	if w.maxIdle.given && w.maxIdle.usable() && w.maxIdle.Value > w.maxConnections {
-		b.fault(w.maxIdle.at, w.maxIdle.shown+" is more than max_connections", "lower the one or raise the other")
+	if w.maxIdle.Given && w.maxIdle.Usable() && w.maxIdle.Value > w.maxConnections {
+		b.Fault(w.maxIdle.At, w.maxIdle.Shown+" is more than max_connections", "lower the one or raise the other")
 	}
-	if w.caFile.given {
+	if w.caFile.Given {
 		u.CAFile = b.buildCA(w.caFile, u)
 	}
-	if w.assertion.usable() {
+	if w.assertion.Usable() {
 		u.Assertion = b.buildAssertion(w.assertion)
 	}
 	return u
 }
 
-func (b *builder) buildCA(w setting[string], u *Upstream) string {
+func (b *builder) buildCA(w yaml.Setting[string], u *Upstream) string {
 	if !slices.ContainsFunc(u.Servers, func(s *url.URL) bool { return s.Scheme == "https" }) {
-		b.fault(w.at, "has no meaning for http servers", "write https:// in servers, or remove it")
+		b.Fault(w.At, "has no meaning for http servers", "write https:// in servers, or remove it")
 	}
 	if data, ok := b.contents(w); ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
-		b.fault(w.at, w.shown+" has no certificate", "name a PEM file of the authorities")
+		b.Fault(w.At, w.Shown+" has no certificate", "name a PEM file of the authorities")
 	}
-	return b.resolve(w.Value)
+	return b.Resolve(w.Value)
 }
 
-func (b *builder) buildAssertion(w setting[writtenAssertion]) *Assertion {
+func (b *builder) buildAssertion(w yaml.Setting[writtenAssertion]) *Assertion {
 	header := w.Value.header
 	if b.Issuer == nil {
-		b.fault(w.at, "needs a signing key, and there is no issuer", "add issuer, or remove it")
+		b.Fault(w.At, "needs a signing key, and there is no issuer", "add issuer, or remove it")
 	}
 	if slices.ContainsFunc(b.IdentityHeaders.All(), func(h string) bool { return strings.EqualFold(h, header.Value) }) {
-		b.fault(header.at, header.shown+" is an identity header", "give it its own name")
+		b.Fault(header.At, header.Shown+" is an identity header", "give it its own name")
 	}
 	return &Assertion{Header: canonicalHeader(header.Value), Audience: w.Value.audience, TTL: w.Value.ttl}
 }
 
 // upstream resolves a route's upstream: a name, or a URL, which is an upstream of its own with every default.
-func (b *builder) upstream(w setting[string]) *Upstream {
-	if !w.usable() {
+func (b *builder) upstream(w yaml.Setting[string]) *Upstream {
+	if !w.Usable() {
 		return nil
 	}
 	u, ok := b.Upstreams[w.Value]
@@ -72,16 +74,16 @@ func (b *builder) upstream(w setting[string]) *Upstream {
 	default:
 		var names []string
 		for _, named := range b.file.upstreams {
-			names = append(names, named.name)
+			names = append(names, named.Name)
 		}
-		b.fault(w.at, w.shown+" is not one of the upstreams", b.suggest(w.Value, names, "upstreams, or write a URL"))
+		b.Fault(w.At, w.Shown+" is not one of the upstreams", b.suggest(w.Value, names, "upstreams, or write a URL"))
 	}
 	return u
 }
 
 // inline reads the empty upstream, so that its defaults are those of the keys.
-func (b *builder) inline(w setting[string]) *Upstream {
-	defaults := upstream().defaults()
-	defaults.servers = []setting[string]{w}
+func (b *builder) inline(w yaml.Setting[string]) *Upstream {
+	defaults := upstream().Defaults()
+	defaults.servers = []yaml.Setting[string]{w}
 	return b.buildUpstream(w.Value, &defaults)
 }

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jotgate/jotgate/internal/route"
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -154,21 +155,21 @@ func isPath(s string) (problem, remedy string) {
 }
 
 func isClaimPath(s string) (problem, remedy string) {
-	if s == "" || len(s) > 256 || strings.Contains("."+s+".", "..") || strings.ContainsFunc(s, isControl) {
+	if s == "" || len(s) > 256 || strings.Contains("."+s+".", "..") || strings.ContainsFunc(s, yaml.IsControl) {
 		return "is not a claim", "name a claim, or a path of claims with dots, like realm_access.roles"
 	}
 	return "", ""
 }
 
 func isShort(s string) (problem, remedy string) {
-	if s == "" || len(s) > 256 || strings.ContainsFunc(s, isControl) {
+	if s == "" || len(s) > 256 || strings.ContainsFunc(s, yaml.IsControl) {
 		return "is empty, too long or has control characters", "use 1 to 256 characters"
 	}
 	return "", ""
 }
 
 func isCodePrefix(s string) (problem, remedy string) {
-	if s == "" || len(s) > 64 || !utf8.ValidString(s) || strings.ContainsFunc(s, isControl) {
+	if s == "" || len(s) > 64 || !utf8.ValidString(s) || strings.ContainsFunc(s, yaml.IsControl) {
 		return "is not a prefix", "use 1 to 64 bytes without control characters"
 	}
 	return "", ""
@@ -189,7 +190,7 @@ func isAddress(s string) (problem, remedy string) {
 	if err != nil {
 		return "is not host:port", `write it like "127.0.0.1:8080", "[::1]:8080", or ":8080" for every interface`
 	}
-	if n, ok := digits(port); !ok || n > 65535 {
+	if n, ok := yaml.Digits(port); !ok || n > 65535 {
 		return "has no port from 0 to 65535", `write it like "127.0.0.1:8080"`
 	}
 	if host != "" && net.ParseIP(host) == nil && !plainRunes(host, ".-_:%") {
@@ -321,7 +322,7 @@ func isTenantPattern(s string) (problem, remedy string) {
 	}
 	for _, never := range []string{"", token.Any, token.Placeholder} {
 		if p.MatchString(never) {
-			return "matches " + quote(never) + ", which is never a tenant", "narrow the pattern"
+			return "matches " + yaml.Quote(never) + ", which is never a tenant", "narrow the pattern"
 		}
 	}
 	for c := rune(0); c < 0x80; c++ {
@@ -330,7 +331,7 @@ func isTenantPattern(s string) (problem, remedy string) {
 		}
 		for _, never := range []string{string(c), "a" + string(c), "a" + string(c) + "a"} {
 			if p.MatchString(never) {
-				return "matches " + quote(never), "leave out spaces, control characters and / \\ % ; since these change a path's meaning"
+				return "matches " + yaml.Quote(never), "leave out spaces, control characters and / \\ % ; since these change a path's meaning"
 			}
 		}
 	}

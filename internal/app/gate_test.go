@@ -20,8 +20,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/app"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/telemetry"
 	"github.com/jotgate/jotgate/issuer"
 )
@@ -101,7 +101,7 @@ func startGate(t testing.TB, edits ...string) *gate {
 // run starts a gate of what is written.
 func (g *gate) run() {
 	g.t.Helper()
-	c, err := config.Load(g.file)
+	c, err := keyfile.Load(g.file)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -568,7 +568,7 @@ func TestExplicitAdminAddressMustBeFree(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := config.Load(file)
+	c, err := keyfile.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}

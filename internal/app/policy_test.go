@@ -17,6 +17,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/app"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
@@ -50,7 +51,7 @@ func policy(t *testing.T, tests string) string {
 			t.Fatal(err)
 		}
 	}
-	c, err := config.Check(file)
+	c, err := config.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func TestFailingPolicyDoesNotStart(t *testing.T) {
 	t.Parallel()
 	g := &gate{t: t, file: filepath.Join(t.TempDir(), "gate.yaml"), log: new(lines), app: newApp(t)}
 	g.write("routes:", failing+"routes:")
-	c, err := config.Load(g.file)
+	c, err := keyfile.Load(g.file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +186,7 @@ tests: [{request: "GET http://app/a", claims: {tenantPermissions: [{tenant: acme
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := config.Check(file)
+	c, err := config.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}

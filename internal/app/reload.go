@@ -11,6 +11,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/admin"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/listen"
 )
 
@@ -62,6 +63,9 @@ func (g *Gate) replace(who string) error {
 	}
 	c, err := config.LoadWith(g.path, options)
 	if err != nil {
+		return err
+	}
+	if err := keyfile.Create(c); err != nil {
 		return err
 	}
 	level, err := zapcore.ParseLevel(c.Log.Level)
@@ -117,7 +121,6 @@ func (g *Gate) enforce(snap *snapshot) {
 // rehearse builds what the file asks for with stand-ins for keys that are still to be made, so that a reload that is
 // refused leaves no key file behind, which the next start would sign with.
 func (g *Gate) rehearse(options config.Options) error {
-	options.NoCreate = true
 	c, err := config.LoadWith(g.path, options)
 	if err != nil {
 		return err

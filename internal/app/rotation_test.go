@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/app"
 	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
@@ -121,7 +121,7 @@ func TestAFolderRotatedUnderLoad(t *testing.T) {
 func startLoad(g *gate) *load {
 	t := g.t
 	t.Helper()
-	c, err := config.Load(g.file)
+	c, err := keyfile.Load(g.file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/app"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/redistest"
 	"github.com/jotgate/jotgate/internal/telemetry"
 	"github.com/jotgate/jotgate/issuer"
@@ -156,7 +156,7 @@ func TestStoreThatMayForget(t *testing.T) {
 	g := &gate{t: t, file: filepath.Join(t.TempDir(), "gate.yaml"), log: new(lines), app: newApp(t)}
 	before, after := sharing(store)
 	g.write(before, after)
-	c, err := config.Load(g.file)
+	c, err := keyfile.Load(g.file)
 	if err != nil {
 		t.Fatal(err)
 	}

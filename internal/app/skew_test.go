@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/app"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/redistest"
 	"github.com/jotgate/jotgate/internal/telemetry"
 	"github.com/jotgate/jotgate/issuer"
@@ -30,7 +30,7 @@ func startReplica(t *testing.T, store string, off time.Duration) *replica {
 		"watch: false", fmt.Sprintf("watch: false\nreplicas: 2\nreplay: {store: redis}\nredis: {url: %q, skew: 5s}", store),
 		"  clients: [{id: web", "  code_secrets: [0123456789abcdef0123456789abcdef]\n  clients: [{id: web",
 	)
-	c, err := config.Load(g.file)
+	c, err := keyfile.Load(g.file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func (g *Gate) build(c *config.Config) (*snapshot, error) {
 // buildVerifier opens the sources of the keys that are fetched. Those of the snapshot before stay warm.
 func (g *Gate) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
 	if g.dry {
-		return snap.config.Verifier()
+		return keysets.Verifier(snap.config)
 	}
 	sources := make(map[*config.TrustedIssuer]*keysets.Source)
 	for _, t := range snap.config.TrustedIssuers {
@@ -89,7 +89,7 @@ func (g *Gate) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
 		}
 		sources[t], snap.keys = source, append(snap.keys, release)
 	}
-	return snap.config.VerifierWith(func(t *config.TrustedIssuer) config.KeySource { return sources[t] })
+	return keysets.VerifierWith(snap.config, func(t *config.TrustedIssuer) keysets.KeySource { return sources[t] })
 }
 
 // buildProofs makes the judge of DPoP proofs, one for our endpoints and for the gate: a proof that was used at either is

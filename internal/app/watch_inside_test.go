@@ -12,7 +12,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
@@ -45,7 +45,7 @@ func TestWatchWithoutASystemThatTells(t *testing.T) {
 		}
 	}
 	write("a")
-	c, err := config.Load(file)
+	c, err := keyfile.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,7 +123,7 @@ func count(n int, what string) string {
 
 // checked is a config without faults, whose own tests pass.
 func checked(file string) (*config.Config, error) {
-	settings, err := config.Check(file)
+	settings, err := config.Load(file)
 	if err != nil {
 		return nil, err
 	}

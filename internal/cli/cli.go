@@ -22,6 +22,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 // The exit codes.
@@ -117,7 +118,7 @@ func choose(args []string) (*command, []string, error) {
 
 // suggestion is what was probably meant, for the end of a complaint.
 func suggestion(name string, words []string) string {
-	near := config.Nearest(name, words)
+	near := strictyaml.Nearest(name, words)
 	if near == "" {
 		return ""
 	}
@@ -196,7 +197,7 @@ func (c *call) wrongFlag(err error) error {
 	}
 	var known []string
 	c.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
-	near := config.Nearest(name, known)
+	near := strictyaml.Nearest(name, known)
 	if near != "" {
 		return usagef("unknown flag --%s, did you mean --%s?", name, near)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/issuer"
 )
@@ -115,7 +116,7 @@ routes: [{path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ
 	if err := writeFile(file, 0o600, []byte(text)); err != nil {
 		return nil, err
 	}
-	return config.Load(file)
+	return keyfile.Load(file)
 }
 
 // managementToken is what `jotgate mint --client web --scope issue_codes` would print.

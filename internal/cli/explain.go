@@ -113,7 +113,7 @@ func (f *explainFlags) ask(p *Process, fromFlag string, q app.Question) (*proxy.
 	if err != nil {
 		return nil, err
 	}
-	load := config.Check
+	load := config.Load
 	if f.unverified {
 		load = config.Peek // nothing that the keys signed is looked at
 	}

@@ -62,7 +62,7 @@ func (p *Process) healthAddress(fromFlag string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	settings, err := config.Check(file)
+	settings, err := config.Load(file)
 	if err != nil {
 		return "", err
 	}

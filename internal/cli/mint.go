@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/issuer"
 )
@@ -54,7 +54,7 @@ func mint(p *Process, c *call) error {
 		return err
 	}
 	// A key that is still to be made is made now, as serve would: a token of a throw-away key would open nothing.
-	settings, err := config.Load(file)
+	settings, err := keyfile.Load(file)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/admin"
+	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/redisstore"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/revoke"
@@ -63,7 +64,7 @@ func withdraw(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
-	settings, err := config.Check(file)
+	settings, err := config.Load(file)
 	if err != nil {
 		return err
 	}
@@ -163,7 +164,7 @@ func (p *Process) tokenWithdrawal(operand string, settings *config.Config) (w ad
 	if err != nil {
 		return w, err
 	}
-	verifier, err := settings.Verifier()
+	verifier, err := keysets.Verifier(settings)
 	if err != nil {
 		return w, err
 	}

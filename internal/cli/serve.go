@@ -13,6 +13,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/app"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
@@ -39,7 +40,7 @@ func serve(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
-	settings, err := config.Load(file)
+	settings, err := keyfile.Load(file)
 	if err != nil {
 		return err
 	}

@@ -26,9 +26,9 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
-	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/app"
 	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
@@ -88,7 +88,7 @@ func newWorld(t *testing.T, requireNonce bool) world {
 			t.Fatal(err)
 		}
 	}
-	c, err := config.Load(filepath.Join(folder, "gate.yaml"))
+	c, err := keyfile.Load(filepath.Join(folder, "gate.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

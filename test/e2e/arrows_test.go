@@ -37,6 +37,7 @@ var floors = map[string]int{
 	"internal/httpserver/h1": 0,
 	"internal/httpserver/h2": 0,
 	"internal/jose":          0,
+	"internal/keyfile":       0,
 	"internal/keysets":       0,
 	"internal/otel":          0,
 	"internal/redisstore":    0,
@@ -47,6 +48,7 @@ var floors = map[string]int{
 	"internal/revoke":        0,
 	"internal/route":         0,
 	"internal/strictjson":    0,
+	"internal/strictyaml":    0,
 	"internal/telemetry":     0,
 	"internal/token":         0,
 	"internal/upstream":      0,
@@ -65,7 +67,7 @@ var floors = map[string]int{
 const outside = 5
 
 // configImports are the only packages of ours that config imports.
-var configImports = []string{"internal/endpoint", "internal/jose", "internal/route", "internal/token"}
+var configImports = []string{"internal/endpoint", "internal/jose", "internal/route", "internal/strictyaml", "internal/token"}
 
 // testHelpers may be imported by tests alone.
 var testHelpers = []string{"internal/dpop/dpoptest", "internal/listen/listentest", "internal/redistest"}

@@ -14,7 +14,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/keyfile"
 )
 
 // A manifest is what the example's files use of Kubernetes' objects; a field that is not here is a typing error.
@@ -156,7 +156,7 @@ func TestTheKubernetesExampleHoldsTogether(t *testing.T) {
 	if out := run(t, folder, nil, "check", "--config", "config.yaml"); !strings.Contains(out, "2 tests passed") {
 		t.Errorf("check says %s", out)
 	}
-	settings, err := config.Load(filepath.Join(folder, "config.yaml"))
+	settings, err := keyfile.Load(filepath.Join(folder, "config.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

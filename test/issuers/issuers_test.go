@@ -19,9 +19,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/app"
 	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/telemetry"
 	"github.com/jotgate/jotgate/issuer"
 )
@@ -58,7 +58,7 @@ func run(t *testing.T, settings string) *gate {
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := config.Load(file)
+	c, err := keyfile.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package config
+package strictyaml
 
 import (
 	"cmp"
@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// mostFaults bounds what one reading tells; a file with more is better mended from the top.
-const mostFaults = 50
+// MostFaults bounds how many faults of a file are reported; a file with more is better mended from the top.
+const MostFaults = 50
 
 // A Fault is one thing that is wrong with a file, where it is, and what to do about it.
 type Fault struct {
@@ -37,7 +37,7 @@ func (f Fault) String() string {
 	return b.String()
 }
 
-// Faults is every fault of a file, in the file's order. It is the error of [Load] and [Parse].
+// Faults are the faults of a file, in the file's order.
 type Faults []Fault
 
 // Error has one line for each fault.
@@ -55,33 +55,33 @@ func inOrder(faults []Fault) Faults {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	faults = slices.Compact(faults)
-	if len(faults) <= mostFaults {
+	if len(faults) <= MostFaults {
 		return faults
 	}
-	more := len(faults) - mostFaults
-	return append(faults[:mostFaults:mostFaults], Fault{
+	more := len(faults) - MostFaults
+	return append(faults[:MostFaults:MostFaults], Fault{
 		File:    faults[0].File,
 		Problem: fmt.Sprintf("has %d more faults", more),
 		Remedy:  "mend these first",
 	})
 }
 
-// A place is where a value stands.
-type place struct {
-	line, column int
-	path         string
+// A Place is where a value stands.
+type Place struct {
+	Line, Column int
+	Path         string
 }
 
-// key is the place of a member that is missing from the mapping at p.
-func (p place) key(name string) place {
-	p.path = join(p.path, name)
+// Key is the place of a member that is missing from the mapping at p.
+func (p Place) Key(name string) Place {
+	p.Path = join(p.Path, name)
 	return p
 }
 
 // join writes the path of a member; a name with unusual characters is quoted, since file and names are not ours.
 func join(path, name string) string {
-	if !plainName(name) {
-		return fmt.Sprintf("%s[%s]", path, quote(name))
+	if !PlainName(name) {
+		return fmt.Sprintf("%s[%s]", path, Quote(name))
 	}
 	if path == "" {
 		return name
@@ -89,7 +89,8 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-func plainName(name string) bool {
+// PlainName reports whether name needs no quotes in a path: letters, digits, _ and - alone.
+func PlainName(name string) bool {
 	if name == "" || len(name) > 64 {
 		return false
 	}
@@ -103,9 +104,9 @@ func plainName(name string) bool {
 
 var userInfo = regexp.MustCompile(`//[^/\s]*@`)
 
-// quote shows a value of the file: printable on any terminal, not longer than a line can bear, and without the password
+// Quote shows a value of the file: printable on any terminal, not longer than a line can bear, and without the password
 // of a URL.
-func quote(text string) string {
+func Quote(text string) string {
 	const most = 80
 	text = userInfo.ReplaceAllString(text, "//"+redacted+"@")
 	if len(text) > most {

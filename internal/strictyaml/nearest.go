@@ -1,6 +1,6 @@
-package config
+package strictyaml
 
-// Nearest is the word that differs from name by at most two letters that are inserted, removed or replaced, or "".
+// Nearest returns the word that differs from name by at most two letters that are inserted, removed or replaced, or "".
 func Nearest(name string, words []string) string {
 	best, least := "", 3
 	for _, w := range words {

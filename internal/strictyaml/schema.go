@@ -1,4 +1,4 @@
-package config
+package strictyaml
 
 import (
 	"bytes"
@@ -6,13 +6,13 @@ import (
 	"strconv"
 )
 
-// Schema is the JSON Schema (draft 2020-12) of a file, for editors and for whoever generates files. It comes from the
-// same declarations as the reader. A schema sees one value at a time, so it lets through files that the reader refuses
-// (names that do not resolve, routes that conflict); it refuses none that the reader takes.
-func Schema() ([]byte, error) {
-	root := Reference().schema()
+// JSONSchema returns the JSON Schema (draft 2020-12) of a file of this shape. It comes from the same declarations as the
+// reader. A schema sees one value at a time, so it accepts files that the reader refuses (names that do not resolve, keys
+// that conflict); it refuses none that the reader accepts.
+func (s *Shape) JSONSchema(title string) ([]byte, error) {
+	root := s.schema()
 	root.Dialect = "https://json-schema.org/draft/2020-12/schema"
-	root.Title = "Jotgate configuration, version 1"
+	root.Title = title
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -104,7 +104,7 @@ func (s *Shape) typed(text string) any {
 	case "boolean":
 		return text == "true"
 	case "integer", "size":
-		if _, number := digits(text); number {
+		if _, number := Digits(text); number {
 			return json.RawMessage(text)
 		}
 	case "ratio":

@@ -1,4 +1,4 @@
-package config
+package strictyaml
 
 import (
 	"bytes"
@@ -18,30 +18,30 @@ const (
 	mostDepth = 24      // the deepest key of version 1 has ten levels
 )
 
-// document reads data as exactly one YAML document without anchors, aliases, merges and tags: what such a file says is
+// Document reads data as exactly one YAML document without anchors, aliases, merges and tags: what such a file says is
 // what it shows, and it cannot grow when it is read.
-func (r *reader) document(data []byte) (value, bool) {
+func (r *Reader) Document(data []byte) (Value, bool) {
 	if !r.acceptable(data) {
-		return value{}, false
+		return Value{}, false
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var first, second yaml.Node
 	if err := decode(decoder, &first); errors.Is(err, io.EOF) {
-		r.fault(place{line: 1, column: 1}, "the file is empty", "begin with version: 1")
-		return value{}, false
+		r.Fault(Place{Line: 1, Column: 1}, "the file is empty", "begin with "+r.source.Begin)
+		return Value{}, false
 	} else if err != nil {
 		r.syntax(data, err)
-		return value{}, false
+		return Value{}, false
 	}
 	if err := decode(decoder, &second); err == nil {
-		r.fault(place{line: second.Line, column: second.Column}, "a second document begins here",
+		r.Fault(Place{Line: second.Line, Column: second.Column}, "a second document begins here",
 			"one file holds one configuration: remove what follows ---")
-		return value{}, false
+		return Value{}, false
 	} else if !errors.Is(err, io.EOF) {
 		r.syntax(data, err)
-		return value{}, false
+		return Value{}, false
 	}
-	root := value{node: first.Content[0]}
+	root := Value{node: first.Content[0]}
 	r.inspect(root, 0)
 	return root, len(r.faults) == 0
 }
@@ -57,19 +57,19 @@ func decode(d *yaml.Decoder, into *yaml.Node) (err error) {
 }
 
 // acceptable refuses what no YAML parser should see.
-func (r *reader) acceptable(data []byte) bool {
+func (r *Reader) acceptable(data []byte) bool {
 	if len(data) > mostBytes {
-		r.fault(place{}, fmt.Sprintf("the file has %d bytes", len(data)), fmt.Sprintf("keep it below %d", mostBytes))
+		r.Fault(Place{}, fmt.Sprintf("the file has %d bytes", len(data)), fmt.Sprintf("keep it below %d", mostBytes))
 		return false
 	}
 	for i := 0; i < len(data); {
 		c, size := utf8.DecodeRune(data[i:])
 		switch {
 		case c == utf8.RuneError && size <= 1:
-			r.fault(placeOf(data, i), "here are bytes that are no UTF-8", "save the file as UTF-8")
+			r.Fault(placeOf(data, i), "here are bytes that are no UTF-8", "save the file as UTF-8")
 			return false
 		case c < ' ' && c != '\t' && c != '\n' && c != '\r', c == 0x7f:
-			r.fault(placeOf(data, i), fmt.Sprintf("here is the control character %U", c), "remove it")
+			r.Fault(placeOf(data, i), fmt.Sprintf("here is the control character %U", c), "remove it")
 			return false
 		}
 		i += size
@@ -78,26 +78,26 @@ func (r *reader) acceptable(data []byte) bool {
 }
 
 // placeOf is the line and column of an offset.
-func placeOf(data []byte, offset int) place {
+func placeOf(data []byte, offset int) Place {
 	before := data[:offset]
 	start := bytes.LastIndexByte(before, '\n') + 1
-	return place{line: 1 + bytes.Count(before, []byte{'\n'}), column: 1 + utf8.RuneCount(before[start:])}
+	return Place{Line: 1 + bytes.Count(before, []byte{'\n'}), Column: 1 + utf8.RuneCount(before[start:])}
 }
 
 // inspect refuses anchors, aliases, merges and tags, and bounds the depth.
-func (r *reader) inspect(v value, depth int) {
+func (r *Reader) inspect(v Value, depth int) {
 	n := v.node
 	switch {
 	case depth > mostDepth:
-		r.fault(v.at(), "is nested too deeply", "no key of this file needs that")
+		r.Fault(v.At(), "is nested too deeply", "no key of this file needs that")
 		return
 	case n.Kind == yaml.AliasNode:
-		r.fault(v.at(), "is a YAML alias, which this file may not have", unquotedStar)
+		r.Fault(v.At(), "is a YAML alias, which this file may not have", unquotedStar)
 		return
 	case n.Anchor != "":
-		r.fault(v.at(), "has a YAML anchor, which this file may not have", "write the value out where it is needed, or put a leading & in quotes")
+		r.Fault(v.At(), "has a YAML anchor, which this file may not have", "write the value out where it is needed, or put a leading & in quotes")
 	case n.Style&yaml.TaggedStyle != 0:
-		r.fault(v.at(), "has a YAML tag, which this file may not have", "remove it, or put a leading ! in quotes")
+		r.Fault(v.At(), "has a YAML tag, which this file may not have", "remove it, or put a leading ! in quotes")
 	}
 	switch n.Kind {
 	case yaml.SequenceNode:
@@ -108,7 +108,7 @@ func (r *reader) inspect(v value, depth int) {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			name := n.Content[i]
 			if name.Kind != yaml.ScalarNode || name.Tag == "!!merge" || name.Anchor != "" {
-				r.fault(value{node: name, path: v.path}.at(), "has a key that is no plain name", "write each key as a word; merges (<<) are not supported")
+				r.Fault(Value{node: name, path: v.path}.At(), "has a key that is no plain name", "write each key as a word; merges (<<) are not supported")
 				continue
 			}
 			r.inspect(v.member(name.Value, n.Content[i+1]), depth+1)
@@ -145,7 +145,7 @@ var (
 
 // syntax tells what the YAML library could not read. It names a line alone, and not always the right one, so the usual
 // culprits are looked for near it.
-func (r *reader) syntax(data []byte, err error) {
+func (r *Reader) syntax(data []byte, err error) {
 	says := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 1
 	if m := saysLine.FindStringSubmatch(says); m != nil {
@@ -163,21 +163,21 @@ func (r *reader) syntax(data []byte, err error) {
 		}
 	}
 	lines := strings.Split(string(data), "\n")
-	at := place{line: min(max(line, 1), len(lines))}
-	text := lines[at.line-1]
-	at.column = 1 + len(text) - len(strings.TrimLeft(text, " "))
+	at := Place{Line: min(max(line, 1), len(lines))}
+	text := lines[at.Line-1]
+	at.Column = 1 + len(text) - len(strings.TrimLeft(text, " "))
 	switch {
 	case remedy == unquotedStar:
 		at = find(lines, at, bareStar)
 	case strings.Contains(says, "cannot start any token"):
 		at = find(lines, at, leadTab)
 	}
-	r.fault(at, problem, remedy)
+	r.Fault(at, problem, remedy)
 }
 
 // find looks for a culprit in the line that the library names, in its neighbours, then from the top.
-func find(lines []string, near place, culprit *regexp.Regexp) place {
-	order := []int{near.line, near.line + 1, near.line - 1}
+func find(lines []string, near Place, culprit *regexp.Regexp) Place {
+	order := []int{near.Line, near.Line + 1, near.Line - 1}
 	for i := range lines {
 		order = append(order, i+1)
 	}
@@ -190,7 +190,7 @@ func find(lines []string, near place, culprit *regexp.Regexp) place {
 			continue
 		}
 		if m := culprit.FindStringIndex(text); m != nil {
-			return place{line: line, column: utf8.RuneCountInString(text[:m[1]])}
+			return Place{Line: line, Column: utf8.RuneCountInString(text[:m[1]])}
 		}
 	}
 	return near
