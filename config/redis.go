@@ -180,54 +180,6 @@ func isKeyPrefix(s string) (problem, remedy string) {
 	return "", ""
 }
 
-// buildShared holds what is shared to what it needs: a guard that all replicas ask, and secrets that all of them have.
-func (b *builder) buildShared() {
-	w := &b.file.replay.Value
-	b.Replay.Shared = w.store.Value == storeRedis
-	switch shared := b.Replay.Shared; {
-	case shared && b.Redis == nil && !b.file.redis.Given:
-		b.Fault(w.store.At, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
-	case shared && b.file.issuer.Given && len(b.file.issuer.Value.codeSecrets) == 0:
-		b.Fault(w.store.At, "needs issuer.code_secrets: without them each process seals codes with a secret of its own, and no replica opens another's",
-			"write code_secrets: [\"${env:CODE_SECRET}\"], the same on every replica, as `jotgate keygen --secret` makes one")
-	case !shared && b.file.replicas.Value > 1:
-		b.Fault(b.file.replicas.At, strconv.Itoa(b.file.replicas.Value)+" replicas would each remember used codes alone, with replay.store: memory, and redeem none of each other's",
-			"write replay: {store: redis} and redis, or run one replica")
-	}
-	if limit := b.file.limits.shared; limit.Value {
-		b.Limits.Shared = true
-		if !b.file.redis.Given {
-			b.Fault(limit.At, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
-		}
-	}
-	b.buildRevocations()
-}
-
-func (b *builder) buildRevocations() {
-	w := &b.file.revocations.Value
-	b.Revocations = Revocations{
-		File: w.file.Value, Capacity: w.capacity, Poll: w.poll, MaxStaleness: w.maxStaleness.Value, RefuseStale: w.onStale == "refuse",
-	}
-	if w.file.Given && !w.file.Bad {
-		b.Revocations.File = b.Resolve(w.file.Value)
-	}
-	switch {
-	case w.store.Value == storeRedis && w.file.Given:
-		b.Fault(w.file.At, "is there beside store: redis", "keep one of the two")
-	case w.store.Value == storeRedis && !b.file.redis.Given:
-		b.Fault(w.store.At, "needs redis, which is missing", "write redis: {url: redis://127.0.0.1:6379/0}")
-	case w.store.Value == storeFile && !w.file.Given:
-		b.Fault(w.store.At, "needs a file", "write file: /var/lib/jotgate/revoked beside it")
-	}
-	b.Revocations.Shared = b.Redis != nil && (w.store.Value == storeRedis || !w.store.Given && !w.file.Given)
-	if b.Revocations.Shared && w.maxStaleness.Usable() && w.maxStaleness.Value < 2*w.poll {
-		b.Fault(w.maxStaleness.At, yaml.SpellDuration(w.maxStaleness.Value)+" is less than twice poll, "+yaml.SpellDuration(w.poll), "raise it: one slow answer would make the list stale")
-	}
-	if b.file.replicas.Value > 1 && w.file.Given && !w.file.Bad {
-		b.Warn(w.file.At, "is this replica's own: the others do not hear of what is withdrawn here", "leave it out, so that withdrawals are shared in redis")
-	}
-}
-
 func isStorePassword(s string) (problem, remedy string) {
 	if s == "" || len(s) > 1024 {
 		return "is empty or too long", "write it as \"${env:NAME}\", or leave the key out"

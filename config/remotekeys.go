@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/x509"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -40,17 +39,6 @@ func (b *builder) onlyFetched(w *writtenTrusted) {
 	if w.fetch.Given {
 		b.Fault(w.fetch.At, "has a meaning only for keys that are fetched", "remove it")
 	}
-}
-
-func (b *builder) authorities(file yaml.Setting[string]) string {
-	if !file.Usable() || !file.Given {
-		return ""
-	}
-	data, ok := b.contents(file)
-	if ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
-		b.Fault(file.At, file.Shown+" holds no certificate", "name a PEM file with the certificates of the authorities")
-	}
-	return string(data)
 }
 
 // plainHTTP reports whether an address that was checked as a URL is asked without TLS, and not on this very machine.

@@ -1,0 +1,87 @@
+package config
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jotgate/jotgate/internal/jose"
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
+	"github.com/jotgate/jotgate/internal/token"
+)
+
+func (b *builder) buildClients(w []yaml.Setting[writtenClient]) {
+	b.Issuer.Clients = []*Client{}
+	for i := range w {
+		c := &w[i].Value
+		client := &Client{
+			ID:            c.id.Value,
+			Secret:        c.secret.Value,
+			AccessTokenID: c.accessTokenID.Value,
+			Permissions:   b.permissions(c.permissions.Value, noTemplates),
+			May:           yaml.Values(c.may),
+			Delegate:      b.permissions(c.delegate.Value, noTemplates),
+			CodeTTL:       c.codeTTL.Value,
+			Public:        c.public.Value,
+			Bound:         c.dpop.Value == dpopRequired,
+		}
+		if !c.codeTTL.Given {
+			client.CodeTTL = b.Issuer.CodeTTL
+		}
+		if c.audiences.Given {
+			client.Audiences = yaml.Values(c.audiences.Value)
+		}
+		if c.keys.Given {
+			client.Keys = b.clientKeys(c.keys.Value)
+		}
+		b.checkSecrets(c, client)
+		b.checkUnique(c, client)
+		b.Issuer.Clients = append(b.Issuer.Clients, client)
+		if slices.Contains(client.May, token.IssueCodes) && c.delegate.Usable() == c.delegate.Given && len(client.Delegate) == 0 {
+			b.Warn(w[i].At, "may issue codes, but has nothing to hand on", "give it delegate: it is the most that its codes can open")
+		}
+	}
+}
+
+func (b *builder) checkSecrets(c *writtenClient, client *Client) {
+	if c.secret.Given && c.secretSHA256.Given {
+		b.Fault(c.secretSHA256.At, "is there beside secret", "keep one of the two")
+	}
+	if c.secretSHA256.Usable() {
+		client.SecretSHA256, _ = hex.DecodeString(c.secretSHA256.Value) // checked when it was read
+	}
+	if c.public.Value && (c.secret.Given || c.secretSHA256.Given || c.keys.Given) {
+		b.Fault(c.public.At, "is there beside a secret or keys", "a public client has neither: keep one of the two")
+	}
+}
+
+// clientKeys are what a client signs its assertions with. A shared secret is no such key: it is for secret alone.
+func (b *builder) clientKeys(w []yaml.Setting[writtenKeySet]) *jose.KeySet {
+	set := b.keySet(w)
+	if set == nil {
+		return nil
+	}
+	if slices.ContainsFunc(set.Keys(), (*jose.PublicKey).Symmetric) {
+		b.Fault(w[0].At, "holds a shared secret", "list public keys alone; a secret goes into secret")
+	}
+	return set
+}
+
+func (b *builder) checkUnique(c *writtenClient, client *Client) {
+	for i, other := range b.Issuer.Clients {
+		if c.id.Usable() && other.ID == client.ID {
+			b.Fault(c.id.At, fmt.Sprintf("%s is the id of issuer.clients[%d] already", c.id.Shown, i), "give each client its own id")
+		} else if c.id.Usable() && token.DigestOf(other.ID) == token.DigestOf(client.ID) {
+			b.Fault(c.id.At, fmt.Sprintf("%s has the digest of issuer.clients[%d], so that codes could not tell the two apart", c.id.Shown, i), "rename one of them")
+		}
+		if c.accessTokenID.Usable() && other.AccessTokenID == client.AccessTokenID {
+			b.Fault(c.accessTokenID.At, fmt.Sprintf("is that of issuer.clients[%d] already", i), "give each client its own: it is a credential")
+		}
+	}
+}
+
+// isClient reports whether some client has this id, in whatever case: an id must not look like another.
+func (b *builder) isClient(id string) bool {
+	return slices.ContainsFunc(b.Issuer.Clients, func(c *Client) bool { return c.ID != "" && strings.EqualFold(c.ID, id) })
+}

@@ -1,0 +1,37 @@
+package config
+
+import "net/netip"
+
+func (b *builder) buildTrustedProxies() {
+	for _, w := range b.file.trustedProxies {
+		if w.Bad {
+			continue
+		}
+		prefix, problem, remedy := parsePrefix(w.Value)
+		if problem != "" {
+			b.Fault(w.At, w.Shown+" "+problem, remedy)
+			continue
+		}
+		if prefix.Bits() == 0 {
+			b.Warn(w.At, w.Shown+" is everyone", "whoever connects can now claim any client address")
+		}
+		b.TrustedProxies = append(b.TrustedProxies, prefix)
+	}
+}
+
+func parsePrefix(s string) (prefix netip.Prefix, problem, remedy string) {
+	if address, err := netip.ParseAddr(s); err == nil && address.Zone() == "" {
+		address = address.Unmap()
+		return netip.PrefixFrom(address, address.BitLen()), "", ""
+	}
+	prefix, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return prefix, "is neither an address nor a range", "write it like 10.0.0.7 or 10.0.0.0/8"
+	case prefix.Addr().Is4In6():
+		return prefix, "is an IPv4 range in IPv6 spelling", "write it in IPv4 spelling"
+	case prefix != prefix.Masked():
+		return prefix, "has bits beyond its length", "did you mean " + prefix.Masked().String() + "?"
+	}
+	return prefix, "", ""
+}
