@@ -1,7 +1,7 @@
 // Jotgate hands out short-lived JWTs and lets through to an app only those requests whose token carries the tenant
 // permission that the route asks for.
 //
-// `jotgate --help` lists the commands, `jotgate COMMAND --help` teaches one of them with an example.
+// `jotgate --help` lists the commands, `jotgate COMMAND --help` shows one of them with examples.
 package main
 
 import (
@@ -10,12 +10,12 @@ import (
 	"github.com/jotgate/jotgate/internal/cli"
 )
 
-// version is set by the linker for a release (-X main.version=…); otherwise the build's own stamp tells it.
-var version string
+// The linker sets these for a release (-X main.version=…); where they are empty, Go's own build stamp counts.
+var version, revision, built string
 
 func main() {
 	os.Exit(cli.Run(&cli.Process{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		LookupEnv: os.LookupEnv, Version: version,
+		LookupEnv: os.LookupEnv, Version: version, Revision: revision, Built: built,
 	}))
 }

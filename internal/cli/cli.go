@@ -34,13 +34,14 @@ const (
 	exitRefused = 4
 )
 
-// A Process is the world that a command runs in. Every member is required, but for Version.
+// A Process is the world that a command runs in. Every member is required, but for the last three.
 type Process struct {
 	Args           []string // without the program's name
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	LookupEnv      func(name string) (value string, ok bool)
-	Version        string // set for a release; "" asks the build's own stamp
+	// Version, Revision (the commit) and Built (its time) are set for a release; where they are "", Go's own stamp counts.
+	Version, Revision, Built string
 }
 
 // A command is one subcommand. Its run returns a *usageError for a wrong call, config.Faults for a config that does not

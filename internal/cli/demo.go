@@ -28,23 +28,27 @@ const demoAnswers = 10 * time.Second
 
 func demoCommand() command {
 	return command{
-		name: "demo", usage: "[--listen ADDRESS] [--once]",
+		name: "demo", usage: "[--listen ADDRESS] [--log] [--once]",
 		brief: "play the whole story with throw-away keys, then keep serving", run: playDemo,
-		help: `Starts a gate with throw-away keys before a small app of its own, plays the whole story through real sockets and
-prints each step: a code, its redemption, a request that the token opens, two that are refused, the code again. An answer
-other than the story tells ends it with 1. Then the gate keeps serving, until Ctrl-C, for the commands that it prints.
+		help: `Starts a gate with throw-away keys in front of a small app of its own, plays the whole story through real sockets and
+prints each step: a code, its redemption, a request that the token opens, two that are refused, the code again. An
+unexpected answer ends it with exit code 1. The last lines are export commands to paste into a second terminal; then the
+gate keeps serving until Ctrl-C.
 
   jotgate demo
+  jotgate demo --log
 `,
 	}
 }
 
 func playDemo(p *Process, c *call) error {
 	listen := c.String("listen", demoAddress, "serve on this `ADDRESS`; port 0 is any free one")
-	once := c.Bool("once", false, "play the story and end")
+	withLog := c.Bool("log", false, "print the gate's log after the story, each refusal with its reason")
+	once := c.Bool("once", false, "end after the story")
 	if err := c.parse(0); err != nil {
 		return err
 	}
+	fmt.Fprintf(p.Stdout, "Jotgate demo: a gate with throw-away keys, an app behind it, and six requests.\n\n")
 	folder, err := os.MkdirTemp("", "jotgate-demo-")
 	if err != nil {
 		return err
@@ -74,10 +78,15 @@ func playDemo(p *Process, c *call) error {
 			return fmt.Errorf("the story went wrong: %w", err)
 		}
 		if *once {
+			log.discard()
 			return nil
 		}
-		d.invite()
-		log.release()
+		d.invite(*withLog)
+		if *withLog {
+			log.release()
+		} else {
+			log.discard()
+		}
 		<-ctx.Done()
 		return nil
 	})
@@ -272,15 +281,19 @@ func shortened(body []byte) string {
 	return strings.Join(words, `"`)
 }
 
-func (d *demo) invite() {
-	fmt.Fprintf(d.out, `All as told. The gate keeps serving on %[1]s until Ctrl-C. To go on, paste this into another terminal;
-the tokens are good for an hour, and only here:
+// invite ends the story. The lines to paste come last and alone.
+func (d *demo) invite(withLog bool) {
+	hint := "jotgate demo --log also prints what the gate logs."
+	if withLog {
+		hint = "What the gate logs follows them, each refusal with its reason."
+	}
+	fmt.Fprintf(d.out, `Every answer was as expected. The gate serves on %[1]s until Ctrl-C; README.md has the next
+commands. %[4]s
+
+To go on, paste these lines into a second terminal (the tokens are valid for one hour, and only here):
 
 export GATE=%[1]s
 export MANAGE=%[2]s
 export TOKEN=%[3]s
-
-README.md has the commands. What the gate logs follows, each refusal with its reason:
-
-`, d.values["GATE"], d.values["MANAGE"], d.values["TOKEN"])
+`, d.values["GATE"], d.values["MANAGE"], d.values["TOKEN"], hint)
 }

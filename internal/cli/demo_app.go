@@ -55,27 +55,44 @@ func (a *demoApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// A heldWriter keeps what is written until release, then writes through: the gate's log must not tear the story apart.
+// A heldWriter keeps what is written until release, which writes it through, or discard, which drops it and what
+// follows: the gate's log must not interrupt the story.
 type heldWriter struct {
-	mu   sync.Mutex
-	w    io.Writer
-	held []byte
-	open bool
+	mu    sync.Mutex
+	w     io.Writer
+	held  []byte
+	state heldState
 }
+
+type heldState int
+
+const (
+	holding heldState = iota
+	released
+	discarded
+)
 
 func (h *heldWriter) Write(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.open {
+	switch h.state {
+	case released:
 		return h.w.Write(p)
+	case holding:
+		h.held = append(h.held, p...)
 	}
-	h.held = append(h.held, p...)
 	return len(p), nil
 }
 
 func (h *heldWriter) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, _ = h.w.Write(h.held) // like any log line, it is lost if nobody can take it
-	h.held, h.open = nil, true
+	_, _ = h.w.Write(h.held) // like any log line, it is lost where it cannot be written
+	h.held, h.state = nil, released
+}
+
+func (h *heldWriter) discard() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held, h.state = nil, discarded
 }

@@ -40,8 +40,7 @@ func TestEveryExampleOfTheHelpWorks(t *testing.T) {
 		"jotgate healthcheck --url http://127.0.0.1:1/readyz --timeout 500ms": exitFailed,
 	}
 	ours := strings.NewReplacer("jotgate serve --config config.yaml", "jotgate serve --config faulty.yaml",
-		"jotgate demo", "jotgate demo --listen 127.0.0.1:0 --once", "--once --once", "--once", "127.0.0.1:9090",
-		"127.0.0.1:1")
+		"jotgate demo", "jotgate demo --listen 127.0.0.1:0 --once", "127.0.0.1:9090", "127.0.0.1:1")
 	model, ran := exampleFolder(t), map[string]bool{}
 	for _, c := range commands() {
 		text, examples := c.examples()

@@ -116,6 +116,24 @@ func TestTheREADMEsCommandsAnswerAsItSays(t *testing.T) {
 	if code := demo.exit(t); code != 0 {
 		t.Errorf("exit code of the demo %d, want 0", code)
 	}
+	// The lines to paste are still the last of the terminal, whatever was refused meanwhile.
+	if out := demo.stdout.String(); !regexp.MustCompile(`\n\nexport GATE=\S+\nexport MANAGE=\S+\nexport TOKEN=\S+\n$`).
+		MatchString(out) || demo.stderr.String() != "" {
+		t.Errorf("the demo's export lines do not come last and alone:\n%s\n%s", out, demo.stderr)
+	}
+}
+
+func TestTheDemoPrintsItsLogWhenAsked(t *testing.T) {
+	t.Parallel()
+	demo := start(t, t.TempDir(), nil, "demo", "--log", "--listen", "127.0.0.1:0")
+	gate := regexp.MustCompile(`(?m)^export GATE=(\S+)$`).FindStringSubmatch(demo.until(t, demo.stdout, "export TOKEN="))
+	if status, _, _ := ask(t, "GET", gate[1]+"/nowhere", "", ""); status != 404 {
+		t.Errorf("status %d, want 404", status)
+	}
+	demo.until(t, demo.stderr, `"reason":"code_used"`)       // of the story
+	demo.until(t, demo.stderr, `"reason":"route_not_found"`) // of what came after it
+	demo.signal(t, syscall.SIGINT)
+	demo.exit(t)
 }
 
 func TestTheSidecarExampleWorksStepByStep(t *testing.T) {
