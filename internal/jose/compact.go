@@ -24,6 +24,9 @@ type Header struct {
 	Algorithm string // alg
 	Type      string // typ, as it is spelled; "" if absent
 	KeyID     string // kid; "" if absent
+
+	brings string // a member that names a key or a content type; ignored in other issuers' tokens, refused in ours
+	alias  bool   // alg is spelled Ed25519 (RFC 9864 §2.2); Algorithm is EdDSA
 }
 
 // Unverified is a token of the right shape. Nothing in it may be trusted.
@@ -76,9 +79,29 @@ func (h *headers) keep(u *Unverified) {
 // are not empty and in the only spelling of base64url that their bytes have; a header that is not a strict JSON
 // object, that names a key, or that asks for an extension. Header members that are not known are ignored, as RFC 7515
 // §4 says.
-func Parse(compact string, limit int) (*Unverified, error) { return parse(compact, limit, nil) }
+func Parse(compact string, limit int) (*Unverified, error) {
+	u, err := parse(compact, limit, nil)
+	if err == nil {
+		err = u.Header.strict()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return u, nil
+}
 
-// parse is Parse with what is known of headers.
+// strict refuses what may stand in other issuers' tokens alone, where it is ignored.
+func (h *Header) strict() error {
+	switch {
+	case h.brings != "":
+		return refusal.Because(refusal.TokenHeaderRefused, "the header has %s", h.brings)
+	case h.alias:
+		return refusal.Because(refusal.TokenAlgorithmRefused, "alg is spelled Ed25519")
+	}
+	return nil
+}
+
+// parse is Parse with what is known of headers, and without strict.
 func parse(compact string, limit int, known *headers) (*Unverified, error) {
 	if limit <= 0 {
 		limit = DefaultMaxBytes
@@ -157,12 +180,18 @@ func parseHeader(text []byte) (h Header, err error) {
 			if dangerous(name) {
 				return refusal.Because(refusal.TokenHeaderRefused, "the header has %s", name)
 			}
+			if h.brings == "" && bringsKey(name) {
+				h.brings = strings.Clone(name)
+			}
 			err = r.Skip()
 		}
 		return err
 	})
 	if err != nil {
 		return Header{}, refusedAs(refusal.TokenMalformed, "header", err)
+	}
+	if h.Algorithm == "Ed25519" {
+		h.Algorithm, h.alias = "EdDSA", true
 	}
 	if _, known := algorithms[h.Algorithm]; !known {
 		return Header{}, refusal.Because(refusal.TokenAlgorithmRefused, "alg %s is not supported", brief(h.Algorithm))
@@ -175,8 +204,18 @@ func parseHeader(text []byte) (h Header, err error) {
 // some issuers put it beside kid in every token, and it is ignored.
 func dangerous(name string) bool {
 	switch name {
-	case "crit", "b64", "zip", "cty", "jwk", "jku", "x5u", "x5c",
-		"enc", "epk", "apu", "apv", "iv", "tag", "p2s", "p2c", "recipients", "encrypted_key":
+	case "crit", "b64", "zip", "enc", "epk", "apu", "apv", "iv", "tag", "p2s", "p2c", "recipients", "encrypted_key":
+		return true
+	}
+	return false
+}
+
+// bringsKey reports whether a header member names a key, or says what kind of content is signed. Some issuers (UAA, SAP)
+// put jku into every token. The key comes from the issuer's key set alone, so it is ignored and never followed; our own
+// tokens have none.
+func bringsKey(name string) bool {
+	switch name {
+	case "jku", "jwk", "x5u", "x5c", "cty":
 		return true
 	}
 	return false

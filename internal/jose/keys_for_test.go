@@ -207,7 +207,9 @@ func holding(set *jose.KeySet) func() *jose.KeySet { return func() *jose.KeySet 
 
 func newVerifier(t testing.TB, issuers ...*jose.Issuer) *jose.Verifier {
 	t.Helper()
-	v, err := jose.NewVerifier(jose.Options{Issuers: issuers, Leeway: 5 * time.Second})
+	v, err := jose.NewVerifier(jose.Options{
+		Issuers: issuers, Leeway: 5 * time.Second, PreparedKeys: jose.DefaultPreparedKeys,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

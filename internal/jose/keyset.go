@@ -22,22 +22,34 @@ const (
 // A KeySet holds the keys of one issuer by their kid. It never changes.
 type KeySet struct {
 	keys []*PublicKey
-	byID map[string]*PublicKey
+	byID map[string][]*PublicKey
 	jwks []byte
 }
 
-// NewKeySet makes a set of keys, in their order. Two of one kid are a fault: which one is meant would be a guess.
+// NewKeySet makes a set of keys, in their order. Two of one kid and algorithm are a fault: which one is meant would be a
+// guess.
 func NewKeySet(keys ...*PublicKey) (*KeySet, error) {
-	s := &KeySet{keys: slices.Clone(keys), byID: make(map[string]*PublicKey, len(keys))}
+	type name struct{ id, alg string }
+	seen := make(map[name]bool, len(keys))
+	for _, key := range keys {
+		n := name{key.id, key.alg}
+		if seen[n] {
+			return nil, fmt.Errorf("two keys have the kid %s", brief(key.id))
+		}
+		seen[n] = true
+	}
+	return newKeySet(keys)
+}
+
+// newKeySet makes a set in which several keys may have one kid.
+func newKeySet(keys []*PublicKey) (*KeySet, error) {
+	s := &KeySet{keys: slices.Clone(keys), byID: make(map[string][]*PublicKey, len(keys))}
 	if len(keys) > MaxKeySetKeys {
 		return nil, fmt.Errorf("%d keys, the limit is %d", len(keys), MaxKeySetKeys)
 	}
 	public := jwk.NewSet()
 	for _, key := range keys {
-		if s.byID[key.id] != nil {
-			return nil, fmt.Errorf("two keys have the kid %s", brief(key.id))
-		}
-		s.byID[key.id] = key
+		s.byID[key.id] = append(s.byID[key.id], key)
 		if key.Symmetric() {
 			continue
 		}
@@ -56,8 +68,13 @@ func NewKeySet(keys ...*PublicKey) (*KeySet, error) {
 	return s, nil
 }
 
-// Key finds a key by its kid; nil if there is none.
-func (s *KeySet) Key(id string) *PublicKey { return s.byID[id] }
+// Key returns a key by its kid, the first where one kid stands for several algorithms; nil if there is none.
+func (s *KeySet) Key(id string) *PublicKey {
+	if keys := s.byID[id]; len(keys) > 0 {
+		return keys[0]
+	}
+	return nil
+}
 
 // Keys lists the keys in their order.
 func (s *KeySet) Keys() []*PublicKey { return slices.Clone(s.keys) }
@@ -69,12 +86,41 @@ func (s *KeySet) Len() int { return len(s.keys) }
 // change it.
 func (s *KeySet) JWKS() []byte { return s.jwks }
 
-// only is the key that a token without kid can mean.
-func (s *KeySet) only() *PublicKey {
-	if len(s.keys) == 1 {
-		return s.keys[0]
+// mostTried is how many keys are tried for a token that does not say which one signed it.
+const mostTried = 4
+
+// candidates are the keys that can have signed a token of this header for the issuer; room holds them. A token with a kid
+// means the key of that kid and algorithm, or else the only key of its algorithm if that one came without a kid. A token
+// without a kid can mean any key of its algorithm.
+func (s *KeySet) candidates(i *Issuer, h *Header, room *[mostTried]*PublicKey) []*PublicKey {
+	if s == nil {
+		return nil
 	}
-	return nil
+	list := room[:0]
+	if h.KeyID != "" {
+		for _, key := range s.byID[h.KeyID] {
+			if len(list) < mostTried && key.fitFor(i, h.Algorithm) {
+				list = append(list, key)
+			}
+		}
+		if len(s.byID[h.KeyID]) > 0 || i.Own {
+			return list
+		}
+	} else if i.Own {
+		return nil
+	}
+	fitting := 0
+	for _, key := range s.keys {
+		if key.fitFor(i, h.Algorithm) {
+			if fitting++; fitting <= mostTried {
+				list = append(list, key)
+			}
+		}
+	}
+	if h.KeyID != "" && (fitting != 1 || !list[0].unnamed) {
+		return nil
+	}
+	return list
 }
 
 // ParseKeySet reads a JWK set, one JWK, or PEM blocks with public keys (PKIX, or PKCS#1 for RSA). A key that cannot
@@ -125,7 +171,7 @@ func ParseRemoteKeySet(data []byte) (set *KeySet, skipped []error, err error) {
 		return nil, nil, errors.New("key set: no member keys, so it is no JWK set")
 	}
 	parsed.keepUnambiguous()
-	if set, err = NewKeySet(parsed.keys...); err != nil {
+	if set, err = newKeySet(parsed.keys); err != nil {
 		return nil, parsed.skipped, fmt.Errorf("key set: %w", err)
 	}
 	return set, parsed.skipped, nil
@@ -136,7 +182,9 @@ func (s *KeySet) Equal(other *KeySet) bool {
 	if len(s.keys) != len(other.keys) {
 		return false
 	}
-	return !slices.ContainsFunc(s.keys, func(key *PublicKey) bool { return !key.equal(other.Key(key.id)) })
+	return !slices.ContainsFunc(s.keys, func(key *PublicKey) bool {
+		return !slices.ContainsFunc(other.byID[key.id], key.equal)
+	})
 }
 
 type parsedKeys struct {
@@ -156,24 +204,34 @@ func (p *parsedKeys) add(key *PublicKey, err error) error {
 	return nil
 }
 
-// keepUnambiguous leaves out symmetric keys and those of one kid. A key that is there twice as it is stays, once.
-func (p *parsedKeys) keepUnambiguous() {
-	first, differ := map[string]*PublicKey{}, map[string]bool{}
+// once returns the keys without those that are there again just as they are.
+func (p *parsedKeys) once() []*PublicKey {
+	var list []*PublicKey
 	for _, key := range p.keys {
-		if first[key.id] == nil {
-			first[key.id] = key
-		} else if !key.equal(first[key.id]) {
-			differ[key.id] = true
+		if !slices.ContainsFunc(list, key.equal) {
+			list = append(list, key)
 		}
 	}
-	kept := p.keys[:0]
-	for _, key := range p.keys {
+	return list
+}
+
+// keepUnambiguous leaves out keys that a stranger must not choose (symmetric ones, and those that are expensive), and
+// different ones of one kid, algorithm and issuer. A key that is there twice as it is stays, once.
+func (p *parsedKeys) keepUnambiguous() {
+	var kept []*PublicKey
+	all := p.once()
+	for _, key := range all {
+		differs := func(other *PublicKey) bool {
+			return key.id == other.id && key.alg == other.alg && key.issuer == other.issuer && !key.sameMaterial(other)
+		}
 		switch {
 		case key.Symmetric():
 			p.skipped = append(p.skipped, fmt.Errorf("key %s: a symmetric key that is published is no secret", brief(key.id)))
-		case differ[key.id]:
+		case key.Expensive() != nil:
+			p.skipped = append(p.skipped, fmt.Errorf("key %s: %w", brief(key.id), key.Expensive()))
+		case slices.ContainsFunc(all, differs):
 			p.skipped = append(p.skipped, fmt.Errorf("key %s: several keys have this kid", brief(key.id)))
-		case first[key.id] == key:
+		default:
 			kept = append(kept, key)
 		}
 	}

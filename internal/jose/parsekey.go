@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -20,29 +21,46 @@ import (
 // jwkHead is what a JWK says besides the key itself (RFC 7517 §4).
 type jwkHead struct {
 	kty, use, alg, kid string
+	issuer             string // whose tokens the key is for (Microsoft Entra); "": any of those that the set is for
 	operations         []string
-	private            bool // it has d, or for an oct key k
+	private            bool   // it has d, or for an oct key k
+	material           []byte // a JWK of the members that make up the key, and no others
 }
 
-// readJWKHead reads one JWK strictly; the members that make up the key are for jwx.
+// jwkMaterial lists the members that make up a key (RFC 7518 §6, RFC 8037 §2); all others are not for jwx to see.
+func jwkMaterial(name string) bool {
+	switch name {
+	case "kty", "crv", "x", "y", "n", "e", "k", "d", "p", "q", "dp", "dq", "qi", "oth":
+		return true
+	}
+	return false
+}
+
+// readJWKHead reads one JWK strictly; the members that make up the key are for jwx. Members that are null, or empty where
+// empty means nothing, count as absent: some writers (.NET's JsonWebKey) put every member that they know into each key.
 func readJWKHead(text string) (h jwkHead, err error) {
-	hasKID := false
+	h.material = append(h.material, '{')
 	err = strictjson.Document([]byte(text), func(r *strictjson.Reader, name string) (err error) {
+		if r.Kind() == strictjson.KindNull {
+			return r.Null()
+		}
+		if jwkMaterial(name) {
+			return h.readMaterial(r, name)
+		}
 		switch name {
-		case "kty":
-			h.kty, err = r.String()
 		case "use":
 			h.use, err = r.String()
 		case "alg":
 			h.alg, err = r.String()
 		case "kid":
-			hasKID = true
 			h.kid, err = r.String()
+		case "issuer":
+			if r.Kind() != strictjson.KindString {
+				return r.Skip()
+			}
+			h.issuer, err = r.String()
 		case "key_ops":
 			h.operations, err = r.Strings()
-		case "d", "k", "p", "q", "dp", "dq", "qi", "oth":
-			h.private = true
-			err = r.Skip()
 		default:
 			err = r.Skip()
 		}
@@ -53,26 +71,60 @@ func readJWKHead(text string) (h jwkHead, err error) {
 		return h, err
 	case h.kty == "":
 		return h, errors.New("no kty")
-	case hasKID && h.kid == "":
-		return h, errors.New("an empty kid")
 	}
+	if h.alg == "Ed25519" && h.kty == "OKP" { // RFC 9864 §2.2
+		h.alg = "EdDSA"
+	}
+	h.material = append(h.material, '}')
 	return h, nil
+}
+
+func (h *jwkHead) readMaterial(r *strictjson.Reader, name string) error {
+	if r.Kind() != strictjson.KindString {
+		if name != "oth" {
+			return r.Fault("want a string")
+		}
+		several := false
+		err := r.Array(func() error {
+			several = true
+			return r.Skip()
+		})
+		h.private = h.private || several
+		return err
+	}
+	value, err := r.String()
+	if err != nil || value == "" {
+		return err
+	}
+	switch name {
+	case "kty":
+		h.kty = value
+	case "d", "k", "p", "q", "dp", "dq", "qi":
+		h.private = true
+	}
+	if len(h.material) > 1 {
+		h.material = append(h.material, ',')
+	}
+	h.material = fmt.Appendf(h.material, "%q:", name)
+	quoted, err := json.Marshal(value)
+	h.material = append(h.material, quoted...)
+	return err
 }
 
 // mayDo returns what keeps a key from signing or verifying, by its own account (RFC 7517 §4.2, §4.3).
 func (h jwkHead) mayDo(operation string) error {
-	if h.use != "" && h.use != "sig" {
+	if h.use != "" && h.use != "sig" && h.use != "jwt-svid" { // SPIFFE Trust Domain and Bundle §4.2.2
 		return fmt.Errorf("its use is %s, not sig", brief(h.use))
 	}
-	if h.operations != nil && !slices.Contains(h.operations, operation) {
+	if len(h.operations) > 0 && !slices.Contains(h.operations, operation) {
 		return fmt.Errorf("its key_ops lack %s", operation)
 	}
 	return nil
 }
 
 // rawJWK lets jwx turn a JWK into a key of the standard library.
-func rawJWK(text string) (material any, err error) {
-	key, err := jwk.ParseKey([]byte(text))
+func rawJWK(text []byte) (material any, err error) {
+	key, err := jwk.ParseKey(text)
 	if err != nil {
 		return nil, fmt.Errorf("JWK: %w", err)
 	}
@@ -93,7 +145,7 @@ func parsePublicJWK(text string) (*PublicKey, error) {
 	if head.private && head.kty != "oct" {
 		return nil, errors.New("a private key does not belong here, only its public half")
 	}
-	material, err := rawJWK(text)
+	material, err := rawJWK(head.material)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +155,11 @@ func parsePublicJWK(text string) (*PublicKey, error) {
 		}
 		material = hmacSecret(secret)
 	}
-	return newPublicKey(material, head.alg, head.kid)
+	key, err := newPublicKey(material, head.alg, head.kid)
+	if err == nil {
+		key.issuer = head.issuer
+	}
+	return key, err
 }
 
 func parsePublicPEM(block *pem.Block) (*PublicKey, error) {
@@ -151,7 +207,7 @@ func parsePrivateJWK(text string) (*PrivateKey, error) {
 	if head.kty == "oct" || !head.private {
 		return nil, errors.New("private key: this JWK holds no private key")
 	}
-	material, err := rawJWK(text)
+	material, err := rawJWK(head.material)
 	if err != nil {
 		return nil, fmt.Errorf("private key: %w", err)
 	}

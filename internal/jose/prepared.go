@@ -11,9 +11,10 @@ import (
 	"hash"
 	"math/big"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"filippo.io/bigmod"
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // A prepared key verifies as the standard library does, but what is the same for all its signatures is computed once.
@@ -31,36 +32,72 @@ const (
 	preparedAt = 64
 	goodWeight = 4
 	badWeight  = 1
-	// preparedMost is how many keys are, at most: as many as are in use at a time, whatever sets and settings they are of.
-	preparedMost = 64
+	// preparedIdle is how long a prepared key is not used before another may take its place.
+	preparedIdle = time.Minute
+	// recheckEvery is after how many accepted signatures the standard library is asked for a second opinion.
+	recheckEvery = 1024
 )
 
-// preparations are those of the keys that verified last. A nil one prepares nothing.
+// DefaultPreparedKeys is how many keys are prepared at a time where the configuration does not say otherwise.
+const DefaultPreparedKeys = 64
+
+// preparations are the keys that are prepared. A nil one prepares nothing.
 type preparations struct {
-	mu   sync.Mutex
-	keys *simplelru.LRU[*PublicKey, prepared]
+	most   int
+	now    func() time.Time
+	mu     sync.Mutex
+	keys   map[*PublicKey]*preparation
+	ended  atomic.Bool   // a prepared key and the standard library disagreed
+	judged atomic.Uint64 // accepted signatures of prepared keys
+	tell   atomic.Pointer[func(kid string)]
+	tamper func(good bool) bool // of tests: what a prepared key answers
 }
 
-// newPreparations gives nil where only FIPS 140's module may compute.
-func newPreparations() *preparations {
-	if fips140.Enabled() {
+// A preparation is one key's, with the time of its last use.
+type preparation struct {
+	prepared
+	used time.Time
+}
+
+// newPreparations is nil where nothing is to be prepared, and where only the FIPS 140 module may compute.
+func newPreparations(most int) *preparations {
+	if most <= 0 || fips140.Enabled() {
 		return nil
 	}
-	keys, err := simplelru.NewLRU[*PublicKey, prepared](preparedMost, nil)
-	if err != nil { // only for a size below one
-		panic(err)
+	return &preparations{most: most, now: time.Now, keys: make(map[*PublicKey]*preparation)}
+}
+
+// adopt returns what goes on of p after earlier: the keys that are prepared already, where as many may be, and in any case
+// that a disagreement ended it all.
+func (p *preparations) adopt(earlier *preparations) *preparations {
+	if p == nil || earlier == nil {
+		return p
 	}
-	return &preparations{keys: keys}
+	if earlier.most == p.most {
+		if tell := p.tell.Load(); tell != nil {
+			earlier.tell.Store(tell)
+		}
+		return earlier
+	}
+	p.ended.Store(earlier.ended.Load())
+	return p
 }
 
 // verify reports whether the key made this signature over signed.
 func (p *preparations) verify(key *PublicKey, alg string, signed, signature []byte) bool {
 	a := algorithms[alg]
-	if p == nil || !preparable(a) {
+	if p == nil || !preparable(a) || p.ended.Load() {
 		return a.verify(key.material, signed, signature)
 	}
 	if ready := p.of(key); ready != nil {
-		return ready.verify(a, signed, signature)
+		good := ready.verify(a, signed, signature)
+		if p.tamper != nil {
+			good = p.tamper(good)
+		}
+		if good && a.family != familyHMAC && p.judged.Add(1)%recheckEvery == 0 {
+			return p.recheck(key, a, signed, signature)
+		}
+		return good
 	}
 	good, weight := a.verify(key.material, signed, signature), uint32(badWeight)
 	if good {
@@ -72,21 +109,68 @@ func (p *preparations) verify(key *PublicKey, alg string, signed, signature []by
 	return good
 }
 
+// recheck asks the standard library about a signature that a prepared key accepted. Should the two disagree, nothing is
+// prepared any more as long as the process lives.
+func (p *preparations) recheck(key *PublicKey, a algorithm, signed, signature []byte) bool {
+	if a.verify(key.material, signed, signature) {
+		return true
+	}
+	if p.ended.CompareAndSwap(false, true) {
+		p.mu.Lock()
+		clear(p.keys)
+		p.mu.Unlock()
+		if tell := p.tell.Load(); tell != nil {
+			(*tell)(key.id)
+		}
+	}
+	return false
+}
+
 func (p *preparations) of(key *PublicKey) prepared {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ready, _ := p.keys.Get(key)
-	return ready
+	ready := p.keys[key]
+	if ready == nil {
+		return nil
+	}
+	ready.used = p.now()
+	return ready.prepared
 }
 
 func (p *preparations) prepare(key *PublicKey, a algorithm) {
+	if !p.room() {
+		return
+	}
 	ready := prepare(key.material, a) // others go on without meanwhile
 	if ready == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.keys.Add(key, ready)
+	if p.makeRoom() && !p.ended.Load() {
+		p.keys[key] = &preparation{ready, p.now()}
+	}
+}
+
+func (p *preparations) room() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.makeRoom()
+}
+
+// makeRoom reports whether one more key can be prepared, and drops those that are idle where all places are taken. A key
+// that is in use is never dropped: with more keys in use than places, preparing would cost more than it saves.
+func (p *preparations) makeRoom() bool {
+	if len(p.keys) < p.most {
+		return true
+	}
+	now := p.now()
+	for key, ready := range p.keys {
+		if now.Sub(ready.used) >= preparedIdle {
+			delete(p.keys, key)
+		}
+	}
+	return len(p.keys) < p.most
 }
 
 func preparable(a algorithm) bool {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"filippo.io/nistec"
 	"pgregory.net/rapid"
@@ -330,7 +331,7 @@ func signedBy(t *testing.T, alg string) (key *PublicKey, signed, signature []byt
 func TestKeysArePreparedByUse(t *testing.T) {
 	t.Parallel()
 	for _, alg := range []string{"ES256", "RS256", "HS256"} {
-		p := newPreparations()
+		p := newPreparations(DefaultPreparedKeys)
 		key, signed, signature := signedBy(t, alg)
 		bad := slices.Clone(signature)
 		bad[len(bad)/2] ^= 1
@@ -363,31 +364,109 @@ func TestKeysArePreparedByUse(t *testing.T) {
 	}
 }
 
-// However many keys come and go, few are prepared: those that verified last. One that had to go comes back.
+// However many keys come and go, few are prepared, and one that is in use is never dropped for another: with more keys in
+// use than places, each would be prepared again and again. One that is idle makes room.
 func TestFewKeysArePrepared(t *testing.T) {
 	t.Parallel()
-	p := newPreparations()
-	var first *PublicKey
-	var signed, signature []byte
-	for range preparedMost + 8 {
-		key, text, made := signedBy(t, "ES256")
-		if first == nil {
-			first, signed, signature = key, text, made
-		}
-		for range preparedAt / goodWeight {
-			if !p.verify(key, "ES256", text, made) {
+	const most = 4
+	p, now := newPreparations(most), time.Now()
+	p.now = func() time.Time { return now }
+	use := func(key *PublicKey, signed, signature []byte) {
+		for range 2 * preparedAt / goodWeight {
+			if !p.verify(key, "ES256", signed, signature) {
 				t.Fatal("refused")
 			}
 		}
 	}
-	if p.keys.Len() != preparedMost || p.of(first) != nil {
-		t.Errorf("%d keys are prepared, the first: %v", p.keys.Len(), p.of(first) != nil)
+	var first []*PublicKey
+	for range most {
+		key, signed, signature := signedBy(t, "ES256")
+		use(key, signed, signature)
+		first = append(first, key)
 	}
-	for range preparedAt / badWeight {
-		p.verify(first, "ES256", signed, make([]byte, len(signature)))
+	late, signed, signature := signedBy(t, "ES256")
+	use(late, signed, signature)
+	if p.of(late) != nil || len(p.keys) != most {
+		t.Errorf("a key in use was dropped for another: %d are prepared", len(p.keys))
 	}
-	if p.of(first) == nil || p.keys.Len() != preparedMost {
-		t.Errorf("it did not come back among %d", p.keys.Len())
+	for _, key := range first {
+		if p.of(key) == nil {
+			t.Error("a key in use is no longer prepared")
+		}
+	}
+	now = now.Add(preparedIdle)
+	p.of(first[0])
+	use(late, signed, signature)
+	if p.of(late) == nil || p.of(first[0]) == nil || p.of(first[1]) != nil {
+		t.Error("what is idle does not make room, or what is in use does")
+	}
+}
+
+// Without places the standard library judges all.
+func TestNoPreparedKeys(t *testing.T) {
+	t.Parallel()
+	v, err := NewVerifier(Options{PreparedKeys: 0})
+	if err != nil || v.prepared != nil {
+		t.Fatalf("%v, prepared: %v", err, v.prepared)
+	}
+	key, signed, signature := signedBy(t, "ES256")
+	for range 2 * preparedAt {
+		if !v.prepared.verify(key, "ES256", signed, signature) {
+			t.Fatal("refused")
+		}
+	}
+}
+
+// One accepted signature in 1,024 is judged again by the standard library. A disagreement refuses it, is told once, and
+// ends preparation for good, also for a verifier of a later configuration, whatever its number of prepared keys.
+func TestDisagreementEndsPreparation(t *testing.T) {
+	t.Parallel()
+	for _, alg := range []string{"ES256", "RS256"} {
+		var told []string
+		v, err := NewVerifier(Options{PreparedKeys: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.OnDisagreement(func(kid string) { told = append(told, kid) })
+		p := v.prepared
+		key, signed, signature := signedBy(t, alg)
+		for range 2 * recheckEvery {
+			if !p.verify(key, alg, signed, signature) {
+				t.Fatal("refused")
+			}
+		}
+		if p.of(key) == nil || p.judged.Load() < recheckEvery || len(told) != 0 {
+			t.Fatalf("%s: prepared %v, %d judged, told %v", alg, p.of(key) != nil, p.judged.Load(), told)
+		}
+		p.tamper = func(bool) bool { return true } // arithmetic that accepts what it must not
+		bad := slices.Clone(signature)
+		bad[len(bad)/2] ^= 1
+		accepted := 0
+		for range recheckEvery + 1 {
+			if p.verify(key, alg, signed, bad) {
+				accepted++
+			}
+		}
+		if accepted >= recheckEvery || !slices.Equal(told, []string{key.id}) {
+			t.Errorf("%s: %d forged signatures passed, told %v", alg, accepted, told)
+		}
+		for range 2 * preparedAt {
+			if p.verify(key, alg, signed, bad) || !p.verify(key, alg, signed, signature) {
+				t.Fatalf("%s: after the disagreement", alg)
+			}
+		}
+		if p.of(key) != nil {
+			t.Errorf("%s: prepared again", alg)
+		}
+		for _, most := range []int{8, 9} {
+			next, err := NewVerifier(Options{PreparedKeys: most})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if next.Adopt(v); !next.prepared.ended.Load() {
+				t.Errorf("%s: a reload with %d prepared keys prepares again", alg, most)
+			}
+		}
 	}
 }
 
@@ -395,7 +474,7 @@ func TestFewKeysArePrepared(t *testing.T) {
 func TestNothingIsPreparedUnderFIPS140(t *testing.T) {
 	t.Parallel()
 	if fips140.Enabled() {
-		if newPreparations() != nil {
+		if newPreparations(DefaultPreparedKeys) != nil {
 			t.Error("keys are prepared")
 		}
 		return
@@ -410,11 +489,11 @@ func TestNothingIsPreparedUnderFIPS140(t *testing.T) {
 // What is prepared outlives a reload, and is there once, whatever else changes.
 func TestAdoptedPreparations(t *testing.T) {
 	t.Parallel()
-	first, err := NewVerifier(Options{MaxBytes: 1000})
+	first, err := NewVerifier(Options{MaxBytes: 1000, PreparedKeys: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := NewVerifier(Options{MaxBytes: 2000})
+	second, err := NewVerifier(Options{MaxBytes: 2000, PreparedKeys: 4})
 	if err != nil {
 		t.Fatal(err)
 	}

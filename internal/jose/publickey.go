@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
@@ -22,7 +23,25 @@ import (
 const (
 	minRSABits = 2048
 	maxRSABits = 8192
+	// A remote key set is another's text: a key in it must not make each signature many times as expensive.
+	maxRemoteRSABits = 4096
+	smallExponent    = 1<<16 + 1
 )
+
+// Expensive reports whether the key makes each of its signatures much more expensive than need be: an RSA key of more
+// than 4096 bits, or with a large exponent. Such keys are taken from files, but not from a remote key set.
+func (k *PublicKey) Expensive() error {
+	key, ok := k.material.(*rsa.PublicKey)
+	switch {
+	case !ok:
+		return nil
+	case key.N.BitLen() > maxRemoteRSABits:
+		return fmt.Errorf("an RSA key of %d bits, more than %d", key.N.BitLen(), maxRemoteRSABits)
+	case key.E > smallExponent:
+		return fmt.Errorf("an RSA key with the exponent %d, more than %d", key.E, smallExponent)
+	}
+	return nil
+}
 
 // hmacSecret is a symmetric key; by its type it is kept out of what is published.
 type hmacSecret []byte
@@ -32,6 +51,8 @@ type PublicKey struct {
 	id       string
 	alg      string // the key's own, or the default of its type
 	named    bool   // the key said which
+	unnamed  bool   // it came without a kid; its id is its thumbprint
+	issuer   string // the only issuer whose tokens it is for; "": any that has it
 	material any    // *ecdsa.PublicKey, *rsa.PublicKey, ed25519.PublicKey or hmacSecret
 
 	weight atomic.Uint32 // of the signatures that were verified without preparation
@@ -57,9 +78,14 @@ func (k *PublicKey) Symmetric() bool {
 
 // equal reports whether both verify the same, under one name.
 func (k *PublicKey) equal(other *PublicKey) bool {
-	if other == nil || k.id != other.id || k.alg != other.alg || k.named != other.named {
+	if other == nil || k.id != other.id || k.alg != other.alg || k.named != other.named ||
+		k.unnamed != other.unnamed || k.issuer != other.issuer {
 		return false
 	}
+	return k.sameMaterial(other)
+}
+
+func (k *PublicKey) sameMaterial(other *PublicKey) bool {
 	switch key := k.material.(type) {
 	case interface{ Equal(crypto.PublicKey) bool }:
 		return key.Equal(other.material)
@@ -68,6 +94,27 @@ func (k *PublicKey) equal(other *PublicKey) bool {
 		return ok && bytes.Equal(key, secret)
 	}
 	return false
+}
+
+// tenantID stands, in the issuer that Microsoft Entra's keys name, for any tenant.
+const tenantID = "{tenantid}"
+
+// serves reports whether the key is for tokens of this issuer.
+func (k *PublicKey) serves(issuer string) bool {
+	before, after, any := strings.Cut(k.issuer, tenantID)
+	switch {
+	case k.issuer == "" || k.issuer == issuer:
+		return true
+	case !any || len(issuer) <= len(before)+len(after):
+		return false
+	}
+	return strings.HasPrefix(issuer, before) && strings.HasSuffix(issuer, after) &&
+		!strings.Contains(issuer[len(before):len(issuer)-len(after)], "/")
+}
+
+// fitFor reports whether the key verifies tokens of this algorithm for the issuer.
+func (k *PublicKey) fitFor(i *Issuer, alg string) bool {
+	return k.algorithmAmong(i.Algorithms) == alg && k.serves(i.URL)
 }
 
 // algorithmAmong chooses the key's algorithm where an issuer's settings list some: the key's own if it is listed, or,
@@ -89,7 +136,7 @@ func (k *PublicKey) algorithmAmong(listed []string) string {
 
 // newPublicKey checks the key, and finds its algorithm and kid where they are "".
 func newPublicKey(material any, alg, id string) (*PublicKey, error) {
-	k := &PublicKey{id: id, alg: alg, named: alg != "", material: material}
+	k := &PublicKey{id: id, alg: alg, named: alg != "", unnamed: id == "", material: material}
 	if !k.named {
 		k.alg = defaultAlgorithm(material)
 	}

@@ -64,6 +64,10 @@ type Options struct {
 	Issuers  []*Issuer
 	Leeway   time.Duration // for nbf and iat, never for exp; 0 to MaxLeeway
 	MaxBytes int           // the longest token; DefaultMaxBytes if not positive
+
+	// PreparedKeys is for how many keys at a time what all their signatures have in common is computed once; 0: none, the
+	// standard library judges every signature.
+	PreparedKeys int
 }
 
 // A Verifier judges tokens of the issuers that it knows. It is safe for concurrent use, and keeps nothing but what
@@ -74,6 +78,7 @@ type Verifier struct {
 	leeway   time.Duration
 	maxBytes int
 	prepared *preparations
+	dear     *dearChecks
 	headers  headers
 }
 
@@ -88,7 +93,10 @@ type Verified struct {
 
 // NewVerifier checks the options: two issuers of one URL, or one without keys, are a fault.
 func NewVerifier(o Options) (*Verifier, error) {
-	v := &Verifier{issuers: make(map[string]*trusted, len(o.Issuers)), leeway: o.Leeway, maxBytes: o.MaxBytes, prepared: newPreparations()}
+	v := &Verifier{
+		issuers: make(map[string]*trusted, len(o.Issuers)), leeway: o.Leeway, maxBytes: o.MaxBytes,
+		prepared: newPreparations(o.PreparedKeys), dear: newDearChecks(),
+	}
 	if o.Leeway < 0 || o.Leeway > MaxLeeway {
 		return nil, fmt.Errorf("leeway %v is not from 0 to %v", o.Leeway, MaxLeeway)
 	}
@@ -134,7 +142,8 @@ func (v *Verifier) Adopt(earlier *Verifier) {
 	if earlier == nil {
 		return
 	}
-	v.prepared = earlier.prepared
+	v.dear = earlier.dear
+	v.prepared = v.prepared.adopt(earlier.prepared)
 	if earlier.maxBytes != v.maxBytes {
 		return
 	}
@@ -142,6 +151,14 @@ func (v *Verifier) Adopt(earlier *Verifier) {
 		if old := earlier.issuers[url]; old != nil && old.same(issuer.Issuer) {
 			v.issuers[url] = old
 		}
+	}
+}
+
+// OnDisagreement sets what is called, once, with the kid of a prepared key that accepted a signature that the standard
+// library does not accept. From then on nothing is prepared.
+func (v *Verifier) OnDisagreement(tell func(kid string)) {
+	if v.prepared != nil {
+		v.prepared.tell.Store(&tell)
 	}
 }
 
@@ -196,10 +213,10 @@ func (v *Verifier) VerifyUntimed(compact string, before func(*Verified) error) (
 		return nil, err
 	}
 	x.Keys = x.Issuer.Keys()
-	key := x.find(&u.Header)
-	if key == nil && x.worthSeeking(&u.Header) {
-		// An answer over the network is dearer than a signature; and a stranger is to cause one with no less than a token
-		// that only its key is missing from.
+	var room [mostTried]*PublicKey
+	keys := x.Keys.candidates(x.Issuer, &u.Header, &room)
+	if len(keys) == 0 && x.worthSeeking(&u.Header) {
+		// An answer over the network costs more than a signature, so only a token that lacks nothing but its key asks for one.
 		if before != nil {
 			if err := before(x); err != nil {
 				return nil, err
@@ -208,25 +225,46 @@ func (v *Verifier) VerifyUntimed(compact string, before func(*Verified) error) (
 		if x.Keys, err = x.Issuer.Seek(u.Header.KeyID); err != nil {
 			return nil, err
 		}
-		key = x.find(&u.Header)
+		keys = x.Keys.candidates(x.Issuer, &u.Header, &room)
 	}
-	alg, err := x.algorithm(key, &u.Header)
-	if err != nil {
-		return nil, err
+	if len(keys) == 0 {
+		return nil, x.noKey(&u.Header)
 	}
-	x.KeyID = key.id
+	x.KeyID = keys[0].id
 	if before != nil {
 		if err := before(x); err != nil {
 			return nil, err
 		}
 	}
-	if !v.prepared.verify(key, alg, bytesOf(u.signed), u.Signature) {
-		return nil, refusal.Because(refusal.TokenSignatureInvalid, "key %s did not sign this", brief(key.id))
+	key, err := v.signer(keys, u)
+	if err != nil {
+		return nil, err
 	}
+	x.KeyID = key.id
 	if !u.known {
 		v.headers.keep(u)
 	}
 	return x, nil
+}
+
+// signer returns the key that signed the token.
+func (v *Verifier) signer(keys []*PublicKey, u *Unverified) (*PublicKey, error) {
+	alg, cost := u.Header.Algorithm, 0
+	for _, key := range keys {
+		cost += checkCost(key.material, alg)
+	}
+	if cost > dearCost {
+		if err := v.dear.enter(len(keys)); err != nil {
+			return nil, err
+		}
+		defer v.dear.leave(len(keys))
+	}
+	for _, key := range keys {
+		if v.prepared.verify(key, alg, bytesOf(u.signed), u.Signature) {
+			return key, nil
+		}
+	}
+	return nil, refusal.Because(refusal.TokenSignatureInvalid, "key %s did not sign this", brief(keys[0].id))
 }
 
 // read finds the issuer and reads the claims by its rules.
@@ -248,6 +286,11 @@ func (v *Verifier) read(u *Unverified) (*Verified, error) {
 		return nil, refusal.Because(refusal.TokenTypeRefused, "typ %s is not one of issuer %s", brief(u.Header.Type), issuer.URL)
 	}
 	x.Issuer = issuer.Issuer
+	if issuer.Own || issuer.Assertions {
+		if err := u.Header.strict(); err != nil {
+			return nil, err
+		}
+	}
 	if issuer.Own {
 		return x, complete(claims)
 	}
@@ -277,37 +320,30 @@ func complete(c *token.Claims) error {
 	return nil
 }
 
-// find gives the key that the header names; nil if none is at hand.
-func (x *Verified) find(h *Header) *PublicKey {
-	switch {
-	case x.Keys == nil:
-		return nil
-	case h.KeyID == "" && !x.Issuer.Own:
-		return x.Keys.only()
-	}
-	return x.Keys.Key(h.KeyID)
-}
-
 // worthSeeking reports whether another key set could have what this one lacks; a token that names no key asks for none.
 func (x *Verified) worthSeeking(h *Header) bool {
-	return x.Issuer.Seek != nil && (x.Keys == nil || h.KeyID != "")
+	return x.Issuer.Seek != nil && (x.Keys == nil || h.KeyID != "" && x.Keys.Key(h.KeyID) == nil)
 }
 
-// algorithm is the one that the key verifies for this issuer.
-func (x *Verified) algorithm(key *PublicKey, h *Header) (string, error) {
+// noKey says why no key can have signed a token of this header.
+func (x *Verified) noKey(h *Header) error {
 	i := x.Issuer
+	if x.Keys == nil {
+		return refusal.Because(refusal.IssuerUnavailable, "no keys of issuer %s are at hand", i.URL)
+	}
+	key := x.Keys.Key(h.KeyID)
+	if h.KeyID == "" && !i.Own && x.Keys.Len() > 0 {
+		key = x.Keys.keys[0]
+	}
 	switch {
-	case x.Keys == nil:
-		return "", refusal.Because(refusal.IssuerUnavailable, "no keys of issuer %s are at hand", i.URL)
 	case key == nil:
-		return "", refusal.Because(refusal.TokenKeyUnknown, "issuer %s has no key %s", i.URL, brief(h.KeyID))
+		return refusal.Because(refusal.TokenKeyUnknown, "issuer %s has no key %s", i.URL, brief(h.KeyID))
+	case !key.serves(i.URL):
+		return refusal.Because(refusal.TokenKeyUnknown,
+			"key %s is for issuer %s, the token is of issuer %s", brief(key.id), brief(key.issuer), i.URL)
 	}
-	alg := key.algorithmAmong(i.Algorithms)
-	if alg == "" || alg != h.Algorithm {
-		return "", refusal.Because(refusal.TokenAlgorithmRefused,
-			"the token says %s, key %s of issuer %s verifies %s", brief(h.Algorithm), brief(key.id), i.URL, brief(alg))
-	}
-	return alg, nil
+	return refusal.Because(refusal.TokenAlgorithmRefused, "the token says %s, key %s of issuer %s verifies %s",
+		brief(h.Algorithm), brief(key.id), i.URL, brief(key.algorithmAmong(i.Algorithms)))
 }
 
 // CheckTimes judges a token's times at now: exp without leeway, for that is its owner's promise; nbf and iat with it;

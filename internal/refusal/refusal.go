@@ -67,6 +67,7 @@ const (
 	GrantorUnknown         Reason = "grantor_unknown"          // the client that granted it is gone
 	GrantorNotCovering     Reason = "grantor_not_covering"     // the client's delegate no longer covers it
 	IssuerUnavailable      Reason = "issuer_unavailable"       // no key set of the issuer is at hand
+	SignaturesBusy         Reason = "signatures_busy"          // too many dear signature checks are waiting
 )
 
 // Tokens that are bound to a key, and the proofs that come with them (RFC 9449).
@@ -153,6 +154,7 @@ var statuses = map[Reason]int{
 	TokenNotYetValid: 401, TokenLifetimeTooLong: 401, TokenIssuerUnknown: 401, TokenAudienceMismatch: 401,
 	TokenManagement: 401, TokenNotManagement: 403, TokenIdentityRefused: 401, TokenSubjectReserved: 401,
 	TokenClaimRequired: 401, TokenRevoked: 401, GrantorUnknown: 401, GrantorNotCovering: 401, IssuerUnavailable: 503,
+	SignaturesBusy: 503,
 
 	TokenBound: 401, TokenUnbound: 401, TokenBindingUnsupported: 401, ProofMissing: 401, ProofMalformed: 401,
 	ProofMismatch: 401, ProofKeyMismatch: 401, ProofStale: 401, ProofNonce: 401, ProofSignatureInvalid: 401, ProofUsed: 401,
