@@ -6,7 +6,7 @@ FUZZTIME    ?= 2000x
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build check fmt format vet staticcheck lint tidy noskip fuzz deps test allocations bench campaign
+.PHONY: build check fmt format vet staticcheck lint tidy noskip fuzz deps test allocations arithmetic bench campaign
 
 build: ## one static binary, ./jotgate
 	CGO_ENABLED=0 $(GO) build -trimpath -o jotgate .
@@ -40,11 +40,15 @@ fuzz: ## each fuzz target for FUZZTIME, a time or a number of inputs
 deps: ## what the tests need from the system
 	scripts/deps
 
-test: deps check allocations
+test: deps check allocations arithmetic
 	$(GO) test -race -timeout 15m ./...
 
 allocations: ## the gates on what the hot paths allocate, which the race detector hides
 	$(GO) test -count 1 -run Allocat ./issuer ./proxy ./internal/...
+
+arithmetic: ## prepared keys on the portable code and on 32 bits (FIPS mode has no portable code)
+	$(GO) test -tags purego -run 'Prepare|Disagreement|Sums|Signature' -skip FIPS ./internal/jose
+	GOARCH=386 $(GO) test -run 'Prepare|Disagreement|Sums|Signature' ./internal/jose
 
 bench: ## side by side with nginx and HAProxy, into bench/results; BENCH="-help" tells the flags
 	$(GO) run ./bench $(BENCH)

@@ -126,6 +126,7 @@ type Limits struct {
 	StallTimeout    time.Duration // for any progress of a proxied body, either way
 	IdleTimeout     time.Duration // for the next request on a kept connection
 	TokenCacheBytes int64         // the verified-token cache
+	PreparedKeys    int           // public keys that are prepared at a time
 	IssueRate       int           // issuances per second and client; the burst is twice that
 	Shared          bool          // IssueRate is counted over all replicas
 }

@@ -201,6 +201,9 @@ func limits() yaml.Kind[writtenLimits] {
 		yaml.Plain("stall_timeout", yaml.Duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.StallTimeout }, "without any progress of a body, either way").Or("30s"),
 		yaml.Plain("idle_timeout", yaml.Duration(100*time.Millisecond, day), func(l *t) *time.Duration { return &l.IdleTimeout }, "for the next request on a kept connection").Or("75s"),
 		yaml.Plain("token_cache_bytes", yaml.Size[int64](0, 64*yaml.GiB), func(l *t) *int64 { return &l.TokenCacheBytes }, "the memory of verified tokens; 0 verifies each time").Or("64MiB"),
+		yaml.Plain("prepared_keys", yaml.Integer(0, 4096), func(l *t) *int { return &l.PreparedKeys },
+			"public keys in use that are prepared for verifying faster; 0: the standard library judges every signature").
+			Or(strconv.Itoa(jose.DefaultPreparedKeys)),
 		yaml.Plain("issue_rate", yaml.Integer(1, 1_000_000), func(l *t) *int { return &l.IssueRate }, "issuances per second and client; twice that at once").Or(strconv.Itoa(defaultIssueRate)),
 		yaml.Placed("shared", yaml.Boolean(), func(l *t) *yaml.Setting[bool] { return &l.shared }, "count issue_rate over all replicas, in redis; while it does not answer, each counts alone").Or("false"),
 	)

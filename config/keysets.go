@@ -37,6 +37,12 @@ func (b *builder) keySet(w []yaml.Setting[writtenKeySet]) *jose.KeySet {
 			b.Fault(file.At, file.Shown+" holds no public keys ("+err.Error()+")", "name a JWKS, a JWK or a PEM file")
 			continue
 		}
+		for _, key := range set.Keys() {
+			if why := key.Expensive(); why != nil {
+				b.Warn(file.At, file.Shown+" has "+why.Error()+": each of its signatures, forged ones too, takes much longer to check",
+					"use a key of 2048 to 4096 bits with the exponent 65537")
+			}
+		}
 		keys = append(keys, set.Keys()...)
 	}
 	set, err := jose.NewKeySet(keys...)

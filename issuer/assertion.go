@@ -28,7 +28,9 @@ const (
 // own, and its keys are for nothing else. Their typ is "JWT" or absent, as libraries send it, or the explicit one; never
 // that of an access token.
 func newAssertions(cfg *config.Config) (*jose.Verifier, error) {
-	o := jose.Options{Leeway: cfg.ClockLeeway, MaxBytes: cfg.Limits.TokenBytes}
+	o := jose.Options{
+		Leeway: cfg.ClockLeeway, MaxBytes: cfg.Limits.TokenBytes, PreparedKeys: cfg.Limits.PreparedKeys,
+	}
 	for _, c := range cfg.Issuer.Clients {
 		if c.Keys == nil {
 			continue

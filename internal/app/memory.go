@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -33,6 +34,8 @@ type memory struct {
 	issuer      *issuer.State
 	keys        *keysets.Sources // of trusted issuers
 	proofs      *dpop.State      // DPoP proofs that were used
+
+	disagreements atomic.Uint64 // between a prepared key and the standard library
 }
 
 func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*memory, error) {

@@ -60,6 +60,9 @@ func (g gauges) memories(to chan<- prometheus.Metric, snap *snapshot) {
 	gauge(to, describe("token_cache_tokens", "Verified tokens that are kept."), float64(m.cache.Len()))
 	counter(to, describe("token_cache_hits_total", "Tokens that were found among them."), float64(m.cache.Hits()))
 	counter(to, describe("token_cache_misses_total", "Tokens that were verified because they were not kept."), float64(m.cache.Misses()))
+	counter(to, describe("prepared_key_disagreements_total",
+		"Signatures that a prepared key accepted and the standard library did not; after one nothing is prepared."),
+		float64(m.disagreements.Load()))
 	if snap.guard != nil {
 		for _, c := range snap.guard.Stats() {
 			gauge(to, describe("replay_used_codes", "Used codes that are remembered.", "client"), float64(c.Fill), c.Client)

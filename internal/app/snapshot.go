@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/jose"
@@ -38,6 +40,11 @@ func (g *Gate) build(c *config.Config) (*snapshot, error) {
 		snap.close()
 		return nil, err
 	}
+	verifier.OnDisagreement(func(kid string) {
+		g.memory.disagreements.Add(1)
+		g.log.Error("a prepared key accepted a signature that the standard library does not: no key is prepared any more",
+			zap.String("kid", kid))
+	})
 	if before := g.snapshot.Load(); before != nil {
 		verifier.Adopt(before.tokens) // so that tokens stay verified whose issuer is as it was
 	}

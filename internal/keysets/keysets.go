@@ -10,7 +10,9 @@
 // and the issuer's tokens are refused until it answers again. It is tried again soon, then more and more seldom.
 //
 // A request can cause a fetch in one way only, through [Source.Seek], when its token is good but for a key that is not
-// at hand; that happens at most once per cooldown, whatever is sent, and the address never comes from a token. The
+// at hand; that happens at most once per cooldown, whatever is sent, and the address never comes from a token. While the
+// cooldown lasts, a key that no fetch was made for is not known to be missing: its token is refused as unavailable, not as
+// unauthentic. The
 // request waits a bounded moment, and is told honestly whether its key is unknown or the issuer did not answer.
 //
 // [Sources] outlive a reload: settings that did not change keep their source with all that it knows, and a source of

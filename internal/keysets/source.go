@@ -19,6 +19,8 @@ const (
 	firstRetry = time.Second
 	// mostWaiting bounds the requests that wait for one source; further ones are refused at once.
 	mostWaiting = 1024
+	// mostAbsent bounds the kids that are known not to be in the set.
+	mostAbsent = 256
 )
 
 // A Source is one issuer's published key set. It is safe for concurrent use.
@@ -34,9 +36,10 @@ type Source struct {
 	ended   chan struct{} // closed when there will be no more fetches
 
 	mu      sync.Mutex
-	flight  chan struct{} // closed at the end of the fetch that is under way or asked for; nil if there is none
-	sought  time.Time     // when a request last asked for one
-	skipped string        // the keys that were left out, as they were told last
+	flight  chan struct{}       // closed at the end of the fetch that is under way or asked for; nil if there is none
+	sought  time.Time           // when a request last asked for one
+	absent  map[string]struct{} // the kids that fetches since then were made for, and did not bring
+	skipped string              // the keys that were left out, as they were told last
 	tally
 }
 
@@ -62,7 +65,7 @@ func newSource(settings Settings, log *zap.Logger, clock func() time.Time) (*Sou
 	}
 	return &Source{
 		settings: settings, fetcher: f, log: log.With(zap.String("issuer", settings.Issuer)), clock: clock,
-		asked: make(chan struct{}, 1), ended: make(chan struct{}),
+		absent: make(map[string]struct{}), asked: make(chan struct{}, 1), ended: make(chan struct{}),
 		flight: make(chan struct{}), // the first fetch, which begins without being asked for
 	}, nil
 }
@@ -90,7 +93,8 @@ func (s *Source) Seek(kid string) (*jose.KeySet, error) {
 	if set := s.Keys(); answers(set, kid) {
 		return set, nil // it came in this very moment
 	}
-	inTime := s.await(s.fly())
+	flight := s.fly()
+	inTime := s.await(flight)
 	set, err := s.Keys(), s.lastError()
 	switch {
 	case answers(set, kid):
@@ -100,8 +104,32 @@ func (s *Source) Seek(kid string) (*jose.KeySet, error) {
 	case !inTime || set == nil:
 		return nil, refusal.Because(refusal.IssuerUnavailable,
 			"the keys of issuer %s did not come in time", s.settings.Issuer)
+	case kid == "":
+	case flight != nil:
+		s.remember(kid)
+	case !s.lacks(kid):
+		return nil, refusal.Because(refusal.IssuerUnavailable,
+			"the key set of issuer %s was fetched less than %v ago and has no key %.64q", s.settings.Issuer,
+			s.settings.Cooldown, kid)
 	}
 	return set, nil
+}
+
+// remember notes that a fetch was made for a kid and did not bring it. Within the cooldown the kid is unknown then; of any
+// other kid, which may have been published since, nothing is known.
+func (s *Source) remember(kid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.absent) < mostAbsent {
+		s.absent[kid] = struct{}{}
+	}
+}
+
+func (s *Source) lacks(kid string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, absent := s.absent[kid]
+	return absent
 }
 
 func answers(set *jose.KeySet, kid string) bool {
@@ -115,6 +143,7 @@ func (s *Source) fly() <-chan struct{} {
 	now := s.clock()
 	if s.flight == nil && (s.sought.IsZero() || now.Sub(s.sought).Abs() >= s.settings.Cooldown) {
 		s.sought, s.flight = now, make(chan struct{})
+		clear(s.absent)
 		select {
 		case s.asked <- struct{}{}:
 		default:

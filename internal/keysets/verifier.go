@@ -60,7 +60,9 @@ func VerifierWith(c *config.Config, source func(*config.TrustedIssuer) KeySource
 			RolesFrom:     t.RolesFrom,
 		})
 	}
-	return jose.NewVerifier(jose.Options{Issuers: issuers, Leeway: c.ClockLeeway, MaxBytes: c.Limits.TokenBytes})
+	return jose.NewVerifier(jose.Options{
+		Issuers: issuers, Leeway: c.ClockLeeway, MaxBytes: c.Limits.TokenBytes, PreparedKeys: c.Limits.PreparedKeys,
+	})
 }
 
 func always(set *jose.KeySet) func() *jose.KeySet {
