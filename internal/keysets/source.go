@@ -254,6 +254,13 @@ func (s *Source) take(got *fetched) {
 	if before != nil && before.set.Equal(got.set) {
 		next.set = before.set
 	}
+	if before != nil {
+		for _, kid := range kids(before.set) {
+			if got.set.Key(kid) == nil && len(s.absent) < mostAbsent {
+				s.absent[kid] = struct{}{} // it was removed, which is no guess
+			}
+		}
+	}
 	s.held.Store(next)
 	s.from = got.from
 	if before == nil || next.set != before.set {

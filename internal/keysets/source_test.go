@@ -116,6 +116,9 @@ func TestRotationDuringTheCooldown(t *testing.T) {
 	if set, err := s.Seek(fresh.ID()); err != nil || set.Key(fresh.ID()) == nil {
 		t.Errorf("after the cooldown: %v, %v", set, err)
 	}
+	if set, err := s.Seek(old.ID()); err != nil || set == nil {
+		t.Errorf("a kid that was removed: %v, %v", set, err)
+	}
 	for i := range 2 * mostAbsent {
 		_, _ = s.Seek(fmt.Sprint("flood-", i))
 		s.clock.step(30 * time.Second)
