@@ -379,7 +379,8 @@ func TestHeadersOfTokensCauseNoConnection(t *testing.T) {
 		signed := encode([]byte(`{"alg":"EdDSA","typ":"JWT",`+header+`}`)) + "." +
 			encode([]byte(fmt.Sprintf(`{"iss":%q,"sub":"alice","aud":"api","typ":"Bearer","exp":%d}`, issuer, time.Now().Unix()+300)))
 		bearer := signed + "." + encode(ed25519.Sign(private, []byte(signed)))
-		if have := g.open("acme", bearer); !strings.HasPrefix(have, "401 ") {
+		// A second unknown kid within the cooldown cannot be judged, so it may be 503.
+		if have := g.open("acme", bearer); !strings.HasPrefix(have, "401 ") && have != "503 issuer_unavailable" {
 			t.Errorf("%s: %s", name, have)
 		}
 	}
