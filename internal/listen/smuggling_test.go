@@ -73,8 +73,9 @@ var smuggling = []struct {
 	{"Content-Length overflow", post("Content-Length: 18446744073709551618", "hi"+get), []int{400}, nil},
 	{"Content-Length before a tab", post("Content-Length: 2\t", "hi") + final, []int{200, 200}, []string{`POST /p "hi"`, `GET /final ""`}},
 
-	{"chunked", post("Transfer-Encoding: chunked", "2\r\nhi\r\n0\r\n\r\n") + get, []int{200}, []string{`POST /p "hi"`}},
-	{"chunked in capitals, with a trailer", post("transfer-encoding: CHUNKED", "02\r\nhi\r\n000\r\nA: b\r\n\r\n") + get, []int{200}, []string{`POST /p "hi"`}},
+	{"chunked", post("Transfer-Encoding: chunked", "2\r\nhi\r\n0\r\n\r\n") + final, []int{200, 200}, []string{`POST /p "hi"`, `GET /final ""`}},
+	{"chunked in capitals, with a trailer", post("transfer-encoding: CHUNKED", "02\r\nhi\r\n000\r\nA: b\r\n\r\n") + final,
+		[]int{200, 200}, []string{`POST /p "hi"`, `GET /final ""`}},
 	{"TE.TE identity", post("Transfer-Encoding: identity", "hi"+get), []int{400}, nil},
 	{"TE.TE list", post("Transfer-Encoding: gzip, chunked", "0\r\n\r\n"+get), []int{400}, nil},
 	{"TE.TE chunked twice in a list", post("Transfer-Encoding: chunked, chunked", "0\r\n\r\n"+get), []int{400}, nil},

@@ -176,7 +176,6 @@ func (b *body) broke(err error) error {
 	case c.dead.Load():
 		return http.ErrBodyReadAfterClose
 	case isTimeout(err):
-		c.linger()
 		return &refusal.Error{Reason: refusal.BodyTimeout, Detail: "body came too slowly"}
 	case errors.Is(err, io.EOF):
 		c.leave()
@@ -186,12 +185,12 @@ func (b *body) broke(err error) error {
 	return err
 }
 
-// drainMost is the most of a body that is read although nobody wants it, so that the connection can go on.
+// drainMost is how much of a body is read after its handler has returned, so that the connection can be kept.
 const drainMost = 256 << 10
 
-// drainable tells that the rest of the body is known to be short, and on its way: then the connection goes on. It does not
-// wait for a read that is under way beside the handler: an answer would wait with it, for a client that may not send, and for
-// ever if that read is about to say 100 (Continue), which waits for whoever writes the answer.
+// drainable reports whether the rest of the body is known to be short: then the connection is kept. It does not wait for
+// a read that is under way beside the handler: the answer would wait with it, for a client that may not send, and for
+// ever if that read is about to send 100 (Continue), which waits for the writer of the answer.
 func (b *body) drainable() bool {
 	if b.turn == nil {
 		return true
@@ -200,10 +199,16 @@ func (b *body) drainable() bool {
 		return false
 	}
 	defer b.mu.Unlock()
-	return b.over || !b.chunked && !b.expected && b.err == nil && b.left <= drainMost
+	switch {
+	case b.over || b.expected || b.err != nil:
+		return b.over
+	case b.chunked:
+		return b.chunks.endsIn(b.turn.conn.in.bytes())
+	}
+	return b.left <= drainMost
 }
 
-// drain reads what is left, and tells that nothing is.
+// drain reads what is left of the body, and reports whether it was read to its end.
 func (b *body) drain() bool {
 	if b.turn == nil {
 		return true

@@ -55,6 +55,21 @@ func (k *chunks) decode(p, b []byte) (data, used int, err *refusal.Error) {
 	return data, used, nil
 }
 
+// endsIn reports whether the body ends within b.
+func (k chunks) endsIn(b []byte) bool {
+	for len(b) > 0 && k.at != bodyDone {
+		n := 1
+		if k.at == chunkData {
+			n = int(min(k.left, int64(len(b))))
+			k.took(n)
+		} else if k.step(b[0]) != "" {
+			return false
+		}
+		b = b[n:]
+	}
+	return k.at == bodyDone
+}
+
 // took books n bytes of a chunk's data.
 func (k *chunks) took(n int) {
 	if k.left -= int64(n); k.left == 0 {

@@ -3,7 +3,6 @@ package h1
 import (
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"runtime"
@@ -40,8 +39,9 @@ type Conn struct {
 	closed  bool
 	aborted bool        // contexts are to end: see Abort
 	raws    bool        // another protocol's now
-	gone    bool        // the client closed, or nothing came in time: no need for a gentle end
-	gentle  bool        // the client may be writing still: close gently
+	gone    bool        // the client closed, or nothing came in time
+	lingers lingering   // how it is closed, though the client may be gone
+	closing bool        // it lingers
 	watcher *time.Timer // starts to watch for the client's end; made when first needed
 	current *turn       // the request that is with its handler
 }
@@ -163,26 +163,41 @@ func (c *Conn) leave() {
 	c.mu.Unlock()
 }
 
-// linger notes that the client may be writing still.
-func (c *Conn) linger() {
-	c.mu.Lock()
-	c.gentle = true
-	c.mu.Unlock()
-}
-
 // Retire closes the connection at that time if it then waits for a request that has not begun, or as soon as it does.
-// A request that comes before is served.
+// A request that comes before is served. A connection that is closing gets a little longer.
 func (c *Conn) Retire(at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.closing {
+		c.retireAt(at)
+		return
+	}
+	now := time.Now()
+	c.retire = later(at, now.Add(lingerDrain))
+	_ = c.reading.Sooner(now.Add(lingerBrief)) // a socket that cannot take a deadline is closed already
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// retireAt sets when the connection is closed; c.mu is held.
+func (c *Conn) retireAt(at time.Time) {
 	c.retire = at
 	if c.idle {
 		_ = c.reading.Sooner(at) // a socket that cannot take a deadline is closed already
 	}
 }
 
-// Evict closes the connection if it waits for a request that has not begun.
-func (c *Conn) Evict() { c.Retire(time.Now()) }
+// Evict closes the connection if it waits for a request that has not begun, or is closing.
+func (c *Conn) Evict() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retireAt(time.Now())
+}
 
 // Abort ends the context of the request that is with its handler. Whoever closes the socket under the connection must call it:
 // while there is something left to read of a body, or of the next request, nobody looks whether the socket is still open.
@@ -196,44 +211,36 @@ func (c *Conn) Abort() {
 	}
 }
 
-// IdleSince tells since when the connection has been waiting for a request's first byte; false while it is not, and
-// when it has been told to go.
+// IdleSince returns since when the connection has been waiting for the first byte of a request, or has been closing;
+// false while it does neither, and once it was told to retire.
 func (c *Conn) IdleSince() (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.since, c.idle && c.retire.IsZero()
 }
 
-// Bounds of what is read from a client after the last answer.
-const (
-	lingerTime  = 500 * time.Millisecond
-	lingerBytes = 256 << 10
-)
-
-// end closes the connection. A client that may still be writing is told that no more will come and is read for a moment:
-// closing with unread bytes would make the kernel send a reset, which can destroy the last answer on its way (RFC 9112
-// section 9.6).
+// end closes the connection, gently where the client may be there (see closeGently).
 func (c *Conn) end() {
 	c.mu.Lock()
-	hijacked, gently := c.raws, !c.closed && (!c.gone || c.gentle)
+	hijacked, how := c.raws, c.lingers
+	if c.closed {
+		how = lingerNot
+	} else if !c.gone {
+		how = max(how, lingerShort)
+	}
 	c.closed = true
+	if !c.retire.IsZero() { // it served its last request; what it may still need is not what it was told before
+		c.retire = later(c.retire, time.Now().Add(lingerDrain))
+	}
 	c.mu.Unlock()
 	if hijacked {
 		return
 	}
 	c.in.drop(c.in.len())
-	if gently {
-		c.sayGoodbye()
+	if how != lingerNot {
+		c.closeGently(how)
 	}
 	_ = c.socket.Close()
-}
-
-func (c *Conn) sayGoodbye() {
-	w, ok := c.socket.(interface{ CloseWrite() error })
-	if !ok || w.CloseWrite() != nil || c.socket.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, c.socket, lingerBytes)
 }
 
 // reset ends the connection with a reset, and no TLS goodbye. An answer may be delimited by the end of the connection:

@@ -380,8 +380,8 @@ var alikes = []alike{
 		_, err := r.Body.Read(make([]byte, 1))
 		_, _ = fmt.Fprint(w, err != nil)
 	}, send: request11("POST", "Content-Length: 5\r\nExpect: 100-continue\r\n", "12345"), differs: "the client was answered and is not asked for its body any more", ours: ends(told(200, "true", "Connection: close", "Transfer-Encoding: chunked"))},
-	{name: "chunked body unread", handler: write("hello"), send: request11("POST", "Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n0\r\n\r\n"), differs: "no request behind a Transfer-Encoding", ours: ends(told(200, "hello", "Connection: close", "Content-Length: 5", guessed))},
-	{name: "chunked body read", handler: readSome(9), send: request11("POST", "Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n0\r\n\r\n"), differs: "no request behind a Transfer-Encoding", ours: ends(told(200, `"12345" unexpected EOF -1`, "Connection: close", "Content-Length: 25", guessed))},
+	{name: "chunked body unread", handler: write("hello"), send: request11("POST", "Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n0\r\n\r\n")},
+	{name: "chunked body read", handler: readSome(9), send: request11("POST", "Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n0\r\n\r\n")},
 	{name: "256 KiB left", handler: write("hello"), send: request11("POST", "Content-Length: 262144\r\n", strings.Repeat("x", 256<<10)), differs: "the limit is what is read, not one more", ours: then(told(200, "hello", "Content-Length: 5", guessed))},
 	{name: "256 KiB and one left", handler: write("hello"), send: request11("POST", "Content-Length: 262145\r\n", strings.Repeat("x", 256<<10+1))},
 	{name: "one reads, one writes", handler: func(w http.ResponseWriter, r *http.Request) {

@@ -268,8 +268,8 @@ func (h *head) finish() *refusal.Error {
 	return nil
 }
 
-// endsConnection tells whether no request may follow this one on its connection.
-func (h *head) endsConnection() bool { return h.chunked || h.connect }
+// endsConnection reports whether no request may follow this one on its connection.
+func (h *head) endsConnection() bool { return h.connect }
 
 func malformed(format string, args ...any) *refusal.Error {
 	return refusal.Because(refusal.RequestMalformed, format, args...).(*refusal.Error)

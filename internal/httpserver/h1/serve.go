@@ -38,7 +38,9 @@ func (c *Conn) turn() (more bool) {
 		r, fault = t.take(end)
 	}
 	if fault != nil {
-		c.linger()
+		if fault.Reason != refusal.HeaderTimeout {
+			c.linger(lingerRefused)
+		}
 		c.in.drop(c.in.len())
 		r = t.refused()
 		t.response.closes = true
@@ -101,8 +103,8 @@ func (t *turn) finish(whole bool) bool {
 	}
 	w.unhurried()
 	whole = whole && (w.closes || t.body.drain())
-	if !t.body.finish() {
-		c.linger()
+	if !t.body.finish() && refusal.Of(t.body.err) != refusal.BodyTimeout {
+		c.linger(lingerSending)
 	}
 	w.free()
 	t.lifetime.End()
