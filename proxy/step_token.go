@@ -97,9 +97,21 @@ func (g *Gate) timely(p *inbound) error {
 func stepKind() step {
 	return step{
 		name: "kind", about: aboutToken,
-		run: func(g *Gate, p *inbound) error { return g.worthVerifying(p.entry.verified) },
+		run: (*Gate).opensRoutes,
 		say: func(*Gate, *inbound) string { return "an access token" },
 	}
+}
+
+// opensRoutes refuses a token that no route takes. Of a token that is served verifyAnew has asked the rest already.
+func (g *Gate) opensRoutes(p *inbound) error {
+	v := p.entry.verified
+	if p.trial != nil {
+		return g.worthVerifying(v)
+	}
+	if v.Issuer.Own && management(&v.Claims, v.Issuer.URL) {
+		return &refusal.Error{Reason: refusal.TokenManagement}
+	}
+	return nil
 }
 
 func stepRevocation() step {
