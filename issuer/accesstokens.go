@@ -168,7 +168,7 @@ func (c *call) readAccessToken() (*answer, error) {
 	return &answer{status: http.StatusOK, body: &said, header: http.Header{JTIHeader: {t.ID}}}, nil
 }
 
-// deleteAccessToken withdraws a token, for a master of the same client.
+// deleteAccessToken revokes a token, for a master of the same client.
 func (c *call) deleteAccessToken() (*answer, error) {
 	form, err := c.form()
 	if err != nil {
@@ -191,10 +191,7 @@ func (c *call) deleteAccessToken() (*answer, error) {
 	if i.revocations == nil {
 		return nil, refusal.Because(refusal.RevocationOff, "neither revocations.file nor a shared store is set")
 	}
-	if err := i.revocations.Withdraw(c.r.Context(), t.Issuer, t.ID, h.client.ID, t.Expiry); err != nil {
-		return nil, err
-	}
-	return &answer{status: http.StatusOK}, nil
+	return c.revokes(t, h.client)
 }
 
 // reach finds the token that the path names, for a holder who may act on it: a master whose client created it. Whether

@@ -38,20 +38,26 @@ func (c *call) manager() (*config.Client, error) {
 	if word := c.endpoint.scope; !v.Claims.HasScope(word) || !may(client, word) {
 		return nil, refusal.Because(refusal.ScopeMissing, "%s is not both in the token's scope and in `may` of client %s", word, client.ID)
 	}
-	return client, c.turn(issuing, client)
+	_, err = c.turn(issuing, client)
+	return client, err
 }
 
 // turn takes one of the client's turns: of those that it has on all replicas together where they are counted so, and the
-// store tells, or else of those that it has here. A limit is no reason to stop working.
-func (c *call) turn(kind string, client *config.Client) error {
+// store tells, or else of those that it has here. A limit is no reason to stop working. What was refused after all gives its
+// turn back.
+func (c *call) turn(kind string, client *config.Client) (giveBack func(), err error) {
 	i, perSecond := c.issuer, c.issuer.config.Limits.IssueRate
 	if i.rates != nil {
 		switch wait, err := i.rates.Allow(c.r.Context(), kind+client.ID, perSecond); {
 		case err != nil:
 		case wait > 0:
-			return tooMany(perSecond, wait.Seconds(), "client "+client.ID+", on all replicas")
+			return nil, tooMany(perSecond, wait.Seconds(), "client "+client.ID+", on all replicas")
 		default:
-			return nil
+			return func() {
+				if err := i.rates.Return(c.r.Context(), kind+client.ID, perSecond); err != nil {
+					i.log.Debug("a turn was not given back: " + err.Error())
+				}
+			}, nil
 		}
 	}
 	return i.state.allow(kind, client.ID, perSecond, c.now)
@@ -180,7 +186,8 @@ func (c *call) holder(form map[string]string) (*holder, error) {
 		return nil, err
 	}
 	c.event.ClientID = h.client.ID
-	return h, c.turn(issuing, h.client)
+	_, err = c.turn(issuing, h.client)
+	return h, err
 }
 
 // missingID is what the original says to a request without an accessTokenId.

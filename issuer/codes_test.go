@@ -543,6 +543,8 @@ type counted struct {
 
 func (c counted) Allow(context.Context, string, int) (time.Duration, error) { return c.wait, c.err }
 
+func (c counted) Return(context.Context, string, int) error { return c.err }
+
 // TestRateOfAllReplicas: where turns are counted for all replicas, that decides; a store that does not tell leaves it to this one.
 func TestRateOfAllReplicas(t *testing.T) {
 	t.Parallel()
@@ -563,6 +565,56 @@ func TestRateOfAllReplicas(t *testing.T) {
 	h.issuer.Load().rates = counted{err: refusal.Because(refusal.StoreUnavailable, "no answer")}
 	if got := []int{ask(), ask(), ask()}; got[0] != 201 || got[1] != 201 || got[2] != 429 {
 		t.Errorf("without an answer: %v", got)
+	}
+}
+
+// bucket counts the turns that are out.
+type bucket struct{ taken, given int }
+
+func (b *bucket) Allow(context.Context, string, int) (time.Duration, error) {
+	b.taken++
+	return 0, nil
+}
+
+func (b *bucket) Return(context.Context, string, int) error {
+	b.given++
+	return nil
+}
+
+// TestUsedCodesTakeNoTurns: whoever presents a used code again and again leaves the turns to those whose codes are good, and so
+// does who only says that it is a public client.
+func TestUsedCodesTakeNoTurns(t *testing.T) {
+	t.Parallel()
+	h := oauthHouse(t, func(c *config.Config) { c.Limits.IssueRate = 2 })
+	h.on = true
+	h.reload(h.config)
+	used := h.codeFor("")
+	good := []string{h.codeFor("")}
+	h.clock.advance(time.Second)
+	good = append(good, h.codeFor(""), h.codeFor(""))
+	if got := h.redeem(used); got.Status != 201 {
+		t.Fatal(got)
+	}
+	for range 50 {
+		if got := h.redeem(used); got.Status != 400 {
+			t.Fatalf("a used code: %v", got)
+		}
+		if got := h.token("grant_type=authorization_code&code=" + used); got.Status != 400 {
+			t.Fatalf("a used code at /oauth2/token: %v", got)
+		}
+	}
+	for i, code := range good { // with the first, all four of the burst
+		if got := h.redeem(code); got.Status != 201 {
+			t.Errorf("good code %d: %v", i, got)
+		}
+	}
+	shared := &bucket{}
+	h.issuer.Load().rates = shared
+	for range 5 {
+		h.redeem(used)
+	}
+	if shared.taken != 5 || shared.given != 5 {
+		t.Errorf("of all replicas' turns %d are taken and %d given back", shared.taken, shared.given)
 	}
 }
 

@@ -93,7 +93,7 @@ func text(reason refusal.Reason) string {
 		return "Authorization request not found"
 	case refusal.CodeMalformed, refusal.BodyInvalid:
 		return "The body is not what this endpoint takes"
-	case refusal.CodeExpired, refusal.CodeNotYetValid, refusal.CodeUsed, refusal.CodeBelowFloor,
+	case refusal.CodeExpired, refusal.CodeNotYetValid, refusal.CodeUsed, refusal.CodeBelowFloor, refusal.CodeRevoked,
 		refusal.CodeClientGone, refusal.CodeRoleGone, refusal.CodeNotCovered:
 		return "The authorization code is expired, was used before, or may no longer be redeemed"
 	case refusal.StoreUnavailable:
@@ -248,7 +248,7 @@ func application(reason refusal.Reason) (number int, name string) {
 		return 10003, "BadRequestError"
 	case refusal.CodeUnknown, refusal.CodeOtherEpoch:
 		return 10004, "NotFoundError"
-	case refusal.CodeExpired, refusal.CodeNotYetValid, refusal.CodeUsed, refusal.CodeBelowFloor,
+	case refusal.CodeExpired, refusal.CodeNotYetValid, refusal.CodeUsed, refusal.CodeBelowFloor, refusal.CodeRevoked,
 		refusal.CodeClientGone, refusal.CodeRoleGone, refusal.CodeNotCovered:
 		return 10005, "BadRequestError"
 	case refusal.StoreUnavailable:

@@ -219,7 +219,7 @@ func TestEscalationRevokedBearer(t *testing.T) {
 	h.on = true
 	h.change(func(*config.Config) {})
 	compact := h.management("shop", token.IssueCodes)
-	if err := h.Withdraw(t.Context(), issuerURL, h.claimsOf(compact).ID, "shop", 0); err != nil {
+	if err := h.Revoke(t.Context(), issuerURL, h.claimsOf(compact).ID, "shop", 0); err != nil {
 		t.Fatal(err)
 	}
 	got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"support"}`, bearer(compact))

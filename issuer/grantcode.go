@@ -29,7 +29,7 @@ func (c *call) grantByCode(p params) (*oauthAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	compact, err := c.redeem(redemption{code: given, presented: binding, client: client, audiences: audiences, replayed: c.withdrawReplayed})
+	compact, err := c.redeem(redemption{code: given, presented: binding, client: client, audiences: audiences, replayed: c.revokeReplayed})
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func challengeOf(verifier string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// isVerifier tells whether s can be a code_verifier (RFC 7636 §4.1).
+// isVerifier reports whether s can be a code_verifier (RFC 7636 §4.1).
 func isVerifier(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -102,21 +102,21 @@ func isVerifier(s string) bool {
 	return 43 <= len(s) && len(s) <= 128
 }
 
-// withdrawReplayed withdraws the token of a code that is presented again (RFC 6749 §4.1.2): one of the two who had the
+// revokeReplayed revokes the token of a code that is presented again (RFC 6749 §4.1.2): one of the two who had the
 // code should not have had it. A code below the guard's floor may have been used as well.
-func (c *call) withdrawReplayed(t *token.Claims, issuing *config.Client) {
+func (c *call) revokeReplayed(t *token.Claims, issuing *config.Client, codeExpiry int64) {
 	i := c.issuer
 	if i.revocations == nil {
-		c.event.Note = "presented again; nothing can be withdrawn without revocations.file or redis. "
+		c.event.Note = "presented again; nothing can be revoked without revocations.file or redis. "
 		return
 	}
-	// Its token was made before now, under a config that may have allowed it more; but none that lives longer than the
-	// larger of the two limits is let in.
-	expiry := c.now.Add(max(i.settings.MaxTokenTTL, i.settings.MaxAccessTokenTTL)).UnixMilli()
-	if err := i.revocations.Withdraw(c.r.Context(), t.Issuer, t.ID, issuing.ID, expiry); err != nil {
-		i.log.Error("the token of a code that was presented again could not be withdrawn: " + err.Error())
-		c.event.Note = "presented again; its token could not be withdrawn. "
+	// Its token was made before now, and no later than the code could be redeemed, under a config that may have let it live
+	// longer than the present one.
+	expiry := min(c.now.UnixMilli(), codeExpiry) + i.state.longestToken(i.settings).Milliseconds()
+	if err := i.revocations.RevokeReplayed(c.r.Context(), t.Issuer, t.ID, issuing.ID, expiry); err != nil {
+		i.log.Error("the token of a code that was presented again could not be revoked: " + err.Error())
+		c.event.Note = "presented again; its token could not be revoked. "
 		return
 	}
-	c.event.Note = "presented again; its token is withdrawn. "
+	c.event.Note = "presented again; its token is revoked. "
 }

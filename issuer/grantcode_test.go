@@ -212,7 +212,10 @@ func TestCodePresentedAgainWithdrawsItsToken(t *testing.T) {
 	if !withdrawn() {
 		t.Error("the token is still good")
 	}
-	if ev := h.events.last(); ev.Reason != refusal.CodeUsed || ev.TokenID != claims.ID || !strings.Contains(ev.Note, "its token is withdrawn") {
+	if until := h.revoked.replayed.Load(); until > h.clock.now().Add(h.config.Issuer.MaxTokenTTL).UnixMilli() || until < claims.Expiry {
+		t.Errorf("remembered until %d, the token ends at %d and the latest that one could end is a max_token_ttl from now", until, claims.Expiry)
+	}
+	if ev := h.events.last(); ev.Reason != refusal.CodeUsed || ev.TokenID != claims.ID || !strings.Contains(ev.Note, "its token is revoked") {
 		t.Errorf("the audit says %+v", ev)
 	}
 	plain := h.codeFor("")

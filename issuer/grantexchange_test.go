@@ -125,7 +125,7 @@ func TestExchangeRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	withdrawn := h.roleToken("shop", "support", "", "bob")
-	h.Withdraw(t.Context(), issuerURL, h.claimsOf(withdrawn).ID, "shop", 0)
+	h.Revoke(t.Context(), issuerURL, h.claimsOf(withdrawn).ID, "shop", 0)
 	forged := func(change func(*token.Claims)) string {
 		c := h.claimsOf(good)
 		change(&c)

@@ -58,7 +58,7 @@ func TestIntrospectInactive(t *testing.T) {
 	h.trust(testKey(t, "RS256"))
 	good := h.roleToken("shop", "support", "", "alice")
 	withdrawn := h.roleToken("shop", "support", "", "bob")
-	h.Withdraw(t.Context(), issuerURL, h.claimsOf(withdrawn).ID, "shop", 0)
+	h.Revoke(t.Context(), issuerURL, h.claimsOf(withdrawn).ID, "shop", 0)
 	forged := func(change func(*token.Claims)) string {
 		c := h.claimsOf(good)
 		change(&c)

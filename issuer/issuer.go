@@ -51,19 +51,24 @@ type Guard interface {
 	Epoch() []byte
 }
 
-// Revocations is the memory of withdrawn tokens.
+// Revocations is the memory of revoked tokens.
 type Revocations interface {
-	// Check answers a refusal with TokenRevoked for a token that was withdrawn.
+	// Check returns a refusal with TokenRevoked for a token that was revoked.
 	Check(v *jose.Verified, now time.Time) error
-	// Withdraw remembers that client withdrew the token jti, which expires at expiry (milliseconds since 1970). It
-	// returns when that is durable.
-	Withdraw(ctx context.Context, issuer, jti, client string, expiry int64) error
+	// Revoke remembers that client revoked the token jti, which expires at expiry (milliseconds since 1970). It returns
+	// when that is durable.
+	Revoke(ctx context.Context, issuer, jti, client string, expiry int64) error
+	// RevokeReplayed does the same for the token of a code of client's that was presented again. What it remembers takes
+	// no room from Revoke.
+	RevokeReplayed(ctx context.Context, issuer, jti, client string, expiry int64) error
 }
 
 // Rates count what clients ask for on all replicas together.
 type Rates interface {
 	// Allow takes a turn, or answers how long to wait for one. After an error nothing is known.
 	Allow(ctx context.Context, key string, perSecond int) (wait time.Duration, err error)
+	// Return gives back a turn that was taken.
+	Return(ctx context.Context, key string, perSecond int) error
 }
 
 // Options are what an Issuer is made of.
@@ -71,7 +76,7 @@ type Options struct {
 	Config      *config.Config
 	Verifier    *jose.Verifier // of our own tokens at least
 	Guard       Guard
-	Revocations Revocations      // nil: nothing can be withdrawn
+	Revocations Revocations      // nil: nothing can be revoked
 	Proofs      *dpop.Checker    // nil: one that remembers as long as this Issuer
 	Rates       Rates            // nil: each client's turns are counted in State, for this process
 	Assertions  Assertions       // nil: State remembers which client assertions were used, for this process
@@ -153,7 +158,7 @@ func New(o Options) (*Issuer, error) {
 	if i.users, err = newDirectory(o.Config, o.State, o.Clock); err != nil {
 		return nil, err
 	}
-	o.State.retain(i.settings.Clients)
+	o.State.retain(i.settings)
 	return i, nil
 }
 

@@ -168,6 +168,10 @@ type revoked struct {
 	on bool
 	mu sync.Mutex
 	by map[string]string // jti: client
+
+	broken error // what the disk says
+
+	replayed atomic.Int64 // until when the last token of a replayed code is remembered, ms
 }
 
 func (r *revoked) Check(v *jose.Verified, _ time.Time) error {
@@ -179,14 +183,22 @@ func (r *revoked) Check(v *jose.Verified, _ time.Time) error {
 	return nil
 }
 
-func (r *revoked) Withdraw(_ context.Context, _, jti, client string, _ int64) error {
+func (r *revoked) Revoke(_ context.Context, _, jti, client string, _ int64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.broken != nil {
+		return r.broken
+	}
 	if r.by == nil {
 		r.by = make(map[string]string)
 	}
 	r.by[jti] = client
 	return nil
+}
+
+func (r *revoked) RevokeReplayed(ctx context.Context, issuer, jti, client string, expiry int64) error {
+	r.replayed.Store(expiry)
+	return r.Revoke(ctx, issuer, jti, client, expiry)
 }
 
 func newHouse(t testing.TB, change func(*config.Config)) *house {

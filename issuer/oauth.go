@@ -147,7 +147,7 @@ func (c *call) sign(client *config.Client, claims *token.Claims, grant string) (
 	if err := c.bind(claims); err != nil {
 		return "", err
 	}
-	if err := c.turn(issuing, client); err != nil {
+	if _, err := c.turn(issuing, client); err != nil {
 		return "", err
 	}
 	if err := c.prove(); err != nil {
@@ -205,7 +205,8 @@ func oauthCode(reason refusal.Reason, status int) string {
 	case refusal.ClientUnauthenticated, refusal.AssertionUsed:
 		return "invalid_client"
 	case refusal.CodeMalformed, refusal.CodeUnknown, refusal.CodeOtherEpoch, refusal.CodeExpired, refusal.CodeNotYetValid, refusal.CodeUsed,
-		refusal.CodeBelowFloor, refusal.CodeClientGone, refusal.CodeRoleGone, refusal.CodeNotCovered, refusal.PKCEFailed:
+		refusal.CodeBelowFloor, refusal.CodeRevoked, refusal.CodeClientGone, refusal.CodeRoleGone, refusal.CodeNotCovered,
+		refusal.PKCEFailed:
 		return "invalid_grant"
 	case refusal.GrantNotAllowed:
 		return "unauthorized_client"

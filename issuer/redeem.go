@@ -58,8 +58,8 @@ type redemption struct {
 	presented code.Binding
 	client    *config.Client // who redeems, and has the token; nil: the client that issued the code
 	audiences []string
-	// replayed is told of a code that was used before, or may have been; nil: nobody is.
-	replayed func(t *token.Claims, issuing *config.Client)
+	// replayed is told of a code that was used before, or may have been, with its nominal expiry in ms; nil: nothing is.
+	replayed func(t *token.Claims, issuing *config.Client, expiry int64)
 }
 
 // redeem exchanges a code for a token. Everything that can be refused is refused before the code is consumed, so that
@@ -82,30 +82,53 @@ func (c *call) redeem(r redemption) (string, error) {
 	if err := c.bind(claims); err != nil {
 		return "", err
 	}
+	if err := i.unrevoked(opened, claims, c.now); err != nil {
+		return "", err
+	}
 	payload, err := i.minter.encode(claims, i.config.Limits.TokenBytes)
 	if err != nil {
 		return "", refusal.Because(refusal.CodeNotCovered, "%v", err)
 	}
-	if err := c.turn(redeeming, client); err != nil {
+	returnTurn, err := c.turn(redeeming, client)
+	if err != nil {
 		return "", err
 	}
 	release, err := i.minter.turn(c.r.Context())
 	if err != nil {
+		returnTurn()
 		return "", err
 	}
 	defer release()
 	if err := c.prove(); err != nil {
+		returnTurn()
 		return "", err
 	}
 	use := replay.Use{Client: client.ID, Nonce: opened.Nonce, Expiry: opened.NominalExpiry(), Epoch: epoch}
 	if err := i.guard.Consume(c.r.Context(), use); err != nil {
+		returnTurn() // whoever holds a used code cannot use up the turns of those whose codes are good
 		reason := refusal.Of(err)
 		if r.replayed != nil && (reason == refusal.CodeUsed || reason == refusal.CodeBelowFloor) {
-			r.replayed(claims, client)
+			r.replayed(claims, client, opened.NominalExpiry())
 		}
 		return "", err
 	}
 	return i.minter.sign(payload)
+}
+
+// unrevoked refuses a code that a revocation reaches. Its token would be younger than any not-before mark that is there now, so
+// the marks judge the time at which the code was issued. A revoked token's id is left to the gate: it has its own reason here
+// (the code was used before), which the guard tells.
+func (i *Issuer) unrevoked(o *code.Opened, claims *token.Claims, now time.Time) error {
+	if i.revocations == nil {
+		return nil
+	}
+	issued := *claims
+	issued.ID, issued.IssuedAt = "", o.IssuedAt
+	err := i.revocations.Check(&jose.Verified{Claims: issued}, now)
+	if refusal.Of(err) == refusal.TokenRevoked {
+		return refusal.Because(refusal.CodeRevoked, "issued at %s: %v", time.UnixMilli(o.IssuedAt).UTC().Format(time.RFC3339), err)
+	}
+	return err
 }
 
 // codeClaims are those of the code's token, if the present config still grants it.
@@ -141,7 +164,7 @@ func (c *call) codeClaims(o *code.Opened) (*token.Claims, *config.Client, error)
 	return claims, client, nil
 }
 
-// codeLife tells whether the code's life includes now. It is never longer than codes may live at all (RFC 6749 §4.1.2),
+// codeLife reports whether the code's life includes now. It is never longer than codes may live at all (RFC 6749 §4.1.2),
 // nor, if the operator has cut the client's code_ttl since, than it would be now.
 func codeLife(o *code.Opened, client *config.Client, now time.Time, leeway time.Duration) error {
 	g := o.Grant

@@ -1,8 +1,10 @@
 package issuer
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/token"
 )
@@ -47,6 +49,57 @@ func TestRevoke(t *testing.T) {
 		same(t, name, h.post("/oauth2/revoke", form("token", compact), basicAuth("svc", svcSecret)), done)
 		if len(h.by) != before {
 			t.Errorf("%s takes room", name)
+		}
+	}
+}
+
+// TestRevocationThatIsNotKept is RFC 7009 §2.2.1: 503, and the token is as good as before.
+func TestRevocationThatIsNotKept(t *testing.T) {
+	t.Parallel()
+	h := oauthHouse(t, nil)
+	h.on = true
+	h.reload(h.config)
+	compact := h.created(makerID, `{"application":"a"}`).ID
+	h.revoked.mu.Lock()
+	h.revoked.broken = refusal.Because(refusal.StoreUnavailable, "no space left on device")
+	h.revoked.mu.Unlock()
+	got := h.post("/oauth2/revoke", form("token", compact), basicAuth("svc", svcSecret))
+	want := `{"error":"temporarily_unavailable","error_description":"The revocation could not be kept; try again"}`
+	if got.Status != 503 || got.Header["Retry-After"] == "" || strings.TrimSpace(got.Body) != want {
+		t.Errorf("/oauth2/revoke: %+v", got)
+	}
+	if got := h.ask("POST", "/api/1/access_token/"+compact+"/delete?accessTokenId="+makerID, ""); got.Status != 503 {
+		t.Errorf("the access-token dialect: %+v", got)
+	}
+	if _, err := h.issuer.Load().presentable(compact, h.clock.now()); err != nil {
+		t.Errorf("the token: %v", err)
+	}
+}
+
+// TestStrangersTakeNoTurnsOfAPublicClient: anybody can say that it is a public client; its turns are for its own tokens.
+func TestStrangersTakeNoTurnsOfAPublicClient(t *testing.T) {
+	t.Parallel()
+	h := oauthHouse(t, func(c *config.Config) { c.Limits.IssueRate = 2 })
+	h.on = true
+	h.reload(h.config)
+	code := h.codeFor(pkce)
+	own := into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+code+"&client_id=spa&code_verifier="+appendixVerifier), 200)
+	others := h.created(makerID, `{"application":"a"}`).ID
+	for range 20 {
+		if got := h.post("/oauth2/revoke", "client_id=spa&token=x"); got.Status != 200 {
+			t.Fatalf("no token: %+v", got)
+		}
+		if got := h.post("/oauth2/revoke", "client_id=spa&"+form("token", others)); got.Status != 400 {
+			t.Fatalf("another's token: %+v", got)
+		}
+	}
+	for i := range 5 {
+		want := 200
+		if i == 4 { // the burst is twice the rate
+			want = 429
+		}
+		if got := h.post("/oauth2/revoke", "client_id=spa&"+form("token", own.AccessToken)); got.Status != want {
+			t.Errorf("its own token, time %d: %+v", i, got)
 		}
 	}
 }

@@ -29,6 +29,7 @@ type State struct {
 	rates      map[string]*rate.Limiter // two for each client at most, so bounded by the config
 	assertions *replay.Memory           // the client assertions that were used
 	began      time.Time                // when assertions began to remember
+	tokenTTL   time.Duration            // the longest that a config had
 }
 
 // NewState makes the State of a process that has issued nothing yet.
@@ -40,9 +41,11 @@ func NewState() *State {
 }
 
 // retain forgets clients that the config no longer has.
-func (s *State) retain(present []*config.Client) {
+func (s *State) retain(settings *config.Issuer) {
+	present := settings.Clients
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.tokenTTL = max(s.tokenTTL, settings.TokenTTL)
 	kept := make(map[string]*rate.Limiter, len(s.rates))
 	for _, c := range present {
 		for _, kind := range []string{issuing, redeeming} {
@@ -61,14 +64,24 @@ const (
 	redeeming = "redeem "
 )
 
-// allow takes one of the client's turns, or answers RateLimited with the headers that say when to come again.
-func (s *State) allow(kind, client string, perSecond int, now time.Time) error {
+// allow takes one of the client's turns, or refuses with RateLimited and the headers that say when to come again.
+func (s *State) allow(kind, client string, perSecond int, now time.Time) (giveBack func(), err error) {
 	l := s.limiter(kind+client, perSecond)
-	if l.AllowN(now, 1) {
-		return nil
+	taken := l.ReserveN(now, 1)
+	if taken.OK() && taken.DelayFrom(now) == 0 {
+		return func() { taken.CancelAt(now) }, nil
 	}
+	taken.CancelAt(now)
 	wait := (1 - l.TokensAt(now)) / float64(perSecond)
-	return tooMany(perSecond, wait, "client "+client)
+	return nil, tooMany(perSecond, wait, "client "+client)
+}
+
+// longestToken returns the longest that a token for a code can live: by a config that this process had, or, since other
+// replicas may have had others, the most that any token may live now.
+func (s *State) longestToken(settings *config.Issuer) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(s.tokenTTL, settings.MaxTokenTTL)
 }
 
 func (s *State) limiter(key string, perSecond int) *rate.Limiter {

@@ -24,7 +24,7 @@ const revocationBytes = 16 << 10
 
 // Revocations keeps what is withdrawn; what it returns nil for is durable and in force.
 type Revocations interface {
-	Withdraw(ctx context.Context, t revoke.Token) error
+	Revoke(ctx context.Context, t revoke.Token) error
 	Mark(ctx context.Context, kind revoke.Kind, issuer, value string, notBefore time.Time) error
 }
 
@@ -79,7 +79,7 @@ func (w *Withdrawal) check() error {
 // Apply puts w into force.
 func (w *Withdrawal) Apply(ctx context.Context, to Revocations) error {
 	if w.Kind == "token" {
-		return to.Withdraw(ctx, revoke.Token{Issuer: w.Issuer, ID: w.Value, Expiry: w.At})
+		return to.Revoke(ctx, revoke.Token{Issuer: w.Issuer, ID: w.Value, Expiry: w.At})
 	}
 	value := w.Value
 	if revoke.Kind(w.Kind) == revoke.Issuer {

@@ -65,7 +65,7 @@ func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*m
 	return m, nil
 }
 
-// openRevocations is nil where nothing can be withdrawn.
+// openRevocations is nil where nothing can be revoked.
 func openRevocations(c *config.Config, store *redisstore.Store, log *telemetry.Log, clock func() time.Time) (*revoke.List, error) {
 	if c.Revocations.Shared && store != nil {
 		return revoke.Join(context.Background(), revoke.SharedOptions{
@@ -141,18 +141,22 @@ func codeClients(c *config.Config) []string {
 	return ids
 }
 
-// withdrawals is the list of revocations as the issuer sees it.
-type withdrawals struct{ list *revoke.List }
+// revocations is the list as the issuer sees it.
+type revocations struct{ list *revoke.List }
 
 // Check judges marks on tenants, too: what comes to the token endpoints names no tenant, and could be exchanged for a
 // token that is younger than the mark.
-func (w withdrawals) Check(v *jose.Verified, _ time.Time) error {
-	if err := w.list.Check(&v.Claims, v.KeyID); err != nil {
+func (r revocations) Check(v *jose.Verified, _ time.Time) error {
+	if err := r.list.Check(&v.Claims, v.KeyID); err != nil {
 		return err
 	}
-	return w.list.CheckPermissions(&v.Claims)
+	return r.list.CheckPermissions(&v.Claims)
 }
 
-func (w withdrawals) Withdraw(ctx context.Context, issuer, jti, client string, expiry int64) error {
-	return w.list.Withdraw(ctx, revoke.Token{Issuer: issuer, ID: jti, Client: client, Expiry: expiry})
+func (r revocations) Revoke(ctx context.Context, issuer, jti, client string, expiry int64) error {
+	return r.list.Revoke(ctx, revoke.Token{Issuer: issuer, ID: jti, Client: client, Expiry: expiry})
+}
+
+func (r revocations) RevokeReplayed(ctx context.Context, issuer, jti, client string, expiry int64) error {
+	return r.list.Revoke(ctx, revoke.Token{Issuer: issuer, ID: jti, Client: client, Expiry: expiry, Replayed: true})
 }

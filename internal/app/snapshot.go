@@ -143,7 +143,7 @@ func (g *Gate) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error) 
 		options.Assertions = replay.NewOnce(g.memory.store, "assertion", longestOnce)
 	}
 	if g.memory.revocations != nil {
-		options.Revocations = withdrawals{g.memory.revocations}
+		options.Revocations = revocations{g.memory.revocations}
 	}
 	snap.issuer, err = issuer.New(options)
 	return err

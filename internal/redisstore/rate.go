@@ -37,3 +37,16 @@ func (s *Store) Allow(ctx context.Context, key string, perSecond int) (wait time
 	}
 	return time.Duration(microseconds) * time.Microsecond, nil
 }
+
+// giveBack undoes what rate did. KEYS and ARGV are the same.
+var giveBack = redis.NewScript(`
+local empty = tonumber(redis.call('GET', KEYS[1]) or '0') - 1000000 / tonumber(ARGV[1])
+if empty > 0 then redis.call('SET', KEYS[1], string.format('%.3f', empty), 'PX', 5000) end
+return '0'
+`)
+
+// Return gives back a turn that Allow took, since nothing came of it.
+func (s *Store) Return(ctx context.Context, key string, perSecond int) error {
+	_, err := s.Run(ctx, giveBack, []string{s.Key("rate:" + key)}, perSecond)
+	return err
+}

@@ -106,6 +106,7 @@ const (
 	CodeExpired       Reason = "code_expired"       // its life is over
 	CodeNotYetValid   Reason = "code_not_yet_valid" // issued in the future
 	CodeUsed          Reason = "code_used"          // redeemed before
+	CodeRevoked       Reason = "code_revoked"       // issued before a not-before mark
 	CodeBelowFloor    Reason = "code_below_floor"   // at or below the replay guard's floor
 	CodeClientGone    Reason = "code_client_gone"   // the issuing client is gone or may no longer issue
 	CodeRoleGone      Reason = "code_role_gone"     // the role is gone
@@ -162,7 +163,7 @@ var statuses = map[Reason]int{
 	TenantMissing: 400, TenantAmbiguous: 400, TenantMalformed: 400, TenantDenied: 403, ActionDenied: 403,
 
 	ScopeMissing: 403, DelegateExceeded: 403, SubjectReserved: 400, CodeTooLong: 400, CodeMalformed: 400,
-	CodeUnknown: 404, CodeOtherEpoch: 404, CodeExpired: 400, CodeNotYetValid: 400, CodeUsed: 400, CodeBelowFloor: 400,
+	CodeUnknown: 404, CodeOtherEpoch: 404, CodeExpired: 400, CodeNotYetValid: 400, CodeUsed: 400, CodeRevoked: 400, CodeBelowFloor: 400,
 	CodeClientGone: 400, CodeRoleGone: 400, CodeNotCovered: 400, StoreUnavailable: 503, CredentialUnknown: 403,
 	MasterRequired: 403, UserUnknown: 404, UserTypeRefused: 400, UserLookupFailed: 408, RevocationOff: 501,
 	RevocationFull: 503, RevocationsStale: 503,

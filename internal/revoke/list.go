@@ -12,6 +12,7 @@ package revoke
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,11 +59,12 @@ type List struct {
 	// any spares the hot path the lock while nothing was ever withdrawn.
 	any atomic.Bool
 
-	mu     sync.RWMutex // guards the maps; held shortly, never while the disk works
-	tokens map[tokenKey]withdrawn
-	marks  map[markKey]int64 // ms
-	shares map[string]int    // entries for each client
-	quota  int
+	mu       sync.RWMutex // guards the maps; held shortly, never while the disk works
+	tokens   map[tokenKey]withdrawn
+	marks    map[markKey]int64 // ms
+	shares   map[string]int    // entries for each client
+	quota    int               // … of its own
+	replayed int               // … and for the tokens of replayed codes
 
 	write sync.Mutex // one writer at a time; taken before mu
 	file  *journal   // nil where the list is …
@@ -109,12 +111,26 @@ func newList(clock func() time.Time, capacity, clients int) (*List, error) {
 }
 
 // SetClients shares the capacity out among n clients and the operator, evenly; a client already over its new share
-// keeps what it has.
+// keeps what it has. A quarter of each share is for the tokens of replayed codes, whose number the holders of codes decide:
+// so they never take the room in which a client revokes what it means to.
 func (l *List) SetClients(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.quota = max(1, l.capacity/(n+1))
+	share := l.capacity / (n + 1)
+	l.replayed = max(1, share/4)
+	l.quota = max(1, share-l.replayed)
 }
+
+// quotaOf is how many entries an owner may have. The caller holds mu.
+func (l *List) quotaOf(owner string) int {
+	if strings.HasSuffix(owner, replayedSuffix) {
+		return l.replayed
+	}
+	return l.quota
+}
+
+// replayedSuffix makes the name of a client's share for the tokens of replayed codes. No client's id has a space.
+const replayedSuffix = " replayed"
 
 // Close lets go of the journal, or of the store, which it leaves open.
 func (l *List) Close() error {
@@ -132,15 +148,21 @@ type Token struct {
 	Issuer, ID string // iss and jti
 	Client     string // who withdraws it, whose share it takes; "" is the operator
 	Expiry     int64  // its exp, ms
+	Replayed   bool   // it is that of a code that was presented again: it takes Client's second share, which is for such alone
 }
 
 // Withdraw withdraws one token. It has taken effect, and is durable, when nil is returned. Withdrawing a token twice
-// changes nothing. Errors: refusal.RevocationFull; others mean that disk or store failed and nothing is known to be kept.
-func (l *List) Withdraw(ctx context.Context, t Token) error {
+// changes nothing. Errors: refusal.RevocationFull; refusal.StoreUnavailable where the disk or the store failed:
+// then nothing is known to be kept.
+func (l *List) Revoke(ctx context.Context, t Token) error {
 	if t.ID == "" {
 		return refusal.Because(refusal.TokenClaimsMalformed, "a token without a jti can only be withdrawn by a mark")
 	}
-	return l.add(ctx, record{Kind: "token", Issuer: t.Issuer, Value: t.ID, Client: t.Client, At: t.Expiry})
+	owner := t.Client
+	if t.Replayed {
+		owner += replayedSuffix
+	}
+	return l.add(ctx, record{Kind: "token", Issuer: t.Issuer, Value: t.ID, Client: owner, At: t.Expiry})
 }
 
 // Mark withdraws every token of a kind that was issued before the moment. A mark never moves back.
@@ -160,14 +182,14 @@ func (l *List) add(ctx context.Context, r record) error {
 	}
 	if full {
 		if err := l.compact(); err != nil {
-			return err
+			return refusal.Because(refusal.StoreUnavailable, "revocations: %v", err)
 		}
 		if _, full = l.room(r); full {
 			return refusal.Because(refusal.RevocationFull, "capacity %d, share of %q", l.capacity, r.Client)
 		}
 	}
 	if err := l.file.append(r); err != nil {
-		return fmt.Errorf("revocations: %w", err)
+		return refusal.Because(refusal.StoreUnavailable, "revocations: %v", err) // nothing is known to be kept
 	}
 	l.apply(r)
 	if l.file.records > 2*l.size()+1024 {
@@ -180,7 +202,7 @@ func (l *List) add(ctx context.Context, r record) error {
 // addShared keeps r in the store, which alone knows how full it is.
 func (l *List) addShared(ctx context.Context, r record) error {
 	l.mu.RLock()
-	quota := l.quota
+	quota := l.quotaOf(r.Client)
 	l.mu.RUnlock()
 	kept, err := l.shared.add(ctx, r, quota)
 	if err != nil {
@@ -209,7 +231,7 @@ func (l *List) room(r record) (known, full bool) {
 		if w, known := l.tokens[tokenKey{r.Issuer, r.Value}]; known { // one that is to be kept longer takes no further place
 			return w.expiry >= r.At, false
 		}
-		full = l.shares[r.Client] >= l.quota
+		full = l.shares[r.Client] >= l.quotaOf(r.Client)
 	} else if at, known := l.marks[markKey{Kind(r.Kind), r.Issuer, r.Value}]; known {
 		return at >= r.At, false
 	}

@@ -53,7 +53,7 @@ func claims(id string) *token.Claims { return &token.Claims{Issuer: issuer, ID: 
 
 func withdraw(t *testing.T, l *List, id, client string, c *clock) {
 	t.Helper()
-	err := l.Withdraw(context.Background(), Token{issuer, id, client, c.time().Add(time.Hour).UnixMilli()})
+	err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: id, Client: client, Expiry: c.time().Add(time.Hour).UnixMilli()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestWithdrawnAtOnceAndAfterRestart(t *testing.T) {
 		t.Errorf("journal: %v, %v", info.Mode(), err)
 	}
 	_ = l.Close()
-	if err := l.Withdraw(context.Background(), Token{Issuer: issuer, ID: "z"}); err == nil {
+	if err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: "z"}); err == nil {
 		t.Error("a closed list took a withdrawal")
 	}
 }
@@ -105,7 +105,7 @@ func TestWithdrawnAgainForLonger(t *testing.T) {
 	path, c := filepath.Join(t.TempDir(), "revoked"), newClock()
 	l := open(t, path, 9, 2, c)
 	for _, expiry := range []int64{1, c.time().Add(time.Hour).UnixMilli(), 2} {
-		if err := l.Withdraw(context.Background(), Token{issuer, "a", "web", expiry}); err != nil {
+		if err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: "a", Client: "web", Expiry: expiry}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -202,17 +202,17 @@ func TestMarksWithdrawWhatWasIssuedBefore(t *testing.T) {
 func TestFullIsRefusedAndNothingIsForgottenWhileLive(t *testing.T) {
 	t.Parallel()
 	path, c := filepath.Join(t.TempDir(), "revoked"), newClock()
-	l := open(t, path, 6, 2, c) // two clients and the operator: two each
+	l := open(t, path, 9, 2, c) // two clients and the operator: three each, one of them for replayed codes
 	defer l.Close()
 	withdraw(t, l, "a1", "a", c)
 	withdraw(t, l, "a2", "a", c)
 	expiry := c.time().Add(time.Hour).UnixMilli()
-	if err := l.Withdraw(context.Background(), Token{issuer, "a3", "a", expiry}); refusal.Of(err) != refusal.RevocationFull {
+	if err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: "a3", Client: "a", Expiry: expiry}); refusal.Of(err) != refusal.RevocationFull {
 		t.Fatalf("over the share: %v", err)
 	}
 	withdraw(t, l, "b1", "b", c) // a cannot crowd out b
 	c.step(time.Hour + keptAfterExpiry - time.Second)
-	if err := l.Withdraw(context.Background(), Token{issuer, "a3", "a", expiry}); refusal.Of(err) != refusal.RevocationFull {
+	if err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: "a3", Client: "a", Expiry: expiry}); refusal.Of(err) != refusal.RevocationFull {
 		t.Fatalf("too early after the end: %v", err)
 	}
 	for _, id := range []string{"a1", "a2", "b1"} {
@@ -225,6 +225,65 @@ func TestFullIsRefusedAndNothingIsForgottenWhileLive(t *testing.T) {
 	if got := l.Stats().Tokens; got != 1 {
 		t.Errorf("%d tokens, want 1", got)
 	}
+}
+
+// TestReplayedCodesHaveAShareOfTheirOwn: however many codes are presented again, a client can revoke what it means to, and so
+// can the others; and it stays so through a restart.
+func TestReplayedCodesHaveAShareOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	path, c := filepath.Join(t.TempDir(), "revoked"), newClock()
+	l := open(t, path, 80, 1, c) // 40 for the client, 10 of them for replayed codes
+	end := c.time().Add(time.Hour).UnixMilli()
+	revoke := func(id string, replayed bool) error {
+		return l.Revoke(context.Background(), Token{Issuer: issuer, ID: id, Client: "web", Expiry: end, Replayed: replayed})
+	}
+	for i := range 200 {
+		err := revoke(fmt.Sprint("replayed-", i), true)
+		if i < 10 && err != nil || i >= 10 && refusal.Of(err) != refusal.RevocationFull {
+			t.Fatalf("replayed code %d: %v", i, err)
+		}
+	}
+	_ = l.Close()
+	l = open(t, path, 80, 1, c)
+	defer func() { _ = l.Close() }()
+	if err := revoke("replayed-10", true); refusal.Of(err) != refusal.RevocationFull {
+		t.Errorf("after a restart: %v", err)
+	}
+	for i := range 30 {
+		if err := revoke(fmt.Sprint("own-", i), false); err != nil {
+			t.Fatalf("revocation %d: %v", i, err)
+		}
+	}
+	if !revoked(l.Check(claims("replayed-9"), "k")) || !revoked(l.Check(claims("own-29"), "k")) {
+		t.Error("not all are kept")
+	}
+	c.step(time.Hour + keptAfterExpiry) // as long as the token could live, and then there is room
+	if err := revoke("replayed-11", true); err != nil {
+		t.Errorf("after the tokens' end: %v", err)
+	}
+}
+
+// TestDiskFailureIsUnavailable: what the disk does not keep is not answered as revoked, nor as a fault of ours.
+func TestDiskFailureIsUnavailable(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	l := open(t, filepath.Join(t.TempDir(), "revoked"), 9, 1, c)
+	defer func() { _ = l.Close() }()
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := l.file.file
+	l.file.file = full
+	err = l.Revoke(context.Background(), Token{Issuer: issuer, ID: "a", Client: "web", Expiry: c.time().Add(time.Hour).UnixMilli()})
+	if refusal.Of(err) != refusal.StoreUnavailable || refusal.Of(err).Status() != 503 {
+		t.Errorf("on a full disk: %v", err)
+	}
+	if revoked(l.Check(claims("a"), "k")) {
+		t.Error("what is not kept counts as revoked")
+	}
+	l.file.file = good
+	_ = full.Close()
 }
 
 func TestTornTailIsCutOff(t *testing.T) {
@@ -404,7 +463,7 @@ func child(path string) {
 	_, _ = fmt.Sscan(os.Getenv("REVOKE_FIRST"), &first)
 	for i := first; ; i++ {
 		id := fmt.Sprint("id-", i)
-		if err := l.Withdraw(context.Background(), Token{Issuer: issuer, ID: id, Expiry: 1 << 60}); err != nil {
+		if err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: id, Expiry: 1 << 60}); err != nil {
 			fmt.Println(err)
 			return
 		}
@@ -422,7 +481,7 @@ func TestConcurrentWithdrawals(t *testing.T) {
 		group.Go(func() {
 			for i := range 20 {
 				id := fmt.Sprintf("%d-%d", g, i)
-				err := l.Withdraw(context.Background(), Token{issuer, id, "", 1 << 60})
+				err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: id, Client: "", Expiry: 1 << 60})
 				if err != nil || !revoked(l.Check(claims(id), "k")) {
 					t.Errorf("%s: %v", id, err)
 				}
@@ -444,7 +503,7 @@ func BenchmarkCheck(b *testing.B) {
 	defer l.Close()
 	for _, n := range []int{0, 1, 1000} {
 		for i := l.Stats().Tokens; i < n; i++ {
-			if err := l.Withdraw(context.Background(), Token{issuer, fmt.Sprint(i), "", 1 << 60}); err != nil {
+			if err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: fmt.Sprint(i), Client: "", Expiry: 1 << 60}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -481,11 +540,11 @@ func TestAncestors(t *testing.T) {
 		revoked  bool
 	}{
 		"nothing":         {func(*List) error { return nil }, false},
-		"itself":          {func(l *List) error { return l.Withdraw(t.Context(), Token{Issuer: issuer, ID: "c"}) }, true},
-		"its parent":      {func(l *List) error { return l.Withdraw(t.Context(), Token{Issuer: issuer, ID: "b"}) }, true},
-		"its root":        {func(l *List) error { return l.Withdraw(t.Context(), Token{Issuer: issuer, ID: "a"}) }, true},
-		"another":         {func(l *List) error { return l.Withdraw(t.Context(), Token{Issuer: issuer, ID: "d"}) }, false},
-		"another's root":  {func(l *List) error { return l.Withdraw(t.Context(), Token{Issuer: "https://b", ID: "a"}) }, false},
+		"itself":          {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "c"}) }, true},
+		"its parent":      {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "b"}) }, true},
+		"its root":        {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "a"}) }, true},
+		"another":         {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "d"}) }, false},
+		"another's root":  {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: "https://b", ID: "a"}) }, false},
 		"the subject":     {func(l *List) error { return l.Mark(t.Context(), Subject, issuer, "alice", within) }, true},
 		"the grantor":     {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "shop", within) }, true},
 		"the first":       {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "first", within) }, true},

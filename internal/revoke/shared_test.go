@@ -42,7 +42,7 @@ func join(t *testing.T, server *redistest.Server, change func(*SharedOptions)) *
 
 func withdrawShared(t *testing.T, l *List, id, client string) {
 	t.Helper()
-	if err := l.Withdraw(t.Context(), Token{issuer, id, client, time.Now().Add(time.Hour).UnixMilli()}); err != nil {
+	if err := l.Revoke(t.Context(), Token{Issuer: issuer, ID: id, Client: client, Expiry: time.Now().Add(time.Hour).UnixMilli()}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -112,12 +112,22 @@ func TestSharedStoreForgets(t *testing.T) {
 func TestSharedCapacity(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	small := func(o *SharedOptions) { o.Capacity, o.Clients = 8, 1 } // 4 for the client, 4 for the operator
+	small := func(o *SharedOptions) { o.Capacity, o.Clients = 8, 1 } // 4 for the client, one of them for replayed codes, 4 for the operator
 	one, other := join(t, server, small), join(t, server, small)
-	for n := range 4 {
+	end := time.Now().Add(time.Hour).UnixMilli()
+	replayed := func(l *List, id string) error {
+		return l.Revoke(t.Context(), Token{Issuer: issuer, ID: id, Client: "web", Expiry: end, Replayed: true})
+	}
+	if err := replayed(one, "r0"); err != nil {
+		t.Error(err)
+	}
+	if err := replayed(other, "r1"); refusal.Of(err) != refusal.RevocationFull {
+		t.Errorf("replayed codes over their share: %v", err)
+	}
+	for n := range 3 { // whatever replayed codes took
 		withdrawShared(t, []*List{one, other}[n%2], fmt.Sprint("w", n), "web")
 	}
-	err := other.Withdraw(t.Context(), Token{issuer, "w4", "web", time.Now().Add(time.Hour).UnixMilli()})
+	err := other.Revoke(t.Context(), Token{Issuer: issuer, ID: "w4", Client: "web", Expiry: end})
 	if refusal.Of(err) != refusal.RevocationFull {
 		t.Errorf("a client over its share: %v", err)
 	}
@@ -139,7 +149,7 @@ func TestSharedForgetsWhatEnded(t *testing.T) {
 	l := join(t, server, func(o *SharedOptions) { o.Capacity, o.Clients = 40, 0 })
 	long := time.Now().Add(-keptAfterExpiry - time.Second).UnixMilli()
 	for n := range 200 {
-		if err := l.Withdraw(t.Context(), Token{issuer, fmt.Sprint("e", n), "web", long}); err != nil {
+		if err := l.Revoke(t.Context(), Token{Issuer: issuer, ID: fmt.Sprint("e", n), Client: "web", Expiry: long}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,7 +158,7 @@ func TestSharedForgetsWhatEnded(t *testing.T) {
 		t.Errorf("%d entries in memory", got)
 	}
 	for n := range 100 {
-		if err := l.Withdraw(t.Context(), Token{issuer, fmt.Sprint("f", n), "web", long}); err != nil {
+		if err := l.Revoke(t.Context(), Token{Issuer: issuer, ID: fmt.Sprint("f", n), Client: "web", Expiry: long}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -182,7 +192,7 @@ func TestSharedStale(t *testing.T) {
 			if err := l.Check(claims("a"), "k"); err == nil {
 				t.Error("what is known to be withdrawn is let through")
 			}
-			if err := l.Withdraw(t.Context(), Token{issuer, "c", "web", time.Now().Add(time.Hour).UnixMilli()}); refusal.Of(err) != refusal.StoreUnavailable {
+			if err := l.Revoke(t.Context(), Token{Issuer: issuer, ID: "c", Client: "web", Expiry: time.Now().Add(time.Hour).UnixMilli()}); refusal.Of(err) != refusal.StoreUnavailable {
 				t.Errorf("withdrawn without a store: %v", err)
 			}
 			server.Restart()
