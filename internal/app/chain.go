@@ -74,11 +74,13 @@ func (snap *snapshot) admit(x *request.Exchange, r *http.Request) error {
 		x.LogPath = x.LogPath[:min(len(x.LogPath), longestLogged)]
 		return refusal.Because(refusal.URITooLong, "%d bytes", len(r.RequestURI))
 	}
-	host, err := route.CanonicalHost(r.Host)
-	if err != nil {
-		return err
+	if r.Host != "" || r.ProtoMajor > 1 || r.ProtoMinor > 0 { // HTTP/1.0 has none; its requests match any host alone
+		host, err := route.CanonicalHost(r.Host)
+		if err != nil {
+			return err
+		}
+		x.Host = host
 	}
-	x.Host = host
 	if r.Method == http.MethodConnect && !strings.HasPrefix(r.RequestURI, "/") {
 		x.Header().Set("Allow", "")
 		return refusal.Because(refusal.MethodUnsupported, "CONNECT")

@@ -357,6 +357,14 @@ func TestRedirectToHTTPS(t *testing.T) {
 			}
 		})
 	}
+	t.Run("no host", func(t *testing.T) {
+		t.Parallel()
+		c := dial(t, start(t, listen.Options{Listeners: []listen.Listener{{Name: "main", RedirectHTTPS: true}}}, nil))
+		fmt.Fprint(c, "GET / HTTP/1.0\r\n\r\n")
+		if diff := cmp.Diff([]int{400}, answers(t, c)); diff != "" {
+			t.Error(diff)
+		}
+	})
 	t.Run("bad host", func(t *testing.T) {
 		t.Parallel()
 		c := dial(t, start(t, listen.Options{Listeners: []listen.Listener{{Name: "main", RedirectHTTPS: true}}}, nil))

@@ -52,7 +52,7 @@ func (l *listener) use(handler http.Handler) {
 		handler = l.Handler
 	}
 	if l.RedirectHTTPS {
-		handler = redirect{port: l.HTTPSPort}
+		handler = redirect{port: l.HTTPSPort, refuse: l.all.refuse}
 	}
 	l.h1.Handler, l.h2.Handler = handler, handler
 }

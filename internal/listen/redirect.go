@@ -5,16 +5,22 @@ import (
 	"strconv"
 
 	"github.com/jotgate/jotgate/internal/refusal"
-	"github.com/jotgate/jotgate/internal/request"
 )
 
 // A redirect answers each request 308, which keeps method and body (RFC 9110 section 15.4.9), with the target as it was
 // sent. The host is well formed: package h1 refuses others.
-type redirect struct{ port int }
+type redirect struct {
+	port   int
+	refuse func(http.ResponseWriter, *http.Request, *refusal.Error)
+}
 
 func (to redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.RequestURI[0] != '/' { // OPTIONS * and CONNECT
-		request.Problem(w, refusal.MethodUnsupported, request.NewID())
+		to.refuse(w, r, &refusal.Error{Reason: refusal.MethodUnsupported, Detail: "no path to redirect"})
+		return
+	}
+	if r.Host == "" { // HTTP/1.0
+		to.refuse(w, r, &refusal.Error{Reason: refusal.HostMalformed, Detail: "no host to redirect to"})
 		return
 	}
 	w.Header().Set("Location", "https://"+withPort(r.Host, to.port)+r.RequestURI)

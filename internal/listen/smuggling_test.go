@@ -145,7 +145,9 @@ var smuggling = []struct {
 	{"CONNECT to a path", "CONNECT /x HTTP/1.1\r\nHost: x\r\n\r\n" + get, []int{200}, []string{`CONNECT /x ""`}}, // whose path it is says 405
 
 	{"no Host", "GET / HTTP/1.1\r\n\r\n" + get, []int{400}, nil},
-	{"no Host in HTTP/1.0", "GET / HTTP/1.0\r\n\r\n" + get, []int{400}, nil},
+	{"no Host in HTTP/1.0", "GET / HTTP/1.0\r\n\r\n" + get, []int{200}, []string{`GET / ""`}},
+	{"empty Host in HTTP/1.0", "GET / HTTP/1.0\r\nHost:\r\n\r\n" + get, []int{400}, nil},
+	{"two Host in HTTP/1.0", "GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n" + get, []int{400}, nil},
 	{"two Host", "GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n" + get, []int{400}, nil},
 	{"Host empty", "GET / HTTP/1.1\r\nHost:\r\n\r\n" + get, []int{400}, nil},
 	{"Host with user", "GET / HTTP/1.1\r\nHost: a@x\r\n\r\n" + get, []int{400}, nil},

@@ -55,8 +55,12 @@ func (a *Answer) Close() error {
 // Do is RoundTrip without net/http's types, for a pool that is Plain. Errors are refusals; a need not be closed then. q's body
 // is not closed where no server could be asked.
 func (p *Pool) Do(ctx context.Context, q *h1.Request, a *Answer) error {
+	hostless := q.Host == "" // HTTP/1.0
 	return p.try(ctx, func(s *server) error {
 		a.From = s.url.Host
+		if hostless {
+			q.Host = s.url.Host
+		}
 		if err := s.client.Do(ctx, q, &a.Answer); err != nil {
 			return err
 		}

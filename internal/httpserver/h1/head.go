@@ -258,7 +258,7 @@ func checkTrailer(value []byte) *refusal.Error {
 
 func (h *head) finish() *refusal.Error {
 	switch {
-	case h.hosts == 0:
+	case h.hosts == 0 && h.version != '0': // RFC 1945 has no Host; HAProxy's health check is such a request
 		return &refusal.Error{Reason: refusal.HostMalformed, Detail: "no Host"}
 	case h.chunked && h.hasLength:
 		return malformed("Content-Length beside Transfer-Encoding")
