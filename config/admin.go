@@ -14,10 +14,15 @@ func (b *builder) buildAdmin() {
 	}
 	for _, address := range []yaml.Setting[string]{w.Value.listen, w.Value.healthListen} {
 		if address.Given && address.Value != "" && b.listensOn(address.Value) {
-			b.Fault(address.At, address.Shown+" is listened on already", "give admin its own address")
+			b.Fault(address.At, address.Shown+" is the address of a listener", "give admin its own address")
 		}
 	}
-	if l, h := w.Value.listen, w.Value.healthListen; h.Given && h.Value != "" && h.Value == l.Value && !strings.HasSuffix(h.Value, ":0") {
-		b.Fault(h.At, h.Shown+" is admin.listen already", "leave health_listen out: admin answers health too")
+	if l, h := w.Value.listen, w.Value.healthListen; h.Given && h.Value != "" && h.Value == l.Value &&
+		!strings.HasSuffix(h.Value, ":0") {
+		b.Fault(
+			h.At,
+			h.Shown+" is admin.listen",
+			"remove health_listen: the admin listener serves the health checks too",
+		)
 	}
 }

@@ -38,21 +38,30 @@ func (b *builder) buildClients(w []yaml.Setting[writtenClient]) {
 		b.checkSecrets(c, client)
 		b.checkUnique(c, client)
 		b.Issuer.Clients = append(b.Issuer.Clients, client)
-		if slices.Contains(client.May, token.IssueCodes) && c.delegate.Usable() == c.delegate.Given && len(client.Delegate) == 0 {
-			b.Warn(w[i].At, "may issue codes, but has nothing to hand on", "give it delegate: it is the most that its codes can open")
+		if slices.Contains(client.May, token.IssueCodes) && c.delegate.Usable() == c.delegate.Given &&
+			len(client.Delegate) == 0 {
+			b.Warn(
+				w[i].At,
+				"may issue codes, but has no permissions to grant",
+				"add delegate: it is the upper bound of what its codes open",
+			)
 		}
 	}
 }
 
 func (b *builder) checkSecrets(c *writtenClient, client *Client) {
 	if c.secret.Given && c.secretSHA256.Given {
-		b.Fault(c.secretSHA256.At, "is there beside secret", "keep one of the two")
+		b.Fault(c.secretSHA256.At, "conflicts with secret", "set only one of the two")
 	}
 	if c.secretSHA256.Usable() {
 		client.SecretSHA256, _ = hex.DecodeString(c.secretSHA256.Value) // checked when it was read
 	}
 	if c.public.Value && (c.secret.Given || c.secretSHA256.Given || c.keys.Given) {
-		b.Fault(c.public.At, "is there beside a secret or keys", "a public client has neither: keep one of the two")
+		b.Fault(
+			c.public.At,
+			"conflicts with secret, secret_sha256 and keys",
+			"remove them or public: a public client has no credentials",
+		)
 	}
 }
 
@@ -63,7 +72,7 @@ func (b *builder) clientKeys(w []yaml.Setting[writtenKeySet]) *jose.KeySet {
 		return nil
 	}
 	if slices.ContainsFunc(set.Keys(), (*jose.PublicKey).Symmetric) {
-		b.Fault(w[0].At, "holds a shared secret", "list public keys alone; a secret goes into secret")
+		b.Fault(w[0].At, "holds a symmetric key", "list only public keys; set a shared secret in secret")
 	}
 	return set
 }
@@ -71,17 +80,36 @@ func (b *builder) clientKeys(w []yaml.Setting[writtenKeySet]) *jose.KeySet {
 func (b *builder) checkUnique(c *writtenClient, client *Client) {
 	for i, other := range b.Issuer.Clients {
 		if c.id.Usable() && other.ID == client.ID {
-			b.Fault(c.id.At, fmt.Sprintf("%s is the id of issuer.clients[%d] already", c.id.Shown, i), "give each client its own id")
+			b.Fault(
+				c.id.At,
+				fmt.Sprintf("%s is the id of issuer.clients[%d]", c.id.Shown, i),
+				"give each client its own id",
+			)
 		} else if c.id.Usable() && token.DigestOf(other.ID) == token.DigestOf(client.ID) {
-			b.Fault(c.id.At, fmt.Sprintf("%s has the digest of issuer.clients[%d], so that codes could not tell the two apart", c.id.Shown, i), "rename one of them")
+			b.Fault(
+				c.id.At,
+				fmt.Sprintf(
+					"%s has the same digest as the id of issuer.clients[%d], so codes cannot tell the two apart",
+					c.id.Shown,
+					i,
+				),
+				"rename one of them",
+			)
 		}
 		if c.accessTokenID.Usable() && other.AccessTokenID == client.AccessTokenID {
-			b.Fault(c.accessTokenID.At, fmt.Sprintf("is that of issuer.clients[%d] already", i), "give each client its own: it is a credential")
+			b.Fault(
+				c.accessTokenID.At,
+				fmt.Sprintf("is the access_token_id of issuer.clients[%d]", i),
+				"give each client its own: it is a credential",
+			)
 		}
 	}
 }
 
 // isClient reports whether some client has this id, in whatever case: an id must not look like another.
 func (b *builder) isClient(id string) bool {
-	return slices.ContainsFunc(b.Issuer.Clients, func(c *Client) bool { return c.ID != "" && strings.EqualFold(c.ID, id) })
+	return slices.ContainsFunc(
+		b.Issuer.Clients,
+		func(c *Client) bool { return c.ID != "" && strings.EqualFold(c.ID, id) },
+	)
 }

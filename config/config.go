@@ -6,13 +6,13 @@
 //	gate.yaml:12:9: routes[0].require.action: is missing; name the action that the token must allow, like READ
 //
 // The reading is strict: unknown and duplicate keys, a second document, unset variables and values of another type are
-// faults. Secrets come as ${env:NAME}, ${env:NAME:-default} or ${file:PATH}, expanded after parsing, so that a secret can
-// never change the structure of the file; they print as [redacted].
+// faults. Secrets come as ${env:NAME}, ${env:NAME:-default} or ${file:PATH}, expanded after parsing, so that a secret
+// can never change the structure of the file; they print as [redacted].
 //
-// A file becomes settings in two steps. Reading (package strictyaml) goes by the table of all keys in keys.go, where each
-// is declared once with its type, bounds, default and meaning; [Reference] returns the same table, and [Schema] its JSON
-// Schema. Building (load.go, and one file for each section) resolves names and checks what belongs together. Both go on
-// after a fault. Lint (lint.go) warns of what is valid but unlikely to be meant.
+// A file becomes settings in two steps. Reading (package strictyaml) goes by the table of all keys in keys.go, where
+// each is declared once with its type, bounds, default and meaning; [Reference] returns the same table, and [Schema]
+// its JSON Schema. Building (load.go, and one file for each section) resolves names and checks what belongs together.
+// Both go on after a fault. Lint (lint.go) warns of what is valid but unlikely to be meant.
 //
 // Nothing here writes: key files that are still to be created are listed in [Config.MissingKeys].
 package config
@@ -112,7 +112,7 @@ type Admin struct {
 	Pprof        bool   // give the runtime's profiles to whoever has the token
 }
 
-// Limits bound what one request, one connection and one process may take.
+// Limits bound limits for a request, a connection and the process.
 type Limits struct {
 	HeaderBytes     int           // a request head
 	URIBytes        int           // a request target
@@ -153,10 +153,10 @@ const (
 	ParentNone    = "none"
 )
 
-// Drain is what happens at SIGTERM.
+// Drain is graceful shutdown at SIGTERM.
 type Drain struct {
-	Delay   time.Duration // keep serving, not ready, so that load balancers notice
-	Timeout time.Duration // then this long for what is in flight
+	Delay   time.Duration // time to keep serving, reported as not ready, so that load balancers notice
+	Timeout time.Duration // time that requests in flight then have to finish
 }
 
 // Issuer is the token side.
@@ -245,7 +245,7 @@ type TrustedIssuer struct {
 	ClientClaim   string
 	RolesFrom     string
 	RolesMap      map[string]*Role
-	Permissions   token.Permissions // the most that its tokens may open
+	Permissions   token.Permissions // upper bound of the permissions of its tokens
 	MaxTokenTTL   time.Duration
 }
 
@@ -257,7 +257,7 @@ type RemoteKeys struct {
 	Refresh      time.Duration
 	MaxAge       time.Duration // at least Refresh
 	Cooldown     time.Duration // between two fetches that tokens with unknown keys cause
-	Wait         time.Duration // how long the request of such a token waits
+	Wait         time.Duration // how long a request with such a token waits for the fetch
 	Timeout      time.Duration // for a whole fetch
 }
 

@@ -11,8 +11,12 @@ import (
 func (b *builder) buildDPoP() {
 	w := &b.file.dpop.Value
 	b.DPoP = DPoP{
-		MaxAge: w.maxAge.Value, RequireNonce: w.requireNonce, NonceTTL: w.nonceTTL.Value, NonceSecrets: yaml.Values(w.nonceSecrets),
-		Origins: yaml.Values(w.origins), Capacity: w.capacity.Value,
+		MaxAge:       w.maxAge.Value,
+		RequireNonce: w.requireNonce,
+		NonceTTL:     w.nonceTTL.Value,
+		NonceSecrets: yaml.Values(w.nonceSecrets),
+		Origins:      yaml.Values(w.origins),
+		Capacity:     w.capacity.Value,
 	}
 	if len(b.DPoP.NonceSecrets) == 0 && b.Issuer != nil {
 		b.DPoP.NonceSecrets = b.Issuer.CodeSecrets
@@ -31,14 +35,20 @@ func (b *builder) checkBound() {
 		for _, word := range []string{token.IssueUserTokens, token.CreateAccessTokens} {
 			for _, has := range c.May {
 				if has == word {
-					b.Warn(b.file.issuer.Value.clients[i].Value.dpop.At, "is there beside "+word+" in may, and that API has no bound tokens",
-						"take the word out of may, or use another client for it")
+					b.Warn(
+						b.file.issuer.Value.clients[i].Value.dpop.At,
+						"conflicts with "+word+" in may: that API issues no bound tokens",
+						"remove the word from may, or use another client for it",
+					)
 				}
 			}
 		}
 		if !b.Issuer.Serve.OAuth2 {
-			b.Warn(b.file.issuer.Value.clients[i].Value.dpop.At, "cannot be met: issuer.serve.dialects lacks oauth2, which alone issues bound tokens",
-				"add oauth2, or remove this")
+			b.Warn(
+				b.file.issuer.Value.clients[i].Value.dpop.At,
+				"cannot be met: only the dialect oauth2 issues bound tokens, and issuer.serve.dialects lacks it",
+				"add oauth2, or remove this",
+			)
 		}
 	}
 }

@@ -34,7 +34,7 @@ issuer:
 	if c := derived.Issuer.Clients; !c[0].Bound || c[1].Bound {
 		t.Errorf("clients that must bind: %t %t", c[0].Bound, c[1].Bound)
 	}
-	if w := derived.Warnings; len(w) != 1 || !strings.Contains(w[0].String(), "issuer.clients[0].dpop: is there beside issue_user_tokens") {
+	if w := derived.Warnings; len(w) != 1 || !strings.Contains(w[0].String(), "issuer.clients[0].dpop: conflicts with issue_user_tokens") {
 		t.Errorf("warnings %v", w)
 	}
 	whole := parse(issuer + `dpop:

@@ -10,7 +10,11 @@ import (
 func (b *builder) contents(path yaml.Setting[string]) ([]byte, bool) {
 	data, err := b.ReadFile(b.Resolve(path.Value))
 	if err != nil {
-		b.Fault(path.At, "the file "+path.Shown+" cannot be read ("+yaml.Cause(err)+")", "create it; a relative path starts at this file's folder")
+		b.Fault(
+			path.At,
+			"the file "+path.Shown+" cannot be read ("+yaml.Cause(err)+")",
+			"create it; relative paths start at this file's directory",
+		)
 		return nil, false
 	}
 	return data, true
@@ -22,7 +26,7 @@ func (b *builder) authorities(file yaml.Setting[string]) string {
 	}
 	data, ok := b.contents(file)
 	if ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
-		b.Fault(file.At, file.Shown+" holds no certificate", "name a PEM file with the certificates of the authorities")
+		b.Fault(file.At, file.Shown+" holds no certificate", "name a PEM file of CA certificates")
 	}
 	return string(data)
 }

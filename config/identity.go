@@ -23,7 +23,7 @@ func (b *builder) buildIdentityHeaders() {
 		canonical := canonicalHeader(name.from.Value)
 		if canonical != "" && slices.Contains(h.All(), canonical) {
 			at := name.from.At
-			b.Fault(at, yaml.Quote(canonical)+" names two identity headers", "give each its own name")
+			b.Fault(at, yaml.Quote(canonical)+" is the name of two identity headers", "give each its own name")
 		}
 		*name.to = canonical
 	}

@@ -27,7 +27,11 @@ func (b *builder) buildIssuer() {
 		b.Fault(w.codePrefixes[255].At, "is the 256th prefix", "list at most 255: a code holds a prefix in one byte")
 	}
 	if w.tokenTTL.Usable() && w.maxTokenTTL > 0 && i.TokenTTL > i.MaxTokenTTL {
-		b.Fault(w.tokenTTL.At, yaml.SpellDuration(i.TokenTTL)+" is more than max_token_ttl, "+yaml.SpellDuration(i.MaxTokenTTL), "lower the one or raise the other")
+		b.Fault(
+			w.tokenTTL.At,
+			yaml.SpellDuration(i.TokenTTL)+" is more than max_token_ttl, "+yaml.SpellDuration(i.MaxTokenTTL),
+			"lower it, or raise the limit",
+		)
 	}
 	b.buildServe(w.serve)
 	b.buildKeys(w.keys)
@@ -47,7 +51,11 @@ func (b *builder) audiences(w yaml.Setting[[]yaml.Setting[string]], url yaml.Set
 func (b *builder) notOurURL(audiences []yaml.Setting[string], url string) {
 	for _, a := range audiences {
 		if !a.Bad && url != "" && a.Value == url {
-			b.Fault(a.At, a.Shown+" is issuer.url, which marks management tokens", "choose another audience, like "+yaml.Quote(url+"/api"))
+			b.Fault(
+				a.At,
+				a.Shown+" is issuer.url, which marks management tokens",
+				"choose another audience, like "+yaml.Quote(url+"/api"),
+			)
 		}
 	}
 }

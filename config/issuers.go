@@ -41,9 +41,9 @@ func (b *builder) buildTrusted(w *writtenTrusted) {
 	}
 	switch same := func(o *TrustedIssuer) bool { return o.Issuer == t.Issuer }; {
 	case b.Issuer != nil && b.Issuer.URL == t.Issuer:
-		b.Fault(w.issuer.At, w.issuer.Shown+" is issuer.url", "our own tokens are trusted already: remove this entry")
+		b.Fault(w.issuer.At, w.issuer.Shown+" is issuer.url", "remove this entry: our own tokens are trusted anyway")
 	case slices.ContainsFunc(b.TrustedIssuers, same):
-		b.Fault(w.issuer.At, w.issuer.Shown+" is there twice", "keep one entry for each issuer")
+		b.Fault(w.issuer.At, w.issuer.Shown+" is listed twice", "keep one entry for each issuer")
 	}
 	if w.keys.Given {
 		t.Keys = b.keySet(w.keys.Value)

@@ -9,8 +9,8 @@ import (
 )
 
 // withFolders puts the files of each folder in the folder's place, in the order of their names. So a rotation is three
-// moves, each with a reload after it: put a new key there as b.next.pem; call it b.pem, and the old one a.retired.pem, in
-// that order, so that there is always one to sign; remove a.retired.pem when its tokens have ended.
+// moves, each with a reload after it: put a new key there as b.next.pem; call it b.pem, and the old one a.retired.pem,
+// in that order, so that there is always one to sign; remove a.retired.pem when its tokens have ended.
 func (b *builder) withFolders(w []yaml.Setting[writtenKey]) []yaml.Setting[writtenKey] {
 	var all []yaml.Setting[writtenKey]
 	for _, k := range w {
@@ -19,15 +19,23 @@ func (b *builder) withFolders(w []yaml.Setting[writtenKey]) []yaml.Setting[writt
 		case k.Bad:
 			all = append(all, k)
 		case file.Given && dir.Given:
-			b.Fault(dir.At, "is there beside file", "keep one of the two; each can be an item of keys")
+			b.Fault(dir.At, "conflicts with file", "set only one of the two; each can be an item of keys")
 		case !file.Given && !dir.Given:
-			b.Fault(k.At.Key("file"), "is missing", "name the key's file, or a folder of keys: {dir: keys/}")
+			b.Fault(k.At.Key("file"), "is missing", "name the key file, or a directory of keys: {dir: keys/}")
 		case file.Given:
 			all = append(all, k)
 		case k.Value.create.Value:
-			b.Fault(k.Value.create.At, "has a meaning only beside file", "make the first key with `jotgate keygen`")
+			b.Fault(
+				k.Value.create.At,
+				"has no effect with dir",
+				"remove it, and create the first key with `jotgate keygen`",
+			)
 		case k.Value.state.Given:
-			b.Fault(k.Value.state.At, "has a meaning only beside file", "in a folder the names say it: a.pem, b.next.pem, c.retired.pem")
+			b.Fault(
+				k.Value.state.At,
+				"has no effect with dir",
+				"remove it: in a directory the file names say the state, as in a.pem, b.next.pem, c.retired.pem",
+			)
 		default:
 			all = append(all, b.folder(k)...)
 		}
@@ -43,7 +51,11 @@ func (b *builder) folder(k yaml.Setting[writtenKey]) (keys []yaml.Setting[writte
 		return []yaml.Setting[writtenKey]{{Value: writtenKey{file: dir}, At: k.At}} // a key that cannot be read either
 	}
 	if err != nil {
-		b.Fault(dir.At, "the folder "+dir.Shown+" cannot be read ("+yaml.Cause(err)+")", "create it; a relative path starts at this file's folder")
+		b.Fault(
+			dir.At,
+			"the directory "+dir.Shown+" cannot be read ("+yaml.Cause(err)+")",
+			"create it; relative paths start at this file's directory",
+		)
 		return []yaml.Setting[writtenKey]{{At: k.At, Bad: true}}
 	}
 	for _, e := range entries {
@@ -53,7 +65,11 @@ func (b *builder) folder(k yaml.Setting[writtenKey]) (keys []yaml.Setting[writte
 		}
 		path := filepath.Join(dir.Value, name)
 		if extension := filepath.Ext(name); extension != ".pem" && extension != ".jwk" {
-			b.Warn(dir.At, yaml.Quote(path)+" is not taken for a key", "end its name in .pem or .jwk, or keep it elsewhere")
+			b.Warn(
+				dir.At,
+				yaml.Quote(path)+" is ignored: it is not named like a key file",
+				"rename it to end in .pem or .jwk, or move it elsewhere",
+			)
 			continue
 		}
 		key := writtenKey{file: yaml.Setting[string]{Value: path, At: dir.At, Shown: yaml.Quote(path), Given: true}}
@@ -64,7 +80,11 @@ func (b *builder) folder(k yaml.Setting[writtenKey]) (keys []yaml.Setting[writte
 		keys = append(keys, yaml.Setting[writtenKey]{Value: key, At: k.At, Given: true, Bad: !ok})
 	}
 	if len(keys) == 0 {
-		b.Fault(dir.At, "the folder "+dir.Shown+" has no key", "make one with `jotgate keygen`, in a file like main.pem")
+		b.Fault(
+			dir.At,
+			"the directory "+dir.Shown+" holds no key",
+			"create one with `jotgate keygen`, in a file such as main.pem",
+		)
 		return []yaml.Setting[writtenKey]{{At: k.At, Bad: true}}
 	}
 	return keys
@@ -79,7 +99,13 @@ func (b *builder) stateIn(path string, at yaml.Place) (state string, ok bool) {
 		return "", true
 	}
 	if state = name[i+1:]; !slices.Contains([]string{keyNext, keyCurrent, keyRetired}, state) {
-		b.Fault(at, yaml.Quote(path)+" says no state that a key can have", "call it "+yaml.Quote(name[:i]+filepath.Ext(path))+", or write next, current or retired between the two dots")
+		b.Fault(
+			at,
+			yaml.Quote(path)+" has no valid key state in its name",
+			"rename it to "+yaml.Quote(
+				name[:i]+filepath.Ext(path),
+			)+", or use next, current or retired between the two dots",
+		)
 		return "", false
 	}
 	return state, true

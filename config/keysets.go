@@ -31,10 +31,10 @@ func (b *builder) keySet(w []yaml.Setting[writtenKeySet]) *jose.KeySet {
 		file := k.Value.file
 		set, skipped, err := jose.ParseKeySet(data)
 		for _, s := range skipped {
-			b.Warn(file.At, file.Shown+" has a key that is left out ("+s.Error()+")", "remove or mend it")
+			b.Warn(file.At, file.Shown+" holds a key that is ignored ("+s.Error()+")", "remove or correct it")
 		}
 		if err != nil {
-			b.Fault(file.At, file.Shown+" holds no public keys ("+err.Error()+")", "name a JWKS, a JWK or a PEM file")
+			b.Fault(file.At, file.Shown+" holds no public keys ("+err.Error()+")", "name a JWK set, JWK or PEM file")
 			continue
 		}
 		for _, key := range set.Keys() {
@@ -47,7 +47,7 @@ func (b *builder) keySet(w []yaml.Setting[writtenKeySet]) *jose.KeySet {
 	}
 	set, err := jose.NewKeySet(keys...)
 	if err != nil && len(w) > 0 {
-		b.Fault(w[0].At, "does not go with the other files ("+err.Error()+")", "give each key its own kid")
+		b.Fault(w[0].At, "conflicts with the other files ("+err.Error()+")", "give each key its own kid")
 	}
 	return set
 }

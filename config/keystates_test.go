@@ -143,15 +143,15 @@ func TestKeysOfAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := LoadWith(path, Options{Env: noEnvironment})
-	if err != nil || len(c.Warnings) == 0 || !strings.Contains(c.Warnings[0].String(), `"keys/README" is not taken for a key`) {
+	if err != nil || len(c.Warnings) == 0 || !strings.Contains(c.Warnings[0].String(), `"keys/README" is ignored: it is not named like a key file`) {
 		t.Errorf("a file that is no key: %v", err)
 	}
 	for _, c := range []struct{ from, to, want string }{
-		{"c.current.pem", "c.retird.pem", `"keys/c.retird.pem" says no state that a key can have; call it "c.pem"`},
+		{"c.current.pem", "c.retird.pem", `"keys/c.retird.pem" has no valid key state in its name; rename it to "c.pem"`},
 		{"c.retird.pem", "c.retired.pem", ""},
-		{"b.pem", "b.retired.pem", "does not sign, nor does any other key; make one of the keys current"},
+		{"b.pem", "b.retired.pem", "cannot sign, nor can any other key; set state: current on one of the keys"},
 		{"b.retired.pem", "b.current.pem", ""},
-		{"c.retired.pem", "c.current.pem", "is the second current key; one key signs: make the other retired, or next"},
+		{"c.retired.pem", "c.current.pem", "is the second current key; only one key signs: set the other to retired or next"},
 	} {
 		move(c.from, c.to)
 		_, err := LoadWith(path, Options{Env: noEnvironment})

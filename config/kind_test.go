@@ -41,14 +41,14 @@ func TestValues(t *testing.T) {
 		{"limits.connections", "1", "1"},
 		{"limits.connections", "0", "is less than 1"},
 		{"limits.connections", "1_000", "is not a whole number"},
-		{"limits.connections", `"10"`, "is a text, not a whole number; write it without quotes"},
+		{"limits.connections", `"10"`, "is a quoted string, not a whole number; remove the quotes"},
 		{"limits.connections", "10s", "is not a whole number"},
 		{"log.access", "true", "true"},
 		{"log.access", "True", "is neither true nor false"},
 		{"log.access", "yes", "is not true or false"},
 		{"log.access", "1", "is not true or false"},
 		{"log.level", "debug", "debug"},
-		{"log.level", "Debug", `is not a word that this key knows; did you mean debug?`},
+		{"log.level", "Debug", `is not a valid value; did you mean debug?`},
 	} {
 		text := "version: 1\nroutes: [{path: /, public: true, upstream: \"http://127.0.0.1:3000\"}]\n"
 		if section, key, nested := strings.Cut(c.key, "."); nested {
@@ -105,7 +105,7 @@ routes: []
 	if client := c.Issuer.Clients[0]; client.CodeTTL != 10*time.Minute || !client.Public {
 		t.Errorf("client %+v", client)
 	}
-	if _, err := Parse("gate.yaml", []byte(text), hermetic); err == nil || !strings.Contains(err.Error(), "secret_sha256: [redacted] is nothing in YAML, not a text") {
+	if _, err := Parse("gate.yaml", []byte(text), hermetic); err == nil || !strings.Contains(err.Error(), "secret_sha256: [redacted] is nothing in YAML, not a string") {
 		t.Errorf("a null secret: %v", err)
 	}
 }

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -10,8 +12,8 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// lint warns of what is not wrong but cannot be meant. Whoever both issues and judges can see that a role opens nothing,
-// or that nobody can open a route.
+// lint warns of what is not wrong but cannot be meant. Whoever both issues and judges can see that a role opens
+// nothing, or that nobody can open a route.
 func (b *builder) lint() {
 	if b.Faulty() {
 		return // what refers to a faulty value would be warned of for nothing
@@ -22,9 +24,28 @@ func (b *builder) lint() {
 	b.lintCase()
 	b.lintShadow()
 	b.lintCapacity()
+	b.lintLiterals()
 }
 
-// lintRoles warns of roles that open no route. Where no route asks for an action, others judge, and the roles are theirs.
+// literalPlaceholder is how other routers write a parameter; here such a segment matches itself alone.
+var literalPlaceholder = regexp.MustCompile(
+	`^(?::([A-Za-z_][A-Za-z0-9_]*)|<(?:[a-z]+:)?([A-Za-z_][A-Za-z0-9_]*)>|\$([A-Za-z_][A-Za-z0-9_]*))$`,
+)
+
+// lintLiterals warns of path segments that are parameters in other routers.
+func (b *builder) lintLiterals() {
+	for _, w := range b.file.routes.Value {
+		for _, segment := range strings.Split(w.Value.path.Value, "/") {
+			if m := literalPlaceholder.FindStringSubmatch(segment); m != nil {
+				b.Warn(w.Value.path.At, "the segment "+yaml.Quote(segment)+" matches only itself",
+					"write {"+cmp.Or(m[1], m[2], m[3])+"} to match any one segment")
+			}
+		}
+	}
+}
+
+// lintRoles warns of roles that open no route. Where no route asks for an action, others judge, and the roles are
+// theirs.
 func (b *builder) lintRoles() {
 	asks := func(r *Route) bool { return r.Require.Action != "" }
 	if !slices.ContainsFunc(b.Routes, asks) {
@@ -33,7 +54,11 @@ func (b *builder) lintRoles() {
 	for _, w := range b.file.roles {
 		p := b.Roles[w.Name].Permissions
 		if !slices.ContainsFunc(b.Routes, func(r *Route) bool { return asks(r) && opens(p, &r.Require) }) {
-			b.Warn(w.At, "opens no route that asks for an action", "compare its tenants and actions with what the routes require")
+			b.Warn(
+				w.At,
+				"opens no route that requires an action",
+				"compare its tenants and actions with what the routes require",
+			)
 		}
 	}
 }
@@ -42,11 +67,15 @@ func (b *builder) lintRoles() {
 func (b *builder) lintRoutes() {
 	sets := b.given()
 	for i, r := range b.Routes {
-		if r.Require.Action == "" || slices.ContainsFunc(sets, func(p token.Permissions) bool { return opens(p, &r.Require) }) {
+		if r.Require.Action == "" ||
+			slices.ContainsFunc(sets, func(p token.Permissions) bool { return opens(p, &r.Require) }) {
 			continue
 		}
-		b.Warn(b.file.routes.Value[i].Value.require.At, "cannot be met: no role, client, user or trusted issuer has "+r.Require.Action+" there",
-			"give it to a role, or ask for another action")
+		b.Warn(
+			b.file.routes.Value[i].Value.require.At,
+			"cannot be met: no role, client, user or trusted issuer has "+r.Require.Action+" on that tenant",
+			"add it to a role, or require another action",
+		)
 	}
 }
 
@@ -54,8 +83,11 @@ func (b *builder) lintRoutes() {
 func (b *builder) lintShadow() {
 	for i, r := range b.Routes {
 		if r.Shadow {
-			b.Warn(b.file.routes.Value[i].Value.shadow.At, "lets through every request that this route would refuse for its token, tenant or permission",
-				"remove it when the log shows no shadow_reason that is wrong")
+			b.Warn(
+				b.file.routes.Value[i].Value.shadow.At,
+				"forwards every request that this route would refuse for its token, tenant or permission",
+				"remove it once the access log shows no unexpected shadow_reason",
+			)
 		}
 	}
 }
@@ -119,14 +151,23 @@ func (b *builder) lintDelegates() {
 			unused := b.unused(e)
 			if grantsFreely(c) {
 				if unused = b.unasked(unused); len(unused) > 0 {
-					b.Warn(w.Value[j].At, fmt.Sprintf("hands on %s, which no role has there and no route asks for", strings.Join(unused, ", ")),
-						"correct its spelling, or take it out: a client should hand on no more than is used")
+					b.Warn(
+						w.Value[j].At,
+						fmt.Sprintf(
+							"grants %s, which no role has on that tenant and no route requires",
+							strings.Join(unused, ", "),
+						),
+						"correct the spelling, or remove it: a client should grant no more than is used",
+					)
 				}
 				continue
 			}
 			if len(unused) > 0 {
-				b.Warn(w.Value[j].At, fmt.Sprintf("hands on %s, which no role has there", strings.Join(unused, ", ")),
-					"give it to a role, or take it out: a client should hand on no more than is used")
+				b.Warn(
+					w.Value[j].At,
+					fmt.Sprintf("grants %s, which no role has on that tenant", strings.Join(unused, ", ")),
+					"add it to a role, or remove it: a client should grant no more than is used",
+				)
 			}
 		}
 	}
@@ -136,8 +177,10 @@ func (b *builder) lintDelegates() {
 func (b *builder) unused(e token.TenantPermission) (actions []string) {
 	for _, action := range e.AllowedActions {
 		has := func(r token.TenantPermission) bool {
-			overlap := e.Tenant == token.Any || r.Tenant == e.Tenant || r.Tenant == token.Any || r.Tenant == token.Placeholder
-			return overlap && (slices.Contains(r.AllowedActions, action) || slices.Contains(r.AllowedActions, token.Any))
+			overlap := e.Tenant == token.Any || r.Tenant == e.Tenant || r.Tenant == token.Any ||
+				r.Tenant == token.Placeholder
+			return overlap &&
+				(slices.Contains(r.AllowedActions, action) || slices.Contains(r.AllowedActions, token.Any))
 		}
 		used := action == token.Any
 		for _, role := range b.Roles {
@@ -163,9 +206,9 @@ func (b *builder) unasked(actions []string) (left []string) {
 	return left
 }
 
-// lintCapacity warns where the memory of used codes cannot hold those that a client may issue while one lives: the oldest
-// would leave it, and every code from before them would be refused. Where the file says nothing of the three numbers there is
-// nothing to compare with what it means.
+// lintCapacity warns where the memory of used codes cannot hold those that a client may issue while one lives: the
+// oldest would leave it, and every code from before them would be refused. Where the file says nothing of the three
+// numbers there is nothing to compare with what it means.
 func (b *builder) lintCapacity() {
 	if b.Issuer == nil || b.file.replay.Value.store.Value == "redis" {
 		return
@@ -184,8 +227,18 @@ func (b *builder) lintCapacity() {
 		if enough := most * issuing; enough <= mostReplayCapacity {
 			remedy = fmt.Sprintf("raise replay.capacity to %d, or ", enough) + remedy
 		}
-		b.Warn(b.file.issuer.Value.clients[i].At, fmt.Sprintf("may issue %d codes while one lives (limits.issue_rate %d × code_ttl %s), and its share of replay.capacity is %d: when it is full, unused codes are refused",
-			most, b.Limits.IssueRate, c.CodeTTL, share), remedy)
+		b.Warn(
+			b.file.issuer.Value.clients[i].At,
+			fmt.Sprintf(
+				"may issue %d codes within their lifetime (limits.issue_rate %d × code_ttl %s), but its share of "+
+					"replay.capacity is %d: when that is full, unused codes are refused",
+				most,
+				b.Limits.IssueRate,
+				c.CodeTTL,
+				share,
+			),
+			remedy,
+		)
 	}
 }
 
@@ -202,9 +255,17 @@ func (b *builder) lintCase() {
 		}
 		lower := strings.ToLower(w.Value)
 		if first, seen := tenants[lower]; seen && first != w.Value {
-			b.Warn(w.At, w.Shown+" differs from the tenant "+yaml.Quote(first)+" in case alone", "spell it alike if one tenant is meant: they compare byte by byte")
+			b.Warn(
+				w.At,
+				w.Shown+" differs from the tenant "+yaml.Quote(first)+" only in case",
+				"use one spelling if one tenant is meant: tenants are compared byte by byte",
+			)
 		} else if lowered && lower != w.Value && !seen {
-			b.Warn(w.At, w.Shown+" has capitals, and tenants that come from a host never do", "write it in lower case, or take the tenant from elsewhere")
+			b.Warn(
+				w.At,
+				w.Shown+" has capitals, but a tenant taken from a host is in lower case",
+				"write it in lower case, or take the tenant from another part of the request",
+			)
 		}
 		if _, seen := tenants[lower]; !seen {
 			tenants[lower] = w.Value
@@ -214,7 +275,11 @@ func (b *builder) lintCase() {
 	b.hosts(func(w yaml.Setting[string]) {
 		lower := strings.ToLower(w.Value)
 		if first, seen := hosts[lower]; seen && first != w.Value {
-			b.Warn(w.At, w.Shown+" differs from the host "+yaml.Quote(first)+" in case alone", "spell it alike: hosts compare in lower case")
+			b.Warn(
+				w.At,
+				w.Shown+" differs from the host "+yaml.Quote(first)+" only in case",
+				"use one spelling: hosts are compared in lower case",
+			)
 		} else if !seen {
 			hosts[lower] = w.Value
 		}

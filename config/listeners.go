@@ -14,7 +14,7 @@ const defaultListen = "127.0.0.1:8080"
 func (b *builder) buildListeners() {
 	switch {
 	case b.file.listen.Given && b.file.listeners.Given:
-		b.Fault(b.file.listeners.At, "is there beside listen", "keep one of the two")
+		b.Fault(b.file.listeners.At, "conflicts with listen", "set only one of the two")
 	case b.file.listeners.Given:
 		for _, l := range b.file.listeners.Value {
 			if !l.Bad {
@@ -37,13 +37,21 @@ func (b *builder) buildListener(w yaml.Setting[writtenListener]) {
 		l.Name = l.Address
 	}
 	if l.Redirect && w.Value.tls.Given {
-		b.Fault(w.Value.redirect.At, "is there beside tls", "a listener that redirects to https is a plain one")
+		b.Fault(
+			w.Value.redirect.At,
+			"conflicts with tls",
+			"remove one of the two: a listener that redirects to https serves plain HTTP",
+		)
 	}
 	if slices.ContainsFunc(b.Listeners, func(o Listener) bool { return o.Name == l.Name }) {
-		b.Fault(w.At, "has the name "+yaml.Quote(l.Name)+", as an earlier listener has", "give each its own name")
+		b.Fault(w.At, "has the name "+yaml.Quote(l.Name)+" of an earlier listener", "give each listener its own name")
 	}
 	if b.listensOn(l.Address) {
-		b.Fault(w.Value.address.At, w.Value.address.Shown+" is listened on already", "give each listener its own address")
+		b.Fault(
+			w.Value.address.At,
+			w.Value.address.Shown+" is the address of an earlier listener",
+			"give each listener its own address",
+		)
 	}
 	if w.Value.tls.Given {
 		l.TLS = b.buildTLS(w.Value.tls.Value)
@@ -67,7 +75,11 @@ func (b *builder) buildTLS(w writtenTLS) *TLS {
 		key, keyOK := b.contents(c.Value.key)
 		if certOK && keyOK {
 			if _, err := tls.X509KeyPair(cert, key); err != nil {
-				b.Fault(c.At, "is not a certificate with its key ("+strings.TrimPrefix(err.Error(), "tls: ")+")", "name two PEM files that belong together")
+				b.Fault(
+					c.At,
+					"is not a matching certificate and key ("+strings.TrimPrefix(err.Error(), "tls: ")+")",
+					"name two PEM files that belong together",
+				)
 			}
 		}
 		t.Certificates = append(t.Certificates, pair)

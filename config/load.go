@@ -20,16 +20,17 @@ type Options struct {
 	// Sources is filled with what was read, whatever came of it; nil: Config.Sources alone tells. Nothing that ReadFile
 	// gives is among them.
 	Sources Sources
-	// Before are the sources of the configuration in force. A key file that was among them and is gone is a fault, also with
-	// create: true: whoever moves files about is not asking for another key.
+	// Before are the sources of the configuration in force. A key file that was among them and is gone is a fault, also
+	// with create: true: whoever moves files about is not asking for another key.
 	Before Sources
 }
 
-// Load reads the file at path. It writes nothing: [Config.MissingKeys] lists the key files that are still to be created.
-// The error is [Faults].
+// Load reads the file at path. It writes nothing: [Config.MissingKeys] lists the key files that are still to be
+// created. The error is [Faults].
 func Load(path string) (*Config, error) { return load(path, Options{}) }
 
-// Peek reads the file at path as Load does, where its private keys are not at hand. What they signed cannot be verified.
+// Peek reads the file at path as Load does, where its private keys are not at hand. What they signed cannot be
+// verified.
 func Peek(path string) (*Config, error) { return load(path, Options{KeysElsewhere: true}) }
 
 // LoadWith reads the file at path as opts say.
@@ -41,7 +42,13 @@ func load(path string, opts Options) (*Config, error) {
 	}
 	data, err := opts.Sources.watched(os.ReadFile)(path)
 	if err != nil {
-		return nil, Faults{{File: path, Problem: "cannot be read (" + yaml.Cause(err) + ")", Remedy: "name a configuration file"}}
+		return nil, Faults{
+			{
+				File:    path,
+				Problem: "cannot be read (" + yaml.Cause(err) + ")",
+				Remedy:  "check the path of the configuration file",
+			},
+		}
 	}
 	return Parse(path, data, opts)
 }
@@ -66,7 +73,16 @@ func Parse(name string, data []byte, opts Options) (*Config, error) {
 	if readFile == nil {
 		readFile = opts.Sources.watched(os.ReadFile)
 	}
-	r := yaml.NewReader(yaml.Source{Name: name, Env: env, ReadFile: readFile, Begin: "version: 1"})
+	r := yaml.NewReader(
+		yaml.Source{
+			Name:     name,
+			Env:      env,
+			ReadFile: readFile,
+			Begin:    "version: 1",
+			Root:     Reference(),
+			Synonyms: synonyms,
+		},
+	)
 	root, ok := r.Document(data)
 	if !ok {
 		return nil, r.Faults()

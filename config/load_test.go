@@ -16,7 +16,8 @@ func environment(name string) (string, bool) {
 func TestFileThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	_, err := Load("testdata/none.yaml")
-	if want := "testdata/none.yaml: cannot be read (no such file or directory); name a configuration file"; err == nil || err.Error() != want {
+	if want := "testdata/none.yaml: cannot be read (no such file or directory); check the path of the configuration " +
+		"file"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

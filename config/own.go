@@ -8,8 +8,8 @@ import (
 	"github.com/jotgate/jotgate/internal/route"
 )
 
-// OwnPaths returns the paths that our own endpoints answer on, for the dialects that are served; none without an issuer.
-// One that ends in "/" is a whole tree. They answer on issuer.serve.hosts, or on any host if there are none.
+// OwnPaths returns the paths that our own endpoints answer on, for the dialects that are served; none without an
+// issuer. One that ends in "/" is a whole tree. They answer on issuer.serve.hosts, or on any host if there are none.
 func (c *Config) OwnPaths() []route.Path {
 	if c.Issuer == nil {
 		return nil
@@ -27,8 +27,13 @@ func (c *Config) OwnPaths() []route.Path {
 func (i *Issuer) Endpoints() endpoint.Served {
 	s := &i.Serve
 	return endpoint.Served{
-		Codes: s.Codes, UserTokens: s.UserTokens, AccessTokens: s.AccessTokens, OAuth2: s.OAuth2,
-		AccessTokenPrefix: s.AccessTokenPrefix, Metadata: i.MetadataPaths(), ResourceMetadata: i.ResourceMetadataPaths(),
+		Codes:             s.Codes,
+		UserTokens:        s.UserTokens,
+		AccessTokens:      s.AccessTokens,
+		OAuth2:            s.OAuth2,
+		AccessTokenPrefix: s.AccessTokenPrefix,
+		Metadata:          i.MetadataPaths(),
+		ResourceMetadata:  i.ResourceMetadataPaths(),
 	}
 }
 
@@ -44,8 +49,8 @@ func (i *Issuer) MetadataPaths() []string {
 	return paths
 }
 
-// ResourceMetadataPaths are where the metadata of our routes stand (RFC 9728 §3.1), for each audience that is a URL, and
-// without a path for clients that look only there.
+// ResourceMetadataPaths are where the metadata of our routes stand (RFC 9728 §3.1), for each audience that is a URL,
+// and without a path for clients that look only there.
 func (i *Issuer) ResourceMetadataPaths() []string {
 	paths := []string{resourceMetadata}
 	for _, audience := range i.Audiences {

@@ -24,13 +24,16 @@ func (b *builder) permissions(w writtenPermissions, t templates) token.Permissio
 			continue
 		}
 		if p.Deciding(tenant.Value) >= 0 {
-			b.Fault(entry.At, "can never decide: an earlier entry for "+yaml.Quote(p[p.Deciding(tenant.Value)].Tenant)+" does",
-				"remove it, or put it first: the first entry that matches a tenant decides alone")
+			b.Fault(
+				entry.At,
+				"is never used: the earlier entry for "+yaml.Quote(p[p.Deciding(tenant.Value)].Tenant)+" matches first",
+				"remove it, or move it up: the first entry that matches a tenant decides alone",
+			)
 			continue
 		}
 		actions := yaml.Values(entry.Value.actions)
 		if len(actions) > 1 && slices.Contains(actions, token.Any) {
-			b.Fault(entry.At, `lists actions beside "*"`, `write ["*"] alone, or name the actions`)
+			b.Fault(entry.At, `lists actions together with "*"`, `write only ["*"], or name the actions`)
 		}
 		p = append(p, token.TenantPermission{Tenant: tenant.Value, AllowedActions: slices.Concat([]string{}, actions)})
 	}
@@ -44,7 +47,7 @@ func (b *builder) isTenant(w yaml.Setting[string], t templates) bool {
 	case w.Value == token.Placeholder && bool(t):
 		return true
 	case w.Value == token.Placeholder:
-		b.Fault(w.At, w.Shown+" stands for no tenant here", "name the tenant: only roles may say {tenant}")
+		b.Fault(w.At, w.Shown+" is not allowed here", "name the tenant: only roles may use {tenant}")
 		return false
 	}
 	return b.isTenantName(w)
@@ -55,8 +58,8 @@ func (b *builder) isTenantName(w yaml.Setting[string]) bool {
 	if b.TenantPattern.MatchString(w.Value) && w.Value != "." && w.Value != ".." {
 		return true
 	}
-	remedy := "tenants look like " + b.TenantPattern.String()[len(`\A(?:`):len(b.TenantPattern.String())-len(`)\z`)] + " (tenant_pattern)"
-	b.Fault(w.At, w.Shown+" is not a tenant's name", remedy)
+	remedy := "tenant names match " + b.TenantPattern.String()[len(`\A(?:`):len(b.TenantPattern.String())-len(`)\z`)] + " (tenant_pattern)"
+	b.Fault(w.At, w.Shown+" is not a tenant name", remedy)
 	return false
 }
 
@@ -66,12 +69,16 @@ func (b *builder) buildRoles() {
 	for _, w := range b.file.roles {
 		digest := token.DigestOf(w.Name)
 		if other, taken := digests[digest]; taken && other != w.Name {
-			b.Fault(w.At, "has the digest of the role "+yaml.Quote(other)+", so that codes could not tell the two apart", "rename one of them")
+			b.Fault(
+				w.At,
+				"has the same digest as the role "+yaml.Quote(other)+", so codes cannot tell the two apart",
+				"rename one of them",
+			)
 		}
 		digests[digest] = w.Name
 		role := &Role{Name: w.Name, Permissions: b.permissions(w.Value, inRoles)}
 		if !w.Bad && len(w.Value) == 0 {
-			b.Fault(w.At, "has no entries, so it allows nothing", "give it one, or remove the role")
+			b.Fault(w.At, "is empty, so it allows nothing", "add an entry, or remove the role")
 		}
 		b.Roles[w.Name] = role
 	}
@@ -84,7 +91,7 @@ func (b *builder) role(w yaml.Setting[string]) *Role {
 	}
 	role, ok := b.Roles[w.Value]
 	if !ok {
-		b.Fault(w.At, w.Shown+" is not one of the roles", b.suggest(w.Value, roleNames(b.Roles), "roles"))
+		b.Fault(w.At, w.Shown+" is not a role of this file", b.suggest(w.Value, roleNames(b.Roles), "roles"))
 	}
 	return role
 }
@@ -93,7 +100,7 @@ func (b *builder) role(w yaml.Setting[string]) *Role {
 func (b *builder) fixedRole(w yaml.Setting[string]) *Role {
 	role := b.role(w)
 	if role != nil && role.Permissions.Templated() {
-		b.Fault(w.At, w.Shown+" has {tenant}, and nothing names a tenant here", "choose a role that names its tenants")
+		b.Fault(w.At, w.Shown+" uses {tenant}, but nothing names a tenant here", "choose a role with fixed tenants")
 	}
 	return role
 }

@@ -13,7 +13,7 @@ func (b *builder) buildTrustedProxies() {
 			continue
 		}
 		if prefix.Bits() == 0 {
-			b.Warn(w.At, w.Shown+" is everyone", "whoever connects can now claim any client address")
+			b.Warn(w.At, w.Shown+" is every address", "name the proxies alone: any client can now forge its address")
 		}
 		b.TrustedProxies = append(b.TrustedProxies, prefix)
 	}
@@ -29,9 +29,9 @@ func parsePrefix(s string) (prefix netip.Prefix, problem, remedy string) {
 	case err != nil:
 		return prefix, "is neither an address nor a range", "write it like 10.0.0.7 or 10.0.0.0/8"
 	case prefix.Addr().Is4In6():
-		return prefix, "is an IPv4 range in IPv6 spelling", "write it in IPv4 spelling"
+		return prefix, "is an IPv4 range in IPv6 notation", "write it in IPv4 notation"
 	case prefix != prefix.Masked():
-		return prefix, "has bits beyond its length", "did you mean " + prefix.Masked().String() + "?"
+		return prefix, "has host bits set", "did you mean " + prefix.Masked().String() + "?"
 	}
 	return prefix, "", ""
 }

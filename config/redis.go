@@ -58,7 +58,11 @@ func (b *builder) buildRedis() {
 	b.Redis = r
 	switch {
 	case w.url.Given == w.sentinel.Given:
-		b.Fault(b.file.redis.At, "needs exactly one of url and sentinel", "write {url: redis://127.0.0.1:6379/0}, or {sentinel: {master: …, addresses: […]}}")
+		b.Fault(
+			b.file.redis.At,
+			"must have exactly one of url and sentinel",
+			"write {url: redis://127.0.0.1:6379/0}, or {sentinel: {master: …, addresses: […]}}",
+		)
 	case w.sentinel.Given:
 		s := &w.sentinel.Value
 		r.Sentinel = &RedisSentinel{Master: s.master, Username: s.username, Password: s.password}
@@ -81,7 +85,7 @@ func (b *builder) redisURL(w *writtenRedis, r *Redis) {
 	r.Network, r.Address, r.Database = u.network, u.address, u.database
 	if u.user != "" || u.password != "" {
 		if w.username != "" || w.password.Given {
-			b.Fault(w.url.At, "names a user or a password, which stand beside it too", "keep one of the two")
+			b.Fault(w.url.At, "has a user or password, and so do username or password", "set them only once")
 		}
 		r.Username, r.Password = u.user, Secret(u.password)
 	}
@@ -89,21 +93,25 @@ func (b *builder) redisURL(w *writtenRedis, r *Redis) {
 	case u.tls:
 		r.TLS = &RedisTLS{}
 	case w.tls.Given:
-		b.Fault(w.tls.At, "has a meaning only for rediss://", "write rediss:// in url, or remove tls")
+		b.Fault(w.tls.At, "has no effect without rediss://", "write rediss:// in url, or remove tls")
 	}
 }
 
 func (b *builder) redisTLS(w *writtenRedisTLS, r *Redis) {
 	t := &RedisTLS{Authorities: b.authorities(w.ca), ServerName: w.serverName}
 	if w.cert.Given != w.key.Given {
-		b.Fault(b.file.redis.Value.tls.At, "has cert or key without the other", "name both files, or neither")
+		b.Fault(b.file.redis.Value.tls.At, "has only one of cert and key", "set both, or neither")
 	}
 	if w.cert.Usable() && w.key.Usable() && w.cert.Given && w.key.Given {
 		cert, certOK := b.contents(w.cert)
 		key, keyOK := b.contents(w.key)
 		if certOK && keyOK {
 			if _, err := tls.X509KeyPair(cert, key); err != nil {
-				b.Fault(w.cert.At, w.cert.Shown+" and its key cannot be used ("+strings.TrimPrefix(err.Error(), "tls: ")+")", "name a PEM certificate and its private key")
+				b.Fault(
+					w.cert.At,
+					w.cert.Shown+" and its key do not work together ("+strings.TrimPrefix(err.Error(), "tls: ")+")",
+					"name a PEM certificate and its private key",
+				)
 			}
 			t.Certificate, t.Key = string(cert), Secret(key)
 		}
@@ -123,7 +131,7 @@ type redisURL struct {
 func parseRedisURL(s string) (parsed *redisURL, problem string) {
 	u, err := url.Parse(s)
 	if err != nil || u.Opaque != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#") {
-		return nil, "is not the address of a store"
+		return nil, "is not a store URL"
 	}
 	p := &redisURL{network: "tcp", tls: u.Scheme == "rediss", user: u.User.Username()}
 	p.password, _ = u.User.Password()
@@ -131,7 +139,7 @@ func parseRedisURL(s string) (parsed *redisURL, problem string) {
 	case "unix":
 		p.network, p.address = "unix", u.Path
 		if u.Host != "" || u.Path == "" {
-			return nil, "names no socket"
+			return nil, "names no socket path"
 		}
 		return p, ""
 	case "redis", "rediss":
@@ -143,13 +151,13 @@ func parseRedisURL(s string) (parsed *redisURL, problem string) {
 		port = defaultRedisPort
 	}
 	if n, ok := yaml.Digits(port); !ok || n < 1 || n > 65535 || u.Hostname() == "" {
-		return nil, "has no host, or a port that is none"
+		return nil, "has no host, or an invalid port"
 	}
 	p.address = net.JoinHostPort(u.Hostname(), port)
 	if number := strings.TrimPrefix(u.Path, "/"); number != "" {
 		n, ok := yaml.Digits(number)
 		if !ok || n > mostDatabase {
-			return nil, "has a path that is no database's number"
+			return nil, "has a path that is not a database number"
 		}
 		p.database, _ = strconv.Atoi(number)
 	}
@@ -160,7 +168,8 @@ const mostDatabase = 1 << 16
 
 func isRedisURL(s string) (problem, remedy string) {
 	if _, problem := parseRedisURL(s); problem != "" {
-		return problem, "write it like redis://127.0.0.1:6379/0, rediss://user:password@store.example.com:6380/0 or unix:///run/redis.sock"
+		return problem, "write it like redis://127.0.0.1:6379/0, rediss://user:password@store.example.com:6380/0 or " +
+			"unix:///run/redis.sock"
 	}
 	return "", ""
 }
@@ -175,14 +184,14 @@ func isRemoteAddress(s string) (problem, remedy string) {
 
 func isKeyPrefix(s string) (problem, remedy string) {
 	if len(s) > 64 || !plainRunes(s, "._:-") {
-		return "is not a prefix of keys", "use 1 to 64 of A-Z a-z 0-9 . _ : -"
+		return "is not a key prefix", "use 1 to 64 of A-Z a-z 0-9 . _ : -"
 	}
 	return "", ""
 }
 
 func isStorePassword(s string) (problem, remedy string) {
 	if s == "" || len(s) > 1024 {
-		return "is empty or too long", "write it as \"${env:NAME}\", or leave the key out"
+		return "is empty or longer than 1024 bytes", "write it as \"${env:NAME}\", or leave the key out"
 	}
 	return "", ""
 }

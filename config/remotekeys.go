@@ -20,10 +20,18 @@ func (b *builder) remoteKeys(w *writtenTrusted) *RemoteKeys {
 		asked = w.jwksURL
 	}
 	if asked.Usable() && !r.InsecureHTTP && plainHTTP(asked.Value) {
-		b.Fault(asked.At, asked.Shown+" is plain http, and whoever is in between can put in keys of his own", "use https, or write insecure_http: true beside it, or keep its keys in files")
+		b.Fault(
+			asked.At,
+			asked.Shown+" is plain http, so an attacker on the network could replace the keys",
+			"use https, set insecure_http: true, or list its keys in files",
+		)
 	}
 	if f.refresh.Usable() && f.maxAge.Usable() && r.MaxAge < r.Refresh {
-		b.Fault(f.maxAge.At, yaml.SpellDuration(r.MaxAge)+" is less than refresh, "+yaml.SpellDuration(r.Refresh), "raise it: keys that are too old refuse every token")
+		b.Fault(
+			f.maxAge.At,
+			yaml.SpellDuration(r.MaxAge)+" is less than refresh, "+yaml.SpellDuration(r.Refresh),
+			"raise it: while the keys are too old, every token is refused",
+		)
 	}
 	return r
 }
@@ -31,13 +39,13 @@ func (b *builder) remoteKeys(w *writtenTrusted) *RemoteKeys {
 // onlyFetched refuses what has a meaning only for keys that are fetched. jwks_url beside keys is one too many.
 func (b *builder) onlyFetched(w *writtenTrusted) {
 	if w.jwksURL.Given {
-		b.Fault(w.jwksURL.At, "is there beside keys", "keep one of the two")
+		b.Fault(w.jwksURL.At, "conflicts with keys", "set only one of the two")
 	}
 	if w.insecureHTTP.Given {
-		b.Fault(w.insecureHTTP.At, "has a meaning only for keys that are fetched", "remove it")
+		b.Fault(w.insecureHTTP.At, "has no effect with keys", "remove it: only keys that are fetched need it")
 	}
 	if w.fetch.Given {
-		b.Fault(w.fetch.At, "has a meaning only for keys that are fetched", "remove it")
+		b.Fault(w.fetch.At, "has no effect with keys", "remove it: only keys that are fetched need it")
 	}
 }
 

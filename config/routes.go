@@ -29,7 +29,10 @@ func (b *builder) buildRoutes() {
 			hosts = []route.Host{{}}
 		}
 		for _, host := range hosts {
-			entries = append(entries, route.Entry[*Route]{Host: host, Path: r.Path, Methods: r.Methods, Allow: r.Allow, Value: r})
+			entries = append(
+				entries,
+				route.Entry[*Route]{Host: host, Path: r.Path, Methods: r.Methods, Allow: r.Allow, Value: r},
+			)
 			places = append(places, w.At)
 		}
 	}
@@ -77,20 +80,32 @@ func (b *builder) buildAccess(s *yaml.Setting[writtenRoute], r *Route) {
 	w := &s.Value
 	switch {
 	case w.public.Given && w.require.Given:
-		b.Fault(w.require.At, "is there beside public", "keep one of the two")
+		b.Fault(w.require.At, "conflicts with public", "set only one of the two")
 	case !w.public.Given && !w.require.Given:
-		b.Fault(s.At, "says neither require nor public", "write require: authenticated, require: {action: …, tenant_from: …}, or public: true")
+		b.Fault(
+			s.At,
+			"has neither require nor public",
+			"write require: authenticated, require: {action: …, tenant_from: …}, or public: true",
+		)
 	case w.require.Usable():
 		b.buildRequire(w, r)
 	}
 	if w.public.Given && w.forwardToken.Value {
-		b.Fault(w.forwardToken.At, "has no meaning on a public route", "remove it: Authorization passes on there anyway")
+		b.Fault(
+			w.forwardToken.At,
+			"has no effect on a public route",
+			"remove it: a public route passes Authorization on anyway",
+		)
 	}
 	if w.public.Given && w.shadow.Value {
-		b.Fault(w.shadow.At, "has no meaning on a public route", "remove it: nothing is refused there for want of a token")
+		b.Fault(
+			w.shadow.At,
+			"has no effect on a public route",
+			"remove it: a public route refuses no request for its token",
+		)
 	}
 	if w.public.Given && w.audiences.Given {
-		b.Fault(w.audiences.At, "has no meaning on a public route", "remove it: no token is judged there")
+		b.Fault(w.audiences.At, "has no effect on a public route", "remove it: a public route judges no token")
 	}
 }
 
@@ -107,8 +122,8 @@ func (b *builder) buildRequire(w *writtenRoute, r *Route) {
 		}
 	}
 	if ways != 1 {
-		b.Fault(w.require.At, fmt.Sprintf("says in %d ways on which tenant the action is allowed", ways),
-			"write exactly one of tenant, tenant_from and global: true")
+		b.Fault(w.require.At, fmt.Sprintf("names the tenant in %d ways", ways),
+			"set exactly one of tenant, tenant_from and global: true")
 		return
 	}
 	switch {
@@ -130,13 +145,21 @@ func (b *builder) buildTenantFrom(w yaml.Setting[string], written *writtenRoute,
 	case "path":
 		r.Require.From = FromPath
 		if written.path.Usable() && !slices.Contains(r.Path.Params(), name) {
-			b.Fault(w.At, w.Shown+" names no part of the path "+yaml.Quote(r.Path.String()), "write {"+placeholder(name)+"} as one of its segments")
+			b.Fault(
+				w.At,
+				w.Shown+" names no parameter of the path "+yaml.Quote(r.Path.String()),
+				"write {"+placeholder(name)+"} as one of its segments",
+			)
 		}
 	case "host":
 		r.Require.From = FromHost
 		lacks := func(h route.Host) bool { return !slices.Contains(h.Params(), name) }
 		if len(r.Hosts) == 0 || slices.ContainsFunc(r.Hosts, lacks) {
-			b.Fault(w.At, w.Shown+" is not a part of every host of this route", `write {`+placeholder(name)+`} in each: hosts: ["{`+placeholder(name)+`}.example.com"]`)
+			b.Fault(
+				w.At,
+				w.Shown+" is not a parameter of every host of this route",
+				`write {`+placeholder(name)+`} in each: hosts: ["{`+placeholder(name)+`}.example.com"]`,
+			)
 		}
 	case "header":
 		r.Require.From, r.Require.Name = FromHeader, canonicalHeader(name)
@@ -145,15 +168,19 @@ func (b *builder) buildTenantFrom(w yaml.Setting[string], written *writtenRoute,
 		case problem != "":
 			b.Fault(w.At, w.Shown+" "+problem, remedy)
 		case slices.Contains(b.IdentityHeaders.All(), r.Require.Name):
-			b.Fault(w.At, w.Shown+" is an identity header, which clients cannot send", "choose another header, like X-Tenant")
+			b.Fault(
+				w.At,
+				w.Shown+" is an identity header, which clients cannot send",
+				"choose another header, like X-Tenant",
+			)
 		}
 	case "query":
 		r.Require.From = FromQuery
 		if len(name) > 64 || !plainRunes(name, "._~-") {
-			b.Fault(w.At, w.Shown+" names no query member", "write it like query.tenant")
+			b.Fault(w.At, w.Shown+" names no query parameter", "write it like query.tenant")
 		}
 	default:
-		b.Fault(w.At, w.Shown+" is no place in a request", "write path.x, host.x, header.X-Tenant or query.x")
+		b.Fault(w.At, w.Shown+" is not a part of a request", "write path.x, host.x, header.X-Tenant or query.x")
 	}
 }
 
@@ -176,24 +203,33 @@ func (b *builder) notOurs(w *yaml.Setting[writtenRoute], r *Route, own []route.P
 	}
 	for _, p := range own {
 		if p.Covers(r.Path) {
-			b.Fault(w.Value.path.At, w.Value.path.Shown+" lies inside "+yaml.Quote(p.String())+", where the issuer answers itself",
-				"choose another path, or say in issuer.serve which hosts and dialects are served")
+			b.Fault(
+				w.Value.path.At,
+				w.Value.path.Shown+" is inside "+yaml.Quote(p.String())+", which the issuer serves itself",
+				"choose another path, or restrict hosts or dialects in issuer.serve",
+			)
 			return
 		}
 	}
 }
 
-// compile makes the table and tells each conflict at both of its routes.
+// compile makes the table and reports each conflict at the later of its two routes.
 func (b *builder) compile(entries []route.Entry[*Route], places []yaml.Place) {
 	table, conflicts := route.NewTable(entries)
 	for _, c := range conflicts {
 		if c.Second < 0 {
-			b.Fault(places[c.First], "can never match ("+c.Why+")", "mend it, or remove it")
+			b.Fault(places[c.First], "can never match ("+c.Why+")", "correct it, or remove it")
 			continue
 		}
-		for _, pair := range [][2]int{{c.First, c.Second}, {c.Second, c.First}} {
-			b.Fault(places[pair[0]], "conflicts with "+places[pair[1]].Path+" ("+c.Why+")", "make one more specific, or their methods different")
+		first, second := entries[c.First], entries[c.Second]
+		if len(first.Methods) == 0 && len(second.Methods) == 0 && first.Host.String() == second.Host.String() &&
+			first.Path.Covers(second.Path) && second.Path.Covers(first.Path) {
+			b.Fault(places[c.Second], "has the same hosts and path as "+places[c.First].Path,
+				"remove one of the two, or give them different methods")
+			continue
 		}
+		b.Fault(places[c.Second], "conflicts with "+places[c.First].Path+" ("+c.Why+")",
+			"make one of the two more specific, or give them different methods")
 	}
 	b.Table = table
 }
@@ -206,7 +242,7 @@ func (b *builder) uniqueNames() {
 			continue
 		}
 		if j, twice := first[name.Value]; twice {
-			b.Fault(name.At, fmt.Sprintf("%s is the name of routes[%d] already", name.Shown, j), "give each route its own name")
+			b.Fault(name.At, fmt.Sprintf("%s is the name of routes[%d]", name.Shown, j), "give each route its own name")
 			continue
 		}
 		first[name.Value] = i
@@ -216,14 +252,22 @@ func (b *builder) uniqueNames() {
 // somethingToDo refuses a file that can only ever answer 404 or 401.
 func (b *builder) somethingToDo() {
 	if b.Issuer == nil && len(b.file.routes.Value) == 0 && !b.file.routes.Bad {
-		b.Fault(yaml.Place{Line: 1, Column: 1}, "there is neither an issuer nor a route", "add routes, issuer or both")
+		b.Fault(
+			yaml.Place{Line: 1, Column: 1},
+			"the file has neither routes nor an issuer",
+			"add routes, issuer or both",
+		)
 	}
 	if b.Issuer != nil || len(b.file.trustedIssuers) > 0 {
 		return
 	}
 	for _, w := range b.file.routes.Value {
 		if w.Value.require.Usable() {
-			b.Fault(w.Value.require.At, "asks for a token, and nobody's tokens are trusted", "add issuer or trusted_issuers")
+			b.Fault(
+				w.Value.require.At,
+				"requires a token, but no issuer is configured",
+				"add issuer or trusted_issuers",
+			)
 			return
 		}
 	}

@@ -251,7 +251,7 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 		Permissions: token.Permissions{{Tenant: "acme", AllowedActions: []string{"*"}}}, Allow: true,
 	}}
 	want.Warnings = []Fault{{
-		File: "/etc/jotgate/parts.yaml", Line: 28, Column: 10, Path: "roles.clerk", Problem: "opens no route that asks for an action",
+		File: "/etc/jotgate/parts.yaml", Line: 28, Column: 10, Path: "roles.clerk", Problem: "opens no route that requires an action",
 		Remedy: "compare its tenants and actions with what the routes require",
 	}}
 	want.MissingKeys = []MissingKey{{Path: "/etc/jotgate/keys/main.pem", fault: Fault{
@@ -302,12 +302,12 @@ func TestWarnings(t *testing.T) {
 		{
 			"everyone is a proxy",
 			"trusted_proxies: [0.0.0.0/0]\nroutes: [{path: /, public: true, upstream: \"http://127.0.0.1:3000\"}]\n",
-			`gate.yaml:2:19: trusted_proxies[0]: "0.0.0.0/0" is everyone; whoever connects can now claim any client address`,
+			`gate.yaml:2:19: trusted_proxies[0]: "0.0.0.0/0" is every address; name the proxies alone: any client can now forge its address`,
 		},
 		{
 			"codes that open nothing",
 			"issuer: {url: http://shop, keys: [{file: k.pem, create: true}], clients: [{id: web, may: [issue_codes]}]}\n",
-			`gate.yaml:2:75: issuer.clients[0]: may issue codes, but has nothing to hand on; give it delegate: it is the most that its codes can open`,
+			`gate.yaml:2:75: issuer.clients[0]: may issue codes, but has no permissions to grant; add delegate: it is the upper bound of what its codes open`,
 		},
 	} {
 		got, err := Parse("gate.yaml", []byte("version: 1\n"+c.text), hermetic)
@@ -349,7 +349,7 @@ routes:
 		t.Error("own hosts are not issuer.serve.hosts")
 	}
 	_, err = Parse("gate.yaml", []byte(text+"  - {path: /openapi.json, hosts: [gate.example.com], public: true, upstream: \"http://127.0.0.1:3000\"}\n"), hermetic)
-	if err == nil || !strings.Contains(err.Error(), "routes[3].path: \"/openapi.json\" lies inside") {
+	if err == nil || !strings.Contains(err.Error(), "routes[3].path: \"/openapi.json\" is inside") {
 		t.Errorf("a route inside ours on our host: %v", err)
 	}
 	if without := (&Config{}).OwnPaths(); without != nil {

@@ -26,7 +26,11 @@ func (b *builder) buildKeys(w []yaml.Setting[writtenKey]) {
 			continue
 		}
 		if first, twice := seen[key.ID()]; twice {
-			b.Fault(k.Value.file.At, k.Value.file.Shown+" has the kid of "+first, "list each key once, and give each its own kid")
+			b.Fault(
+				k.Value.file.At,
+				k.Value.file.Shown+" has the same kid as "+first,
+				"list each key once, and give each its own kid",
+			)
 		}
 		seen[key.ID()] = k.Value.file.Shown
 	}
@@ -41,7 +45,7 @@ func (b *builder) signingFirst(w []yaml.Setting[writtenKey]) []yaml.Setting[writ
 		switch state := k.Value.state; {
 		case state.Bad:
 		case state.Given && state.Value == keyCurrent && named:
-			b.Fault(state.At, "is the second current key", "one key signs: make the other retired, or next")
+			b.Fault(state.At, "is the second current key", "only one key signs: set the other to retired or next")
 		case state.Given && state.Value == keyCurrent:
 			signing, named = i, true
 		case !state.Given && signing < 0:
@@ -49,7 +53,7 @@ func (b *builder) signingFirst(w []yaml.Setting[writtenKey]) []yaml.Setting[writ
 		}
 	}
 	if len(w) > 0 && signing < 0 {
-		b.Fault(w[0].At, "does not sign, nor does any other key", "make one of the keys current")
+		b.Fault(w[0].At, "cannot sign, nor can any other key", "set state: current on one of the keys")
 	}
 	if signing <= 0 {
 		return w
@@ -63,7 +67,11 @@ func (b *builder) loadKey(k yaml.Setting[writtenKey], path string, index int) *j
 	data, err := b.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && k.Value.create.Value && b.before.had(path):
-		b.Fault(w.At, "the key file "+w.Shown+" is gone, and was in use", "put it back; to have another one made, reload with SIGHUP or `jotgate reload`")
+		b.Fault(
+			w.At,
+			"the key file "+w.Shown+" was in use and no longer exists",
+			"restore it; to create a new key, reload with SIGHUP or `jotgate reload`",
+		)
 		return nil
 	case errors.Is(err, fs.ErrNotExist) && k.Value.create.Value:
 		b.MissingKeys = append(b.MissingKeys, MissingKey{Path: path, Index: index, fault: b.Note(w.At, "", "")})
@@ -71,7 +79,7 @@ func (b *builder) loadKey(k yaml.Setting[writtenKey], path string, index int) *j
 	case err != nil && b.keysElsewhere:
 		return b.standIn(w.At)
 	case errors.Is(err, fs.ErrNotExist):
-		b.Fault(w.At, "the key file "+w.Shown+" does not exist", "make it with `jotgate keygen`, or write create: true beside it")
+		b.Fault(w.At, "the key file "+w.Shown+" does not exist", "create it with `jotgate keygen`, or set create: true")
 		return nil
 	case err != nil:
 		b.Fault(w.At, "the key file "+w.Shown+" cannot be read ("+yaml.Cause(err)+")", "let the gateway's user read it")
@@ -79,7 +87,11 @@ func (b *builder) loadKey(k yaml.Setting[writtenKey], path string, index int) *j
 	}
 	key, err := jose.ParsePrivate(data)
 	if err != nil {
-		b.Fault(w.At, "the key file "+w.Shown+" holds no key to sign with ("+err.Error()+")", "make one with `jotgate keygen`")
+		b.Fault(
+			w.At,
+			"the key file "+w.Shown+" holds no usable private key ("+err.Error()+")",
+			"create one with `jotgate keygen`",
+		)
 		return nil
 	}
 	b.guarded(w, path)
@@ -92,14 +104,18 @@ func (b *builder) guarded(w yaml.Setting[string], path string) {
 		return
 	}
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
-		b.Warn(w.At, fmt.Sprintf("the key file %s can be read by others (mode %04o)", w.Shown, info.Mode().Perm()), "chmod 600 it")
+		b.Warn(
+			w.At,
+			fmt.Sprintf("the key file %s is readable by others (mode %04o)", w.Shown, info.Mode().Perm()),
+			"chmod 600 it",
+		)
 	}
 }
 
 func (b *builder) standIn(at yaml.Place) *jose.PrivateKey {
 	key, err := jose.Generate(newKeyAlgorithm)
 	if err != nil {
-		b.Fault(at, "no key can be made ("+err.Error()+")", "see that the system has randomness")
+		b.Fault(at, "cannot generate a key ("+err.Error()+")", "check the system's random source")
 		return nil
 	}
 	return key

@@ -11,9 +11,9 @@ import (
 	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
-// Sources are the files and folders that a configuration was read from, by path, each with a digest of what was in it: a
-// file that was touched, or replaced by an equal one, has not changed. A file that could not be read is among them, since
-// it may be there later.
+// Sources are the files and folders that a configuration was read from, by path, each with a digest of what was in it:
+// a file that was touched, or replaced by an equal one, has not changed. A file that could not be read is among them,
+// since it may be there later.
 type Sources map[string]string
 
 // Changed lists those that are no longer as they were, in order.

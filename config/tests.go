@@ -27,7 +27,11 @@ func (b *builder) buildTests() {
 			}
 		}
 		if w.permissions.Given && w.claims.Given {
-			b.Fault(w.claims.At, "is there beside permissions", "keep one of the two: tenantPermissions among the claims say the same")
+			b.Fault(
+				w.claims.At,
+				"conflicts with permissions",
+				"set only one of the two; the claim tenantPermissions says the same",
+			)
 		}
 		b.Tests = append(b.Tests, test)
 	}

@@ -7,7 +7,13 @@ func (b *builder) buildTracing() {
 		return
 	}
 	w := &b.file.tracing.Value
-	b.Tracing = &Tracing{Endpoint: w.endpoint.Value, Ratio: w.ratio, Parent: w.parent, Service: w.service, Headers: map[string]Secret{}}
+	b.Tracing = &Tracing{
+		Endpoint: w.endpoint.Value,
+		Ratio:    w.ratio,
+		Parent:   w.parent,
+		Service:  w.service,
+		Headers:  map[string]Secret{},
+	}
 	for _, h := range w.headers {
 		b.Tracing.Headers[canonicalHeader(h.Name)] = h.Value
 	}
@@ -21,7 +27,7 @@ func (b *builder) buildTracing() {
 func isCollector(s string) (problem, remedy string) {
 	u, err := webURL(s)
 	if err != nil || u.RawQuery != "" || u.ForceQuery {
-		return "is not a collector's URL", "write http(s)://host:port, without query, user and fragment"
+		return "is not a collector URL", "write http(s)://host:port, without query, user and fragment"
 	}
 	return "", ""
 }
@@ -29,8 +35,9 @@ func isCollector(s string) (problem, remedy string) {
 const fieldValueLike = `^[!-~]([ -~]*[!-~])?$`
 
 func isFieldValue(s string) (problem, remedy string) {
-	if s == "" || len(s) > 1024 || strings.Trim(s, " ") != s || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
-		return "is not a header's value", "write 1 to 1024 plain characters, without spaces around them"
+	if s == "" || len(s) > 1024 || strings.Trim(s, " ") != s ||
+		strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return "is not a valid header value", "use 1 to 1024 printable ASCII characters, without spaces around them"
 	}
 	return "", ""
 }

@@ -28,7 +28,7 @@ func (b *builder) buildUpstream(name string, w *writtenUpstream) *Upstream {
 		}
 	}
 	if w.maxIdle.Given && w.maxIdle.Usable() && w.maxIdle.Value > w.maxConnections {
-		b.Fault(w.maxIdle.At, w.maxIdle.Shown+" is more than max_connections", "lower the one or raise the other")
+		b.Fault(w.maxIdle.At, w.maxIdle.Shown+" is more than max_connections", "lower it, or raise the limit")
 	}
 	if w.caFile.Given {
 		u.CAFile = b.buildCA(w.caFile, u)
@@ -41,10 +41,10 @@ func (b *builder) buildUpstream(name string, w *writtenUpstream) *Upstream {
 
 func (b *builder) buildCA(w yaml.Setting[string], u *Upstream) string {
 	if !slices.ContainsFunc(u.Servers, func(s *url.URL) bool { return s.Scheme == "https" }) {
-		b.Fault(w.At, "has no meaning for http servers", "write https:// in servers, or remove it")
+		b.Fault(w.At, "has no effect on http servers", "write https:// in servers, or remove it")
 	}
 	if data, ok := b.contents(w); ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
-		b.Fault(w.At, w.Shown+" has no certificate", "name a PEM file of the authorities")
+		b.Fault(w.At, w.Shown+" holds no certificate", "name a PEM file of CA certificates")
 	}
 	return b.Resolve(w.Value)
 }
@@ -52,10 +52,10 @@ func (b *builder) buildCA(w yaml.Setting[string], u *Upstream) string {
 func (b *builder) buildAssertion(w yaml.Setting[writtenAssertion]) *Assertion {
 	header := w.Value.header
 	if b.Issuer == nil {
-		b.Fault(w.At, "needs a signing key, and there is no issuer", "add issuer, or remove it")
+		b.Fault(w.At, "needs a signing key, but no issuer is configured", "add issuer, or remove it")
 	}
 	if slices.ContainsFunc(b.IdentityHeaders.All(), func(h string) bool { return strings.EqualFold(h, header.Value) }) {
-		b.Fault(header.At, header.Shown+" is an identity header", "give it its own name")
+		b.Fault(header.At, header.Shown+" is an identity header", "choose another header name")
 	}
 	return &Assertion{Header: canonicalHeader(header.Value), Audience: w.Value.audience, TTL: w.Value.ttl}
 }
@@ -76,7 +76,11 @@ func (b *builder) upstream(w yaml.Setting[string]) *Upstream {
 		for _, named := range b.file.upstreams {
 			names = append(names, named.Name)
 		}
-		b.Fault(w.At, w.Shown+" is not one of the upstreams", b.suggest(w.Value, names, "upstreams, or write a URL"))
+		b.Fault(
+			w.At,
+			w.Shown+" is not an upstream of this file",
+			b.suggest(w.Value, names, "upstreams, or write a URL"),
+		)
 	}
 	return u
 }

@@ -18,11 +18,15 @@ func (b *builder) buildUsers(w yaml.Setting[writtenUsers]) {
 	case !w.Given || w.Bad && modes == 0:
 		return
 	case modes != 1:
-		b.Fault(w.At, "does not say who the users are in exactly one way", "write a list, {open: true, role: …} or {lookup: {url: …}}")
+		b.Fault(
+			w.At,
+			"sets more or less than one source of users",
+			"write a list, {open: true, role: …} or {lookup: {url: …}}",
+		)
 	case u.open.Given && !u.role.Given:
-		b.Fault(w.At.Key("role"), "is missing", "name the role that every user has")
+		b.Fault(w.At.Key("role"), "is missing", "name the role of every user")
 	case u.role.Given && !u.open.Given:
-		b.Fault(u.role.At, "has a meaning only beside open: true", "remove it")
+		b.Fault(u.role.At, "has no effect without open: true", "add open: true, or remove role")
 	}
 	b.Issuer.Users = &Users{Open: b.fixedRole(u.role)}
 	if u.lookup.Given {
@@ -42,16 +46,16 @@ func (b *builder) buildUser(w yaml.Setting[writtenUser]) {
 	id := strings.ToLower(w.Value.id.Value)
 	users := b.Issuer.Users.List
 	if users[id] != nil {
-		b.Fault(w.Value.id.At, w.Value.id.Shown+" is there twice", "keep one")
+		b.Fault(w.Value.id.At, w.Value.id.Shown+" is listed twice", "remove one")
 	}
 	if b.isClient(id) {
-		b.Fault(w.Value.id.At, w.Value.id.Shown+" is a client's id", "users and clients must not be named alike")
+		b.Fault(w.Value.id.At, w.Value.id.Shown+" is the id of a client", "give users and clients different ids")
 	}
 	user := &User{ID: id, Type: w.Value.kind}
 	users[id] = user
 	switch {
 	case w.Value.role.Given && w.Value.permissions.Given:
-		b.Fault(w.Value.permissions.At, "is there beside role", "keep one of the two")
+		b.Fault(w.Value.permissions.At, "conflicts with role", "set only one of the two")
 	case w.Value.role.Given:
 		if role := b.fixedRole(w.Value.role); role != nil {
 			user.Permissions = role.Permissions

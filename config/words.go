@@ -60,7 +60,7 @@ const (
 
 func isName(s string) (problem, remedy string) {
 	if len(s) > 64 || !plainRunes(s, "._:~@/+-") {
-		return "is not a name", "use 1 to 64 of A-Z a-z 0-9 . _ : ~ @ / + -"
+		return "is not a valid name", "use 1 to 64 of A-Z a-z 0-9 . _ : ~ @ / + -"
 	}
 	return "", ""
 }
@@ -68,7 +68,7 @@ func isName(s string) (problem, remedy string) {
 // isClientID keeps a client id usable in HTTP Basic (no colon) and in a log line.
 func isClientID(s string) (problem, remedy string) {
 	if len(s) > 128 || !plainRunes(s, "!#$&'()*+-./<=>?@[]^_`{|}~") {
-		return "is not a client id", `use 1 to 128 printable ASCII characters but space : " \ % , ;`
+		return "is not a valid client id", `use 1 to 128 printable ASCII characters except space : " \ % , ;`
 	}
 	return "", ""
 }
@@ -83,9 +83,9 @@ func isAction(s string) (problem, remedy string) {
 func isPlainAction(s string) (problem, remedy string) {
 	switch {
 	case s == token.Any:
-		return "is the wildcard, not an action", "name the one action that is asked for, like READ"
+		return "is the wildcard, not an action", "name one action, such as READ"
 	case len(s) > 64 || !plainRunes(s, "_.:-"):
-		return "is not an action", "use 1 to 64 of A-Z a-z 0-9 _ . : -"
+		return "is not a valid action", "use 1 to 64 of A-Z a-z 0-9 _ . : -"
 	}
 	return "", ""
 }
@@ -101,9 +101,12 @@ func isSecret(s string) (problem, remedy string) {
 	switch {
 	case len(s) < leastSecret:
 		return fmt.Sprintf("has %d characters", len(s)),
-			fmt.Sprintf("use at least %d random ones, as `openssl rand -base64 24` makes them", leastSecret)
+			fmt.Sprintf(
+				"use at least %d random characters, such as the output of `openssl rand -base64 24`",
+				leastSecret,
+			)
 	case len(s) > 512 || !visible(s):
-		return "is not a secret that a header can carry", "use at most 512 printable ASCII characters without spaces"
+		return "cannot be sent in a header", "use at most 512 printable ASCII characters without spaces"
 	}
 	return "", ""
 }
@@ -124,7 +127,10 @@ func isBearer(s string) (problem, remedy string) {
 
 func isCodeSecret(s string) (problem, remedy string) {
 	if len(s) < 32 || len(s) > 1024 {
-		return fmt.Sprintf("has %d bytes", len(s)), "use 32 random bytes or more, as `jotgate keygen --secret` makes them"
+		return fmt.Sprintf(
+			"has %d bytes",
+			len(s),
+		), "use at least 32 random bytes, such as the output of `jotgate keygen --secret`"
 	}
 	return "", ""
 }
@@ -149,21 +155,21 @@ func isAudience(s string) (problem, remedy string) {
 
 func isPath(s string) (problem, remedy string) {
 	if s == "" {
-		return "is no path", "name a file"
+		return "is not a path", "name a file"
 	}
 	return "", ""
 }
 
 func isClaimPath(s string) (problem, remedy string) {
 	if s == "" || len(s) > 256 || strings.Contains("."+s+".", "..") || strings.ContainsFunc(s, yaml.IsControl) {
-		return "is not a claim", "name a claim, or a path of claims with dots, like realm_access.roles"
+		return "is not a claim", "name a claim, or a dotted path such as realm_access.roles"
 	}
 	return "", ""
 }
 
 func isShort(s string) (problem, remedy string) {
 	if s == "" || len(s) > 256 || strings.ContainsFunc(s, yaml.IsControl) {
-		return "is empty, too long or has control characters", "use 1 to 256 characters"
+		return "is empty, too long or contains control characters", "use 1 to 256 characters"
 	}
 	return "", ""
 }
@@ -194,7 +200,7 @@ func isAddress(s string) (problem, remedy string) {
 		return "has no port from 0 to 65535", `write it like "127.0.0.1:8080"`
 	}
 	if host != "" && net.ParseIP(host) == nil && !plainRunes(host, ".-_:%") {
-		return "has no host that can be listened on", "write an IP address, a name, or nothing before the colon"
+		return "has no valid host", "write an IP address, a name, or nothing before the colon"
 	}
 	return "", ""
 }
@@ -209,7 +215,7 @@ func isAddressOrNone(s string) (problem, remedy string) {
 // isIssuer holds our own URL to what RFC 8414 §2 wants, but for http, which a sidecar needs.
 func isIssuer(s string) (problem, remedy string) {
 	if strings.HasSuffix(s, "/") {
-		return "ends in a slash", "write it without, since the iss of every token must be the same text"
+		return "ends in a slash", "remove it: the iss of every token must match exactly"
 	}
 	return isForeignIssuer(s)
 }
@@ -217,7 +223,8 @@ func isIssuer(s string) (problem, remedy string) {
 func isForeignIssuer(s string) (problem, remedy string) {
 	u, err := webURL(s)
 	if err != nil || u.String() != s || u.RawQuery != "" || u.ForceQuery || len(s) > 256 {
-		return "is not an issuer's URL", "write http(s)://host, with a port and a path if need be, without user, query and fragment"
+		return "is not an issuer URL", "write http(s)://host, optionally with a port and a path, without user, query and " +
+			"fragment"
 	}
 	return "", ""
 }
@@ -225,25 +232,25 @@ func isForeignIssuer(s string) (problem, remedy string) {
 func isOrigin(s string) (problem, remedy string) {
 	u, err := webURL(s)
 	if err != nil || u.Scheme+"://"+u.Host != s || len(s) > 256 {
-		return "is not an origin", "write http(s)://host, with a port if need be, and nothing after it"
+		return "is not an origin", "write http(s)://host, optionally with a port, and nothing after it"
 	}
 	return "", ""
 }
 
 func isJWKSURL(s string) (problem, remedy string) {
 	if _, err := webURL(s); err != nil || len(s) > 1024 {
-		return "is not the address of a key set", "write it like https://kc.example.com/realms/shop/protocol/openid-connect/certs"
+		return "is not a key set URL", "write it like https://kc.example.com/realms/shop/protocol/openid-connect/certs"
 	}
 	return "", ""
 }
 
 func isDirectory(s string) (problem, remedy string) {
 	if strings.Count(s, "{user_id}") != 1 {
-		return "does not say where the user's id goes", "write it like https://directory.example.com/users/{user_id}"
+		return "has no {user_id}", "write it like https://directory.example.com/users/{user_id}"
 	}
 	u, err := webURL(strings.Replace(s, "{user_id}", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", 1))
 	if err != nil || strings.Contains(u.Host, "6ba7b810") {
-		return "is not a directory's URL", "write it like https://directory.example.com/users/{user_id}"
+		return "is not a directory URL", "write it like https://directory.example.com/users/{user_id}"
 	}
 	return "", ""
 }
@@ -251,8 +258,14 @@ func isDirectory(s string) (problem, remedy string) {
 // isServer reads an upstream's server: what is asked of it comes from the request alone.
 func isServer(s string) (problem, remedy string) {
 	u, err := webURL(s)
+	if isHostPort(s) {
+		return "has no scheme", "write http://" + s
+	}
+	if err == nil && u.Path == "/" && u.RawQuery == "" && !u.ForceQuery {
+		return "ends in a slash", "write " + strings.TrimSuffix(s, "/")
+	}
 	if err != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery {
-		return "is not a server's URL", "write http(s)://host:port alone, without path, query, user and fragment"
+		return "is not a server URL", "write only http(s)://host:port, without path, query, user and fragment"
 	}
 	return "", ""
 }
@@ -281,7 +294,10 @@ func isAccessTokenPrefix(s string) (problem, remedy string) {
 		return "", ""
 	}
 	if s[0] != '/' || strings.HasSuffix(s, "/") || strings.Contains(s, "//") || !plainRunes(s, "/._~-") ||
-		slices.ContainsFunc(strings.Split(s, "/"), func(segment string) bool { return segment == "." || segment == ".." }) {
+		slices.ContainsFunc(
+			strings.Split(s, "/"),
+			func(segment string) bool { return segment == "." || segment == ".." },
+		) {
 		return "is not a path prefix", "write it like /crafter-profile"
 	}
 	return "", ""
@@ -289,10 +305,10 @@ func isAccessTokenPrefix(s string) (problem, remedy string) {
 
 func isHeader(s string) (problem, remedy string) {
 	if len(s) > 64 || !plainRunes(s, "-") {
-		return "is not a header's name", "use 1 to 64 letters, digits and hyphens, like X-Tenant"
+		return "is not a valid header name", "use 1 to 64 letters, digits and hyphens, as in X-Tenant"
 	}
 	if slices.Contains(reservedHeaders, textproto.CanonicalMIMEHeaderKey(s)) {
-		return "is a header with a meaning of its own", "choose another name, like X-Tenant"
+		return "is a reserved header", "choose another name, such as X-Tenant"
 	}
 	return "", ""
 }
@@ -308,7 +324,7 @@ var reservedHeaders = []string{
 
 func isRouteName(s string) (problem, remedy string) {
 	if s == "" || len(s) > 128 || strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) >= 0 {
-		return "is not a route's name", "use 1 to 128 printable ASCII characters"
+		return "is not a valid route name", "use 1 to 128 printable ASCII characters"
 	}
 	return "", ""
 }
@@ -318,11 +334,11 @@ func isTenantPattern(s string) (problem, remedy string) {
 	_, alone := regexp.Compile(s) // so that it cannot close our parenthesis
 	p, err := regexp.Compile(anchors(s))
 	if alone != nil || err != nil { // \Q without \E would swallow our parenthesis
-		return "is not a regular expression of RE2", "write it like [A-Za-z0-9._~-]{1,64}"
+		return "is not a valid RE2 regular expression", "write it like [A-Za-z0-9._~-]{1,64}"
 	}
 	for _, never := range []string{"", token.Any, token.Placeholder} {
 		if p.MatchString(never) {
-			return "matches " + yaml.Quote(never) + ", which is never a tenant", "narrow the pattern"
+			return "matches " + yaml.Quote(never) + ", which is never a tenant", "restrict the pattern"
 		}
 	}
 	for c := rune(0); c < 0x80; c++ {
@@ -331,7 +347,9 @@ func isTenantPattern(s string) (problem, remedy string) {
 		}
 		for _, never := range []string{string(c), "a" + string(c), "a" + string(c) + "a"} {
 			if p.MatchString(never) {
-				return "matches " + yaml.Quote(never), "leave out spaces, control characters and / \\ % ; since these change a path's meaning"
+				return "matches " + yaml.Quote(
+					never,
+				), "exclude spaces, control characters and / \\ % ; which change the meaning of a path"
 			}
 		}
 	}
@@ -356,7 +374,7 @@ func isRequest(s string) (problem, remedy string) {
 
 func isReason(s string) (problem, remedy string) {
 	if s == "" || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") != "" {
-		return "is not a reason", "write a reason code like tenant_denied"
+		return "is not a reason code", "write one such as tenant_denied"
 	}
 	return "", ""
 }
@@ -371,7 +389,7 @@ func isPathPattern(s string) (problem, remedy string) {
 
 func isHostPattern(s string) (problem, remedy string) {
 	if s == "" {
-		return "is no host", "leave hosts out for any"
+		return "is not a host", "remove hosts to match any"
 	}
 	_, err := route.ParseHost(s)
 	return operandless(err, "host", s)
@@ -380,7 +398,7 @@ func isHostPattern(s string) (problem, remedy string) {
 func isServeHost(s string) (problem, remedy string) {
 	h, err := route.ParseHost(s)
 	if err == nil && (s == "" || len(h.Params()) > 0) {
-		return "is no host", "write each host out, or leave hosts out for any"
+		return "is not a host", "write out each host, or remove hosts to match any"
 	}
 	return operandless(err, "host", s)
 }
@@ -409,13 +427,20 @@ func isHostHeader(s string) (problem, remedy string) {
 
 func isUpstreamName(s string) (problem, remedy string) {
 	if len(s) > 64 || !plainRunes(s, "._-") {
-		return "is not a name", "use 1 to 64 of A-Z a-z 0-9 . _ -"
+		return "is not a valid name", "use 1 to 64 of A-Z a-z 0-9 . _ -"
 	}
 	return "", ""
 }
 
+// isHostPort reports whether s is a host and a port, without the scheme that makes a URL of it.
+func isHostPort(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	n, ok := yaml.Digits(port)
+	return err == nil && ok && n > 0 && n <= 65535 && (net.ParseIP(host) != nil || plainRunes(host, ".-_"))
+}
+
 func isUpstream(s string) (problem, remedy string) {
-	if strings.Contains(s, "/") {
+	if strings.Contains(s, "/") || isHostPort(s) {
 		return isServer(s)
 	}
 	return isUpstreamName(s)
@@ -423,7 +448,7 @@ func isUpstream(s string) (problem, remedy string) {
 
 func isTestHeader(s string) (problem, remedy string) {
 	if len(s) > 64 || !plainRunes(s, "-_") {
-		return "is not a header's name", "use letters, digits and hyphens, like X-Tenant"
+		return "is not a valid header name", "use 1 to 64 letters, digits, hyphens and underscores, as in X-Tenant"
 	}
 	return "", ""
 }

@@ -48,7 +48,7 @@ func TestReloadThroughAdmin(t *testing.T) {
 	}
 	g.write("routes:", "rutes:")
 	status, body := g.operate("POST", "/reload", operatorToken, "")
-	if status != 409 || !strings.Contains(body, ":10:1: rutes: is not a key that this file knows; did you mean routes?") {
+	if status != 409 || !strings.Contains(body, ":10:1: rutes: is not a known key; did you mean routes?") {
 		t.Errorf("a bad config: %d %s", status, body)
 	}
 	if status, _, _ := g.get("/opened/"); status != 200 {

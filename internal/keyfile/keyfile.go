@@ -1,5 +1,5 @@
-// Package keyfile creates the private key files that a configuration asks for with create: true. It is called where a gate
-// starts, reloads or mints; reading a configuration creates nothing.
+// Package keyfile creates the private key files that a configuration asks for with create: true. It is called where a
+// gate starts, reloads or mints; reading a configuration creates nothing.
 package keyfile
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/jotgate/jotgate/internal/strictyaml"
 )
 
-// Create writes the key files that c lacks and puts the keys that they hold then into c: ours, or those of a process that
-// was faster. The error is [config.Faults]; files that were created before it stay.
+// Create writes the key files that c lacks and puts the keys that they hold then into c: ours, or those of a process
+// that was faster. The error is [config.Faults]; files that were created before it stay.
 func Create(c *config.Config) error {
 	var faults config.Faults
 	for _, m := range c.MissingKeys {
@@ -47,7 +47,8 @@ func Load(path string) (*config.Config, error) {
 }
 
 // create writes key to path, unless the file is there by now, and gives the key that the file holds. The file
-// appears whole or not at all (written beside, then linked, which never replaces), and is on the disk before it is used.
+// appears whole or not at all (written beside, then linked, which never replaces), and is on the disk before it is
+// used.
 func create(path string, key *jose.PrivateKey) (*jose.PrivateKey, error) {
 	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, 0o700); err != nil {

@@ -100,7 +100,8 @@ func TestKeyThatOthersCanReadIsAWarning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := path + ":5:17: issuer.keys[0].file: the key file \"keys/main.pem\" can be read by others (mode 0640); chmod 600 it"
+	want := path + ":5:17: issuer.keys[0].file: the key file \"keys/main.pem\" is readable by others (mode 0640); " +
+		"chmod 600 it"
 	if got := config.Faults(c.Warnings).Error(); got != want {
 		t.Errorf("warnings\n got %s\nwant %s", got, want)
 	}

@@ -34,8 +34,8 @@ func (r *Reader) Document(data []byte) (Value, bool) {
 		return Value{}, false
 	}
 	if err := decode(decoder, &second); err == nil {
-		r.Fault(Place{Line: second.Line, Column: second.Column}, "a second document begins here",
-			"one file holds one configuration: remove what follows ---")
+		r.Fault(Place{Line: second.Line, Column: second.Column}, "a second YAML document begins here",
+			"remove it and the --- before it: one file holds one configuration")
 		return Value{}, false
 	} else if !errors.Is(err, io.EOF) {
 		r.syntax(data, err)
@@ -66,10 +66,10 @@ func (r *Reader) acceptable(data []byte) bool {
 		c, size := utf8.DecodeRune(data[i:])
 		switch {
 		case c == utf8.RuneError && size <= 1:
-			r.Fault(placeOf(data, i), "here are bytes that are no UTF-8", "save the file as UTF-8")
+			r.Fault(placeOf(data, i), "the file is not valid UTF-8 here", "save the file as UTF-8")
 			return false
 		case c < ' ' && c != '\t' && c != '\n' && c != '\r', c == 0x7f:
-			r.Fault(placeOf(data, i), fmt.Sprintf("here is the control character %U", c), "remove it")
+			r.Fault(placeOf(data, i), fmt.Sprintf("the file has the control character %U here", c), "remove it")
 			return false
 		}
 		i += size
@@ -89,15 +89,19 @@ func (r *Reader) inspect(v Value, depth int) {
 	n := v.node
 	switch {
 	case depth > mostDepth:
-		r.Fault(v.At(), "is nested too deeply", "no key of this file needs that")
+		r.Fault(v.At(), "is nested too deeply", "check the indentation: no key is nested so deeply")
 		return
 	case n.Kind == yaml.AliasNode:
-		r.Fault(v.At(), "is a YAML alias, which this file may not have", unquotedStar)
+		r.Fault(v.At(), "is a YAML alias, which is not supported", unquotedStar)
 		return
 	case n.Anchor != "":
-		r.Fault(v.At(), "has a YAML anchor, which this file may not have", "write the value out where it is needed, or put a leading & in quotes")
+		r.Fault(
+			v.At(),
+			"has a YAML anchor, which is not supported",
+			"repeat the value where it is needed, or quote a value that begins with &",
+		)
 	case n.Style&yaml.TaggedStyle != 0:
-		r.Fault(v.At(), "has a YAML tag, which this file may not have", "remove it, or put a leading ! in quotes")
+		r.Fault(v.At(), "has a YAML tag, which is not supported", "remove it, or quote a value that begins with !")
 	}
 	switch n.Kind {
 	case yaml.SequenceNode:
@@ -108,7 +112,11 @@ func (r *Reader) inspect(v Value, depth int) {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			name := n.Content[i]
 			if name.Kind != yaml.ScalarNode || name.Tag == "!!merge" || name.Anchor != "" {
-				r.Fault(Value{node: name, path: v.path}.At(), "has a key that is no plain name", "write each key as a word; merges (<<) are not supported")
+				r.Fault(
+					Value{node: name, path: v.path}.At(),
+					"has a key that is not a plain name",
+					"write each key as a word; merge keys (<<) are not supported",
+				)
 				continue
 			}
 			r.inspect(v.member(name.Value, n.Content[i+1]), depth+1)
@@ -117,23 +125,39 @@ func (r *Reader) inspect(v Value, depth int) {
 }
 
 const (
-	unquotedStar   = `if the * wildcard is meant, put it in quotes: "*"`
-	unquotedBraces = `inside {…} and […], put a value that has braces, brackets, commas or a colon in quotes: "/t/{tenant}/"`
+	unquotedStar   = `quote the wildcard: "*"`
+	unquotedBraces = `inside {…} and […], quote values that contain braces, brackets, commas or colons: "/t/{tenant}/"`
 )
 
 // remedies explains what the YAML library says, which is terse; the first that fits is used.
 var remedies = []struct{ says, problem, remedy string }{
-	{"alphabetic or numeric character", "a * or & stands here without quotes", unquotedStar},
-	{"unknown anchor", "a * stands here without quotes", unquotedStar},
-	{"cannot start any token", "here is a character that cannot begin a value", "indent with spaces, not tabs, and put values that begin with @, ` or % in quotes"},
-	{"tab character", "here is a tab", "indent with spaces"},
-	{"did not find expected ',' or '}'", "a {…} is not closed where it should be", unquotedBraces},
-	{"did not find expected ',' or ']'", "a […] is not closed where it should be", unquotedBraces},
-	{"did not find expected key", "this does not line up with what is above it", "indent the keys of a mapping alike, close what is quoted, and quote values that have quotes, braces or a colon"},
-	{"did not find expected '-' indicator", "this does not line up with the list above it", "begin each item with - at the same column"},
-	{"could not find expected ':'", "a key without a colon", "write key: value"},
-	{"mapping values are not allowed", "a colon where no key can be", "put a value that has a colon and a space in quotes"},
-	{"unexpected end of stream", "a quoted text is not closed", "close the quotes"},
+	{"alphabetic or numeric character", "an unquoted * or & begins a value", unquotedStar},
+	{"unknown anchor", "an unquoted * begins a value", unquotedStar},
+	{
+		"cannot start any token",
+		"a value begins with a character that YAML reserves",
+		"indent with spaces, not tabs, and quote values that begin with @, ` or %",
+	},
+	{"tab character", "a tab is used for indentation", "indent with spaces"},
+	{"did not find expected ',' or '}'", "a {…} is not closed", unquotedBraces},
+	{"did not find expected ',' or ']'", "a […] is not closed", unquotedBraces},
+	{
+		"did not find expected key",
+		"the indentation does not match the lines above",
+		"indent the keys of a mapping alike, close quotes, and quote values that contain quotes, braces or a colon",
+	},
+	{
+		"did not find expected '-' indicator",
+		"the indentation does not match the list above",
+		"begin each item with - in the same column",
+	},
+	{"could not find expected ':'", "a key has no colon", "write key: value"},
+	{
+		"mapping values are not allowed",
+		"a value contains an unquoted colon",
+		"quote values that contain a colon and a space",
+	},
+	{"unexpected end of stream", "a quoted string is not closed", "close the quotes"},
 }
 
 var (
@@ -155,7 +179,7 @@ func (r *Reader) syntax(data []byte, err error) {
 	if parserSays.MatchString(says) { // unlike the scanner's, the parser's lines are counted from 0
 		line++
 	}
-	problem, remedy := "YAML says: "+says, "mend the syntax"
+	problem, remedy := "YAML says: "+says, "correct the syntax"
 	for _, known := range remedies {
 		if strings.Contains(says, known.says) {
 			problem, remedy = known.problem, known.remedy
@@ -166,6 +190,15 @@ func (r *Reader) syntax(data []byte, err error) {
 	at := Place{Line: min(max(line, 1), len(lines))}
 	text := lines[at.Line-1]
 	at.Column = 1 + len(text) - len(strings.TrimLeft(text, " "))
+	if wrong, key := r.lacksColon(lines, at.Line, says); wrong > 0 {
+		text = lines[wrong-1]
+		problem, remedy = "a key has no colon", "write key: value"
+		if key != "" {
+			problem, remedy = "the key "+key+" has no colon", "write "+key+": and its value"
+		}
+		r.Fault(Place{Line: wrong, Column: 1 + len(text) - len(strings.TrimLeft(text, " "))}, problem, remedy)
+		return
+	}
 	switch {
 	case remedy == unquotedStar:
 		at = find(lines, at, bareStar)
@@ -173,6 +206,44 @@ func (r *Reader) syntax(data []byte, err error) {
 		at = find(lines, at, leadTab)
 	}
 	r.Fault(at, problem, remedy)
+}
+
+var (
+	bareKey = regexp.MustCompile(`^ *(?:- +)?([A-Za-z_][A-Za-z0-9_-]*)(?: +[^ #].*)?$`)
+	colon   = regexp.MustCompile(`:(?: |$)`)
+)
+
+// lacksColon returns the line of a key without a colon, if that is what the library complains about, with the key if it
+// is one of the file's. The library goes on reading such a line with the next one, and complains there.
+func (r *Reader) lacksColon(lines []string, line int, says string) (wrong int, key string) {
+	known := false // … must the key be: a line without a colon can be right, and something else wrong
+	switch {
+	case strings.Contains(says, "could not find expected ':'"):
+	case strings.Contains(says, "did not find expected key"):
+		line, known = line-1, true
+	case strings.Contains(says, "mapping values are not allowed"), strings.Contains(says, "expected <document start>"):
+		line--
+	default:
+		return 0, ""
+	}
+	for ; line > 0; line-- {
+		text := strings.TrimRight(lines[line-1], " \r")
+		if trimmed := strings.TrimLeft(text, " "); trimmed == "" || strings.HasPrefix(trimmed, "#") {
+			continue
+		}
+		m := bareKey.FindStringSubmatch(text)
+		if m == nil || colon.MatchString(text) {
+			return 0, ""
+		}
+		if len(r.source.Root.places(m[1], "")) > 0 {
+			key = m[1]
+		}
+		if key == "" && (known || strings.HasPrefix(strings.TrimLeft(text, " "), "-")) {
+			return 0, ""
+		}
+		return line, key
+	}
+	return 0, ""
 }
 
 // find looks for a culprit in the line that the library names, in its neighbours, then from the top.

@@ -24,7 +24,7 @@ func (r *Reader) expand(v Value, text string) (expanded string, ok bool) {
 		}
 		inner, after, closed := strings.Cut(rest, "}")
 		if !closed {
-			r.Fault(v.At(), "has a ${ without its }", "write ${env:NAME}, ${env:NAME:-default} or ${file:PATH}")
+			r.Fault(v.At(), "has a ${ without a closing }", "write ${env:NAME}, ${env:NAME:-default} or ${file:PATH}")
 			return "", false
 		}
 		value, ok := r.lookup(v, inner)
@@ -44,16 +44,41 @@ func (r *Reader) lookup(v Value, inner string) (string, bool) {
 	case "file":
 		return r.lookupFile(v, name)
 	}
-	r.Fault(v.At(), fmt.Sprintf("has %s, which names no source", Quote("${"+inner+"}")),
-		"write ${env:NAME}, ${env:NAME:-default} or ${file:PATH}")
+	remedy := "write ${env:NAME}, ${env:NAME:-default} or ${file:PATH}"
+	if name, _, _ := strings.Cut(
+		inner,
+		":",
+	); variable.MatchString(name) &&
+		(name == inner || strings.HasPrefix(inner, name+":-")) {
+		remedy = "write ${env:" + name + "}"
+	}
+	r.Fault(v.At(), fmt.Sprintf("has %s, which is not a known source", Quote("${"+inner+"}")), remedy)
 	return "", false
+}
+
+var shellVariable = regexp.MustCompile(`^\$[A-Z_][A-Z0-9_]*$`)
+
+// variableOf returns the name of the environment variable that a shell would put in the place of the whole text, or "".
+func variableOf(text string) string {
+	if shellVariable.MatchString(text) {
+		return text[1:]
+	}
+	return ""
+}
+
+func (r *Reader) notExpanded(v Value, name string) {
+	r.Fault(v.At(), "$"+name+" is not expanded", "write ${env:"+name+"}")
 }
 
 // lookupEnv follows the shell: the default stands for a variable that is unset or empty.
 func (r *Reader) lookupEnv(v Value, text string) (string, bool) {
 	name, standIn, hasDefault := strings.Cut(text, ":-")
 	if !variable.MatchString(name) {
-		r.Fault(v.At(), fmt.Sprintf("names the variable %s", Quote(name)), "a variable's name has letters, digits and _")
+		r.Fault(
+			v.At(),
+			fmt.Sprintf("refers to the invalid variable name %s", Quote(name)),
+			"use letters, digits and _ in a variable name",
+		)
 		return "", false
 	}
 	set, isSet := r.source.Env(name)
@@ -61,7 +86,7 @@ func (r *Reader) lookupEnv(v Value, text string) (string, bool) {
 	case hasDefault && set == "":
 		return standIn, true
 	case !isSet:
-		r.Fault(v.At(), fmt.Sprintf("needs the environment variable %s, which is not set", name),
+		r.Fault(v.At(), fmt.Sprintf("refers to the environment variable %s, which is not set", name),
 			fmt.Sprintf("set it, or write ${env:%s:-default}", name))
 		return "", false
 	}
@@ -75,13 +100,13 @@ func (r *Reader) lookupFile(v Value, path string) (string, bool) {
 	}
 	data, err := r.ReadFile(r.Resolve(path))
 	if err != nil {
-		r.Fault(v.At(), fmt.Sprintf("needs the file %s, which cannot be read (%s)", Quote(path), Cause(err)),
-			"create it; a relative path starts at this file's folder")
+		r.Fault(v.At(), fmt.Sprintf("refers to the file %s, which cannot be read (%s)", Quote(path), Cause(err)),
+			"create it; relative paths start at this file's directory")
 		return "", false
 	}
 	if len(data) > mostExpanded {
-		r.Fault(v.At(), fmt.Sprintf("needs the file %s, which has %d bytes", Quote(path), len(data)),
-			fmt.Sprintf("a value has at most %d", mostExpanded))
+		r.Fault(v.At(), fmt.Sprintf("refers to the file %s, which has %d bytes", Quote(path), len(data)),
+			fmt.Sprintf("use at most %d bytes", mostExpanded))
 		return "", false
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
@@ -91,7 +116,11 @@ func (r *Reader) lookupFile(v Value, path string) (string, bool) {
 // incoming checks text from outside as the file itself was checked.
 func (r *Reader) incoming(v Value, text, source string) (string, bool) {
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, IsControl) {
-		r.Fault(v.At(), "comes from "+source+", which is not one line of UTF-8 text", "remove line ends and control characters from it")
+		r.Fault(
+			v.At(),
+			"comes from "+source+", which is not one line of UTF-8 text",
+			"remove line breaks and control characters from it",
+		)
 		return "", false
 	}
 	return text, true

@@ -61,8 +61,8 @@ func inOrder(faults []Fault) Faults {
 	more := len(faults) - MostFaults
 	return append(faults[:MostFaults:MostFaults], Fault{
 		File:    faults[0].File,
-		Problem: fmt.Sprintf("has %d more faults", more),
-		Remedy:  "mend these first",
+		Problem: fmt.Sprintf("has %d more errors", more),
+		Remedy:  "correct these first",
 	})
 }
 

@@ -7,8 +7,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A Shape describes what a value of the file looks like. The reader and the reference come from the same declarations, so
-// they cannot disagree.
+// A Shape describes what a value of the file looks like. The reader and the reference come from the same declarations,
+// so they cannot disagree.
 type Shape struct {
 	Type        string // text, secret, integer, size, duration, boolean, word, list, mapping (named keys), names (any keys), object (any)
 	Words       []string
@@ -183,20 +183,27 @@ type Named[V any] struct {
 // Names reads a mapping from the operator's own names, in the file's order.
 func Names[V any](name Kind[string], k Kind[V]) Kind[[]Named[V]] {
 	naming := name.Shape.Check
-	return Kind[[]Named[V]]{Shape: &Shape{Type: "names", Items: k.Shape, Names: name.Shape}, Read: func(r *Reader, v Value) ([]Named[V], bool) {
-		if !r.isMapping(v, &Shape{}) {
-			return nil, false
-		}
-		before := len(r.faults)
-		var all []Named[V]
-		for name, member := range r.members(v) {
-			if problem, remedy := naming(name.Value); problem != "" {
-				r.Fault(Place{name.Line, name.Column, member.path}, "the name "+Quote(name.Value)+" "+problem, remedy)
+	return Kind[[]Named[V]]{
+		Shape: &Shape{Type: "names", Items: k.Shape, Names: name.Shape},
+		Read: func(r *Reader, v Value) ([]Named[V], bool) {
+			if !r.isMapping(v, &Shape{}) {
+				return nil, false
 			}
-			all = append(all, Named[V]{name.Value, settle(r, member, k)})
-		}
-		return all, len(r.faults) == before
-	}}
+			before := len(r.faults)
+			var all []Named[V]
+			for name, member := range r.members(v) {
+				if problem, remedy := naming(name.Value); problem != "" {
+					r.Fault(
+						Place{name.Line, name.Column, member.path},
+						"the name "+Quote(name.Value)+" "+problem,
+						remedy,
+					)
+				}
+				all = append(all, Named[V]{name.Value, settle(r, member, k)})
+			}
+			return all, len(r.faults) == before
+		},
+	}
 }
 
 // List reads a list of at least least items.
@@ -216,7 +223,7 @@ func List[V any](least int, k Kind[V]) Kind[[]Setting[V]] {
 			all = append(all, settle(r, v.item(i, item), k))
 		}
 		if len(all) < least {
-			r.Fault(v.At(), "is an empty list", "name at least one, or leave the key out")
+			r.Fault(v.At(), "is empty", "list at least one, or remove the key")
 		}
 		return all, len(r.faults) == before
 	}}
@@ -235,7 +242,7 @@ func Distinct[V ~string](least int, k Kind[V]) Kind[[]Setting[V]] {
 				if v.secret || all.Shape.Items.Type == "secret" {
 					shown = redacted
 				}
-				r.Fault(item.At, shown+" is there twice", "keep one")
+				r.Fault(item.At, shown+" is listed twice", "remove one")
 				ok = false
 			}
 			seen[item.Value] = true

@@ -1,12 +1,13 @@
 // Package strictyaml reads one YAML file strictly and says where each error is.
 //
-// A [Kind] reads values of one type and describes them with a [Shape]; kinds are put together with [Mapping], [List] and
-// [Names]. The program declares each key of its file once, and gets from the same declaration the reader, the reference and
-// the JSON Schema.
+// A [Kind] reads values of one type and describes them with a [Shape]; kinds are put together with [Mapping], [List]
+// and [Names]. The program declares each key of its file once, and gets from the same declaration the reader, the
+// reference and the JSON Schema.
 //
 // A file is one document of UTF-8 without anchors, aliases, merges and tags, bounded in size and depth. Unknown and
-// duplicate keys, and values of another type, are faults. Values hold ${env:NAME}, ${env:NAME:-default} and ${file:PATH},
-// which are expanded after parsing. A [Reader] collects all faults, each a [Fault] with its line, column and path.
+// duplicate keys, and values of another type, are faults. Values hold ${env:NAME}, ${env:NAME:-default} and
+// ${file:PATH}, which are expanded after parsing. A [Reader] collects all faults, each a [Fault] with its line, column
+// and path.
 package strictyaml
 
 import (
@@ -15,6 +16,7 @@ import (
 	"io/fs"
 	"iter"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -26,6 +28,11 @@ type Source struct {
 	Env      func(name string) (value string, set bool)
 	ReadFile func(path string) ([]byte, error)
 	Begin    string // what every such file begins with, for the remedy of an empty one
+
+	// Root is the shape of the whole file: a key that is unknown where it stands may be known elsewhere.
+	Root *Shape
+	// Synonyms names the place of what other programs call differently, by their key: "port" is "listen".
+	Synonyms map[string]string
 }
 
 // A Reader reads one file and collects what is wrong with it.
@@ -86,6 +93,12 @@ func (r *Reader) isMapping(v Value, shape *Shape) bool {
 	if v.node.Kind == yaml.MappingNode {
 		return true
 	}
+	if v.IsText() && !v.secret {
+		if key, _, spaced := strings.Cut(v.node.Value, " "); spaced && shape.has(key) {
+			r.Fault(v.At(), "the key "+key+" has no colon", "write "+key+": and its value")
+			return false
+		}
+	}
 	remedy := "write {name: value}, or one name: value per line"
 	if len(shape.Keys) > 0 {
 		remedy = "its keys are " + known(shape)
@@ -102,7 +115,11 @@ func (r *Reader) members(v Value) iter.Seq2[*yaml.Node, Value] {
 			key := v.node.Content[i]
 			member := v.member(key.Value, v.node.Content[i+1])
 			if first, twice := lines[key.Value]; twice {
-				r.Fault(Place{key.Line, key.Column, member.path}, fmt.Sprintf("is there twice, first on line %d", first), "keep one")
+				r.Fault(
+					Place{key.Line, key.Column, member.path},
+					fmt.Sprintf("is set twice, first on line %d", first),
+					"remove one",
+				)
 				continue
 			}
 			lines[key.Value] = key.Line
@@ -113,31 +130,73 @@ func (r *Reader) members(v Value) iter.Seq2[*yaml.Node, Value] {
 	}
 }
 
+// unknown reports a key that its mapping does not have: with a key of this mapping that is nearly spelt so, or the
+// places where the file has such a key.
 func (r *Reader) unknown(name *yaml.Node, path string, shape *Shape) {
-	var keys []string
-	for _, k := range shape.Keys {
-		keys = append(keys, k.Name)
-	}
-	remedy := "known here: " + known(shape)
-	if near := Nearest(name.Value, keys); near != "" {
+	problem, remedy := "is not a known key", "known keys here: "+known(shape)
+	places := r.source.Root.places(name.Value, "")
+	synonym := r.source.Synonyms[name.Value]
+	switch near := Nearest(name.Value, shape.names()); {
+	case near != "" && (len(places) == 0 || distance(name.Value, near) == 1):
 		remedy = "did you mean " + near + "?"
+	case len(places) > 0:
+		problem, remedy = "is not a key of this mapping", "move it: the file has "+enumerate(places)
+	case synonym != "":
+		remedy = "use " + synonym
 	}
-	r.Fault(Place{name.Line, name.Column, path}, "is not a key that this file knows", remedy)
+	r.Fault(Place{name.Line, name.Column, path}, problem, remedy)
 }
 
-func known(shape *Shape) string {
-	var keys []string
-	for _, k := range shape.Keys {
-		keys = append(keys, k.Name)
+// places returns the paths of all keys of a name, below a path.
+func (s *Shape) places(name, path string) (paths []string) {
+	if s == nil {
+		return nil
 	}
-	return strings.Join(keys, ", ")
+	for _, k := range s.Keys {
+		at := join(path, k.Name)
+		if k.Name == name {
+			paths = append(paths, at)
+		}
+		paths = append(paths, k.Shape.places(name, at)...)
+	}
+	if s.Type == "list" {
+		paths = append(paths, s.Items.places(name, path+"[]")...)
+	}
+	if s.Type == "names" {
+		paths = append(paths, s.Items.places(name, path+".NAME")...)
+	}
+	for _, e := range s.Either {
+		paths = append(paths, e.places(name, path)...)
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
 }
+
+// enumerate names a few places, and says that there are more.
+func enumerate(places []string) string {
+	const few = 3
+	if len(places) > few {
+		return strings.Join(places[:few], ", ") + " and others"
+	}
+	return strings.Join(places, ", ")
+}
+
+func (s *Shape) has(key string) bool { return slices.Contains(s.names(), key) }
+
+func (s *Shape) names() (names []string) {
+	for _, k := range s.Keys {
+		names = append(names, k.Name)
+	}
+	return names
+}
+
+func known(shape *Shape) string { return strings.Join(shape.names(), ", ") }
 
 // mismatch reports a node that is of another kind than the one wanted.
 func (r *Reader) mismatch(v Value, want, remedy string) {
 	switch n := v.node; {
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null" && n.Value == "":
-		r.Fault(v.At(), "has no value", "write "+want+", or leave the key out")
+		r.Fault(v.At(), "has no value", "write "+want+", or remove the key")
 	case n.Kind == yaml.ScalarNode && v.secret:
 		r.Fault(v.At(), "is not "+want, remedy)
 	case n.Kind == yaml.ScalarNode:
@@ -145,7 +204,7 @@ func (r *Reader) mismatch(v Value, want, remedy string) {
 	case n.Kind == yaml.SequenceNode:
 		r.Fault(v.At(), "is a list, not "+want, remedy)
 	case braces(n):
-		r.Fault(v.At(), "is a mapping, not "+want, `put a value in braces in quotes: "{`+n.Content[0].Value+`}"`)
+		r.Fault(v.At(), "is a mapping, not "+want, `quote a value in braces: "{`+n.Content[0].Value+`}"`)
 	default:
 		r.Fault(v.At(), "is a mapping, not "+want, remedy)
 	}
@@ -162,11 +221,11 @@ func braces(n *yaml.Node) bool {
 func (r *Reader) text(v Value) (string, bool) {
 	n := v.node
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" && n.Value == "" {
-		r.mismatch(v, "a text", "write one text")
+		r.mismatch(v, "a string", "write a string")
 		return "", false
 	}
 	if what, other := yamlTypes[n.Tag]; other {
-		r.Fault(v.At(), v.Shown()+" is "+what+" in YAML, not a text", "put it in quotes")
+		r.Fault(v.At(), v.Shown()+" is "+what+" in YAML, not a string", "quote it")
 		return "", false
 	}
 	return r.expand(v, n.Value)
@@ -187,10 +246,14 @@ func (r *Reader) bare(v Value, tag, want string) (string, bool) {
 	if strings.Contains(n.Value, "${") {
 		return r.expand(v, n.Value)
 	}
+	if name := variableOf(n.Value); name != "" {
+		r.notExpanded(v, name)
+		return "", false
+	}
 	quoted := n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0
 	switch {
 	case quoted && tag != "":
-		r.Fault(v.At(), "is a text, not "+want, "write it without quotes")
+		r.Fault(v.At(), "is a quoted string, not "+want, "remove the quotes")
 		return "", false
 	case tag != "" && n.Tag != "" && n.Tag != tag:
 		r.mismatch(v, want, "write "+want)
@@ -205,7 +268,13 @@ func (r *Reader) holds(v Value, text string, c Check) bool {
 		return true
 	}
 	problem, remedy := c(text)
-	if problem != "" {
+	name := variableOf(v.node.Value)
+	switch {
+	case problem == "" && v.secret && name != "":
+		r.Warn(v.At(), "is the text $"+name+", not the environment variable", "write ${env:"+name+"}")
+	case problem != "" && name != "":
+		r.notExpanded(v, name)
+	case problem != "":
 		r.Fault(v.At(), v.Shown()+" "+problem, remedy)
 	}
 	return problem == ""

@@ -40,9 +40,9 @@ func Word(words ...string) Kind[string] {
 				return "", ""
 			}
 			if near := Nearest(s, words); near != "" {
-				return "is not a word that this key knows", "did you mean " + near + "?"
+				return "is not a valid value", "did you mean " + near + "?"
 			}
-			return "is not a word that this key knows", "write one of " + strings.Join(words, ", ")
+			return "is not a valid value", "use one of " + strings.Join(words, ", ")
 		})
 	}}
 }
@@ -66,7 +66,7 @@ func OnlyTrue() Kind[bool] {
 	return Kind[bool]{Shape: b.Shape, Read: func(r *Reader, v Value) (bool, bool) {
 		x, ok := b.Read(r, v)
 		if ok && !x {
-			r.Fault(v.At(), "is false", "leave the key out")
+			r.Fault(v.At(), "is false", "write true, or remove the key")
 		}
 		return x, ok && x
 	}}
@@ -82,7 +82,7 @@ func Integer[N int | int64](least, most N) Kind[N] {
 		}
 		n, good := Digits(s)
 		if !good {
-			r.Fault(v.At(), v.Shown()+" is not a whole number", "write it with the digits 0 to 9 alone")
+			r.Fault(v.At(), v.Shown()+" is not a whole number", "use only the digits 0 to 9")
 			return 0, false
 		}
 		return N(n), r.within(v, n, int64(least), int64(most), shape)
@@ -91,18 +91,21 @@ func Integer[N int | int64](least, most N) Kind[N] {
 
 // Ratio reads a part of a whole.
 func Ratio() Kind[float64] {
-	return Kind[float64]{Shape: &Shape{Type: "ratio", Least: "0", Most: "1", Pattern: ratioLike}, Read: func(r *Reader, v Value) (float64, bool) {
-		s, ok := r.bare(v, "", "a number from 0 to 1")
-		if !ok {
-			return 0, false
-		}
-		n, err := strconv.ParseFloat(s, 64)
-		if err != nil || !ratioSpelling.MatchString(s) {
-			r.Fault(v.At(), v.Shown()+" is not a number from 0 to 1", "write it like 0.1")
-			return 0, false
-		}
-		return n, true
-	}}
+	return Kind[float64]{
+		Shape: &Shape{Type: "ratio", Least: "0", Most: "1", Pattern: ratioLike},
+		Read: func(r *Reader, v Value) (float64, bool) {
+			s, ok := r.bare(v, "", "a number from 0 to 1")
+			if !ok {
+				return 0, false
+			}
+			n, err := strconv.ParseFloat(s, 64)
+			if err != nil || !ratioSpelling.MatchString(s) {
+				r.Fault(v.At(), v.Shown()+" is not a number from 0 to 1", "write it like 0.1")
+				return 0, false
+			}
+			return n, true
+		},
+	}
 }
 
 const ratioLike = `^(0|1|0\.[0-9]{1,9})$`
@@ -221,12 +224,16 @@ func AnyObject() Kind[string] {
 		}
 		var members map[string]any
 		if err := v.node.Decode(&members); err != nil { // its text can have several lines
-			r.Fault(v.At(), "cannot be read as a JSON object", "write each member once, with a text for its name")
+			r.Fault(v.At(), "cannot be read as a JSON object", "write each member once, with a string as its name")
 			return "", false
 		}
 		text, err := json.Marshal(members)
 		if err != nil {
-			r.Fault(v.At(), "has a value that JSON cannot say", "write texts, whole numbers, true, false, lists and mappings of them")
+			r.Fault(
+				v.At(),
+				"has a value that JSON cannot represent",
+				"use strings, whole numbers, true, false, lists and mappings of them",
+			)
 			return "", false
 		}
 		return string(text), true

@@ -6,9 +6,9 @@ import (
 	"strconv"
 )
 
-// JSONSchema returns the JSON Schema (draft 2020-12) of a file of this shape. It comes from the same declarations as the
-// reader. A schema sees one value at a time, so it accepts files that the reader refuses (names that do not resolve, keys
-// that conflict); it refuses none that the reader accepts.
+// JSONSchema returns the JSON Schema (draft 2020-12) of a file of this shape. It comes from the same declarations as
+// the reader. A schema sees one value at a time, so it accepts files that the reader refuses (names that do not
+// resolve, keys that conflict); it refuses none that the reader accepts.
 func (s *Shape) JSONSchema(title string) ([]byte, error) {
 	root := s.schema()
 	root.Dialect = "https://json-schema.org/draft/2020-12/schema"
@@ -125,7 +125,9 @@ func (s *Shape) scalar() *schema {
 	case "integer":
 		return &schema{AnyOf: []*schema{s.number(), expanded}}
 	case "size":
-		return &schema{AnyOf: []*schema{s.number(), {Type: "string", Pattern: `^(0|[1-9][0-9]*)(KiB|MiB|GiB)?$`}, expanded}}
+		return &schema{
+			AnyOf: []*schema{s.number(), {Type: "string", Pattern: `^(0|[1-9][0-9]*)(KiB|MiB|GiB)?$`}, expanded},
+		}
 	case "ratio":
 		number := &schema{Type: "number", Minimum: bound(s.Least), Maximum: bound(s.Most)}
 		return &schema{AnyOf: []*schema{number, {Type: "string", Pattern: s.Pattern}, expanded}}
@@ -156,6 +158,6 @@ func bound(text string) json.RawMessage {
 	return json.RawMessage(strconv.FormatInt(n, 10))
 }
 
-// span is the spelling of durations, that of time.ParseDuration. A bare 0 is refused, and so is what is less than it; but
-// for -0s, which is not worth a rule.
+// span is the spelling of durations, that of time.ParseDuration. A bare 0 is refused, and so is what is less than it;
+// but for -0s, which is not worth a rule.
 const span = `^[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`
