@@ -324,7 +324,7 @@ func TestWatchMakesNoKey(t *testing.T) {
 	token := g.token("acme")
 	must(t, os.Rename(g.path("main.pem"), g.path("away.pem")))
 	g.counts(1, refused)
-	g.eventually("is gone, and was in use")
+	g.eventually("was in use and no longer exists")
 	if status, _, _ := g.get("/t/acme/", "Authorization", "Bearer "+token); status != 200 {
 		t.Errorf("with the key gone: %d", status)
 	}
