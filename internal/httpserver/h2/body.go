@@ -66,6 +66,9 @@ func (b *body) announce(names string) {
 func (st *stream) hear() {
 	st.heard = true
 	st.body.breakOff(io.EOF)
+	if st.lingers {
+		st.leave(errAnswerOver)
+	}
 }
 
 // breakOff says what is read when all that came has been. Conn.mu is held.
@@ -76,13 +79,17 @@ func (b *body) breakOff(err error) {
 	b.stream.readable.ring()
 }
 
-// append keeps p until it is read; what nobody will read is credited at once. Conn.mu is held.
+// append keeps p until it is read; what will not be read is dropped. Conn.mu is held.
 func (b *body) append(p []byte) {
 	if b.closed || b.err != nil {
-		b.stream.conn.credit(len(p))
+		b.stream.conn.restore(len(p))
+		if b.stream.lingers {
+			b.stream.discard(len(p))
+		}
 		return
 	}
 	b.size += len(p)
+	b.stream.conn.server.held.Add(int64(len(p)))
 	for len(p) > 0 {
 		if last := len(b.pieces) - 1; last < 0 || b.pieces[last].w == pieceSize {
 			b.pieces = append(b.pieces, piecePool.Get().(*piece))
@@ -154,6 +161,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.pace.Earn(n, waited)
 	if n > 0 {
 		before := c.pending()
+		c.release(n)
 		if b.stream.credit(n); c.pending() > before {
 			c.flush()
 		}
@@ -170,27 +178,40 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, b.err
 }
 
-// wait returns when there is something to read, or an end, and tells how long that took. Conn.mu is held.
-func (b *body) wait() (took time.Duration, err error) {
-	if b.size > 0 || b.err != nil {
-		return 0, nil
-	}
-	start := time.Now()
-	credit, bounded := b.pace.Credit()
-	var slow time.Time
-	if bounded {
-		slow = start.Add(credit)
-	}
+// wait returns when there is something to read, or an end, and how much of the time is the client's. While the body waits for its
+// turn on the connection, the progress of the connection's other bodies is its own; and none is expected of a client that
+// the connection has no window for. Conn.mu is held.
+func (b *body) wait() (charged time.Duration, err error) {
+	c := b.stream.conn
 	for b.size == 0 && b.err == nil && !b.closed {
-		inTime := b.stream.readable.wait(&b.stream.conn.mu, earlier(slow, b.asked))
-		if !inTime && b.size == 0 && b.err == nil && passed(earlier(slow, b.asked)) { // it may have been moved
+		start, received, open := time.Now(), c.received, c.recvWindow > 0
+		credit, bounded := b.pace.Credit()
+		var slow time.Time
+		if bounded && open {
+			slow = start.Add(credit - charged)
+		}
+		inTime := b.stream.readable.wait(&c.mu, earlier(slow, b.asked))
+		took := time.Since(start)
+		if !open {
+			took = 0
+		}
+		charged += took
+		if inTime || b.size > 0 || b.err != nil {
+			continue
+		}
+		if others := c.received - received; others > 0 && !passed(b.asked) {
+			b.pace.Earn(int(others), charged)
+			charged = 0
+			continue
+		}
+		if passed(earlier(slow, b.asked)) { // it may have been moved
 			b.err = &refusal.Error{Reason: refusal.BodyTimeout, Detail: "body came too slowly"}
 		}
 	}
 	if b.closed {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	return time.Since(start), nil
+	return charged, nil
 }
 
 // trail puts the values to the names that were announced.
@@ -206,7 +227,7 @@ func (b *body) Close() error {
 	c := b.stream.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.credit(b.discard())
+	c.release(b.discard())
 	b.stream.readable.ring()
 	c.flush()
 	return nil

@@ -37,6 +37,7 @@ type Conn struct {
 	mu      sync.Mutex
 	streams map[uint32]*stream // that can still hear or say something
 	running int                // streams whose handlers have not returned
+	linger  int                // streams that are answered, and whose clients still send
 	cut     recent             // which of them were reset while the client was speaking
 	hasty   int                // streams that were reset before they were answered, less those that were answered
 	since   time.Time          // when the last handler returned
@@ -44,16 +45,26 @@ type Conn struct {
 	going   farewell
 	closed  bool // no handler begins any more
 	workers sync.WaitGroup
-	resting []chan *stream // workers that wait for a stream
-	sweep   *time.Timer    // ends them when nothing has come for a while
-	swept   bool           // … and is not set
-	adieu   *time.Timer    // says the second GOAWAY if the client does not answer the first
+	resting []idleWorker // workers that wait for a stream, the longest waiting first
+	sweeps  uint32       // how often the timer has looked for workers to end
+	sweep   *time.Timer  // ends those that were not needed for a while
+	swept   bool         // it is set
+	lapse   *time.Timer  // ends streams that linger for too long
+	adieu   *time.Timer  // sends the second GOAWAY if the client does not answer the first
 
-	sendWindow    int64 // what the client takes, over all streams
-	initialWindow int64 // … on a new one
-	recvWindow    int64 // what we take
-	recvRead      int64 // what was read of that, and not yet credited
-	written       int64 // bytes of bodies
+	sendWindow    int64  // what the client accepts, over all streams
+	initialWindow int64  // … on a new one
+	mostGranted   int64  // the most that a stream's window was above initialWindow
+	recvWindow    int64  // what we accept
+	recvRead      int64  // what was accepted of that, and not yet credited
+	withheld      int64  // what is credited when it has been read, as the server's memory is full
+	received      int64  // bytes of request bodies
+	grown         int64  // by how much streams' windows have grown
+	written       int64  // bytes of response bodies
+	probed        uint64 // PINGs sent to find out what has reached the client
+	answered      uint64 // … and answered
+	probedAt      time.Time
+	roundTrip     time.Duration // of the last of them
 
 	encoder  *hpack.Encoder
 	block    bytes.Buffer // a header block on its way out
@@ -62,7 +73,7 @@ type Conn struct {
 	flushing bool         // somebody is writing
 	flushed  sync.Cond    // … and has finished
 	failed   error        // of the socket
-	blocked  []*stream    // wait for room, or for sendWindow
+	blocked  []*stream    // wait for room or for a window, each once
 }
 
 // A farewell is how much of a connection's end the client was told (RFC 9113 section 6.8).
@@ -77,8 +88,10 @@ const (
 // Sizes, by which the memory of a connection is bounded.
 const (
 	readSize     = 4 << 10
-	windowSize   = 1 << 20   // of the connection: what its streams' bodies hold, together
-	streamWindow = 512 << 10 // of one stream: what a client has on its way at a time
+	windowSize   = 1 << 20   // of the connection
+	streamWindow = 64 << 10  // of a new stream: what its body may hold before the handler reads it
+	streamMost   = 512 << 10 // … of one whose handler reads
+	growMost     = 1 << 20   // by how much the streams' windows may grow, together
 	frameSize    = 16 << 10  // the least that every peer takes, and the most that we take
 	pendingMost  = 64 << 10  // what may wait to be written before bodies have to
 	controlMost  = 1000      // frames that answer the client's, before it must have read some of them
@@ -91,6 +104,7 @@ func (s *Server) NewConn(socket net.Conn) *Conn {
 		server: s, socket: socket, remote: socket.RemoteAddr().String(), streams: map[uint32]*stream{}, since: time.Now(),
 		sendWindow: 65535, initialWindow: 65535, recvWindow: windowSize,
 	}
+	limitUnsent(socket)
 	if session, ok := socket.(*tls.Conn); ok {
 		state := session.ConnectionState()
 		c.tls = &state
@@ -129,7 +143,7 @@ func (c source) Read(p []byte) (int, error) {
 func (c *Conn) await(now time.Time) {
 	due := c.headDue
 	switch limit := c.server.IdleTimeout; {
-	case c.running > 0:
+	case c.active() > 0:
 	case c.going == told: // a head that is coming is no stream's that would be served
 		due = deadline.Past()
 	case due.IsZero() && limit > 0:
@@ -172,8 +186,11 @@ func (c *Conn) IdleSince() (time.Time, bool) {
 
 // idle tells that there is no request, and that all was written. c.mu is held.
 func (c *Conn) idle() bool {
-	return c.running == 0 && c.going == staying && !c.closed && !c.flushing && c.out == nil
+	return c.active() == 0 && c.going == staying && !c.closed && !c.flushing && c.out == nil
 }
+
+// active counts the streams that the client may take for open. c.mu is held.
+func (c *Conn) active() int { return c.running + c.linger }
 
 // lastCall is how long a client may take to answer the first GOAWAY: to read it, and for what it sent before to arrive.
 const lastCall = time.Second
@@ -188,6 +205,7 @@ func (c *Conn) goAway() {
 		return
 	}
 	c.going = warned
+	c.hurryLingerers()
 	c.appendGoAway(1<<31-1, http2.ErrCodeNo)
 	c.appendPing(false, lastPing)
 	c.adieu = time.AfterFunc(lastCall, func() {
@@ -218,13 +236,13 @@ const (
 func (c *Conn) end(why error) {
 	c.abandon(errGone)
 	c.mu.Lock()
-	for _, timer := range []*time.Timer{c.sweep, c.adieu} {
+	for _, timer := range []*time.Timer{c.sweep, c.lapse, c.adieu} {
 		if timer != nil {
 			timer.Stop()
 		}
 	}
-	for _, rest := range c.resting {
-		close(rest)
+	for _, idle := range c.resting {
+		close(idle.next)
 	}
 	c.resting = nil
 	gently := c.farewell(why)

@@ -26,6 +26,8 @@ func (c *Conn) data(h http2.FrameHeader) error {
 		return err
 	}
 	c.recvWindow -= int64(size)
+	c.received += int64(payload)
+	c.accept(size)
 	ended := h.Flags.Has(http2.FlagDataEndStream)
 	var fault error
 	switch {
@@ -35,7 +37,7 @@ func (c *Conn) data(h http2.FrameHeader) error {
 		fault = http2.StreamError{StreamID: h.StreamID, Code: http2.ErrCodeStreamClosed}
 	}
 	if st == nil || fault != nil {
-		c.credit(size)
+		c.restore(size)
 	}
 	c.mu.Unlock()
 	if st == nil || fault != nil {
@@ -122,6 +124,7 @@ func (c *Conn) fill(st *stream, h http2.FrameHeader, payload int, ended bool) er
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if rest > 0 {
+		c.restore(rest)
 		st.credit(rest)
 	}
 	if ended {

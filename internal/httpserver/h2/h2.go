@@ -34,6 +34,7 @@ package h2
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -48,10 +49,21 @@ type Server struct {
 	IdleTimeout time.Duration      // without a stream; not above zero: for ever
 	WriteStall  time.Duration      // how long a client may leave 64 KiB of an answer without a window; not above zero: for ever
 	Streams     uint32             // at once on one connection
+	BodyMemory  int64              // what unread bodies of all connections may hold before these wait for handlers; zero: 256 MiB
 	Context     context.Context    // what requests' contexts come from
 	Log         *zap.Logger        // told of panics
 	Last        func() bool        // tells that answers are the last of their connections from now on
 	Refused     httpserver.Refuser // answers in place of Handler
 
 	clock httpserver.Clock
+	held  atomic.Int64 // bytes in the bodies of all connections
+}
+
+// full reports whether bodies hold as much memory as they may.
+func (s *Server) full() bool {
+	most := s.BodyMemory
+	if most == 0 {
+		most = 256 << 20
+	}
+	return s.held.Load() > most
 }

@@ -379,12 +379,14 @@ func TestDataOnClosedStreamsCounts(t *testing.T) {
 
 func TestConnectionWindow(t *testing.T) {
 	t.Parallel()
-	p := dial(t, serve(t, ours(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })))
-	for id := uint32(1); id <= 9; id += 2 {
+	s := ours(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	s.BodyMemory = 1 // so that the connection's window is not credited
+	p := dial(t, serve(t, s))
+	for id := uint32(1); id <= 2*17; id += 2 {
 		if p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.encode(request("POST", "/")...), EndHeaders: true}) != nil {
 			break // it was closed over what came before
 		}
-		for range 512 >> 4 {
+		for range 64 >> 4 {
 			if p.WriteData(id, false, make([]byte, 16<<10)) != nil {
 				break
 			}

@@ -162,7 +162,7 @@ func TestEarlyAnswerLeavesTheConnection(t *testing.T) {
 	t.Parallel()
 	p := dial(t, serve(t, ours(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) })))
 	for id := uint32(1); id < 3000; id += 2 {
-		p.ask(id, false, request("POST", "/")...)
+		p.ask(id, false, request("POST", "/", "expect: 100-continue")...) // a client that waits to be asked is reset at once
 		p.until(fmt.Sprintf("%d: RST NO_ERROR", id))
 		p.must(p.WriteData(id, false, make([]byte, 1000)))
 		p.ask(id, true, "a: b")
@@ -225,18 +225,30 @@ func TestRetireWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// The last answers say so; and a handler's own wish counts.
+// The last answers say so.
 func TestLastAnswers(t *testing.T) {
 	t.Parallel()
 	last := ours(nothing)
 	last.Last = func() bool { return true }
-	for name, s := range map[string]*h2.Server{"server": last, "handler": ours(set(200, "", "Connection: close"))} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := dial(t, serve(t, s))
-			p.answers(1)
-			p.until("GOAWAY 2147483647 NO_ERROR")
-		})
+	p := dial(t, serve(t, last))
+	p.answers(1)
+	p.until("GOAWAY 2147483647 NO_ERROR")
+}
+
+// A handler's `Connection: close` is for HTTP/1.1, where the rest of a body would have to be read: a stream ends alone, and its
+// connection goes on.
+func TestConnectionCloseEndsNoConnection(t *testing.T) {
+	t.Parallel()
+	p := dial(t, serve(t, ours(set(408, "", "Connection: close"))))
+	for id := uint32(1); id < 20; id += 2 {
+		p.ask(id, true, get("/")...)
+		p.until(fmt.Sprintf("%d: HEADERS 408", id))
+		p.until(fmt.Sprintf("%d: END", id))
+	}
+	for _, line := range p.log {
+		if strings.HasPrefix(line, "GOAWAY") {
+			t.Fatal(line)
+		}
 	}
 }
 

@@ -11,11 +11,11 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/jotgate/jotgate/internal/httpserver"
+	"github.com/jotgate/jotgate/internal/refusal"
 )
 
 // A response writes an answer (RFC 9113 section 8.3.2). It keeps net/http's contract for an http.ResponseWriter, and its choices:
@@ -39,12 +39,11 @@ type response struct {
 	last     *fieldList // the trailers
 	over     bool       // the handler has returned
 
-	typed   bool          // the body's type is said, or is none of ours to guess
-	piece   int           // bytes of the body since the client last had the whole time for some …
-	waited  time.Duration // … and how much of it is used up
-	sent    bool          // the head was; Conn.mu guards these
-	invited bool          // 100 (Continue) was said
-	asked   time.Time     // by when the handler wants all written
+	typed   bool // the body's type is said, or is none of ours to guess
+	stall   stall
+	sent    bool      // the head was; Conn.mu guards these
+	invited bool      // 100 (Continue) was said
+	asked   time.Time // by when the handler wants all written
 }
 
 type framing uint8
@@ -150,7 +149,7 @@ func (w *response) begin(status int, more iter.Seq2[string, string]) {
 	if w.framed == counted && httpserver.AllowsBody(status) {
 		list.addLength(w.length)
 	}
-	if st.conn.server.Last() || httpguts.HeaderValuesContainsToken(w.header["Connection"], "close") {
+	if st.conn.server.Last() {
 		st.conn.Retire(time.Time{})
 	}
 }
@@ -301,7 +300,7 @@ func (w *response) fail(err error) {
 	}
 }
 
-// stallPiece is how much of a body one time is for, as a socket's writes are timed.
+// stallPiece is how much of a body Server.WriteStall is for; a socket's writes are timed alike.
 const stallPiece = 64 << 10
 
 // data appends a part of the body, as the client's windows and the room allow. Conn.mu is held, but not while it waits.
@@ -311,9 +310,7 @@ func (w *response) data(p []byte, last bool) {
 		n := c.allowance(st, len(p))
 		if n > 0 || len(p) == 0 {
 			c.appendData(st, p[:n], last && n == len(p))
-			if w.piece += n; w.piece >= stallPiece {
-				w.piece, w.waited = 0, 0
-			}
+			w.stall.sent(n)
 			if p = p[n:]; len(p) == 0 {
 				return
 			}
@@ -337,34 +334,105 @@ func (w *response) room() error {
 	return w.broken()
 }
 
-// wait lets the client and the writer go on until something may have changed, and no longer than the client has time.
-func (w *response) wait() error {
-	start := time.Now()
-	var due time.Time
-	if stall := w.stream.conn.server.WriteStall; stall > 0 {
-		due = start.Add(stall - w.waited)
-	}
-	err := w.waitUntil(due)
-	w.waited += time.Since(start)
-	return err
+// A client must grant a window for stallPiece within WriteStall. A stream is charged for time in which its own window is
+// empty although all that was sent has reached the client. Where a slow link delivers many streams, it may take minutes
+// until one's data arrives; so once a stream has waited for a fraction of WriteStall, a PING finds out. While a stream
+// waits for its turn on the connection, or for that PING's answer, it is charged only if the connection as a whole sends
+// less than stallPiece within WriteStall.
+type stall struct {
+	piece   int           // bytes of the body since the client last had the whole time for some
+	waited  time.Duration // how much of it is used up
+	unsure  time.Duration // the same, where it is not known whether the client has all that was sent
+	turn    time.Duration // waited for the connection …
+	written int64         // … since it had written so much
 }
 
-func (w *response) waitUntil(due time.Time) error {
+// unsureShare of WriteStall passes before it is found out whether the client has all that was sent.
+const unsureShare = 4
+
+// sent books n bytes.
+func (s *stall) sent(n int) {
+	if s.piece += n; s.piece >= stallPiece {
+		s.piece, s.waited, s.unsure = 0, 0, 0
+	}
+}
+
+// wait lets the client and the writer go on until something may have changed, and no longer than the client has time.
+func (w *response) wait() error {
 	st, c := w.stream, w.stream.conn
 	if c.out != nil && !c.flushing {
 		c.flush()
 		return w.broken()
 	}
-	if st.sendWindow > 0 || c.pending() >= pendingMost {
-		c.blocked = append(c.blocked, st)
+	if c.written-w.stall.written >= stallPiece {
+		w.stall.turn, w.stall.written = 0, c.written
 	}
+	limit := c.server.WriteStall
+	used, most := w.charge(limit)
+	start := time.Now()
+	var due time.Time
+	if limit > 0 {
+		due = start.Add(most - *used)
+	}
+	c.park(st)
 	inTime := st.writable.wait(&c.mu, earlier(due, w.asked))
-	if !inTime && w.broken() == nil && passed(earlier(due, w.asked)) { // it may have been moved
-		st.cut(http2.ErrCodeInternal)
-		st.leave(os.ErrDeadlineExceeded)
-		c.flush()
+	*used += time.Since(start)
+	switch {
+	case w.broken() != nil || inTime:
+	case passed(w.asked):
+		w.giveUp("the answer was not accepted by its deadline")
+	case !passed(due): // it was moved
+	case used == &w.stall.unsure:
+		if c.probed == c.answered { // else one is on its way
+			c.appendProbe()
+			c.flush()
+		}
+	case used == &w.stall.turn && c.written-w.stall.written >= stallPiece:
+	case used == &w.stall.turn:
+		w.giveUp("the connection stood still")
+	default:
+		w.giveUp("the client granted no window")
 	}
 	return w.broken()
+}
+
+// charge returns the account that the time from now on is booked to, and its limit.
+func (w *response) charge(limit time.Duration) (used *time.Duration, most time.Duration) {
+	st, c, s := w.stream, w.stream.conn, &w.stall
+	switch {
+	case st.window() > 0 || c.pending() >= pendingMost:
+		return &s.turn, limit
+	case c.answered > st.unproved:
+		if s.unsure > 0 { // a fast answer shows that the wait before was the client's, too
+			rtt := c.roundTrip
+			s.waited += max(0, min(s.unsure, limit/unsureShare)-unsureShare*rtt)
+			s.unsure = 0
+		}
+		return &s.waited, limit
+	case s.unsure < limit/unsureShare:
+		return &s.unsure, limit / unsureShare
+	case c.probed == c.answered:
+		return &s.unsure, limit / unsureShare // at once
+	}
+	return &s.turn, limit
+}
+
+// giveUp resets the stream: its client does not take the answer. Conn.mu is held.
+func (w *response) giveUp(why string) {
+	st := w.stream
+	st.cut(http2.ErrCodeInternal)
+	st.leave(&stalled{why})
+	st.conn.flush()
+}
+
+// stalled is why a stream was reset whose client did not accept the answer in time. It is a passed deadline, too.
+type stalled struct{ why string }
+
+func (s *stalled) Error() string { return "h2: " + s.why }
+
+// Unwrap implements what errors.Is and errors.As look for.
+func (s *stalled) Unwrap() []error {
+	return []error{os.ErrDeadlineExceeded, &refusal.Error{Reason: refusal.ClientClosed, Detail: s.why}}
 }
 
 // broken tells why the answer cannot be written any more.

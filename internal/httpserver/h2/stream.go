@@ -1,8 +1,11 @@
 package h2
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -24,13 +27,22 @@ type stream struct {
 	r        *http.Request
 	fault    *refusal.Error // why it is refused
 
-	heard      bool  // END_STREAM came
-	gone       error // why nothing more can be heard or said
-	sendWindow int64
+	heard   bool  // END_STREAM came
+	gone    error // why nothing more can be heard or said
+	lingers bool  // it is answered, and the client still sends
+	patience
+
+	granted  int64  // what the client accepts beyond Conn.initialWindow, less what was sent
+	unproved uint64 // Conn.probed when something was last sent: a later probe shows that it has arrived
+	blocked  bool   // it is in Conn.blocked
+
 	recvWindow int64
 	recvRead   int64 // what was read of that, and not yet credited
-	readable   bell
-	writable   bell
+	recvSize   int64 // of the whole window
+	readSince  int64 // what was read since it has grown
+
+	readable bell
+	writable bell
 }
 
 // headers begins a stream, or ends its body with trailers.
@@ -75,7 +87,7 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 		return err
 	}
 	c.cut.begin(id)
-	full := c.running >= int(c.server.Streams)
+	full := c.active() >= int(c.server.Streams)
 	c.mu.Unlock()
 	h := &c.head
 	switch {
@@ -84,7 +96,7 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 	case full:
 		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
 	}
-	st := &stream{conn: c, id: id, method: h.pseudo[method], heard: ended, recvWindow: streamWindow}
+	st := &stream{conn: c, id: id, method: h.pseudo[method], heard: ended, recvWindow: streamWindow, recvSize: streamWindow}
 	st.lifetime.Base = c.server.Context
 	st.response.stream = st
 	st.body.begin(st, h.length)
@@ -101,15 +113,15 @@ func (c *Conn) start(st *stream) error {
 	if c.closed {
 		return errGone
 	}
-	st.sendWindow = c.initialWindow
 	c.streams[st.id] = st
-	if c.running++; c.running == 1 {
+	if c.running++; c.active() == 1 {
 		c.await(time.Time{})
 	}
 	if last := len(c.resting) - 1; last >= 0 {
-		worker := c.resting[last]
+		idle := c.resting[last]
+		c.resting[last] = idleWorker{}
 		c.resting = c.resting[:last]
-		worker <- st // has room
+		idle.next <- st // has room
 		return nil
 	}
 	c.workers.Add(1)
@@ -130,7 +142,13 @@ func (c *Conn) work(st *stream) {
 	}
 }
 
-// restTime is how long workers wait on a connection without streams; their stacks are most of its memory.
+// An idleWorker waits for a stream.
+type idleWorker struct {
+	next  chan *stream
+	since uint32 // Conn.sweeps when it began to wait
+}
+
+// restTime is how long a worker waits for a stream, and up to twice that; their stacks are most of a connection's memory.
 const restTime = time.Second
 
 // rest has a worker wait for the next stream.
@@ -140,7 +158,7 @@ func (c *Conn) rest(worker chan *stream) bool {
 	if c.closed {
 		return false
 	}
-	c.resting = append(c.resting, worker)
+	c.resting = append(c.resting, idleWorker{worker, c.sweeps})
 	switch {
 	case c.swept:
 	case c.sweep == nil:
@@ -152,29 +170,68 @@ func (c *Conn) rest(worker chan *stream) bool {
 	return true
 }
 
-// dismiss ends the workers of a connection that has had no stream for a while.
+// dismiss ends the workers that have waited for longer than a sweep. The most recent ones are reused first, so these were not
+// needed.
 func (c *Conn) dismiss() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.swept = false
-	if c.closed || len(c.resting) == 0 {
+	if c.closed {
 		return
 	}
-	if c.running > 0 || time.Since(c.since) < restTime {
-		c.swept = true
-		c.sweep.Reset(restTime)
+	n := 0
+	for n < len(c.resting) && c.resting[n].since != c.sweeps {
+		close(c.resting[n].next)
+		n++
+	}
+	c.sweeps++
+	c.resting = slices.Delete(c.resting, 0, n)
+	if len(c.resting) == 0 {
+		c.resting = nil
 		return
 	}
-	for _, worker := range c.resting {
-		close(worker)
-	}
-	c.resting = nil
+	c.swept = true
+	c.sweep.Reset(restTime)
 }
 
 // serve calls the handler.
 func (st *stream) serve() (whole bool) {
 	s := st.conn.server
+	if st.fault == nil && st.unsettled() {
+		st.fault = st.settle()
+	}
 	return httpserver.Call(s.Handler, s.Refused, s.Log, &st.response, st.r, st.fault)
+}
+
+// unsettled reports whether it is to be found out if the request has a body. HTTP/2 leaves that open until the stream's end, and
+// some clients end it with an empty DATA frame. Methods that hardly ever have a body are held until it is known: otherwise an
+// HTTP/1.1 upstream would be sent an empty chunked body, which some servers refuse.
+func (st *stream) unsettled() bool {
+	if st.r.ContentLength >= 0 || st.body.expected {
+		return false
+	}
+	switch st.method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// settle waits for the body's first byte, or its end.
+func (st *stream) settle() *refusal.Error {
+	b, c := &st.body, st.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _ = b.wait() // what is wrong is in b.err
+	var fault *refusal.Error
+	switch {
+	case b.size > 0:
+	case errors.As(b.err, &fault):
+		return fault
+	case b.err == io.EOF && len(b.trailing) == 0:
+		st.r.Body, st.r.ContentLength = http.NoBody, 0
+	}
+	return nil
 }
 
 // finish ends the answer, and the stream with it: in one go, so that a client that has seen the end may open another.
@@ -187,23 +244,30 @@ func (st *stream) finish(whole bool) {
 	case st.gone != nil:
 	case !whole:
 		st.cut(http2.ErrCodeInternal)
-	case !st.heard: // the rest of the body is not wanted (section 8.1)
+	case !st.heard && !st.linger(): // the rest of the body is not wanted (section 8.1)
 		st.cut(http2.ErrCodeNo)
 	}
 	if whole {
 		c.hasty = max(0, c.hasty-1)
 	}
 	w.over = true
-	st.leave(errAnswerOver)
-	c.credit(st.body.discard())
-	if c.running--; c.running == 0 {
-		c.since = time.Now()
-		c.await(c.since)
+	if !st.lingers {
+		st.leave(errAnswerOver)
+	}
+	c.release(st.body.discard())
+	if c.running--; c.active() == 0 {
+		c.rested()
 	}
 	c.flush()
 	c.mu.Unlock()
 	w.free()
 	st.lifetime.End()
+}
+
+// rested notes that there is no stream any more. c.mu is held.
+func (c *Conn) rested() {
+	c.since = time.Now()
+	c.await(c.since)
 }
 
 // cut resets the stream. Conn.mu is held.
@@ -219,9 +283,16 @@ var errLeft = &refusal.Error{Reason: refusal.ClientClosed, Detail: "the client r
 
 // leave takes the stream out of the connection. Conn.mu is held.
 func (st *stream) leave(why error) {
-	if st.gone == nil {
+	if c := st.conn; st.gone == nil {
 		st.gone = why
-		delete(st.conn.streams, st.id)
+		delete(c.streams, st.id)
+		c.grown -= st.recvSize - streamWindow
+		if st.lingers {
+			st.lingers = false
+			if c.linger--; c.active() == 0 {
+				c.rested()
+			}
+		}
 	}
 	st.body.breakOff(errLeft)
 	st.writable.ring()

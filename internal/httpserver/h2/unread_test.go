@@ -228,3 +228,32 @@ func TestEvict(t *testing.T) {
 	}
 	<-done
 }
+
+// Workers that were needed once end, though a stream lives on: their stacks are most of a connection's memory.
+func TestWorkersEndBesideAStream(t *testing.T) {
+	release, begun := make(chan struct{}), make(chan struct{}, 100)
+	p := dial(t, serve(t, ours(func(_ http.ResponseWriter, r *http.Request) {
+		begun <- struct{}{}
+		if r.URL.Path == "/stays" {
+			<-r.Context().Done()
+			return
+		}
+		<-release
+	})))
+	before := runtime.NumGoroutine()
+	p.ask(1, true, get("/stays")...)
+	for id := uint32(3); id < 200; id += 2 {
+		p.ask(id, true, get("/")...)
+	}
+	for range 100 {
+		<-begun
+	}
+	close(release)
+	for end := time.Now().Add(patience); runtime.NumGoroutine() > before+5; {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines more", runtime.NumGoroutine()-before)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	p.answers(201)
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -143,7 +144,23 @@ func (c *Conn) appendPing(ack bool, data [8]byte) {
 	}
 	out := c.appendFrame(8, http2.FramePing, flags, 0)
 	out.b = append(out.b, data[:]...)
-	c.control++
+	if ack {
+		c.control++
+	}
+}
+
+// appendProbe sends a PING whose answer shows that all that was written before has reached the client. c.mu is held.
+func (c *Conn) appendProbe() {
+	c.probed++
+	c.probedAt = time.Now()
+	c.appendPing(false, probe(c.probed))
+}
+
+// probe is the payload of the PING of that number.
+func probe(n uint64) (data [8]byte) {
+	binary.BigEndian.PutUint64(data[:], n)
+	data[0] = 'p'
+	return data
 }
 
 func (c *Conn) appendGoAway(last uint32, code http2.ErrCode) {
