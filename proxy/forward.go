@@ -3,58 +3,64 @@ package proxy
 import (
 	"errors"
 	"io"
+	"iter"
+	"maps"
 	"net/http"
-	"net/http/httptrace"
-	"net/http/httputil"
-	"net/textproto"
-	"net/url"
 	"strings"
 	"sync"
 
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/upstream"
+	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
-// A forwarding is one judged request at its upstream.
+// A forwarding is one judged request at its upstream. It copies no map: the request's fields are written as they are met, and
+// the answer's go straight into the client's answer. It is used again for other requests.
 type forwarding struct {
 	*inbound
 	gate    *Gate
-	kept    http.Header // of the answer, as the chain in front has set them
 	body    *clientBody // nil: the request has none
 	upgrade string      // the protocol that may be switched to; "" for none
-	fault   error       // ours, found while the request was written anew
-	hops    hops        // what the answer's Connection lists, which ReverseProxy takes away
+
+	request h1.Request
+	answer  upstream.Answer
+	pass    iter.Seq2[string, string] // passing, made once
+	own     []field
+	room    [ownAtMost]field
 }
 
-// forward sends what was judged: the short way (direct.go) to upstreams that speak plain HTTP, else by ReverseProxy.
+// fieldsKept is how many fields of an answer there is room for from the start.
+const fieldsKept = 32
+
+// forward sends the request that was judged, and passes the answer on.
 func (g *Gate) forward(p *inbound) {
-	f := forwarding{inbound: p, gate: g}
+	f, ok := g.forwardings.Get().(*forwarding)
+	if !ok {
+		f = new(forwarding)
+		f.request.Fields, f.request.Hint = f, f.hint
+		f.answer.Fields, f.pass = make([]h1.Field, 0, fieldsKept), f.passing
+	}
+	f.inbound, f.gate = p, g
+	defer f.done()
 	if err := f.admissible(); err != nil {
 		p.x.Refuse(err)
 		return
 	}
-	if f.upgrade == "" && p.plan.direct {
-		g.direct(f)
-		return
-	}
-	g.relay(f)
+	f.run()
 }
 
-func (g *Gate) relay(judged forwarding) {
-	f, p := &judged, judged.inbound
-	p.x.Trace.Asking()
-	// The proxy's answer replaces these, and an informational answer (1xx) would clear them.
-	f.kept = p.x.Header().Clone()
-	clear(p.x.Header())
-	r := p.r
-	if f.hasBody() {
-		// Not the body itself: ReverseProxy closes what it is given, and that waits for a client that is slow to send.
-		f.body = newClientBody(r.Body, f.plan.bodyLimit)
-		r = r.WithContext(r.Context())
-		r.Body = f.body
+// done lets go of all that belongs to the request. A sender of its body may live on; it has the body alone.
+func (f *forwarding) done() {
+	f.answer.Close()
+	g := f.gate
+	f.inbound, f.gate, f.body, f.upgrade, f.own, f.room = nil, nil, nil, "", nil, [ownAtMost]field{}
+	f.request = h1.Request{Fields: f, Hint: f.request.Hint}
+	clear(f.answer.Fields)
+	if f.answer.Trailer, f.answer.Fields = nil, f.answer.Fields[:0]; cap(f.answer.Fields) > 2*fieldsKept {
+		f.answer.Fields = make([]h1.Field, 0, fieldsKept)
 	}
-	f.proxy().ServeHTTP(p.x, r)
+	g.forwardings.Put(f)
 }
 
 // admissible refuses by the head what need not be tried.
@@ -70,8 +76,8 @@ func (f *forwarding) admissible() error {
 		return tooLarge(limit)
 	}
 	if f.hasBody() {
-		// Without this, net/http's server would read the whole body of an HTTP/1.1 request before it sends the first byte of an
-		// answer. Ours do not.
+		// Without this, net/http's server would read the whole body of an HTTP/1.1 request before it sends the first byte of
+		// an answer. Ours do not.
 		_ = http.NewResponseController(f.x).EnableFullDuplex()
 	}
 	return nil
@@ -81,108 +87,60 @@ func (f *forwarding) hasBody() bool {
 	return f.r.ContentLength != 0 && f.r.Body != nil && f.r.Body != http.NoBody
 }
 
-// proxy is the seam to what speaks HTTP with the upstream.
-func (f *forwarding) proxy() http.Handler {
-	return &httputil.ReverseProxy{
-		Rewrite: f.rewrite, Transport: f, ModifyResponse: f.answer, ErrorHandler: f.fail,
-		FlushInterval: -1, BufferPool: &f.gate.buffers, ErrorLog: f.gate.errorLog,
-	}
-}
-
-// rewrite runs when fields for one hop are gone, those that Connection lists too: what is set here stays.
-func (f *forwarding) rewrite(pr *httputil.ProxyRequest) {
-	pr.Out.URL = f.target()
-	pr.Out.Trailer = nil // an app would merge them into the fields, where ours are (RFC 9110 §6.5.1)
-	if host := f.plan.upstream.Host; host != "" {
-		pr.Out.Host = host
-	}
-	f.fault = f.gate.outward(f.inbound, pr.Out.Header)
-	if f.upgrade != "" {
-		pr.Out.Header["Connection"], pr.Out.Header["Upgrade"] = []string{"Upgrade"}, []string{f.upgrade}
-	}
-}
-
-// target is the request's own, byte for byte. Opaque is written as it is, but for a leading "//", which would be taken for
-// an authority; such a path consists of bytes that stay as they are in RawPath.
-func (f *forwarding) target() *url.URL {
-	t := &f.x.Target
-	u := &url.URL{Opaque: t.Path, RawQuery: t.Query, ForceQuery: t.HasQuery}
-	if strings.HasPrefix(t.Path, "//") {
-		u.Opaque, u.RawPath = "", t.Path
-		u.Path, _ = url.PathUnescape(t.Path) // its escapes were read before
-	}
-	return u
-}
-
-// RoundTrip asks the upstream's pool, and takes the time.
-func (f *forwarding) RoundTrip(r *http.Request) (*http.Response, error) {
-	if f.fault != nil {
-		return nil, f.fault
-	}
-	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.Got1xxResponse != nil {
-		pass := trace.Got1xxResponse
-		trace.Got1xxResponse = func(status int, h textproto.MIMEHeader) error {
-			if !hintable(f.r, status) {
-				return nil
-			}
-			delete(h, request.RequestIDHeader)
-			return pass(status, h)
+func (f *forwarding) run() {
+	if err := f.ask(); err != nil {
+		if f.leavesBody() {
+			f.x.Header()["Connection"] = []string{"close"}
 		}
-	}
-	start := f.gate.clock()
-	answer, err := f.plan.pool.RoundTrip(r)
-	f.x.Waited = f.gate.clock().Sub(start)
-	f.x.Upstream = r.URL.Host
-	status := 0
-	if err == nil {
-		status, f.hops = answer.StatusCode, hopsOf(answer.Header)
-	}
-	f.x.Trace.Answered(status)
-	return answer, err
-}
-
-// answer sees the head of the upstream's answer before the client does.
-func (f *forwarding) answer(r *http.Response) error {
-	if r.StatusCode == http.StatusSwitchingProtocols {
-		return f.tunnel(r)
-	}
-	delete(r.Header, request.RequestIDHeader)
-	for name, values := range f.kept {
-		r.Header[name] = values
-	}
-	r.Header[request.RequestIDHeader] = []string{f.x.ID}
-	if f.leavesBody() {
-		r.Header["Connection"] = []string{"close"}
-	}
-	if _, typed := r.Header["Content-Type"]; !typed {
-		f.x.Header()["Content-Type"] = nil // net/http would guess one
-	}
-	f.gate.trail(r.Trailer, f.hops)
-	r.Body = &answerBody{ReadCloser: r.Body, f: f, answer: r}
-	return nil
-}
-
-// leavesBody tells whether the answer comes before the body was read. What is left of it must never be read as another request, nor
-// be waited for by a server that would go on with the connection. In HTTP/2 it can only be the stream's, and the server would
-// send GOAWAY, which ends the client's other streams.
-func (f *forwarding) leavesBody() bool {
-	return f.body != nil && !f.body.over.Load() && f.r.ProtoMajor == 1
-}
-
-// fail answers for an upstream that gave no answer, or for a request that broke off.
-func (f *forwarding) fail(_ http.ResponseWriter, _ *http.Request, err error) {
-	if errors.Is(err, errTunnelled) {
+		f.x.Refuse(f.cause(err))
 		return
 	}
-	h := f.x.Header()
-	clear(h)
-	for name, values := range f.kept {
-		h[name] = values
+	if f.answer.Status == http.StatusSwitchingProtocols {
+		if err := f.tunnel(); err != nil {
+			f.x.Refuse(err)
+		}
+		return
 	}
-	if f.leavesBody() {
-		h["Connection"] = []string{"close"}
+	announced := f.head()
+	f.x.Answer(f.answer.Status, f.answer.Length, f.pass)
+	f.copy()
+	f.trailers(announced)
+}
+
+// ask sends the request, and measures the time until the head of the answer is there.
+func (f *forwarding) ask() (err error) {
+	f.x.Trace.Asking()
+	if f.own, err = f.gate.own(f.inbound, f.room[:0]); err != nil {
+		return err
 	}
-	f.x.Refuse(f.cause(err))
+	q := &f.request
+	q.Method, q.Target, q.Host, q.Upgrade = f.r.Method, f.r.RequestURI, f.r.Host, f.upgrade
+	if host := f.plan.upstream.Host; host != "" {
+		q.Host = host
+	}
+	if f.hasBody() {
+		// Not the body itself: its Close waits for a client that is slow to send. Its trailers stay here, since an app would merge
+		// them into the fields, where ours are (RFC 9110 §6.5.1).
+		f.body = newClientBody(f.r.Body, f.plan.bodyLimit)
+		q.Body, q.Length = f.body, f.r.ContentLength
+	}
+	start := f.gate.clock()
+	err = f.plan.pool.Do(f.r.Context(), q, &f.answer)
+	f.x.Waited = f.gate.clock().Sub(start)
+	f.x.Upstream = f.answer.From
+	status := f.answer.Status
+	if err != nil {
+		status = 0
+	}
+	f.x.Trace.Answered(status)
+	return err
+}
+
+// leavesBody reports whether the answer comes before the body was read. What is left of it must never be read as another
+// request, nor be waited for by a server that would go on with the connection. In HTTP/2 it can only be the stream's, and the
+// server would send GOAWAY, which ends the client's other streams.
+func (f *forwarding) leavesBody() bool {
+	return f.body != nil && !f.body.over.Load() && f.r.ProtoMajor == 1
 }
 
 // cause finds whose fault it was: a body that broke off on the client's side looks like a broken upstream at first.
@@ -205,23 +163,125 @@ func (f *forwarding) cause(err error) error {
 	return refusal.Because(refusal.UpstreamBroken, "%v", err)
 }
 
-// An answerBody tells the log why an answer broke off. The client's connection is broken off then, too
-// (http.ErrAbortHandler), so that half an answer never looks whole.
-type answerBody struct {
-	io.ReadCloser
-	f      *forwarding
-	answer *http.Response
+// hintable reports whether the client of r may be sent this informational answer. HTTP/1.0 knows none (RFC 9110 §15.2). A
+// client that waits for 100 (Continue) gets no other, since the server says that one when the body is first read, which
+// happens beside us.
+func hintable(r *http.Request, status int) bool {
+	return status != http.StatusContinue && r.ProtoAtLeast(1, 1) && len(r.Header["Expect"]) == 0
 }
 
-func (b *answerBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	switch {
-	case err == io.EOF:
-		b.f.gate.trail(b.answer.Trailer, b.f.hops) // which are all there now
-	case err != nil:
-		b.f.x.Note(b.f.cause(err))
+// hint passes an informational answer on, with its own fields alone. 100 (Continue) stays here, as our own server says it to
+// the client when the body is asked for.
+func (f *forwarding) hint(status int, h http.Header) error {
+	if !hintable(f.r, status) {
+		return nil
 	}
-	return n, err
+	delete(h, request.RequestIDHeader) // the final answer has ours
+	out, hops := f.x.Header(), hopsOf(h)
+	kept := maps.Clone(out)
+	clear(out)
+	for name, values := range h {
+		if !hops.end(name) {
+			out[name] = values
+		}
+	}
+	f.x.WriteHeader(status)
+	clear(out)
+	maps.Copy(out, kept)
+	return nil
+}
+
+// head sets our own fields of the client's head. It returns how many trailers are announced.
+func (f *forwarding) head() (announced int) {
+	out, a := f.x.Header(), &f.answer
+	if len(a.Trailer) > 0 {
+		f.gate.trail(a.Trailer, f.listed())
+	}
+	if announced = len(a.Trailer); announced > 0 {
+		names := make([]string, 0, announced)
+		for name := range a.Trailer {
+			names = append(names, name)
+		}
+		out["Trailer"] = []string{strings.Join(names, ", ")}
+	}
+	if f.leavesBody() {
+		out["Connection"] = []string{"close"}
+	}
+	return announced
+}
+
+// passing yields the fields of the upstream's answer that go further than one hop. What the chain in front has set stays.
+func (f *forwarding) passing(yield func(name, value string) bool) {
+	ours, hops := f.x.Header(), f.listed()
+	for _, h := range f.answer.Fields {
+		if hops.end(h.Name) {
+			continue
+		}
+		if _, set := ours[h.Name]; !set && !yield(h.Name, h.Value) {
+			return
+		}
+	}
+}
+
+// listed returns the names that the answer's Connection lists, besides the common ones.
+func (f *forwarding) listed() (all hops) {
+	for _, h := range f.answer.Fields {
+		if h.Name == "Connection" && !strings.EqualFold(h.Value, "keep-alive") && !strings.EqualFold(h.Value, "close") {
+			all = append(all, h.Value)
+		}
+	}
+	return all
+}
+
+// copy passes the body on, each piece at once; what ends the answer needs no flush. An answer that breaks off breaks the
+// client's connection off, so that half an answer never looks whole.
+func (f *forwarding) copy() {
+	a := &f.answer
+	if a.Bodiless() {
+		return
+	}
+	if a.Length < 0 && a.Waiting() {
+		f.x.Flush()
+	}
+	buffer := f.gate.buffers.Get()
+	defer f.gate.buffers.Put(buffer)
+	for {
+		n, err := a.Read(buffer)
+		if n > 0 {
+			if _, gone := f.x.Write(buffer[:n]); gone != nil {
+				panic(http.ErrAbortHandler)
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return
+		case err != nil:
+			f.x.Note(f.cause(err))
+			panic(http.ErrAbortHandler)
+		case a.Waiting():
+			f.x.Flush()
+		}
+	}
+}
+
+// trailers follow the body. Those that were not announced need net/http's own way of saying so.
+func (f *forwarding) trailers(announced int) {
+	trailer := f.answer.Trailer
+	if len(trailer) == 0 {
+		return
+	}
+	if f.gate.trail(trailer, f.listed()); len(trailer) == 0 {
+		return
+	}
+	f.x.Flush() // trailers need chunks, which a short answer might not have got
+	prefix := ""
+	if len(trailer) != announced {
+		prefix = http.TrailerPrefix
+	}
+	out := f.x.Header()
+	for name, values := range trailer {
+		out[prefix+name] = append(out[prefix+name], values...)
+	}
 }
 
 // buffers are for copying answers.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +33,6 @@ func TestUpstreamFaults(t *testing.T) {
 	t.Parallel()
 	reset := func(before string) func(net.Conn, *received) bool {
 		return func(c net.Conn, r *received) bool {
-			// The body is read first: http.Transport gives up an answer when it cannot write the rest of the request.
 			_ = r.readBody()
 			io.WriteString(c, before)
 			c.(*net.TCPConn).SetLinger(0)
@@ -313,9 +311,6 @@ func TestAnEarlyAnswerEndsTheConnection(t *testing.T) {
 // An upstream that fails while the client has not sent all of its body is answered for at once: nobody waits for the rest.
 func TestAFailureIsNotHeldBackByASlowBody(t *testing.T) {
 	t.Parallel()
-	if os.Getenv(standardClient) != "" {
-		return // http.Transport does wait for the rest before it returns an error
-	}
 	h := newHouse(t)
 	h.app.says(raws(false, "nonsense\r\n\r\n"))
 	c, in := h.dial()

@@ -13,7 +13,7 @@
 //	tenant      the tenant that the request is about                               (step_tenant.go)
 //	permission  the first entry for that tenant decides                            (step_permission.go)
 //
-// Then headers of ours replace the client's, and the request goes to the upstream (headers.go, direct.go, forward.go,
+// Then headers of ours replace the client's, and the request goes to the upstream (headers.go, forward.go,
 // upgrade.go). So does a request that a route in shadow would refuse (shadow.go). What is cached is never a verdict: time,
 // revocation, audience and permission are judged on every request, on a cached token too.
 //
@@ -24,12 +24,9 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"log"
 	"net/http"
 	"sync"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
@@ -49,7 +46,6 @@ type Options struct {
 	Upstreams   *upstream.Pools // outlives reloads
 	Revocations Revocations     // nil: nothing is revoked
 	Proofs      *dpop.Checker   // nil: no token that is bound to a key is let in
-	Log         *zap.Logger     // nil: nothing is logged; requests are the access log's, not ours
 	Clock       func() time.Time
 
 	// Draining is closed when the process is on its way out: upgraded streams end then. nil: never.
@@ -84,9 +80,8 @@ type Gate struct {
 	draining    <-chan struct{}
 	sign        func(typ string, claims []byte) (string, error)
 	issuer      string // ours, for assertions
-	errorLog    *log.Logger
 	buffers     buffers
-	directs     sync.Pool // of *direct
+	forwardings sync.Pool // of *forwarding
 	choosing    step      // of the route
 	further     []step    // of tests
 	releases    []func()
@@ -105,7 +100,6 @@ func New(o Options) (*Gate, error) {
 	if g.clock == nil {
 		g.clock = time.Now
 	}
-	g.errorLog = quietLog(o.Log)
 	g.knowIssuers(o.Config)
 	g.fields = newFields(o.Config)
 	if err := g.plan(o.Config, o.Upstreams); err != nil {
@@ -120,17 +114,6 @@ func (g *Gate) Close() {
 	for _, release := range g.releases {
 		release()
 	}
-}
-
-func quietLog(l *zap.Logger) *log.Logger {
-	if l == nil {
-		l = zap.NewNop()
-	}
-	std, err := zap.NewStdLogAt(l.Named("proxy"), zap.DebugLevel)
-	if err != nil { // only for a level that does not exist
-		return log.Default()
-	}
-	return std
 }
 
 // An inbound is one request on its way through the gate.

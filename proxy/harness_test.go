@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -292,7 +291,6 @@ func newHouse(t testing.TB) *house {
 	h.now.Store(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli())
 	h.pools = upstream.NewPools(time.Now)
 	h.judgeProofs(nil)
-	h.pools.Standard = os.Getenv(standardClient) != ""
 	h.load(settings)
 	h.serve()
 	t.Cleanup(h.close)

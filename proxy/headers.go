@@ -6,10 +6,13 @@ import (
 	"net/textproto"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/otel"
 	"github.com/jotgate/jotgate/internal/request"
+	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
 // An app reads the fields that we set as the truth, so nobody else may set them, in any spelling that some reader takes
@@ -95,17 +98,7 @@ func (f *fields) claim(name string) {
 	}
 }
 
-// strip removes from h what a client may not say. Fields that Connection lists must be gone already.
-func (f *fields) strip(h http.Header, trusted bool) {
-	var room [maxFold]byte
-	for name := range h {
-		if !f.passes(fold(room[:0], name), trusted) {
-			delete(h, name)
-		}
-	}
-}
-
-// passes tells of a folded name that a client may say it.
+// passes reports whether a client may send a field of this folded name.
 func (f *fields) passes(folded []byte, trusted bool) bool {
 	if f.ours(folded) {
 		return false
@@ -131,30 +124,98 @@ type field struct{ name, value string }
 // ownAtMost is room for the fields that we set on one request.
 const ownAtMost = 18
 
-// outward turns the fields of a request, as the client sent them and without those for one hop, into those that its
-// upstream gets.
-func (g *Gate) outward(p *inbound, h http.Header) error {
-	g.fields.strip(h, p.x.Trusted)
-	delete(h, "Authorization")
-	if p.x.Trace != nil {
-		delete(h, otel.Parent)
-		delete(h, otel.State)
-	}
-	if !p.plan.route.Public {
-		delete(h, dpop.Header) // it was spent here: no app behind could take it for its own
-	}
-	if p.passesAuthorization() {
-		restore(h, p.r.Header, "Authorization")
-	}
-	var room [ownAtMost]field
-	own, err := g.own(p, room[:0])
-	for _, f := range own {
-		h[f.name] = []string{f.value}
-	}
-	return err
+// A requestRule decides which fields of a client's request go on to the upstream, for every kind of upstream.
+type requestRule struct {
+	fields  *fields
+	hops    hops
+	tenant  string // the field that the tenant was read from: it is sent as it was judged
+	judged  bool   // the route is not public
+	traced  bool   // the trace fields are ours
+	trusted bool   // the peer is a trusted proxy
 }
 
-// passesAuthorization tells whether the client's credential goes on. On a public route nothing was judged, so it is the app's
+// passes takes a canonical name, and room to fold it.
+func (r *requestRule) passes(name string, room []byte) bool {
+	switch {
+	case name == "Authorization": // see passesAuthorization
+	case name == dpop.Header && r.judged: // it was spent here: no app behind could take it for its own
+	case name == r.tenant, r.traced && traceField(name), r.hops.end(name):
+	default:
+		return r.fields.passes(fold(room, name), r.trusted)
+	}
+	return false
+}
+
+// WriteFields writes the client's fields that may pass, and then ours.
+func (f *forwarding) WriteFields(to *h1.Head) {
+	in := f.r.Header
+	rule := requestRule{
+		fields: f.gate.fields, hops: hopsOf(in), tenant: f.tenantHeader(), judged: !f.plan.route.Public,
+		traced: f.x.Trace != nil, trusted: f.x.Trusted,
+	}
+	var room [maxFold]byte
+	for name, values := range in {
+		if !rule.passes(name, room[:0]) {
+			continue
+		}
+		if f.upgrade != "" {
+			name = websocketSpelling(name)
+		}
+		for _, value := range values {
+			to.Field(name, value)
+		}
+	}
+	if f.passesAuthorization() { // should Connection list it, too
+		for _, value := range in["Authorization"] {
+			to.Field("Authorization", value)
+		}
+	}
+	if httpguts.HeaderValuesContainsToken(in["Te"], "trailers") { // for one hop, but trailers are passed on
+		to.Field("Te", "trailers")
+	}
+	for _, own := range f.own {
+		to.Field(own.name, own.value)
+	}
+}
+
+// forOneHop reports whether a field, by its canonical name, ends with a connection (RFC 9110 §7.6.1).
+func forOneHop(name string) bool {
+	switch name {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer",
+		"Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
+}
+
+// hops are the values of Connection, which may list further hop-by-hop fields.
+type hops []string
+
+// hopsOf leaves out the common values that list none.
+func hopsOf(h http.Header) hops {
+	values := h["Connection"]
+	if len(values) == 1 && (strings.EqualFold(values[0], "keep-alive") || strings.EqualFold(values[0], "close")) {
+		return nil
+	}
+	return values
+}
+
+func (h hops) list(name string) bool {
+	return len(h) > 0 && httpguts.HeaderValuesContainsToken(h, name)
+}
+
+// end reports whether a field of a request or of an answer is hop-by-hop.
+func (h hops) end(name string) bool { return forOneHop(name) || h.list(name) }
+
+// websocketSpelling is a field's name as RFC 6455 spells it: some apps compare it letter by letter.
+func websocketSpelling(name string) string {
+	if rest, is := strings.CutPrefix(name, "Sec-Websocket-"); is {
+		return "Sec-WebSocket-" + rest
+	}
+	return name
+}
+
+// passesAuthorization reports whether the client's credential goes on. On a public route nothing was judged, so it is the app's
 // affair.
 func (p *inbound) passesAuthorization() bool { return p.plan.route.Public || p.plan.route.ForwardToken }
 

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -248,13 +247,10 @@ func FuzzStrip(f *testing.F) {
 		taken[strings.ToUpper(cgi.Replace(name))] = true
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		header := http.Header{name: {"evil"}, "Cookie": {"x"}}
-		h.gate.fields.strip(header, true)
-		for left := range header {
-			seen := strings.ToUpper(cgi.Replace(left))
-			if taken[seen] || strings.HasPrefix(seen, "X_JOTGATE_") || strings.HasPrefix(seen, "X_FORWARDED") {
-				t.Fatalf("%q stayed", left)
-			}
+		rule := requestRule{fields: h.gate.fields, trusted: true}
+		if seen := strings.ToUpper(cgi.Replace(name)); rule.passes(name, nil) &&
+			(taken[seen] || strings.HasPrefix(seen, "X_JOTGATE_") || strings.HasPrefix(seen, "X_FORWARDED")) {
+			t.Fatalf("%q stayed", name)
 		}
 	})
 }

@@ -12,7 +12,6 @@ type plan struct {
 	route     *config.Route
 	upstream  *config.Upstream
 	pool      *upstream.Pool
-	direct    bool  // the pool speaks plain HTTP alone
 	bodyLimit int64 // 0: none
 	pattern   string
 	steps     []step // what judges its requests
@@ -35,7 +34,7 @@ func (g *Gate) plan(c *config.Config, pools *upstream.Pools) error {
 		if limit == 0 {
 			limit = c.Limits.BodyBytes
 		}
-		g.plans[i] = plan{route: r, upstream: r.Upstream, pool: pool, direct: pool.Plain(), bodyLimit: limit,
+		g.plans[i] = plan{route: r, upstream: r.Upstream, pool: pool, bodyLimit: limit,
 			pattern: r.Path.String(), steps: g.stepsOf(r)}
 	}
 	return nil

@@ -156,15 +156,6 @@ func TestProofStaysHere(t *testing.T) {
 			t.Errorf("%s: %d, upstream saw %v", target, got.status, seen[0].fields)
 		}
 	}
-	// By the other way to an upstream, too.
-	header := http.Header{"Dpop": {"x"}, "Accept": {"*/*"}}
-	s := newStand(h, "/t/acme/x", h.mint())
-	if err := s.judge(); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.gate.outward(&s.p, header); err != nil || len(header["Dpop"]) != 0 {
-		t.Errorf("%v %v", err, header)
-	}
 }
 
 // TestClientThatMustBind: what its tokens say counts only if they are bound, whoever made them.

@@ -12,12 +12,11 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/jotgate/jotgate/internal/refusal"
-	"github.com/jotgate/jotgate/internal/request"
 )
 
-// An upgraded connection (RFC 9110 §7.8) is a stream that nobody judges any more, so it lives no longer than what it was
-// let in for: it ends when its token does, or is withdrawn, and when the process goes. Nothing that the client sends
-// reaches the upstream before the upstream has said 101.
+// An upgraded connection (RFC 9110 §7.8) is a stream whose content is not judged, so it lives no longer than what it was
+// let in for: it ends when its token expires or is revoked, and when the process drains. Nothing that the client sends
+// reaches the upstream before the upstream has answered 101.
 
 const (
 	recheck    = time.Second // how soon a withdrawn token ends its stream
@@ -25,9 +24,6 @@ const (
 	halfClosed = time.Minute // for the other side to finish, once one has
 	websocket  = "websocket"
 )
-
-// errTunnelled ends the proxy's part: the connection is no longer HTTP's.
-var errTunnelled = errors.New("the connection was switched to another protocol")
 
 // upgradeOf is the protocol that the request may ask its upstream for; "" if it asks for none, or for one that is not asked
 // for here. A client may be answered as if it had not asked (RFC 9110 §7.8), but a WebSocket client cannot go on then.
@@ -71,43 +67,56 @@ func protocolName(s string) bool {
 	return httpguts.ValidHeaderFieldName(name) && (!versioned || httpguts.ValidHeaderFieldName(version))
 }
 
-// tunnel takes the client's connection from its server and joins it with the upstream's. It returns errTunnelled when both are
-// closed, or a refusal while the client can still be answered.
-func (f *forwarding) tunnel(answer *http.Response) error {
-	server, ok := answer.Body.(io.ReadWriteCloser)
-	if !ok || f.upgrade == "" || !strings.EqualFold(answer.Header.Get("Upgrade"), f.upgrade) {
-		return refusal.Because(refusal.UpstreamBroken, "101 for %.64q, %.64q was asked for", answer.Header.Get("Upgrade"), f.upgrade)
+// tunnel takes the client's connection from its server and joins it with the upstream's, until both are closed. It returns an
+// error while the client can still be answered.
+func (f *forwarding) tunnel() error {
+	chosen := ""
+	for _, h := range f.answer.Fields {
+		if h.Name == "Upgrade" {
+			chosen = h.Value
+		}
 	}
+	if f.upgrade == "" || !strings.EqualFold(chosen, f.upgrade) {
+		return refusal.Because(refusal.UpstreamBroken, "101 for %.64q, %.64q was asked for", chosen, f.upgrade)
+	}
+	server := f.answer.Stream()
+	if server == nil {
+		return fault("the answer has no stream")
+	}
+	defer server.Close()
 	client, buffered, err := http.NewResponseController(f.x).Hijack()
 	if err != nil {
 		return fault("take over the connection: %v", err)
 	}
 	defer client.Close()
-	defer server.Close()
 	f.x.Switched()
-	if client.SetDeadline(time.Time{}) != nil || f.switchProtocols(client, answer.Header) != nil {
-		return errTunnelled
+	if client.SetDeadline(time.Time{}) != nil || f.switchProtocols(client) != nil {
+		return nil
 	}
 	early, err := buffered.Reader.Peek(buffered.Reader.Buffered())
 	if err == nil {
 		t := &tunnel{client: client, server: server, down: &frameWriter{to: client, framed: strings.EqualFold(f.upgrade, websocket)}}
 		t.run(f, early)
 	}
-	return errTunnelled
+	return nil
 }
 
 // switchProtocols writes the head of the answer, which the server no longer does.
-func (f *forwarding) switchProtocols(client net.Conn, h http.Header) error {
-	for name, values := range f.kept {
-		h[name] = values
-	}
-	h[request.RequestIDHeader] = []string{f.x.ID}
-	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{f.upgrade}
+func (f *forwarding) switchProtocols(client net.Conn) error {
 	var head strings.Builder
-	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	if err := h.Write(&head); err != nil {
-		return err
+	line := func(name, value string) bool {
+		head.WriteString(websocketSpelling(name) + ": " + value + "\r\n")
+		return true
 	}
+	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	line("Connection", "Upgrade")
+	line("Upgrade", f.upgrade)
+	for name, values := range f.x.Header() {
+		for _, value := range values {
+			line(name, value)
+		}
+	}
+	f.passing(line)
 	head.WriteString("\r\n")
 	_, err := io.WriteString(client, head.String())
 	return err

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 
@@ -10,13 +9,13 @@ import (
 	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
-// classify turns what went wrong before the head of an answer into the refusal that the client gets.
+// classify returns the refusal for an error before the head of an answer.
 func classify(ctx context.Context, s *server, err error) error {
 	var refused *refusal.Error
 	if errors.As(err, &refused) {
 		return err
 	}
-	return refusal.Because(reason(ctx, err), "%s: %v", s.url.Host, err)
+	return refusal.Because(reason(ctx, err), "%s: %v", s.name, err)
 }
 
 func reason(ctx context.Context, err error) refusal.Reason {
@@ -29,21 +28,11 @@ func reason(ctx context.Context, err error) refusal.Reason {
 		return refusal.ClientClosed
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return refusal.UpstreamTimeout
-	case errors.As(err, &dial), untrusted(err):
+	case errors.As(err, &dial):
 		return refusal.UpstreamUnreachable
 	}
 	return refusal.UpstreamBroken
 }
 
-// untrusted tells a TLS handshake that failed: no connection was made that could be spoken on.
-func untrusted(err error) bool {
-	var (
-		record      tls.RecordHeaderError
-		certificate *tls.CertificateVerificationError
-		alert       tls.AlertError
-	)
-	return errors.As(err, &record) || errors.As(err, &certificate) || errors.As(err, &alert)
-}
-
-// Stalled tells that an answer's body was given up because it made no progress.
+// Stalled reports whether an answer's body was given up because it made no progress.
 func Stalled(err error) bool { return errors.Is(err, errStalled) || errors.Is(err, h1.ErrStalled) }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
 func settings(servers ...string) Settings {
@@ -35,7 +36,7 @@ func settings(servers ...string) Settings {
 
 func open(t *testing.T, s Settings, clock func() time.Time) *Pool {
 	t.Helper()
-	p, release, err := newPools(clock).Open(s)
+	p, release, err := NewPools(clock).Open(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,22 +45,23 @@ func open(t *testing.T, s Settings, clock func() time.Time) *Pool {
 }
 
 func ask(ctx context.Context, p *Pool, method, body string, header http.Header) (string, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://x/", nil)
-	if err != nil {
-		return "", err
-	}
-	if header != nil {
-		r.Header = header
-	}
+	q := &h1.Request{Method: method, Target: "/", Host: "x", Fields: h1.HeaderFields(header)}
 	if body != "" {
-		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		q.Body, q.Length = io.NopCloser(strings.NewReader(body)), int64(len(body))
 	}
-	answer, err := p.RoundTrip(r)
-	if err != nil {
+	return send(ctx, p, q)
+}
+
+func send(ctx context.Context, p *Pool, q *h1.Request) (string, error) {
+	a := Answer{Answer: h1.Answer{Fields: make([]h1.Field, 0, 8)}}
+	if err := p.Do(ctx, q, &a); err != nil {
 		return "", err
 	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
+	defer a.Close()
+	if a.Bodiless() {
+		return "", nil
+	}
+	text, err := io.ReadAll(&a)
 	return string(text), err
 }
 
@@ -294,7 +296,7 @@ func TestAServerThatDoesNotReadIsGivenUp(t *testing.T) {
 
 func TestPoolsAreSharedWhileTheirSettingsAre(t *testing.T) {
 	t.Parallel()
-	pools := newPools(time.Now)
+	pools := NewPools(time.Now)
 	a, releaseA, _ := pools.Open(settings("http://a"))
 	b, releaseB, _ := pools.Open(settings("http://a"))
 	c, releaseC, _ := pools.Open(settings("http://c"))
@@ -325,13 +327,13 @@ func TestAuthorities(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	s := settings(server.URL)
 	s.CAFile = file
-	if _, _, err := newPools(time.Now).Open(s); err == nil {
+	if _, _, err := NewPools(time.Now).Open(s); err == nil {
 		t.Error("a missing file was taken")
 	}
 	if err := os.WriteFile(file, []byte("none"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := newPools(time.Now).Open(s); err == nil || !strings.Contains(err.Error(), "no PEM certificate") {
+	if _, _, err := NewPools(time.Now).Open(s); err == nil || !strings.Contains(err.Error(), "no PEM certificate") {
 		t.Errorf("a file without a certificate: %v", err)
 	}
 	if err := os.WriteFile(file, certificate(server), 0o600); err != nil {

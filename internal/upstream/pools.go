@@ -1,17 +1,14 @@
 // Package upstream keeps the connections to the servers behind the gate.
 //
-// A [Pool] is one upstream: servers that are the same app, asked in turn. It is an [http.RoundTripper] with the bounds
-// that a gate needs: so many connections per server, so many requests waiting for one, so long for a connection, for the
-// head of an answer and for any progress of its body. What goes wrong comes back as a [refusal.Error], so that the gate
-// answers 502, 503 or 504 without reading error texts.
+// A [Pool] is one upstream: servers that run the same app. It has the limits that a gate needs: the connections of a server,
+// the requests that wait for one, and the time for a connection, for the head of an answer and for progress of its body.
+// Errors are [refusal.Error] values, so that the gate answers 502, 503 or 504 without reading error texts.
 //
-// A server that could not be reached is left out for a few seconds while others are there; a request that met it goes
-// to the next one, as nothing of it was sent. A request of which anything may have been sent is never sent again, but for
-// one exception of RFC 9110 §9.2.2 and RFC 9112 §9.3.1: an idempotent one without a body, on a kept connection that
-// the server closed in the same moment.
+// A server that cannot be connected to gets no requests for a few seconds while others are there; the request that met it
+// goes to the next one, as nothing of it was sent. A request of which anything may have been sent is sent again only if it
+// is [h1.Request.Repeatable].
 //
-// Two clients speak: [http1.Client] with plain-HTTP servers, as it costs a third of the other; http.Transport where there is
-// TLS, and where a connection is to be upgraded. [Pool.Do] is the short way to the first.
+// Two clients send requests, behind one interface: [h1.Client] over HTTP/1.1, plain or TLS, and net/http's transport over HTTP/2.
 //
 // [Pools] outlive a reload: settings that did not change keep their connections.
 package upstream
@@ -26,9 +23,9 @@ import (
 	"time"
 )
 
-// Settings say what one upstream is. Times of zero mean none.
+// Settings describe one upstream. A duration of zero means no limit.
 type Settings struct {
-	Servers         []*url.URL // scheme and host alone; at least one
+	Servers         []*url.URL // http://host:port, https://, h2c://, unix:/path, unix+h2c:/path; at least one
 	ConnectTimeout  time.Duration
 	ResponseTimeout time.Duration // from the end of the request to the head of the answer
 	StallTimeout    time.Duration // without any progress of a body, either way
@@ -39,10 +36,6 @@ type Settings struct {
 
 // Pools holds every pool that some configuration in use names.
 type Pools struct {
-	// Standard has every pool that is opened from now on speak by http.Transport alone, so that tests can hold our own client
-	// to what it does.
-	Standard bool
-
 	clock func() time.Time
 	mu    sync.Mutex
 	open  map[string]*shared
@@ -58,8 +51,8 @@ func NewPools(clock func() time.Time) *Pools {
 	return &Pools{clock: clock, open: make(map[string]*shared)}
 }
 
-// Open gives the pool of these settings, the one in use if there is one. Its release must be called once, when the caller
-// sends nothing more; what is on its way then still ends well.
+// Open returns the pool of these settings, the one in use if there is one. release must be called once, when the caller sends
+// no more requests; those in flight end well.
 func (p *Pools) Open(s Settings) (pool *Pool, release func(), err error) {
 	authorities, digest, err := readAuthorities(s.CAFile)
 	if err != nil {
@@ -70,7 +63,7 @@ func (p *Pools) Open(s Settings) (pool *Pool, release func(), err error) {
 	defer p.mu.Unlock()
 	in := p.open[key]
 	if in == nil {
-		in = &shared{pool: newPool(s, authorities, p.clock, p.Standard)}
+		in = &shared{pool: newPool(s, authorities, p.clock)}
 		p.open[key] = in
 	}
 	in.users++

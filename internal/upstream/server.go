@@ -2,25 +2,23 @@ package upstream
 
 import (
 	"context"
-	"net/url"
 	"sync/atomic"
 	"time"
 
 	"github.com/jotgate/jotgate/internal/refusal"
-	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
 // A server is one address of a pool.
 type server struct {
-	url     *url.URL
-	client  *h1.Client    // nil where http.Transport alone speaks: TLS
-	slots   chan struct{} // one for each request that is under way; nil: no bound
+	name    string // its host and port
+	client  client
+	slots   chan struct{} // one for each request in flight; nil: no limit
 	waiting atomic.Int32
-	down    atomic.Int64 // unix nanoseconds until which it is left out
+	down    atomic.Int64 // Unix nanoseconds until which it gets no requests
 }
 
-func newServer(u *url.URL, connections int, client *h1.Client) *server {
-	s := &server{url: u, client: client}
+func newServer(name string, connections int, client client) *server {
+	s := &server{name: name, client: client}
 	if connections > 0 {
 		s.slots = make(chan struct{}, connections)
 	}
@@ -31,11 +29,11 @@ func (s *server) up(now time.Time) bool    { return now.UnixNano() >= s.down.Loa
 func (s *server) eject(until time.Time)    { s.down.Store(until.UnixNano()) }
 func (s *server) queueIsFull(n int32) bool { return int(n) > cap(s.slots) }
 func (s *server) busy(why string) error {
-	return refusal.Because(refusal.UpstreamBusy, "%s: %s", s.url.Host, why)
+	return refusal.Because(refusal.UpstreamBusy, "%s: %s", s.name, why)
 }
 
 func (s *server) gone(err error) error {
-	return refusal.Because(refusal.ClientClosed, "waiting for %s: %v", s.url.Host, err)
+	return refusal.Because(refusal.ClientClosed, "waiting for %s: %v", s.name, err)
 }
 
 // acquire waits its turn: as many requests as there are connections may wait, and each as long as a connection may take.

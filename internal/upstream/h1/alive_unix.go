@@ -2,25 +2,64 @@
 
 package h1
 
-import "syscall"
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+)
 
-// alive tells that a connection at rest is as it was left: neither closed nor with bytes on it that nobody asked for, which
-// would be taken for the answer to the next request. The socket does not block, so looking is one system call.
-func (k *conn) alive() bool {
-	if k.raw == nil {
-		return false
+// look reports how an idle connection is. Looking at a quiet one is one system call: the socket does not block.
+func (k *conn) look() int {
+	if k.raw == nil || k.raw.Control(k.probe) != nil {
+		return ended
 	}
-	k.clean = false
-	return k.raw.Control(k.probe) == nil && k.clean
+	switch {
+	case k.seen < 0:
+		return quiet
+	case k.seen == 0:
+		return ended
+	case k.secure:
+		return k.lookInside()
+	case benign(k.in[:k.seen]):
+		return ended
+	}
+	return unasked
 }
 
-// look reads: a byte that is lost that way is on a connection that is given up.
-func (k *conn) look(fd uintptr) {
+// peek leaves in k.seen how many bytes wait, or -1 for none; 0 means that the server closed. A plain connection on which bytes
+// wait is closed in any case, so they may be read; those of a TLS connection are records.
+func (k *conn) peek(fd uintptr) {
 	for {
-		_, err := syscall.Read(int(fd), k.in[:1])
-		if err != syscall.EINTR {
-			k.clean = err == syscall.EAGAIN
-			return
+		var err error
+		if k.secure {
+			k.seen, _, err = syscall.Recvfrom(int(fd), k.in[:1], syscall.MSG_PEEK)
+		} else {
+			k.seen, err = syscall.Read(int(fd), k.in)
 		}
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			k.seen = -1
+		case err != nil:
+			k.seen = 0
+		}
+		return
 	}
+}
+
+// lookInside reads a TLS connection on which bytes wait: a session ticket or a key update is no data.
+func (k *conn) lookInside() int {
+	if k.SetReadDeadline(time.Now().Add(time.Millisecond)) != nil {
+		return ended
+	}
+	n, err := k.Conn.Read(k.in)
+	switch {
+	case n > 0 && !benign(k.in[:n]):
+		return unasked
+	case n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && k.reading.Revive() == nil:
+		return quiet
+	}
+	return ended
 }

@@ -104,6 +104,11 @@ func (a *Answer) exchange(q *Request) error {
 	if q.Body == nil {
 		return a.hear(q)
 	}
+	// While the body is sent there is no limit for the answer. A kept connection still has the one of its last request.
+	if err := k.reading.In(0); err != nil {
+		q.closeBody()
+		return err
+	}
 	a.sender = a.client.newSender(k, q)
 	go a.sender.run()
 	err := a.receiveHead(k, q)
@@ -290,6 +295,9 @@ func (a *Answer) finish(whole bool) {
 	a.mu.Unlock()
 	if a.release != nil && !a.release() { // the request was given up at this moment, and the connection is being told
 		whole = false
+	}
+	if whole && k.buffered() > 0 && !benign(k.in[k.start:k.end]) {
+		a.client.unasked()
 	}
 	if whole && !a.Closing && k.buffered() == 0 && (a.sender == nil || a.sender.over()) && !k.dead.Load() {
 		a.client.keep(k)

@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -14,13 +15,15 @@ import (
 
 const (
 	bufferSize = 4 << 10
-	keptBuffer = 16 << 10 // a larger one is not kept with a connection at rest
+	keptBuffer = 16 << 10 // a larger one is not kept with an idle connection
+	recordSize = 16 << 10 // of TLS
 )
 
 // A conn is one connection. One goroutine at a time asks on it; a sender may write the request's body beside that.
 type conn struct {
 	net.Conn
-	raw syscall.RawConn
+	raw    syscall.RawConn
+	secure bool // TLS
 
 	in         []byte // in[start:end] was read and is not yet used
 	start, end int
@@ -30,16 +33,19 @@ type conn struct {
 	dead             atomic.Bool // given up
 
 	wake  func()        // abort, made once
-	probe func(uintptr) // look, made once
-	clean bool          // what look saw
-	since time.Time     // at rest
+	probe func(uintptr) // peek, made once
+	seen  int           // what peek saw
+	since time.Time     // idle
 }
 
 func newConn(c net.Conn) (*conn, error) {
 	k := &conn{Conn: c, in: make([]byte, bufferSize)}
 	k.reading.Init(c.SetReadDeadline, &k.dead)
 	k.writing.Init(c.SetWriteDeadline, &k.dead)
-	k.wake, k.probe = k.abort, k.look
+	k.wake, k.probe = k.abort, k.peek
+	if t, ok := c.(*tls.Conn); ok {
+		k.secure, c = true, t.NetConn()
+	}
 	if s, ok := c.(syscall.Conn); ok {
 		var err error
 		if k.raw, err = s.SyscallConn(); err != nil {
@@ -73,6 +79,9 @@ func (k *conn) receive(p []byte) (int, error) {
 
 // send writes all of p, each part of it in the time that a stall may take.
 func (k *conn) send(p []byte, stall time.Duration) error {
+	if k.secure {
+		return k.sendRecords(p, stall)
+	}
 	for {
 		if err := k.writing.In(stall); err != nil {
 			return err
@@ -85,6 +94,31 @@ func (k *conn) send(p []byte, stall time.Duration) error {
 			return errSendTimeout
 		}
 	}
+}
+
+// sendRecords tells the socket each deadline exactly, since a TLS connection is of no use after a write that timed out.
+func (k *conn) sendRecords(p []byte, stall time.Duration) error {
+	for len(p) > 0 {
+		var due time.Time
+		if stall > 0 {
+			due = time.Now().Add(stall)
+		}
+		if err := k.SetWriteDeadline(due); err != nil {
+			return err
+		}
+		if k.dead.Load() { // the past may have been overwritten just now
+			_ = k.SetWriteDeadline(deadline.Past())
+		}
+		n, err := k.Conn.Write(p[:min(len(p), recordSize)])
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return errSendTimeout
+		}
+		if err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
 }
 
 // more reads what the server sends next behind what is buffered, and makes room up to limit.

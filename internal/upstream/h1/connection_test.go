@@ -1,13 +1,16 @@
 package h1
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime/pprof"
 	"strings"
@@ -566,3 +569,65 @@ var (
 	_ net.Error         = errHeadTimeout
 	_ http.RoundTripper = (*Client)(nil)
 )
+
+// A TLS connection at rest may carry a session ticket, a close, or bytes that nobody asked for.
+func TestATLSConnectionAtRest(t *testing.T) {
+	t.Parallel()
+	pair := httptest.NewUnstartedServer(nil)
+	pair.StartTLS()
+	defer pair.Close()
+	for _, c := range []struct {
+		name, behind string
+		version      uint16
+		end          bool
+		want         int
+	}{
+		{"nothing but tickets", "", tls.VersionTLS13, false, quiet},
+		{"nothing", "", tls.VersionTLS12, false, quiet},
+		{"another answer", okay, tls.VersionTLS13, false, unasked},
+		{"another answer, over TLS 1.2", okay, tls.VersionTLS12, false, unasked},
+		{"an empty line", "\r\n", tls.VersionTLS13, false, ended},
+		{"a close", "", tls.VersionTLS13, true, ended},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			more := make(chan struct{})
+			s := serve(t, func(p *peer) {
+				inner := tls.Server(p.Conn, &tls.Config{Certificates: pair.TLS.Certificates, MaxVersion: c.version})
+				if _, err := http.ReadRequest(bufio.NewReader(inner)); err != nil {
+					return
+				}
+				io.WriteString(inner, okay)
+				<-more
+				io.WriteString(inner, c.behind)
+				if c.end {
+					inner.CloseWrite()
+				}
+				p.server.pause()
+			})
+			defer s.stop()
+			bounds := settings(s)
+			bounds.Dial = func(ctx context.Context) (net.Conn, error) {
+				return (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", s.address())
+			}
+			x := client(t, bounds)
+			if _, body, err := get(x, s); body != "ok" || err != nil {
+				t.Fatal(body, err)
+			}
+			k := x.idle[0]
+			for range 3 {
+				if seen := k.look(); seen != quiet {
+					t.Fatalf("at rest: saw %d", seen)
+				}
+			}
+			close(more)
+			seen := k.look()
+			for start := time.Now(); seen == quiet && c.want != quiet && time.Since(start) < 10*time.Second; seen = k.look() {
+				time.Sleep(time.Millisecond)
+			}
+			if seen != c.want {
+				t.Errorf("saw %d, want %d", seen, c.want)
+			}
+		})
+	}
+}

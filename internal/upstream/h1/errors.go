@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// ErrStalled tells that an answer's body made no progress in time.
+// ErrStalled means that an answer's body made no progress in time.
 var ErrStalled error = &timeoutError{"the answer's body stalled"}
 
 var (
@@ -13,7 +13,7 @@ var (
 	errSendTimeout = &timeoutError{"the request was not taken in time"}
 
 	errClosed    = errors.New("read of an answer's body after its close")
-	errUpgrade   = errors.New("a switch of protocols is not spoken here")
+	errUpgrade   = errors.New("the server switched protocols without being asked")
 	errHints     = errors.New("too many informational answers (1xx)")
 	errHeadSize  = errors.New("the answer's head is too large")
 	errFieldMany = errors.New("the answer has too many fields")
@@ -21,7 +21,7 @@ var (
 	errLongBody  = errors.New("the request's body is longer than its Content-Length")
 )
 
-// A DialError is of a connection that did not come about: nothing was sent.
+// A DialError means that no connection was made: nothing was sent.
 type DialError struct{ Err error }
 
 func (e *DialError) Error() string { return e.Err.Error() }
@@ -45,7 +45,8 @@ type lostError struct{ error }
 
 func (e *lostError) Unwrap() error { return e.error }
 
-func lost(err error) bool {
+// Lost reports whether a connection ended before the first byte of an answer. The server may have acted on the request.
+func Lost(err error) bool {
 	var l *lostError
 	return errors.As(err, &l)
 }

@@ -74,7 +74,7 @@ func (a *Answer) parse(head string, lines int) error {
 		return malformed("a CR inside the status line")
 	}
 	rest := head[end+2 : len(head)-2] // without the empty line
-	if a.Fields != nil && a.Status >= http.StatusOK {
+	if a.Fields != nil && (a.Status >= http.StatusOK || a.Status == http.StatusSwitchingProtocols) {
 		return eachField(rest, a.list)
 	}
 	return parseFields(rest, lines-1, a.Header, a.note)
@@ -217,6 +217,7 @@ const (
 	byLength
 	byChunks
 	byClose
+	switched // the connection left HTTP
 )
 
 // frame decides how the body is read, once the head of the answer is there.
@@ -308,7 +309,11 @@ func (a *Answer) receiveHead(k *conn, q *Request) error {
 			whole = true
 			return a.frame(q.Method)
 		case a.Status == http.StatusSwitchingProtocols:
-			return errUpgrade
+			if q.Upgrade == "" {
+				return errUpgrade
+			}
+			whole, a.framing, a.Closing = true, switched, true
+			return nil
 		case hints >= hintLimit:
 			return errHints
 		case q.Hint != nil:

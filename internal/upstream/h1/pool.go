@@ -9,16 +9,39 @@ import (
 // sweepEvery is how often connections at rest are looked at: one that the server closed holds a descriptor until then.
 const sweepEvery = 5 * time.Second
 
+// distrustFor is how long no connection is kept to a server that sent bytes without being asked.
+const distrustFor = time.Minute
+
 // take gives a connection at rest, the one used last, or a new one.
 func (c *Client) take(ctx context.Context) (k *conn, kept bool, err error) {
 	for k := c.pop(); k != nil; k = c.pop() {
-		if k.alive() {
+		if c.usable(k) {
 			return k, true, nil
 		}
 		k.Close()
 	}
 	k, err = c.dial(ctx)
 	return k, false, err
+}
+
+// usable reports whether an idle connection may carry another request.
+func (c *Client) usable(k *conn) bool {
+	switch k.look() {
+	case quiet:
+		return time.Now().UnixNano() >= c.distrust.Load()
+	case unasked:
+		c.unasked()
+	}
+	return false
+}
+
+// unasked stops keeping connections for a while: bytes that belong to no request would be taken for the next one's answer if
+// they came a moment later, so every answer of this server may be one late.
+func (c *Client) unasked() {
+	c.distrust.Store(time.Now().Add(distrustFor).UnixNano())
+	if c.settings.Unasked != nil {
+		c.settings.Unasked()
+	}
 }
 
 func (c *Client) pop() *conn {
@@ -35,7 +58,7 @@ func (c *Client) pop() *conn {
 }
 
 func (c *Client) dial(ctx context.Context) (*conn, error) {
-	d, err := c.dialer.DialContext(ctx, "tcp", c.settings.Address)
+	d, err := c.settings.Dial(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -55,7 +78,7 @@ func (c *Client) keep(k *conn) {
 	now := time.Now()
 	k.rest(now)
 	c.mu.Lock()
-	if c.closed || len(c.idle) >= c.settings.MaxIdle {
+	if c.closed || len(c.idle) >= c.settings.MaxIdle || now.UnixNano() < c.distrust.Load() {
 		c.mu.Unlock()
 		k.Close()
 		return
@@ -84,7 +107,7 @@ func (c *Client) clean() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.idle = slices.DeleteFunc(c.idle, func(k *conn) bool {
-		if k.since.After(oldest) && k.alive() {
+		if k.since.After(oldest) && c.usable(k) {
 			return false
 		}
 		k.Close()

@@ -21,9 +21,12 @@ type Request struct {
 	Length int64         // of Body; below zero: unknown, sent in chunks
 	// Trailer is announced by its names, and sent behind a body of unknown length with the values that it has by then.
 	Trailer http.Header
+	// Upgrade is the protocol that the server is asked to switch to (RFC 9110 §7.8); "" for none. After a 101 the answer's
+	// [Answer.Stream] is what the connection has become.
+	Upgrade string
 	// Close has the server close the connection after the answer.
 	Close bool
-	// Hint gets informational answers (1xx), with fields of its own; its error ends the request. nil: nobody asks for them.
+	// Hint gets informational answers (1xx), with fields of its own; its error ends the request. nil: they are dropped.
 	Hint func(status int, h http.Header) error
 }
 
@@ -42,25 +45,39 @@ func (h HeaderFields) WriteFields(to *Head) {
 	}
 }
 
-// A Head is a request's, as it is written.
+// A Head is a request's head as it is written.
 type Head struct {
-	bytes []byte
-	err   error
+	bytes  []byte
+	fields http.Header // takes the fields instead, where it is not nil
+	err    error
 }
 
-// Field writes one field. Those that frame the message or are about this connection are ours to say and are left out, in any
-// case of their letters; so is Expect, as a client's has been answered where its body is read, and a User-Agent without a
-// value, by which net/http's callers say that they have none.
+// Header returns the fields of a request that HTTP/2 sends, checked by the same rules as those of HTTP/1.1.
+func (q *Request) Header() (http.Header, error) {
+	if err := q.check(); err != nil {
+		return nil, err
+	}
+	h := Head{fields: make(http.Header)}
+	if q.Fields != nil {
+		q.Fields.WriteFields(&h)
+	}
+	return h.fields, h.err
+}
+
+// Field adds one field. Fields that frame the message or are about this connection are written by the client itself and left
+// out here, in any letter case; so is Expect, since a client's was answered where its body is read, and a User-Agent
+// without a value, by which net/http's callers say that they have none.
 func (h *Head) Field(name, value string) {
 	switch {
 	case h.err != nil:
 	case reserved(name), value == "" && strings.EqualFold(name, "User-Agent"):
-	case strings.EqualFold(name, "Upgrade"):
-		h.err = errUpgrade
 	case !validName(name):
 		h.err = fmt.Errorf("request field %.40q: not a field's name", name)
 	case !validValue(value):
 		h.err = fmt.Errorf("request field %s: its value has control characters", name)
+	case h.fields != nil:
+		name = canonical(name)
+		h.fields[name] = append(h.fields[name], value)
 	default:
 		h.field(name, value)
 	}
@@ -81,7 +98,7 @@ func reserved(name string) bool {
 	case 6:
 		return strings.EqualFold(name, "Expect")
 	case 7:
-		return strings.EqualFold(name, "Trailer")
+		return strings.EqualFold(name, "Trailer") || strings.EqualFold(name, "Upgrade")
 	case 10:
 		return strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Keep-Alive")
 	case 14:
@@ -106,7 +123,11 @@ func (q *Request) appendHead(to []byte) ([]byte, error) {
 	h.bytes = append(h.bytes, " HTTP/1.1\r\n"...)
 	h.field("Host", q.Host)
 	q.frame(&h)
-	if q.Close {
+	switch {
+	case q.Upgrade != "":
+		h.field("Connection", "Upgrade")
+		h.field("Upgrade", q.Upgrade)
+	case q.Close:
 		h.field("Connection", "close")
 	}
 	if q.Fields != nil {
@@ -126,6 +147,8 @@ func (q *Request) check() error {
 		return errors.New("request target: empty, or with white space or control characters")
 	case q.Host == "" || !httpguts.ValidHostHeader(q.Host):
 		return fmt.Errorf("request host %.40q: not a host", q.Host)
+	case !validValue(q.Upgrade):
+		return fmt.Errorf("request upgrade %.40q: has control characters", q.Upgrade)
 	}
 	return nil
 }
@@ -153,8 +176,9 @@ func (q *Request) frame(h *Head) {
 	}
 }
 
-// repeatable tells that asking twice does no harm.
-func (q *Request) repeatable() bool {
+// Repeatable reports whether the request may be sent again although a server may have received it: its method is safe (RFC
+// 9110 §9.2.1) and it has no body. PUT and DELETE are idempotent by their definition alone, and apps do not keep to it.
+func (q *Request) Repeatable() bool {
 	if q.Body != nil {
 		return false
 	}

@@ -108,7 +108,6 @@ func TestWhatCannotBeWrittenIsNotSent(t *testing.T) {
 		{"a space in the target", func(r *http.Request) { r.URL.Opaque = "/a HTTP/1.1" }, "request target: empty, or with white space or control characters"},
 		{"CR and LF in the target", func(r *http.Request) { r.URL.Opaque = "/a\r\nX:" }, "request target: empty, or with white space or control characters"},
 		{"CR in the host", func(r *http.Request) { r.Host = "a\rb" }, `request host "a\rb": not a host`},
-		{"Upgrade", func(r *http.Request) { r.Header["Upgrade"] = []string{"websocket"} }, "a switch of protocols is not spoken here"},
 		{"a trailer that frames", func(r *http.Request) {
 			r.Body, r.ContentLength, r.Trailer = io.NopCloser(&pieces{}), -1, http.Header{"Content-Length": nil}
 		}, `request trailer "Content-Length": cannot be one`},

@@ -1,0 +1,78 @@
+package upstream
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	"github.com/jotgate/jotgate/internal/upstream/h1"
+)
+
+// A client sends requests to one server, by one version of HTTP. On an error the answer need not be closed. The request's body
+// may be read until the error is returned or the answer is closed, and a read that waits then may last; the client does not
+// rely on the body's Close to end it.
+type client interface {
+	do(ctx context.Context, q *h1.Request, a *Answer) error
+	close() // idle connections; requests in flight end well
+}
+
+// An Answer is a server's answer. It holds a place at its server until it is closed.
+type Answer struct {
+	h1.Answer
+	From string // the server's host and port
+
+	server *server
+	stream *http2Body // nil: HTTP/1.1
+}
+
+// Read reads the body; the trailers are there with io.EOF.
+func (a *Answer) Read(p []byte) (int, error) {
+	if a.stream == nil {
+		return a.Answer.Read(p)
+	}
+	n, err := a.stream.Read(p)
+	if err == io.EOF {
+		a.Trailer = a.stream.response.Trailer
+	}
+	return n, err
+}
+
+// Bodiless reports whether the answer has no body.
+func (a *Answer) Bodiless() bool {
+	if a.stream == nil {
+		return a.Answer.Bodiless()
+	}
+	return a.stream.response.Body == http.NoBody
+}
+
+// Waiting reports whether Read would wait for the server. HTTP/2 does not say, so it is assumed while anything is to come.
+func (a *Answer) Waiting() bool {
+	if a.stream != nil {
+		return a.stream.left != 0
+	}
+	return a.Answer.Waiting()
+}
+
+// Close gives up what was not read. It may be called more than once.
+func (a *Answer) Close() error {
+	var err error
+	if a.stream == nil {
+		err = a.Answer.Close()
+	} else {
+		err = a.stream.Close()
+		a.stream = nil
+	}
+	if s := a.server; s != nil {
+		a.server = nil
+		s.release()
+	}
+	return err
+}
+
+// plainClient is our client of HTTP/1.1, with or without TLS.
+type plainClient struct{ *h1.Client }
+
+func (c plainClient) do(ctx context.Context, q *h1.Request, a *Answer) error {
+	return c.Do(ctx, q, &a.Answer)
+}
+func (c plainClient) close() { c.Close() }

@@ -1,0 +1,303 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jotgate/jotgate/internal/upstream/h1"
+)
+
+const (
+	// hintLimit bounds the informational answers (1xx) to one request; a storm of them must not hold a request forever.
+	hintLimit = 16
+	headLimit = 1 << 20 // bytes of an answer's head
+
+	pingAfter   = 30 * time.Second // of silence on an HTTP/2 connection
+	pingTimeout = 15 * time.Second
+)
+
+var (
+	errStalled = errors.New("the answer's body stalled")
+	errHints   = errors.New("too many informational answers (1xx)")
+)
+
+// http2Client speaks HTTP/2 (RFC 9113) by net/http: plain with prior knowledge, or with TLS, when dial negotiates it.
+type http2Client struct {
+	transport *http.Transport
+	scheme    string
+	address   string
+	stall     time.Duration
+}
+
+func newHTTP2Client(s *Settings, address string, secure bool, dial func(context.Context) (net.Conn, error)) *http2Client {
+	c := &http2Client{scheme: "http", address: address, stall: s.StallTimeout}
+	t := &http.Transport{
+		Proxy:                  nil,  // HTTP_PROXY in the environment is for clients, and could be a request's (httpoxy)
+		DisableCompression:     true, // the client's Accept-Encoding is the client's
+		MaxIdleConnsPerHost:    s.MaxIdle,
+		IdleConnTimeout:        idleExpiry,
+		ResponseHeaderTimeout:  s.ResponseTimeout,
+		MaxResponseHeaderBytes: headLimit,
+		Protocols:              new(http.Protocols),
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: s.StallTimeout},
+	}
+	to := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		conn, err := dial(ctx)
+		if err != nil {
+			return nil, &h1.DialError{Err: err}
+		}
+		return conn, nil
+	}
+	if secure {
+		c.scheme, t.DialTLSContext = "https", to
+		t.Protocols.SetHTTP2(true)
+	} else {
+		t.DialContext = to
+		t.Protocols.SetUnencryptedHTTP2(true)
+	}
+	c.transport = t
+	return c
+}
+
+func (c *http2Client) close() { c.transport.CloseIdleConnections() }
+
+func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
+	var informed *hints
+	if q.Hint != nil {
+		informed = &hints{pass: q.Hint}
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: informed.got})
+	}
+	r, err := c.request(ctx, q)
+	if err != nil {
+		return err
+	}
+	response, err := c.transport.RoundTrip(r)
+	informed.end()
+	if err != nil {
+		return err
+	}
+	a.Status, a.StatusLine, a.Minor, a.Length, a.Closing = response.StatusCode, response.Status, 1, response.ContentLength, false
+	a.Fields = a.Fields[:0]
+	for name, values := range response.Header {
+		for _, v := range values {
+			a.Fields = append(a.Fields, h1.Field{Name: name, Value: v})
+		}
+	}
+	a.Trailer = response.Trailer
+	a.stream = newHTTP2Body(response, c.stall)
+	return nil
+}
+
+// request is q in net/http's words.
+func (c *http2Client) request(ctx context.Context, q *h1.Request) (*http.Request, error) {
+	header, err := q.Header()
+	if err != nil {
+		return nil, err
+	}
+	if header["User-Agent"] == nil {
+		header["User-Agent"] = []string{""} // or net/http would add its own
+	}
+	r := &http.Request{
+		Method: q.Method, URL: c.target(q.Target), Host: q.Host, Header: header,
+		Proto: "HTTP/2.0", ProtoMajor: 2,
+	}
+	if q.Body != nil {
+		r.Body, r.ContentLength = newDetachedBody(q.Body), q.Length
+	}
+	return r.WithContext(ctx), nil
+}
+
+// target has the request's own, byte for byte. Opaque is written as it is, but for a leading "//", which would be taken for
+// an authority; such a path consists of bytes that stay as they are in RawPath.
+func (c *http2Client) target(raw string) *url.URL {
+	u := &url.URL{Scheme: c.scheme, Host: c.address}
+	path, query, has := strings.Cut(raw, "?")
+	u.Opaque, u.RawQuery, u.ForceQuery = path, query, has
+	if strings.HasPrefix(path, "//") {
+		u.Opaque, u.RawPath = "", path
+		u.Path, _ = url.PathUnescape(path) // its escapes were read before
+	}
+	return u
+}
+
+// hints passes informational answers on, and bounds them, which the transport leaves to a trace's owner. They come on the
+// connection's goroutine, so none is passed on when the request is over. 100 (Continue) is not, as our own server says it to
+// the client when the body is read.
+type hints struct {
+	pass func(int, http.Header) error
+
+	mu    sync.Mutex
+	count int
+	over  bool
+}
+
+func (h *hints) got(code int, header textproto.MIMEHeader) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.count++; h.count > hintLimit {
+		return errHints
+	}
+	if h.over || code == http.StatusContinue {
+		return nil
+	}
+	return h.pass(code, http.Header(header))
+}
+
+func (h *hints) end() {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	h.over = true
+	h.mu.Unlock()
+}
+
+// An http2Body is an answer's body, whose progress is watched.
+type http2Body struct {
+	io.ReadCloser
+	response *http.Response
+	left     int64 // of the announced length; below zero: unknown
+	stall    time.Duration
+	timer    *time.Timer // nil: it may be silent
+	stalled  atomic.Bool
+}
+
+func newHTTP2Body(r *http.Response, stall time.Duration) *http2Body {
+	b := &http2Body{ReadCloser: r.Body, response: r, left: r.ContentLength}
+	if stall > 0 && r.Body != http.NoBody && !maySilent(r.Header.Get("Content-Type")) {
+		b.stall = stall
+		b.timer = time.AfterFunc(b.stall, b.giveUp)
+	}
+	return b
+}
+
+// maySilent reports whether an answer of this type may be silent for any time: an event stream (WHATWG HTML §9.2), and gRPC,
+// whose streams have deadlines of their own.
+func maySilent(contentType string) bool {
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (kind == "text/event-stream" || grpcType(kind))
+}
+
+func grpcType(kind string) bool {
+	return kind == "application/grpc" || strings.HasPrefix(kind, "application/grpc+")
+}
+
+func (b *http2Body) Read(p []byte) (int, error) {
+	if b.timer != nil {
+		b.timer.Reset(b.stall)
+		defer b.timer.Stop() // the client's own pace, between two reads, is bounded by the server side
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left > 0 {
+		b.left -= int64(n)
+	}
+	if err != nil && err != io.EOF && b.stalled.Load() {
+		err = errStalled
+	}
+	return n, err
+}
+
+func (b *http2Body) giveUp() {
+	b.stalled.Store(true)
+	b.ReadCloser.Close()
+}
+
+func (b *http2Body) Close() error {
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+	return b.ReadCloser.Close()
+}
+
+// A detachedBody is a request's body whose Close ends a Read that waits. The transport returns an error only when its last Read
+// has returned, and a client that is slow to send must not hold it up. One goroutine reads ahead by one piece.
+type detachedBody struct {
+	from   io.Reader
+	start  sync.Once
+	stop   sync.Once
+	closed chan struct{}
+	more   chan struct{}
+	pieces chan piece
+	left   []byte
+	err    error
+}
+
+type piece struct {
+	data []byte
+	err  error
+}
+
+const pieceSize = 32 << 10
+
+var errBodyClosed = errors.New("the request's body was closed")
+
+func newDetachedBody(from io.Reader) *detachedBody {
+	return &detachedBody{from: from, closed: make(chan struct{}), more: make(chan struct{}), pieces: make(chan piece)}
+}
+
+func (b *detachedBody) Read(p []byte) (int, error) {
+	if len(b.left) == 0 && b.err == nil {
+		if err := b.next(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, b.left)
+	if b.left = b.left[n:]; len(b.left) > 0 {
+		return n, nil
+	}
+	return n, b.err
+}
+
+// next waits for the next piece. The piece before it has been copied.
+func (b *detachedBody) next() error {
+	b.start.Do(func() { go b.pump() })
+	select {
+	case b.more <- struct{}{}:
+	case <-b.closed:
+		return errBodyClosed
+	}
+	select {
+	case got := <-b.pieces:
+		b.left, b.err = got.data, got.err
+		return nil
+	case <-b.closed:
+		return errBodyClosed
+	}
+}
+
+func (b *detachedBody) pump() {
+	buffer := make([]byte, pieceSize)
+	for {
+		select {
+		case <-b.more:
+		case <-b.closed:
+			return
+		}
+		n, err := b.from.Read(buffer)
+		select {
+		case b.pieces <- piece{buffer[:n], err}:
+		case <-b.closed:
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Close ends a Read that waits. What it reads from is its owner's to close.
+func (b *detachedBody) Close() error {
+	b.stop.Do(func() { close(b.closed) })
+	return nil
+}
