@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/internal/jose"
+	"github.com/jotgate/jotgate/internal/route"
 	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 	"github.com/jotgate/jotgate/internal/token"
 )
@@ -1005,7 +1006,7 @@ func routeKind() yaml.Kind[writtenRoute] {
 			"name of an upstream, or a URL").Must("name one of upstreams, or write a URL"),
 		yaml.Plain(
 			"insecure_allow",
-			yaml.Distinct(0, yaml.Word("encoded_slash", "semicolon", "double_slash", "double_encoding")),
+			yaml.Distinct(0, yaml.Word(route.OddityWords()...)),
 			func(x *t) *[]yaml.Setting[string] { return &x.insecureAllow },
 			"ambiguous spellings of a path to accept",
 		),

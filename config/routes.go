@@ -31,7 +31,7 @@ func (b *builder) buildRoutes() {
 		for _, host := range hosts {
 			entries = append(
 				entries,
-				route.Entry[*Route]{Host: host, Path: r.Path, Methods: r.Methods, Allow: r.Allow, Value: r},
+				route.Entry[*Route]{Host: host, Path: r.Path, Methods: r.Methods, Allow: r.Allow, Asks: r.asks(host), Value: r},
 			)
 			places = append(places, w.At)
 		}

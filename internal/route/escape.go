@@ -12,14 +12,13 @@ const maxEncodings = 4
 
 var (
 	errEscape    = errors.New("a percent sign without two hex digits")
-	errDot       = errors.New("an encoded dot")
 	errBackslash = errors.New("an encoded backslash")
 	errControl   = errors.New("an encoded control character")
 	errUTF8      = errors.New("escapes that are not UTF-8")
 )
 
-// decode undoes the percent-encoding of a segment once. Encoded dots are refused wherever they stand: RFC 3986 §2.3
-// has no use for them, and evasion has.
+// decode undoes the percent-encoding of a segment once. An encoded dot is an oddity wherever it stands: RFC 3986 §2.3
+// has no use for it, and evasion has.
 func decode(raw string) (segment, error) {
 	var s segment
 	text := make([]byte, 0, len(raw))
@@ -34,7 +33,7 @@ func decode(raw string) (segment, error) {
 		}
 		switch c {
 		case '.':
-			return s, errDot
+			s.odd |= EncodedDot
 		case '\\':
 			return s, errBackslash
 		case '/':
@@ -50,7 +49,13 @@ func decode(raw string) (segment, error) {
 	if encoded(s.text) {
 		s.odd |= DoubleEncoding
 	}
-	return s, printable(s.text)
+	if !utf8.ValidString(s.text) {
+		s.odd |= NotUTF8
+	}
+	if strings.ContainsFunc(s.text, unicode.IsControl) {
+		return s, errControl
+	}
+	return s, nil
 }
 
 func printable(text string) error {
@@ -122,23 +127,58 @@ func decodeFully(text string) string {
 
 func isDots(text string) bool { return text == "." || text == ".." }
 
-// hidesWorse tells whether an odd segment turns into something that is always refused, once a reader takes the oddity
-// the other way: a dot segment behind an encoded slash or before a path parameter ("..;"), or, decoded again, that, a
-// backslash, a control character or broken UTF-8.
+// hidesWorse reports whether an odd segment turns into something that is always refused, once a reader takes the oddity
+// the other way: a dot segment behind an encoded slash or before a path parameter ("..;"), or, decoded again or without
+// the bytes that are not UTF-8, that, a backslash or a control character.
 func hidesWorse(text string) bool {
 	for range maxEncodings {
-		for piece := range strings.SplitSeq(text, "/") {
-			if piece, _, _ = strings.Cut(piece, ";"); isDots(piece) {
-				return true
-			}
+		if isWorse(text) {
+			return true
+		}
+		if !utf8.ValidString(text) && (isWorse(dropInvalid(text)) || overlong(text) != text) {
+			return true
 		}
 		again := decodeAgain(text)
 		if again == text {
 			return false
 		}
-		if text = again; printable(text) != nil || strings.Contains(text, `\`) {
+		text = again
+	}
+	return true
+}
+
+func isWorse(text string) bool {
+	for piece := range strings.FieldsFuncSeq(text, isBorder) {
+		if isDots(piece) {
 			return true
 		}
 	}
-	return true
+	return strings.Contains(text, `\`) || strings.ContainsFunc(text, unicode.IsControl)
+}
+
+func isBorder(c rune) bool { return c == '/' || c == '\\' || c == ';' }
+
+// dropInvalid is what a reader sees that skips the bytes that are not UTF-8.
+func dropInvalid(text string) string { return strings.ToValidUTF8(text, "") }
+
+// overlong is what a reader sees that decodes ASCII from more than one byte (0xC0 0xAE is a dot to it), which RFC 3629 §3
+// forbids.
+func overlong(text string) string {
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case (c == 0xc0 || c == 0xc1) && i+1 < len(text) && text[i+1]&0xc0 == 0x80:
+			c = c<<6 | text[i+1]&0x3f
+			i++
+		case c == 0xe0 && i+2 < len(text) && text[i+1]&0xfe == 0x80 && text[i+2]&0xc0 == 0x80:
+			c = text[i+1]<<6 | text[i+2]&0x3f
+			i += 2
+		case c == 0xf0 && i+3 < len(text) && text[i+1] == 0x80 && text[i+2]&0xfe == 0x80 && text[i+3]&0xc0 == 0x80:
+			c = text[i+2]<<6 | text[i+3]&0x3f
+			i += 3
+		}
+		out = append(out, c)
+	}
+	return string(out)
 }

@@ -11,6 +11,7 @@ const (
 	MethodDiffers                  // the chosen host and path, but the entry lacks the method
 	OddityRefused                  // the chosen entry does not tolerate an oddity of the path
 	ReadingDisputed                // another reading of the odd path chooses a more specific entry
+	ReadingStricter                // another reading of the path chooses an entry that asks for more
 )
 
 func (v Verdict) String() string {
@@ -26,14 +27,16 @@ func (v Verdict) String() string {
 	case MethodDiffers:
 		return "the method is not among the route's"
 	case OddityRefused:
-		return "the path has an oddity that the route does not tolerate"
+		return "the path has an oddity that the route does not allow"
 	case ReadingDisputed:
 		return "the path, read in another way, belongs to a more specific route"
+	case ReadingStricter:
+		return "the path, read in another way, belongs to a route that asks for something else"
 	}
 	return "unknown"
 }
 
-// Matches tells whether the entry's host and path cover the request's, chosen or not.
+// Matches reports whether the entry's host and path cover the request's, chosen or not.
 func (v Verdict) Matches() bool { return v != HostDiffers && v != PathDiffers }
 
 // Considered is one entry with what became of it.
@@ -69,8 +72,94 @@ func (t *Table[T]) verdict(e, best *Entry[T], host, method string, target *Targe
 		return OddityRefused
 	case target.Oddities != 0 && t.disputed(best, host, target):
 		return ReadingDisputed
+	case t.confused(e, host, method, target):
+		return ReadingStricter
 	}
 	return Chosen
+}
+
+// confused reports whether a reading of the target belongs to an entry that asks for more than e, the chosen one.
+func (t *Table[T]) confused(e *Entry[T], host, method string, target *Target) bool {
+	if t.misspelled(e, host, method, target, e.Allow, false) {
+		return true
+	}
+	if target.Oddities == 0 {
+		return false
+	}
+	var other Target
+	for as := range target.ways() {
+		if !other.read(target, as) || t.misspelled(e, host, method, &other, e.Allow, false) {
+			return true
+		}
+	}
+	return other.authority(target) && t.misspelled(e, host, method, &other, 0, true)
+}
+
+// misspelled goes through the spellings of a target by every entry that has one of them: its literals in its own case,
+// and its last slash.
+func (t *Table[T]) misspelled(e *Entry[T], host, method string, target *Target, allow Oddity, moved bool) bool {
+	var spelled Target
+	for i := range t.entries {
+		rival := &t.entries[i]
+		if !rival.takes(method) || !asksMore(rival.Asks, e.Asks, moved) || rival.samePattern(e) {
+			continue
+		}
+		if !moved && rival.Host.Covers(e.Host) && rival.Path.Covers(e.Path) {
+			continue
+		}
+		for _, how := range [...]Oddity{0, LetterCase, TrailingSlash, LetterCase | TrailingSlash} {
+			if !spelled.as(target, how, rival.Path) || how&^spelled.differs(target) != 0 || how&^allow == 0 && !moved {
+				continue
+			}
+			if allow&TrailingSlash != 0 && rival.Path.matchesFirst(target, spelled.count) ||
+				allow&LetterCase != 0 && rival.Path.matchesFolded(target, target.count) {
+				continue
+			}
+			if best := t.mostSpecific(host, &spelled); best != nil && best.samePattern(rival) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// as fills t with another spelling of a target: with the literals of p in their own case, and with a last slash more or
+// less. False: p does not match that.
+func (t *Target) as(target *Target, how Oddity, p Path) bool {
+	t.reset()
+	count := target.count
+	if how&TrailingSlash != 0 {
+		if count++; target.Segment(target.count-1) == "" {
+			count -= 2
+		}
+	}
+	if count < 1 || count > MaxSegments {
+		return false
+	}
+	for i := range count {
+		s := segment{}
+		if i < target.count {
+			s.text = target.Segment(i)
+		}
+		if how&LetterCase != 0 && i < len(p.segments) && lower(p.segments[i].literal) == lower(s.text) {
+			s.text = p.segments[i].literal
+		}
+		t.keep(s)
+	}
+	return p.matches(t)
+}
+
+// differs returns by what the spelling t of a target differs from it.
+func (t *Target) differs(target *Target) (how Oddity) {
+	if t.count != target.count {
+		how = TrailingSlash
+	}
+	for i := range min(t.count, target.count) {
+		if t.Segment(i) != target.Segment(i) {
+			how |= LetterCase
+		}
+	}
+	return how
 }
 
 // mostSpecific is the first of the entries that match and than which none that matches is more specific; or nil.

@@ -88,7 +88,10 @@ func (h Host) String() string { return h.text }
 // Params lists the names of the placeholders, from the left.
 func (h Host) Params() []string { return names(h.labels) }
 
-// Covers tells whether h matches every host that q matches.
+// Place returns the index of the label that {name} stands for, or -1.
+func (h Host) Place(name string) int { return placed(h.labels, name) }
+
+// Covers reports whether h matches every host that q matches.
 func (h Host) Covers(q Host) bool {
 	switch {
 	case h.text == "":
@@ -108,7 +111,7 @@ func (h Host) Covers(q Host) bool {
 	return true
 }
 
-// overlaps tells whether some host is matched by both; h and q have placeholders.
+// overlaps reports whether some host is matched by both; h and q have placeholders.
 func (h Host) overlaps(q Host) bool {
 	if len(h.labels) != len(q.labels) {
 		return false

@@ -131,7 +131,10 @@ func (p Path) String() string { return p.text }
 // Params lists the names of the placeholders, in order.
 func (p Path) Params() []string { return names(p.segments) }
 
-// Covers tells whether p matches every path that q matches.
+// Place returns the index of the segment that {name} stands for, or -1.
+func (p Path) Place(name string) int { return placed(p.segments, name) }
+
+// Covers reports whether p matches every path that q matches.
 func (p Path) Covers(q Path) bool {
 	if p.text == "" || q.text == "" || !fits(p, q) {
 		return false
@@ -144,7 +147,7 @@ func (p Path) Covers(q Path) bool {
 	return true
 }
 
-// fits tells whether a path is long enough for p whenever it is for q.
+// fits reports whether a path is long enough for p whenever it is for q.
 func fits(p, q Path) bool {
 	switch {
 	case !p.tree:
@@ -155,7 +158,7 @@ func fits(p, q Path) bool {
 	return len(p.segments) < len(q.segments)
 }
 
-// overlaps tells whether some path is matched by both.
+// overlaps reports whether some path is matched by both.
 func (p Path) overlaps(q Path) bool {
 	if p.text == "" || q.text == "" || !meets(p, q) {
 		return false
@@ -168,7 +171,7 @@ func (p Path) overlaps(q Path) bool {
 	return true
 }
 
-// meets tells whether some number of segments suits both.
+// meets reports whether some number of segments suits both.
 func meets(p, q Path) bool {
 	switch {
 	case p.tree && q.tree:
@@ -200,13 +203,27 @@ func (p Path) compare(q Path) int {
 }
 
 // matches is the plain reading of the contract. A table finds its routes in another way, and is tested against this.
-func (p Path) matches(t *Target) bool {
+func (p Path) matches(t *Target) bool { return t.count > 0 && p.matchesFirst(t, t.count) }
+
+// matchesFirst is matches for the first count segments of t; of one more than it has, the last is empty.
+func (p Path) matchesFirst(t *Target, count int) bool {
+	return p.matchesBy(t, count, func(s part, text string) bool { return s.matches(text) })
+}
+
+// matchesFolded is matchesFirst without the case of letters.
+func (p Path) matchesFolded(t *Target, count int) bool {
+	return p.matchesBy(t, count, func(s part, text string) bool {
+		return s.matches(text) || s.name == "" && lower(s.literal) == lower(text)
+	})
+}
+
+func (p Path) matchesBy(t *Target, count int, matches func(part, string) bool) bool {
 	n := len(p.segments)
-	if p.text == "" || t.count == 0 || !p.tree && t.count != n || p.tree && t.count <= n {
+	if p.text == "" || !p.tree && count != n || p.tree && count <= n || n > t.count {
 		return false
 	}
 	for i, s := range p.segments {
-		if !s.matches(t.Segment(i)) {
+		if !matches(s, t.Segment(i)) {
 			return false
 		}
 	}

@@ -4,10 +4,10 @@ import "strings"
 
 // tolerate judges a target with oddities, for which l, perhaps nil, was chosen.
 //
-// That the route tolerates them is not enough. Say "/" is public and tolerates double_slash, and "/admin/" is guarded:
+// That the route allows them is not enough. Say "/" is public and allows double_slash, and "/admin/" is guarded:
 // "//admin/x" belongs to "/" as it stands, while an upstream that merges slashes serves "/admin/x". So every way to
 // read the oddities is matched too, and none may lead to a route that is more specific than the chosen one. A less
-// specific one may stand behind it: "/files/{name}" tolerates an encoded slash in spite of a "/" beside it.
+// specific one may stand behind it: "/files/{name}" allows an encoded slash in spite of a "/" beside it.
 func (t *Table[T]) tolerate(host, method string, target *Target, l *leaf) error {
 	if l == nil || !t.allows(l, method, target.Oddities) {
 		return errOdd
@@ -20,11 +20,17 @@ func (t *Table[T]) tolerate(host, method string, target *Target, l *leaf) error 
 		if rival := t.find(host, &other); rival != nil && rival != l && !l.before(rival) {
 			return errReading
 		}
+		if err := t.spelled(host, method, &other, l, "with its oddities read in another way"); err != nil {
+			return err
+		}
+	}
+	if other.authority(target) {
+		return t.elsewhere(host, method, &other, l)
 	}
 	return nil
 }
 
-// allows tells whether the entry for method tolerates the oddities; with a method that l lacks, whether any does, so
+// allows reports whether the entry for method allows the oddities; with a method that l lacks, whether any does, so
 // that the answer is 405 where the path is not at fault.
 func (t *Table[T]) allows(l *leaf, method string, oddities Oddity) bool {
 	if i, ok := l.entry(method); ok {
@@ -38,7 +44,7 @@ func (t *Table[T]) allows(l *leaf, method string, oddities Oddity) bool {
 	return false
 }
 
-// before tells whether l is more specific than m.
+// before reports whether l is more specific than m.
 func (l *leaf) before(m *leaf) bool {
 	if c := l.host.compare(m.host); c != 0 {
 		return c < 0
@@ -49,7 +55,7 @@ func (l *leaf) before(m *leaf) bool {
 // ways gives each set of oddities that a reader could take the other way. Merging slashes is always among them, since
 // the other readings make empty segments; what a second decoding brings to light may be read either way too.
 func (t *Target) ways() func(yield func(Oddity) bool) {
-	some := t.Oddities | DoubleSlash
+	some := t.Oddities&^EncodedDot | DoubleSlash // a reader that knows no escapes finds no route by an escaped dot
 	if some&DoubleEncoding != 0 {
 		some |= EncodedSlash | Semicolon
 	}
@@ -62,14 +68,18 @@ func (t *Target) ways() func(yield func(Oddity) bool) {
 	}
 }
 
-// read fills t with target as one sees it who decodes until nothing is encoded, splits at encoded slashes, drops path
-// parameters and merges slashes, each if it is in as. False: that makes too many segments.
+// read fills t with target as a reader sees it that decodes until nothing is encoded, drops bytes that are not UTF-8,
+// splits at encoded slashes, drops path parameters and merges slashes, each if it is in as. False: that makes too many
+// segments.
 func (t *Target) read(target *Target, as Oddity) bool {
 	t.reset()
 	for i := range target.count {
 		text := target.Segment(i)
 		if as&DoubleEncoding != 0 {
 			text = decodeFully(text)
+		}
+		if as&NotUTF8 != 0 {
+			text = dropInvalid(text)
 		}
 		for more := true; more; {
 			var piece string
@@ -93,4 +103,24 @@ func cutIf(cut bool, text, border string) (before, after string, found bool) {
 		return text, "", false
 	}
 	return strings.Cut(text, border)
+}
+
+// authority fills t with target as a reader sees it that takes "//x/y" for a reference with an authority (RFC 3986
+// §4.2), as the URL parser of browsers and Node does: the path is what follows it. False: the path does not start so.
+func (t *Target) authority(target *Target) bool {
+	at := 0
+	for at < target.count-1 && target.Segment(at) == "" {
+		at++
+	}
+	if at == 0 {
+		return false
+	}
+	t.reset()
+	for i := at + 1; i < target.count; i++ {
+		t.keep(segment{text: target.Segment(i)})
+	}
+	if t.count == 0 {
+		t.keep(segment{})
+	}
+	return true
 }

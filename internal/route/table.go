@@ -26,7 +26,8 @@ type Entry[T any] struct {
 	Host    Host     // the zero Host is any
 	Path    Path     // the zero Path is a conflict
 	Methods []string // as ParseMethod reads them; none: the usual seven from GET to OPTIONS
-	Allow   Oddity   // what the entry tolerates
+	Allow   Oddity   // what the entry allows
+	Asks    []Demand // what a request must meet; none: the entry is open
 	Value   T
 }
 
@@ -39,6 +40,11 @@ type Table[T any] struct {
 	any     *node
 	leaves  []*leaf
 	listed  map[string]bool // methods that some entry lists
+
+	// Where one entry asks for more than another (survey):
+	spellings map[string][]string // by the lower case of a literal; nil: no entry does
+	capitals  bool                // some literal is not in lower case
+	nestings  []Nesting
 }
 
 // hostShape gathers the host patterns that have their placeholders in the same places, so that a host is looked up once
@@ -49,8 +55,8 @@ type hostShape struct {
 	trees  map[string]*node // by the key that hostShape.key makes
 }
 
-// node is a place in the tree of path segments of one host. Most have one literal behind them, or none, and are spared a map: with
-// thousands of routes it is memory that a request waits for, not work.
+// node is a place in the tree of path segments of one host. Most have one literal behind them, or none, and are spared a
+// map: with thousands of routes a request waits for memory, not for work.
 type node struct {
 	literal  string // the first literal segment behind this one …
 	next     *node  // … and where it leads; nil: none
@@ -94,6 +100,7 @@ type leaf struct {
 	all     int        // the entry that takes the usual methods and no other, or -1
 	methods []methodOf // of the other entries
 	allowed []string   // the methods, sorted
+	wary    Oddity     // spellings of its paths that may belong to a route that asks for more
 }
 
 // methodOf says whose a method is.
@@ -136,6 +143,7 @@ func NewTable[T any](entries []Entry[T]) (*Table[T], []Conflict) {
 	for _, l := range t.leaves {
 		l.finish()
 	}
+	t.survey()
 	return t, nil
 }
 
@@ -299,17 +307,19 @@ func (m *Match[T]) HostParam(name string) (string, bool) {
 
 // The errors of Match have no operand: a path may hold a credential, and an attacker asks for missing ones in bulk.
 var (
-	errNotFound  error = &refusal.Error{Reason: refusal.RouteNotFound}
-	errMethod    error = &refusal.Error{Reason: refusal.MethodNotAllowed}
-	errOdd       error = &refusal.Error{Reason: refusal.PathAmbiguous, Detail: "path: an oddity that no route here tolerates"}
-	errReading   error = &refusal.Error{Reason: refusal.PathAmbiguous, Detail: "path: read in another way, it belongs to a more specific route"}
+	errNotFound error = &refusal.Error{Reason: refusal.RouteNotFound}
+	errMethod   error = &refusal.Error{Reason: refusal.MethodNotAllowed}
+	errOdd      error = &refusal.Error{Reason: refusal.PathAmbiguous, Detail: "path: an oddity that no route here allows"}
+	errReading  error = &refusal.Error{
+		Reason: refusal.PathAmbiguous, Detail: "path: with its oddities read in another way it belongs to a more specific route",
+	}
 	errNoRequest error = &refusal.Error{Reason: refusal.PathAmbiguous, Detail: "path: none was parsed"}
 )
 
 // Match fills m with the entry for a canonical host, a method and a parsed target. It refuses with
 // refusal.RouteNotFound, refusal.MethodNotAllowed (m.Allowed is set), or refusal.PathAmbiguous: the target has an
-// oddity that the chosen entry does not tolerate, or no entry was chosen, or another reading of the odd path would
-// have chosen a more specific entry, past which the oddity would smuggle the request.
+// oddity that the chosen entry does not allow, or no entry was chosen, or another reading of the path would have chosen
+// a more specific entry, or one that asks for more, past which the oddity would smuggle the request.
 func (t *Table[T]) Match(host, method string, target *Target, m *Match[T]) error {
 	*m = Match[T]{Entry: -1}
 	if target.count == 0 {
@@ -328,6 +338,11 @@ func (t *Table[T]) Match(host, method string, target *Target, m *Match[T]) error
 	if !ok {
 		m.Allowed = l.allowed
 		return errMethod
+	}
+	if l.wary != 0 {
+		if err := t.spelled(host, method, target, l, ""); err != nil {
+			return err
+		}
 	}
 	e := &t.entries[i]
 	m.Value, m.Entry, m.entry, m.target, m.host = e.Value, i, e, target, host
@@ -354,23 +369,32 @@ func (t *Table[T]) find(host string, target *Target) *leaf {
 }
 
 func (t *Table[T]) findShape(host string, s *search) *leaf {
-	var room [maxHost + 3]byte
-	if host == "" || len(host) > maxHost {
-		return nil
-	}
-	labels := strings.Count(host, ".") + 1
-	for i := range t.shapes {
-		shape := &t.shapes[i]
-		if len(shape.labels) != labels {
-			continue
-		}
-		if n := shape.trees[string(shape.key(room[:0], host))]; n != nil {
-			if l := s.find(n, 0); l != nil {
-				return l
-			}
+	for n := range t.shaped(host) {
+		if l := s.find(n, 0); l != nil {
+			return l
 		}
 	}
 	return nil
+}
+
+// shaped yields the trees of the host patterns that match a host, the more specific first.
+func (t *Table[T]) shaped(host string) func(yield func(*node) bool) {
+	return func(yield func(*node) bool) {
+		var room [maxHost + 3]byte
+		if host == "" || len(host) > maxHost {
+			return
+		}
+		labels := strings.Count(host, ".") + 1
+		for i := range t.shapes {
+			shape := &t.shapes[i]
+			if len(shape.labels) != labels {
+				continue
+			}
+			if n := shape.trees[string(shape.key(room[:0], host))]; n != nil && !yield(n) {
+				return
+			}
+		}
+	}
 }
 
 // search walks a tree of segments, the more specific branch first. Each node stands for one pattern's beginning and is

@@ -2,6 +2,7 @@ package route
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -19,7 +20,7 @@ type Target struct {
 	Path     string // raw, as it came; starts with "/"
 	Query    string // raw, without the "?"
 	HasQuery bool   // there was a "?", if with nothing behind it
-	Oddities Oddity // what a route must tolerate to take this path
+	Oddities Oddity // what a route must allow to take this path
 
 	firstOdd int // index of the first segment with an oddity; meaningless when there is none
 	count    int
@@ -56,7 +57,7 @@ func (t *Target) reset() {
 // Parse fills t from a request line's target. What is no origin form is refused with refusal.RequestMalformed: other
 // forms (absolute-form too, a deliberate deviation from RFC 9112 §3.2.2, since its authority would rival Host), and
 // bytes that RFC 3986 gives a path no room for. What two readers could take differently is refused with
-// refusal.PathAmbiguous, or recorded in t.Oddities where a route may tolerate it. After an error t is empty.
+// refusal.PathAmbiguous, or recorded in t.Oddities where a route may allow it. After an error t is empty.
 //
 // The query is not judged, but for bytes that no reader should have to see: controls, spaces, non-ASCII and "#". The
 // rest of visible ASCII goes on although RFC 3986 §3.4 is narrower, because browsers send [ ] { } | ^ as they are.
@@ -96,7 +97,7 @@ scan:
 		case misread:
 			return refusal.Because(refusal.PathAmbiguous, "path: raw %q at byte %d", uri[i], i)
 		default:
-			return refusal.Because(refusal.RequestMalformed, "path: byte 0x%02x at byte %d; RFC 3986 has it escaped", uri[i], i)
+			return refusal.Because(refusal.RequestMalformed, "path: byte 0x%02x at byte %d: RFC 3986 has it escaped", uri[i], i)
 		}
 	}
 	if err := t.add(uri[start:end], escaped, semicolon, true); err != nil {
@@ -142,7 +143,11 @@ func (t *Target) add(raw string, escaped, semicolon, last bool) error {
 		s.odd |= DoubleSlash
 	}
 	if isDots(s.text) || s.odd != 0 && hidesWorse(s.text) {
-		return refusal.Because(refusal.PathAmbiguous, "path: segment %d is, or hides, what no reader should meet, such as a dot segment", t.count+1)
+		return refusal.Because(refusal.PathAmbiguous,
+			"path: segment %d is, or hides, what no reader should meet, such as a dot segment", t.count+1)
+	}
+	if s.odd&DoubleEncoding != 0 && !utf8.ValidString(decodeFully(s.text)) {
+		s.odd |= NotUTF8
 	}
 	t.keep(s)
 	return nil
@@ -164,7 +169,7 @@ func (t *Target) keep(s segment) {
 	t.count++
 }
 
-// odd tells whether readers could disagree about what the i-th segment holds: it is odd itself, or stands behind one
+// odd reports whether readers could disagree about what the i-th segment holds: it is odd itself, or stands behind one
 // that is, so that another reader counts it elsewhere.
 func (t *Target) odd(i int) bool { return t.Oddities != 0 && i >= t.firstOdd }
 
@@ -172,8 +177,8 @@ func (t *Target) odd(i int) bool { return t.Oddities != 0 && i >= t.firstOdd }
 type class uint8
 
 const (
-	foreign class = iota // outside RFC 3986's pchar
-	plain
+	foreign class = iota // outside of RFC 3986's pchar
+	plain                // in pchar, and [ ] | ^ { }, which browsers send as they are and every reader takes for themselves
 	slash
 	percent
 	parameter // ";"
@@ -186,7 +191,7 @@ var classes = classify()
 func classify() (c [256]class) {
 	for b := range 256 {
 		if 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' ||
-			b < 0x80 && strings.IndexByte("-._~!$&'()*+,=:@", byte(b)) >= 0 {
+			b < 0x80 && strings.IndexByte("-._~!$&'()*+,=:@[]|^{}", byte(b)) >= 0 {
 			c[b] = plain
 		}
 	}

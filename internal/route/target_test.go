@@ -57,7 +57,17 @@ func TestParseAccepts(t *testing.T) {
 		"/;/a":          {Path: "/;/a", Oddities: Semicolon, Segments: []string{";", "a"}},
 		"/%2541":        {Path: "/%2541", Oddities: DoubleEncoding, Segments: []string{"%41"}},
 		"/%25%34%31":    {Path: "/%25%34%31", Oddities: DoubleEncoding, Segments: []string{"%41"}},
-		"/%252f/;//%2F": {Path: "/%252f/;//%2F", Oddities: everyOddity, Segments: []string{"%2f", ";", "", "/"}},
+		"/%252f/;//%2F": {Path: "/%252f/;//%2F", Oddities: EncodedSlash | Semicolon | DoubleSlash | DoubleEncoding, Segments: []string{"%2f", ";", "", "/"}},
+
+		"/[a]/{b}/c|d^":   {Path: "/[a]/{b}/c|d^", Segments: []string{"[a]", "{b}", "c|d^"}}, // as browsers send them
+		"/a%2ejson":       {Path: "/a%2ejson", Oddities: EncodedDot, Segments: []string{"a.json"}},
+		"/%2E%2e%2E/x":    {Path: "/%2E%2e%2E/x", Oddities: EncodedDot, Segments: []string{"...", "x"}},
+		"/%ff":            {Path: "/%ff", Oddities: NotUTF8, Segments: []string{"\xff"}},
+		"/a%C3/%A9":       {Path: "/a%C3/%A9", Oddities: NotUTF8, Segments: []string{"a\xc3", "\xa9"}},
+		"/%ed%a0%80":      {Path: "/%ed%a0%80", Oddities: NotUTF8, Segments: []string{"\xed\xa0\x80"}},
+		"/%f4%90%80%80":   {Path: "/%f4%90%80%80", Oddities: NotUTF8, Segments: []string{"\xf4\x90\x80\x80"}},
+		"/a%25ffb":        {Path: "/a%25ffb", Oddities: DoubleEncoding | NotUTF8, Segments: []string{"a%ffb"}},
+		"/Fran%E7ois.txt": {Path: "/Fran%E7ois.txt", Oddities: NotUTF8, Segments: []string{"Fran\xe7ois.txt"}}, // ISO 8859-1
 	} {
 		if diff := cmp.Diff(want, parse(uri)); diff != "" {
 			t.Errorf("Parse(%q), want -, got +:\n%s", uri, diff)
@@ -78,7 +88,8 @@ func TestParseRefuses(t *testing.T) {
 			"/.", "/..", "/./a", "/../a", "/a/.", "/a/..", "/a/./b", "/a/../b", "/a/..?x",
 		}},
 		"encoded dots": {refusal.PathAmbiguous, []string{
-			"/%2e", "/%2E%2e", "/%2e%2E/a", "/.%2e/a", "/%2e./a", "/a/%2e/b", "/a%2ejson",
+			"/%2e", "/%2E%2e", "/%2e%2E/a", "/.%2e/a", "/%2e./a", "/a/%2e/b", "/a%2f%2e%2e%2fb", "/%2e%2e;x/a", "/a;%2e",
+			"/%2e%252e/a", "/a%255c%2e",
 		}},
 		"dot segments behind path parameters": {refusal.PathAmbiguous, []string{
 			"/..;/a", "/..;x", "/.;x/a", "/a/..;x=1;y/b", "/..%3bx/a", "/.%3B",
@@ -99,8 +110,11 @@ func TestParseRefuses(t *testing.T) {
 		"control characters": {refusal.PathAmbiguous, []string{
 			"/%00", "/a%00b", "/%0a", "/%0D%0A", "/%09", "/%1f", "/%7F", "/%c2%80", "/%C2%9f",
 		}},
-		"not UTF-8": {refusal.PathAmbiguous, []string{
-			"/%ff", "/%c0%ae%c0%ae/a", "/%c0%af", "/%e0%80%af", "/%f0%80%80%af", "/%c3", "/a%C3/%A9", "/%ed%a0%80", "/%f4%90%80%80",
+		"ASCII in more bytes than one": {refusal.PathAmbiguous, []string{
+			"/%c0%ae%c0%ae/a", "/%c0%af", "/%e0%80%af", "/%f0%80%80%af", "/a%C1%81", "/%25c0%25ae",
+		}},
+		"dot segments between bytes that are not UTF-8": {refusal.PathAmbiguous, []string{
+			"/.%ff./a", "/%ff..", "/a%2f%ff.%fe.", "/%2e%ff%2e",
 		}},
 		"fragment": {refusal.PathAmbiguous, []string{
 			"/#", "/a#b", "/a#/../b", "/a?x#y", "/#?",
@@ -109,7 +123,7 @@ func TestParseRefuses(t *testing.T) {
 			"/%", "/%4", "/%zz", "/%4g", "/%g4", "/a%/b", "/%u002e", "/%%32%65", "/%-1", "/%4?1",
 		}},
 		"foreign bytes in the path": {refusal.RequestMalformed, []string{
-			"/a b", "/a\tb", "/\x00", "/\r\n", "/\x7f", "/é", "/\xff", "/a|b", "/{a}", "/[a]", "/<a>", `/"`, "/^", "/`",
+			"/a b", "/a\tb", "/\x00", "/\r\n", "/\x7f", "/é", "/\xff", "/<a>", `/"`, "/`",
 		}},
 		"foreign bytes in the query": {refusal.RequestMalformed, []string{
 			"/?a b", "/?\t", "/?\x00", "/?\r\nX: y", "/?\x7f", "/?é", "/?\xff",
@@ -168,6 +182,7 @@ func TestParseOddity(t *testing.T) {
 	t.Parallel()
 	for word, want := range map[string]Oddity{
 		"encoded_slash": EncodedSlash, "semicolon": Semicolon, "double_slash": DoubleSlash, "double_encoding": DoubleEncoding,
+		"encoded_dot": EncodedDot, "not_utf8": NotUTF8, "letter_case": LetterCase, "trailing_slash": TrailingSlash,
 	} {
 		if got, err := ParseOddity(word); got != want || err != nil || got.String() != word {
 			t.Errorf("ParseOddity(%q) = %v, %v", word, got, err)
@@ -179,7 +194,7 @@ func TestParseOddity(t *testing.T) {
 		}
 	}
 	_, err := ParseOddity("dots")
-	want := `"dots" is no oddity that a route can tolerate: write one of encoded_slash, semicolon, double_slash, double_encoding`
+	want := `"dots" is no oddity that a route can allow: write one of ` + strings.Join(OddityWords(), ", ")
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
