@@ -2,10 +2,12 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/jotgate/jotgate/internal/route"
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
 // asks lists what a request to r at a host of this pattern must meet, so that routes can be compared by what they ask for.
@@ -40,3 +42,30 @@ func (r *Route) asks(host route.Host) []route.Demand {
 }
 
 var tenantSources = map[Source]string{FromHeader: "header", FromQuery: "query"}
+
+// lintNested warns of a guarded route inside a looser one of the same upstream: what the app takes for the guarded path,
+// in a spelling that is not known here, is judged by the looser route.
+func (b *builder) lintNested() {
+	seen := map[*Route]bool{}
+	for _, n := range b.Table.Nestings() {
+		loose, strict := b.Table.Value(n.Loose), b.Table.Value(n.Strict)
+		if seen[strict] || !sameServers(loose, strict) {
+			continue
+		}
+		seen[strict] = true
+		b.Warn(b.file.routes.Value[strict.Index].At,
+			fmt.Sprintf("asks for more than %s (%s), which takes the same path in another spelling to the same upstream",
+				placeOf(loose), yaml.Quote(loose.Path.String())),
+			"let the app compare paths exactly, or let the looser route ask for as much; with another letter case or last slash a path is "+
+				"refused as ambiguous")
+	}
+}
+
+func placeOf(r *Route) string { return fmt.Sprintf("routes[%d]", r.Index) }
+
+func sameServers(a, b *Route) bool {
+	if a.Upstream == nil || b.Upstream == nil || a.Upstream == b.Upstream {
+		return a.Upstream == b.Upstream
+	}
+	return slices.EqualFunc(a.Upstream.Servers, b.Upstream.Servers, func(x, y *url.URL) bool { return *x == *y })
+}

@@ -23,6 +23,7 @@ func (b *builder) lint() {
 	b.lintDelegates()
 	b.lintCase()
 	b.lintShadow()
+	b.lintNested()
 	b.lintCapacity()
 	b.lintLiterals()
 }

@@ -68,8 +68,18 @@ routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream:
   keys: [{file: k.pem, create: true}]
   clients: [{id: web, may: [create_access_tokens], delegate: [{tenant: acme, actions: [READ, WRITE, RAED]}]}]
 roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
-routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream: app}, {path: "/{t}/w", require: {tenant_from: path.t, action: WRITE}, upstream: app}]`,
+routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream: app}, {path: "/{t}/w", require: {tenant_from: path.t, action: WRITE}, upstream: "http://127.0.0.1:3999"}]`,
 			`gate.yaml:6:63: issuer.clients[0].delegate[0]: grants RAED, which no role has on that tenant and no route requires; correct the spelling, or remove it: a client should grant no more than is used`,
+		},
+		{
+			"a guarded route inside a looser one", `issuer: {url: "http://gate", keys: [{file: k.pem, create: true}]}
+routes:
+  - {path: /, public: true, upstream: app}
+  - {path: /admin/, require: authenticated, upstream: app}
+  - {path: /admin/health, public: true, upstream: app}
+  - {path: /other/, require: authenticated, upstream: "http://127.0.0.1:3999"}
+`,
+			`gate.yaml:6:5: routes[1]: asks for more than routes[0] ("/"), which takes the same path in another spelling to the same upstream; let the app compare paths exactly, or let the looser route ask for as much; with another letter case or last slash a path is refused as ambiguous`,
 		},
 		{"two clients by the defaults", issuers("may: [issue_codes]", "may: [issue_codes]"), ``},
 		{"room for what may be issued", issuers("may: [issue_codes], code_ttl: 2s", "may: [exchange], code_ttl: 10m") + "replay: {capacity: 20}\nlimits: {issue_rate: 10}", ``},

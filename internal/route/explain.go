@@ -104,7 +104,7 @@ func (t *Table[T]) misspelled(e *Entry[T], host, method string, target *Target, 
 		if !rival.takes(method) || !asksMore(rival.Asks, e.Asks, moved) || rival.samePattern(e) {
 			continue
 		}
-		if !moved && rival.Host.Covers(e.Host) && rival.Path.Covers(e.Path) {
+		if !moved && e.compare(rival) < 0 {
 			continue
 		}
 		for _, how := range [...]Oddity{0, LetterCase, TrailingSlash, LetterCase | TrailingSlash} {

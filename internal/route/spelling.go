@@ -136,7 +136,7 @@ func (s *survey[T]) walk(n *node, depth int) {
 
 // note makes l wary of the strict route, if a path of l can be the strict route's and would be refused there.
 func (s *survey[T]) note(l *leaf, byCase, bySlash bool) {
-	if l == nil || l == s.strict || s.strict.covers(l) {
+	if l == nil || l == s.strict || l.before(s.strict) {
 		return
 	}
 	var how Oddity
@@ -171,13 +171,12 @@ func (e *Entry[T]) meets(f *Entry[T]) bool {
 		slices.ContainsFunc(e.Methods, f.takes)
 }
 
-// covers reports whether every request for m's host and path is one for l's, too. Then m is what the configuration says
-// of a part of l, in whatever spelling.
-func (l *leaf) covers(m *leaf) bool { return l.host.Covers(m.host) && l.path.Covers(m.path) }
-
 // Nestings returns the pairs of entries that a path can confuse, the strict one inside the loose one or beside it, in
 // the order of the strict ones. Very many are cut short.
 func (t *Table[T]) Nestings() []Nesting { return slices.Clone(t.nestings) }
+
+// Value returns the value of an entry.
+func (t *Table[T]) Value(entry int) T { return t.entries[entry].Value }
 
 // spelled refuses a target that, read without the case of letters or with the last slash added or dropped, belongs to a
 // route that asks for more than the entry of l for this method, unless that entry allows it. The reading says how target
@@ -331,7 +330,7 @@ func (s *look[T]) text(depth int) string {
 func (s *look[T]) consider(l *leaf) bool {
 	switch {
 	case l == nil, l == s.chosen,
-		!s.moved && l.covers(s.chosen),
+		!s.moved && s.chosen.before(l), // the chosen one is the configuration's word on a part of it, in every spelling
 		s.allow&TrailingSlash != 0 && l.path.matchesFirst(s.target, s.count),
 		s.allow&LetterCase != 0 && l.path.matchesFolded(s.target, s.target.count):
 		return false
