@@ -56,6 +56,10 @@ func (b *builder) buildRedis() {
 		Pool: w.pool, DialTimeout: w.dialTimeout, Timeout: w.timeout, Prefix: w.prefix, Skew: w.skew,
 	}
 	b.Redis = r
+	if b.file.clockLeeway > w.skew {
+		b.Fault(b.file.redis.At, "has a skew of "+w.skew.String()+", which is less than clock_leeway, "+b.file.clockLeeway.String(),
+			"raise redis.skew to at least clock_leeway: replicas accept what was made so far ahead of their clocks")
+	}
 	switch {
 	case w.url.Given == w.sentinel.Given:
 		b.Fault(

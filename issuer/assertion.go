@@ -3,6 +3,8 @@ package issuer
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"time"
@@ -52,10 +54,11 @@ func (i *Issuer) asserted(c *call, who presented) (*config.Client, error) {
 	if err := i.spend(c, &v.Claims); err != nil {
 		return nil, assertionFault(err)
 	}
+	c.now = i.clock() // the assertion may have been held
 	return i.clients.byID[v.Claims.Issuer], nil
 }
 
-// meant tells whether the assertion says what RFC 7523 §3 asks for: its subject is its issuer, and it is meant for us.
+// meant reports whether the assertion says what RFC 7523 §3 asks for: its subject is its issuer, and it is meant for us.
 // It must name nobody but us: whoever else it named could use it here.
 func (i *Issuer) meant(v *jose.Verified, id string) error {
 	t := &v.Claims
@@ -98,6 +101,9 @@ func assertionFault(err error) error {
 	default:
 		reason = refusal.ClientUnauthenticated
 	}
+	if errors.Is(err, errUndated) {
+		return &fault{reason: reason, text: "Client authentication failed: " + errUndated.Error(), detail: err.Error()}
+	}
 	return &fault{reason: reason, text: "Client authentication failed", detail: err.Error()}
 }
 
@@ -106,13 +112,25 @@ type Assertions interface {
 	Consume(ctx context.Context, u replay.Use, made int64) error
 }
 
-// spend consumes the jti of an assertion. The memory of them ends with the process, or with the shared store's epoch; so
-// an assertion that was made before it began, and may have been used then, is refused. One that does not say when it was
-// made counts as made as early as it can have been.
+// errUndated is what a client is told whose assertion says neither when it was made nor from when on it counts: for a while
+// after each start it cannot be told from one that the process before has accepted.
+var errUndated = errors.New("the assertion has no iat, and this server began less than 10 minutes ago; add iat to it")
+
+// spend consumes the jti of an assertion. The memory of them ends with the process, or with the shared store's epoch; so an
+// assertion that was made before it began, and may have been used then, is refused. None is accepted before it was made (iat) and
+// before it counts (nbf), by this clock: what lies ahead within the leeway is held until then, or it could be used again by a
+// process that begins in between. One that has neither claim counts as made as early as it can have been.
 func (i *Issuer) spend(c *call, t *token.Claims) error {
 	made := t.IssuedAt
 	if made == 0 {
+		made = t.NotBefore
+	}
+	dated := made != 0
+	if !dated {
 		made = t.Expiry - longestAssertion.Milliseconds()
+	}
+	if _, err := i.state.hold.Until(c.r.Context(), max(made, t.NotBefore), i.clock().UnixMilli()); err != nil {
+		return refusal.Because(refusal.AssertionUsed, "%v", err)
 	}
 	sum := sha256.Sum256([]byte(t.ID))
 	use := replay.Use{Client: t.Issuer, Nonce: [24]byte(sum[:24]), Expiry: t.Expiry}
@@ -127,7 +145,13 @@ func (i *Issuer) spend(c *call, t *token.Claims) error {
 		return nil
 	case refusal.StoreUnavailable:
 		return err
+	case refusal.CodeUsed:
+		return refusal.Because(refusal.AssertionUsed, "%v", err)
 	default:
+		if !dated {
+			i.log.Warn("a client assertion without iat is refused for a while after a start: " + t.Issuer + " should add iat")
+			return fmt.Errorf("%w: %w", errUndated, refusal.Because(refusal.AssertionUsed, "%v", err))
+		}
 		return refusal.Because(refusal.AssertionUsed, "%v", err)
 	}
 }
@@ -156,6 +180,7 @@ func (s *State) remember(all []*config.Client, clock func() time.Time) error {
 		return s.assertions.Reconfigure(ids, capacity)
 	}
 	guard, err := replay.NewMemory(replay.Options{Clients: ids, Capacity: capacity, Clock: clock})
-	s.assertions, s.began = guard, clock()
+	// A process begins at a whole second (see app.New), as iat is in whole seconds.
+	s.assertions, s.began = guard, clock().Truncate(time.Second)
 	return err
 }

@@ -141,7 +141,8 @@ func TestPrivateKeyJWT(t *testing.T) {
 		"without nbf":         with(func(c *token.Claims) { c.NotBefore = 0 }),
 		"an explicit typ":     h.signedAssertion(key, "client-authentication+jwt", func(c *token.Claims) { c.ID = "typ" }),
 		"another algorithm":   h.signedAssertion(testKey(t, "RS256"), "JWT", func(c *token.Claims) { c.Issuer, c.Subject = "second", "second" }),
-		"a clock 4 s ahead":   with(func(c *token.Claims) { c.IssuedAt += 4000 }),
+		"a clock 1 s ahead":   with(func(c *token.Claims) { c.IssuedAt += 1000 }),
+		"nbf without iat":     with(func(c *token.Claims) { c.IssuedAt = 0 }),
 		"further claims":      with(func(c *token.Claims) { c.Scope, c.ClientID = "x", "signer" }),
 		"the same jti, other": h.signedAssertion(testKey(t, "RS256"), "JWT", func(c *token.Claims) { c.Issuer, c.Subject, c.ID = "second", "second", "j" }),
 	} {
@@ -176,7 +177,6 @@ func TestPrivateKeyJWT(t *testing.T) {
 		"not yet":                  with(func(c *token.Claims) { c.NotBefore += 60_000 }),
 		"from the future":          with(func(c *token.Claims) { c.IssuedAt += 60_000; c.Expiry += 60_000 }),
 		"before this process":      with(func(c *token.Claims) { c.IssuedAt -= 2000 }),
-		"perhaps before, no iat":   with(func(c *token.Claims) { c.IssuedAt = 0 }),
 		"tampered":                 h.assertion(nil) + "A",
 		"none":                     "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0." + strings.Split(h.assertion(nil), ".")[1] + ".",
 		"not a JWT":                "x",
@@ -186,6 +186,61 @@ func TestPrivateKeyJWT(t *testing.T) {
 		if ev := h.events.last(); ev.Outcome != "refused" || ev.Reason != refusal.ClientUnauthenticated && ev.Reason != refusal.AssertionUsed {
 			t.Errorf("%s: %+v", name, ev)
 		}
+	}
+}
+
+// TestUndatedAssertion: without iat and nbf an assertion is refused for ten minutes after a start, and the client is told why.
+func TestUndatedAssertion(t *testing.T) {
+	t.Parallel()
+	h := oauthHouse(t, nil)
+	undated := func(id string) string {
+		return h.assertion(func(c *token.Claims) { c.ID, c.IssuedAt, c.NotBefore = id, 0, 0 })
+	}
+	got := h.assert(undated("a"))
+	if got.Status != 401 || !strings.Contains(got.Body, "invalid_client") || !strings.Contains(got.Body, "add iat to it") {
+		t.Errorf("a young process: %v", got)
+	}
+	if ev := h.events.last(); ev.Reason != refusal.AssertionUsed {
+		t.Errorf("%+v", ev)
+	}
+	h.clock.advance(longestAssertion)
+	b := undated("b")
+	if got := h.assert(b); got.Status != 200 {
+		t.Errorf("ten minutes later: %v", got)
+	}
+	same(t, "twice", h.assert(b), badClient())
+}
+
+// TestAssertionAheadOfItsTime: what a clock that is ahead has made is not accepted before its time has come, so that a process
+// that begins in between cannot accept it a second time.
+func TestAssertionAheadOfItsTime(t *testing.T) {
+	t.Parallel()
+	h := oauthHouse(t, nil)
+	for name, change := range map[string]func(*token.Claims){
+		"iat": func(c *token.Claims) { c.ID, c.IssuedAt = "iat", c.IssuedAt+1000 },
+		"nbf": func(c *token.Claims) { c.ID, c.NotBefore = "nbf", c.IssuedAt+1000 },
+	} {
+		assertion := h.assertion(change)
+		made := h.clock.now().Truncate(time.Second).Add(time.Second)
+		sent := time.Now()
+		if got := h.assert(assertion); got.Status != 200 {
+			t.Fatalf("%s: %v", name, got)
+		}
+		if ahead := made.Sub(h.clock.now()); time.Since(sent) < ahead {
+			t.Errorf("%s: accepted after %v, %v before its time", name, time.Since(sent), ahead-time.Since(sent))
+		}
+	}
+	// A process that begins while it is held, or right after it was accepted.
+	assertion := h.assertion(func(c *token.Claims) { c.ID, c.IssuedAt = "restart", c.IssuedAt+1000 })
+	if got := h.assert(assertion); got.Status != 200 {
+		t.Fatal(got)
+	}
+	h.clock.ms.Store(h.clock.now().Truncate(time.Second).Add(2 * time.Second).UnixMilli()) // its time has come; app.New waits for a whole second
+	h.state = NewState()
+	h.reload(h.config)
+	same(t, "after a restart", h.assert(assertion), badClient())
+	if got := h.assert(h.assertion(func(c *token.Claims) { c.ID = "young" })); got.Status != 200 {
+		t.Errorf("an honest client of a young process: %v", got)
 	}
 }
 

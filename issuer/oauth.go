@@ -147,6 +147,9 @@ func (c *call) sign(client *config.Client, claims *token.Claims, grant string) (
 	if err := c.bind(claims); err != nil {
 		return "", err
 	}
+	if err := c.await(); err != nil {
+		return "", err
+	}
 	if _, err := c.turn(issuing, client); err != nil {
 		return "", err
 	}

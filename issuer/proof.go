@@ -80,6 +80,22 @@ func (c *call) bind(claims *token.Claims) error {
 	return c.proofFault(refusal.Because(refusal.ProofMissing, "client %s must bind its tokens to a key", client.ID))
 }
 
+// await waits for the time at which the request's proof was made, if there is one and that lies ahead. It comes when the caller
+// is known, or its code is a good one, and before anything is held that others wait for.
+func (c *call) await() error {
+	if c.proof == nil || !c.proof.Ahead() {
+		return nil
+	}
+	if err := c.proof.Verify(); err != nil {
+		return c.proofFault(err)
+	}
+	if _, err := c.proof.Await(c.r.Context()); err != nil {
+		return c.proofFault(err)
+	}
+	c.now = c.issuer.clock()
+	return nil
+}
+
 // prove accepts the request's proof, if there is one. It comes last but for the code.
 func (c *call) prove() error {
 	if c.proof == nil {
@@ -102,7 +118,7 @@ func mustBind(client *config.Client, t *token.Claims) error {
 	return nil
 }
 
-// holdsKey tells whether whoever brought a token may use it: one that is bound to a key needs a proof by it for this
+// holdsKey reports whether the sender of a token may use it: one that is bound to a key needs a proof by it for this
 // request, and never passes for a plain bearer (RFC 9449 §7).
 func (c *call) holdsKey(v *jose.Verified, given credential) error {
 	switch key := v.Claims.Key; {
@@ -128,5 +144,9 @@ func (c *call) holdsKey(v *jose.Verified, given credential) error {
 	if proof.Nonce != "" {
 		c.x.Header()[dpop.NonceHeader] = []string{proof.Nonce}
 	}
+	if _, err := proof.Await(c.r.Context()); err != nil {
+		return err
+	}
+	c.now = c.issuer.clock()
 	return proof.Spend(c.r.Context())
 }

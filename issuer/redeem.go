@@ -71,6 +71,9 @@ func (c *call) redeem(r redemption) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := c.await(); err != nil {
+		return "", err
+	}
 	claims, client, err := c.codeClaims(opened)
 	if err != nil {
 		return "", err

@@ -24,6 +24,7 @@ type State struct {
 	keys       rotation
 	rsa        chan struct{} // one element for each RSA signature under way
 	lookups    lookups       // of users
+	hold       replay.Hold   // for client assertions of clocks that are ahead
 
 	mu         sync.Mutex
 	rates      map[string]*rate.Limiter // two for each client at most, so bounded by the config

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -40,6 +42,14 @@ func (g *Gate) proof(p *inbound) error {
 	proof, err := g.shown(p)
 	if err != nil || p.trial != nil { // a trial spends nothing
 		return err
+	}
+	if waited, err := proof.Await(p.r.Context()); err != nil {
+		return err
+	} else if waited { // the token may have ended meanwhile
+		p.now = g.clock()
+		if err := errors.Join(g.timely(p), g.unrevoked(p)); err != nil {
+			return err
+		}
 	}
 	return proof.Spend(p.r.Context())
 }

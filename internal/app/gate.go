@@ -88,6 +88,9 @@ func New(o Options) (*Gate, error) {
 	if s.certificates, err = loadCertificates(o.Config.Listeners); err != nil {
 		return nil, err
 	}
+	if o.Clock == nil {
+		time.Sleep(time.Until(nextSecond(time.Now())))
+	}
 	if s.memory, err = newMemory(o.Config, s.log, s.clock); err != nil {
 		return nil, err
 	}
@@ -107,6 +110,13 @@ func New(o Options) (*Gate, error) {
 	s.tracer = newTracer(o.Config.Tracing, s.log, o.Version) // when nothing can fail any more: it works in the background
 	s.sources.Store(&o.Config.Sources)
 	return s, nil
+}
+
+// nextSecond is when a process begins to remember what it has accepted: at a whole second, which is all that the iat of most client
+// assertions and DPoP proofs tells. What was made in an earlier one may have been accepted by the process before, and is doubted;
+// what is made from now on is not, however young the process is.
+func nextSecond(now time.Time) time.Time {
+	return now.Add(time.Second - 1).Truncate(time.Second)
 }
 
 // Start binds every listener, or none, and serves.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/replay"
 )
 
 // The names of the header fields (RFC 9449 §4.1, §8.1), in the form in which net/http keeps them.
@@ -85,6 +86,7 @@ type Checker struct {
 	nonces         *nonces
 	origins        []string
 	once           Once
+	hold           *replay.Hold
 	clock          func() time.Time
 }
 
@@ -101,7 +103,8 @@ func New(o Options) (*Checker, error) {
 		return nil, errors.New("dpop: a state is needed")
 	}
 	c := &Checker{
-		maxAge: o.MaxAge.Milliseconds(), leeway: o.Leeway.Milliseconds(), require: o.RequireNonce, once: o.Once, clock: o.Clock,
+		maxAge: o.MaxAge.Milliseconds(), leeway: o.Leeway.Milliseconds(), require: o.RequireNonce, once: o.Once,
+		hold: &o.State.hold, clock: o.Clock,
 	}
 	if c.clock == nil {
 		c.clock = time.Now
@@ -149,6 +152,7 @@ type Proof struct {
 
 	read    *jose.Proof
 	checker *Checker
+	awaited bool
 }
 
 // Read judges the DPoP fields of a request by everything but signature and first use. The refusal is ProofMissing,
@@ -179,7 +183,7 @@ func (c *Checker) Read(fields []string, q *Request) (*Proof, error) {
 	return p, nil
 }
 
-// fits tells whether the proof is for this method, URL and token (§4.3, points 8, 9 and 12).
+// fits reports whether the proof is for this method, URL and token (§4.3, points 8, 9 and 12).
 func (c *Checker) fits(said *jose.ProofClaims, q *Request) error {
 	if said.Method != q.Method {
 		return refusal.Because(refusal.ProofMismatch, "htm %.32q, the method is %.32q", said.Method, q.Method)
@@ -200,7 +204,7 @@ func (c *Checker) fits(said *jose.ProofClaims, q *Request) error {
 	return nil
 }
 
-// expects tells whether a proof for the request may name this origin.
+// expects reports whether a proof for the request may name this origin.
 func (c *Checker) expects(origin string, q *Request) bool {
 	if q.Known || len(c.origins) == 0 {
 		if sent, err := originOf(q.Scheme, q.Host); err == nil && sent == origin {
@@ -235,8 +239,7 @@ func (c *Checker) timely(said *jose.ProofClaims, now time.Time) (next string, er
 		return "", refusal.Because(refusal.ProofStale, "nbf lies %d ms ahead", said.NotBefore-at)
 	}
 	since := c.once.Since()
-	// iat has whole seconds: what may have been made within the second counts as made after it.
-	older := said.IssuedAt < since/1000*1000
+	older := said.IssuedAt < since
 	if !c.require && !older {
 		return "", nil
 	}
@@ -262,7 +265,7 @@ func (c *Checker) timely(said *jose.ProofClaims, now time.Time) (next string, er
 // Nonce is one that counts from now on, for the field DPoP-Nonce of an answer.
 func (c *Checker) Nonce() string { return c.nonces.make(c.clock().UnixMilli()) }
 
-// Verify tells whether the proof's own key signed it.
+// Verify reports whether the proof's own key signed it.
 func (p *Proof) Verify() error {
 	if !p.read.Signed() {
 		return refusal.Because(refusal.ProofSignatureInvalid, "key %s did not sign it", p.Thumbprint)
@@ -270,9 +273,33 @@ func (p *Proof) Verify() error {
 	return nil
 }
 
-// Spend accepts the proof if it was not accepted before. It is for proofs that Verify found good, when nothing else can be
+// Ahead reports whether the proof says that it was made later than now.
+func (p *Proof) Ahead() bool {
+	return max(p.read.Claims.IssuedAt, p.read.Claims.NotBefore) > p.checker.clock().UnixMilli()
+}
+
+// Await waits until the time has come at which the proof says that it was made, if that lies ahead within the leeway, and reports
+// whether it did: no proof is accepted before that time, so that none can be accepted again by a process that begins before it.
+// It is for proofs that Verify found good.
+func (p *Proof) Await(ctx context.Context) (waited bool, err error) {
+	if p.awaited {
+		return false, nil
+	}
+	said := &p.read.Claims
+	waited, err = p.checker.hold.Until(ctx, max(said.IssuedAt, said.NotBefore), p.checker.clock().UnixMilli())
+	if err != nil {
+		return false, refusal.Because(refusal.ProofStale, "%v", err)
+	}
+	p.awaited = true
+	return waited, nil
+}
+
+// Spend accepts the proof if it was not accepted before, after Await. It is for proofs that Verify found good, when nothing else can be
 // refused any more.
 func (p *Proof) Spend(ctx context.Context) error {
+	if _, err := p.Await(ctx); err != nil {
+		return err
+	}
 	said := &p.read.Claims
 	sum := sha256.Sum256([]byte(p.Thumbprint + " " + said.ID))
 	made := said.IssuedAt

@@ -397,6 +397,70 @@ func TestAfterARestart(t *testing.T) {
 	}
 }
 
+// TestAheadOfItsTime: a proof by a clock that is ahead, within the leeway, is not accepted before its time has come: so no process
+// that begins in between accepts it a second time, and a flood of such proofs never lifts the floor over now.
+func TestAheadOfItsTime(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	key := dpoptest.New(t, "ES256", 0)
+	for name, change := range map[string]dpoptest.Change{
+		"iat": {}, "nbf": claims("iat", d.clock().Unix(), "nbf", d.clock().Unix()+1),
+	} {
+		ahead := key.Proof("GET", target, d.clock().Add(time.Second), dpoptest.For(bearer), change)
+		sent := time.Now()
+		if err := d.judge(request(key.Thumbprint), ahead); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if until := d.clock().Truncate(time.Second).Add(time.Second).Sub(d.clock()); time.Since(sent) < until {
+			t.Errorf("%s: accepted %v before its time", name, until-time.Since(sent))
+		}
+	}
+	// The same proof at the next process, which begins when the time has come.
+	ahead := key.Proof("GET", target, d.clock().Add(time.Second), dpoptest.For(bearer))
+	if err := d.judge(request(key.Thumbprint), ahead); err != nil {
+		t.Fatal(err)
+	}
+	d.now.Store(d.clock().Truncate(time.Second).Add(2 * time.Second).UnixMilli())
+	var err error
+	if d.state, err = dpop.NewState(dpop.LeastCapacity, time.Minute, d.clock); err != nil {
+		t.Fatal(err)
+	}
+	d.configure(nil)
+	if err := d.judge(request(key.Thumbprint), ahead); refusal.Of(err) != refusal.ProofNonce {
+		t.Errorf("at the next process: %v", err)
+	}
+	if err := d.judge(request(key.Thumbprint), key.Proof("GET", target, d.clock(), dpoptest.For(bearer))); err != nil {
+		t.Errorf("an honest client of a young process: %v", err)
+	}
+}
+
+// TestFloodFromTheFuture: proofs by clocks that are ahead wait outside the memory of used ones, so that others go on meanwhile.
+func TestFloodFromTheFuture(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	key := dpoptest.New(t, "EdDSA", 0)
+	ctx, leave := context.WithCancel(t.Context())
+	var flood sync.WaitGroup
+	for range 3 * dpop.LeastCapacity / 16 { // more than the share of one key holds
+		proof, err := d.Read([]string{key.Proof("GET", target, d.clock().Add(5*time.Second), dpoptest.For(bearer))}, request(key.Thumbprint))
+		if err != nil {
+			t.Fatal(err)
+		}
+		flood.Go(func() {
+			if err := proof.Spend(ctx); refusal.Of(err) != refusal.ProofStale {
+				t.Errorf("the flood: %v", err)
+			}
+		})
+	}
+	for i := range 20 {
+		if err := d.judge(request(key.Thumbprint), key.Proof("GET", target, d.clock(), dpoptest.For(bearer))); err != nil {
+			t.Fatalf("proof %d of now: %v", i, err)
+		}
+	}
+	leave()
+	flood.Wait()
+}
+
 func TestNonces(t *testing.T) {
 	t.Parallel()
 	secret := func(c byte) []byte { return []byte(strings.Repeat(string(c), dpop.LeastSecret)) }

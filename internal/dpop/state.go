@@ -24,19 +24,21 @@ type State struct {
 	used   *replay.Memory
 	seed   maphash.Seed
 	names  [shares]string
-	began  int64        // ms
+	hold   replay.Hold  // for proofs of clocks that are ahead
+	began  int64        // ms, a whole second
 	maxAge atomic.Int64 // ns
 }
 
 // LeastCapacity is the smallest memory of used proofs, in entries.
 const LeastCapacity = 1 << 10
 
-// NewState remembers up to capacity proofs, each until it is older than maxAge; a nil clock is time.Now.
+// NewState remembers up to capacity proofs, each until it is older than maxAge; a nil clock is time.Now. The second in which it is
+// made counts as known: nothing else may have accepted a proof in it.
 func NewState(capacity int, maxAge time.Duration, clock func() time.Time) (*State, error) {
 	if clock == nil {
 		clock = time.Now
 	}
-	s := &State{secret: make([]byte, LeastSecret), seed: maphash.MakeSeed(), began: clock().UnixMilli()}
+	s := &State{secret: make([]byte, LeastSecret), seed: maphash.MakeSeed(), began: clock().Truncate(time.Second).UnixMilli()}
 	rand.Read(s.secret) // never fails (crypto/rand)
 	for i := range s.names {
 		s.names[i] = strconv.Itoa(i)

@@ -117,7 +117,7 @@ func (p *Proof) readHeader(text []byte) error {
 		case "jwk":
 			key, err = r.Raw()
 		default:
-			if dangerous(name) {
+			if dangerous(name) || bringsKey(name) && name != "cty" {
 				return badProof("the header has %s", name)
 			}
 			err = r.Skip()
