@@ -159,7 +159,7 @@ func TestSchemaTakesGoodFiles(t *testing.T) {
 var beyondSchema = []string{
 	"audience-is-the-issuer", "certificate-without-its-key", "clients-of-one-digest", "key-file-broken", "key-file-missing",
 	"key-files-of-the-wrong-kind", "limits-shared-without-redis", "merge-key", "method-any", "missing-file", "no-key-signs", "nothing-to-do", "password-in-a-url",
-	"placeholder-outside-roles", "redis-missing", "redis-tls", "redis-without-code-secrets", "replay-too-small", "replicas-with-memory-store",
+	"placeholder-outside-roles", "redis-missing", "redis-skew-below-leeway", "redis-tls", "redis-without-code-secrets", "replay-too-small", "replicas-with-memory-store",
 	"revocations-in-two-places", "revocations-stale-too-soon", "role-placeholder-inside", "role-shadowed", "roles-of-one-digest",
 	"route-inside-ours", "route-tenant-from", "route-without-any-issuer", "routes-conflict", "routes-equal", "same-key-twice",
 	"second-document", "secret-of-two-lines", "tag", "tenant-pattern-open-paren", "tenant-pattern-open-quote",
