@@ -121,6 +121,8 @@ type Limits struct {
 	BodyBytes       int64         // the body of a proxied request
 	Connections     int           // open connections, over all listeners
 	H2Streams       int           // concurrent streams per HTTP/2 connection
+	InFlight        int           // requests in flight, over all listeners
+	Streams         int           // answers of unknown length and upgraded connections, over all listeners
 	HeaderTimeout   time.Duration // for a request head to arrive
 	BodyTimeout     time.Duration // for a token endpoint's body to arrive
 	StallTimeout    time.Duration // for any progress of a proxied body, either way

@@ -69,6 +69,9 @@ func (f *forwarding) admissible() error {
 	if f.upgrade, err = upgradeOf(f.r, f.plan.route.Upgrade); err != nil {
 		return err
 	}
+	if f.upgrade != "" && !f.x.StreamRoom() {
+		return refusal.Because(refusal.StreamsFull, "limits.streams")
+	}
 	if limit := f.plan.bodyLimit; limit > 0 && f.r.ContentLength > limit {
 		if f.r.ProtoMajor == 1 {
 			f.x.Header().Set("Connection", "close")

@@ -48,7 +48,7 @@ type Options struct {
 	Proofs      *dpop.Checker   // nil: no token that is bound to a key is let in
 	Clock       func() time.Time
 
-	// Draining is closed when the process is on its way out: upgraded streams end then. nil: never.
+	// Draining is closed when upgraded streams are to end, because the process is about to. nil: never.
 	Draining <-chan struct{}
 	// Sign makes the compact JWS of an assertion for an upstream. nil: the issuer's first key, if there is one.
 	Sign func(typ string, claims []byte) (string, error)

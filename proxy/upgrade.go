@@ -84,6 +84,9 @@ func (f *forwarding) tunnel() error {
 		return fault("the answer has no stream")
 	}
 	defer server.Close()
+	if !f.x.Stream() {
+		return refusal.Because(refusal.StreamsFull, "limits.streams")
+	}
 	client, buffered, err := http.NewResponseController(f.x).Hijack()
 	if err != nil {
 		return fault("take over the connection: %v", err)

@@ -29,12 +29,17 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.Refuse(err)
 		return
 	}
+	if !x.Enter(&g.load, snap.loadLimits()) { // more requests at a time than the process should serve
+		x.Refuse(refusal.Because(refusal.InFlightFull, "limits.in_flight is %d", snap.config.Limits.InFlight))
+		return
+	}
 	snap.dispatch(x, r) // ours, or an app's
 }
 
 // finish answers a panic, which costs this request alone, writes the access line and counts.
 func (g *Gate) finish(x *request.Exchange, r *http.Request, snap *snapshot) {
 	p := recover()
+	x.Leave()
 	if p != nil && p != http.ErrAbortHandler {
 		g.log.Error("panic", zap.String("request_id", x.ID), zap.String("route", x.Route),
 			zap.String("type", panicType(p)), zap.ByteString("stack", debug.Stack()))
@@ -64,6 +69,11 @@ func panicType(p any) string {
 		}
 	}
 	return "panic"
+}
+
+func (snap *snapshot) loadLimits() request.LoadLimits {
+	l := &snap.config.Limits
+	return request.LoadLimits{InFlight: l.InFlight, Streams: l.Streams}
 }
 
 // admit refuses what no route can allow, and fills in what every later step judges by.

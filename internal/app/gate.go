@@ -26,6 +26,7 @@ import (
 	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/listen"
 	"github.com/jotgate/jotgate/internal/otel"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
@@ -66,6 +67,9 @@ type Gate struct {
 	draining   atomic.Bool
 	drain      chan struct{} // closed when draining begins
 	drainOnce  sync.Once
+	streamsEnd chan struct{} // closed when upgraded streams are to end
+	endOnce    sync.Once
+	load       request.Load
 	background sync.WaitGroup
 	failed     chan error // a listener's failure
 }
@@ -75,7 +79,8 @@ type Gate struct {
 func New(o Options) (*Gate, error) {
 	s := &Gate{
 		path: o.ConfigPath, log: o.Log, clock: o.Clock,
-		metrics: telemetry.NewMetrics(o.Version), drain: make(chan struct{}), failed: make(chan error, 4), // one for each part that can break
+		metrics: telemetry.NewMetrics(o.Version), drain: make(chan struct{}),
+		streamsEnd: make(chan struct{}), failed: make(chan error, 4), // one for each part that can break
 		reloaded: make(chan struct{}, 1), notifier: fsnotify.NewWatcher,
 	}
 	if s.clock == nil {
@@ -130,6 +135,7 @@ func (g *Gate) Start() error {
 		return errors.Join(err, listeners.Close(), g.closeAdmin())
 	}
 	g.listeners = listeners
+	context.AfterFunc(listeners.Stopped(), g.endStreams)
 	g.background.Go(func() {
 		if err := listeners.Serve(g); err != nil {
 			g.failed <- err
@@ -223,15 +229,15 @@ func (g *Gate) Config() *config.Config { return g.snapshot.Load().config }
 func (g *Gate) Failed() <-chan error { return g.failed }
 
 // Drain ends the server without losing a request: it stops being ready, serves on for drain.delay with
-// `Connection: close`, then accepts no more, and gives what is in flight drain.timeout. It returns nil when everything
-// ended by itself. When ctx ends, what is left is closed at once.
+// `Connection: close`, then accepts no more, ends upgraded streams, and gives requests in flight drain.timeout. It
+// returns nil if no request in flight was cut; a stream may be. When ctx ends, what is left is closed at once.
 func (g *Gate) Drain(ctx context.Context) error {
 	g.beginDrain()
 	d := g.Config().Drain
 	g.log.Info("draining", zap.Duration("delay_ms", d.Delay), zap.Duration("timeout_ms", d.Timeout))
 	ctx, cancel := context.WithTimeoutCause(ctx, d.Delay+d.Timeout, errors.New("drain.timeout is over"))
 	defer cancel()
-	err := g.listeners.Drain(ctx, listen.Drain{Delay: d.Delay, IdleGrace: idleGrace(d)})
+	err := g.listeners.Drain(ctx, listen.Drain{Delay: d.Delay, IdleGrace: idleGrace(d), InFlight: g.load.InFlight})
 	return errors.Join(err, g.Close())
 }
 
@@ -244,9 +250,12 @@ func (g *Gate) beginDrain() {
 	g.drainOnce.Do(func() { close(g.drain) })
 }
 
+func (g *Gate) endStreams() { g.endOnce.Do(func() { close(g.streamsEnd) }) }
+
 // Close ends everything at once. It may be called more than once.
 func (g *Gate) Close() error {
 	g.beginDrain()
+	g.endStreams()
 	var errs []error
 	if g.listeners != nil {
 		errs = append(errs, g.listeners.Close())

@@ -107,6 +107,8 @@ func (g gauges) connections(to chan<- prometheus.Metric) {
 		return
 	}
 	gauge(to, describe("connections_open", "Client connections that are open."), float64(g.server.listeners.Open()))
+	gauge(to, describe("requests_in_flight", "Requests that are being served, without streams."), float64(g.server.load.InFlight()))
+	gauge(to, describe("streams_open", "Answers of unknown length and upgraded connections."), float64(g.server.load.Streams()))
 	counter(to, describe("connections_turned_away_total", "Connections that were closed at once, over limits.connections."),
 		float64(g.server.listeners.TurnedAway()))
 }

@@ -3,7 +3,6 @@ package listen
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,6 +16,8 @@ type Drain struct {
 	// IdleGrace is how long an idle connection is kept after that. HTTP/1.1 cannot tell an idle client that its
 	// connection ends, and a request that is on its way at that moment is lost.
 	IdleGrace time.Duration
+	// InFlight returns the number of requests whose loss is an error. nil: that of each open connection is.
+	InFlight func() int
 }
 
 // BeginDrain makes each answer from now on the last one of its connection, and changes nothing else.
@@ -25,9 +26,9 @@ func (ls *Listeners) BeginDrain() { ls.draining.Store(true) }
 // Draining reports whether BeginDrain or Drain was called.
 func (ls *Listeners) Draining() bool { return ls.draining.Load() }
 
-// Drain serves on for the delay, stops accepting, ends the context of upgraded streams (see Stopping), waits for
+// Drain serves on for the delay, stops accepting, ends Stopped, waits for
 // requests in flight and returns when the last connection is closed. If ctx ends first, the connections that are left
-// are closed and the error is the cause of ctx.
+// are closed; the error is the cause of ctx if requests were in flight.
 func (ls *Listeners) Drain(ctx context.Context, d Drain) error {
 	ls.BeginDrain()
 	wait(ctx, d.Delay)
@@ -40,9 +41,13 @@ func (ls *Listeners) Drain(ctx context.Context, d Drain) error {
 	case <-ls.empty:
 	case <-ctx.Done():
 	}
-	err := context.Cause(ctx)
-	if ls.Open() == 0 {
-		err = nil
+	lost := ls.Open()
+	if lost > 0 && d.InFlight != nil {
+		lost = d.InFlight()
+	}
+	var err error
+	if lost > 0 {
+		err = context.Cause(ctx)
 	}
 	return errors.Join(err, ls.Close())
 }
@@ -140,15 +145,4 @@ func (ls *Listeners) closeAll() {
 			c.Abort()
 		}
 	}
-}
-
-type stoppingKey struct{}
-
-// Stopping returns the context that ends when the listeners stop accepting: an upgraded stream, which no answer ends,
-// should close then. It never ends for a request that did not come through Listeners.
-func Stopping(r *http.Request) context.Context {
-	if ctx, ok := r.Context().Value(stoppingKey{}).(context.Context); ok {
-		return ctx
-	}
-	return context.WithoutCancel(r.Context())
 }

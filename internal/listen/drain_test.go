@@ -104,10 +104,11 @@ func TestDrainWaitsForRequests(t *testing.T) {
 	g.Wait()
 }
 
-// An upgraded stream hears of the end through Stopping, and says goodbye.
+// An upgraded stream is told of the end by Stopped.
 func TestDrainTellsStreams(t *testing.T) {
 	t.Parallel()
-	ls := start(t, listen.Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var ls *listen.Listeners
+	ls = start(t, listen.Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -115,7 +116,7 @@ func TestDrainTellsStreams(t *testing.T) {
 		}
 		defer c.Close()
 		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
-		<-listen.Stopping(r).Done()
+		<-ls.Stopped().Done()
 		fmt.Fprint(c, "goodbye")
 	}))
 	c := dial(t, ls)

@@ -147,7 +147,8 @@ func (ls *Listeners) Open() int {
 	return len(ls.open)
 }
 
-// Stopped returns the context that ends when no more connections are accepted; see Stopping.
+// Stopped returns the context that ends when no more connections are accepted: an upgraded stream, which no answer ends,
+// should close then.
 func (ls *Listeners) Stopped() context.Context { return ls.stopping }
 
 // TurnedAway returns how many connections were closed at once because of the cap.

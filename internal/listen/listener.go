@@ -33,7 +33,7 @@ type listener struct {
 
 func newListener(ls *Listeners, options Listener, raw *net.TCPListener) *listener {
 	l := &listener{Listener: options, all: ls, raw: raw, accepted: make(chan struct{})}
-	base := context.WithValue(context.Background(), stoppingKey{}, ls.stopping)
+	base := context.Background()
 	l.h1 = &h1.Server{
 		Limits: &ls.limits.Limits, IdleTimeout: ls.limits.IdleTimeout,
 		Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse,

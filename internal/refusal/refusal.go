@@ -34,6 +34,8 @@ const (
 	MediaUnsupported   Reason = "media_unsupported"   // a token endpoint was sent another Content-Type
 	BodyInvalid        Reason = "body_invalid"        // a token endpoint's body does not say what it must
 	RateLimited        Reason = "rate_limited"        // more calls than the client may make
+	InFlightFull       Reason = "in_flight_full"      // limits.in_flight
+	StreamsFull        Reason = "streams_full"        // limits.streams
 	Draining           Reason = "draining"            // the process is on its way out
 	InternalError      Reason = "internal_error"      // a fault of ours; the log has the cause
 	ClientClosed       Reason = "client_closed"       // the client went away before it was answered
@@ -147,7 +149,7 @@ var statuses = map[Reason]int{
 	HeaderTimeout: 408, VersionUnsupported: 505, ExpectationUnknown: 417,
 	BodyTooLarge: 413, BodyMalformed: 400, BodyTimeout: 408, MethodUnsupported: 405, UpgradeNotAllowed: 400,
 	RouteNotFound: 404, MethodNotAllowed: 405, MediaUnsupported: 415, BodyInvalid: 400, RateLimited: 429,
-	Draining: 503, InternalError: 500, ClientClosed: 499,
+	InFlightFull: 503, StreamsFull: 503, Draining: 503, InternalError: 500, ClientClosed: 499,
 
 	CredentialsMultiple: 400, TokenMissing: 401, TokenInQuery: 401, TokenSchemeUnsupported: 401, TokenTooLarge: 401,
 	TokenMalformed: 401, TokenTypeRefused: 401, TokenHeaderRefused: 401, TokenAlgorithmRefused: 401,

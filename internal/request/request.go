@@ -72,6 +72,10 @@ type Exchange struct {
 	status int
 	bytes  int64
 	head   time.Time
+
+	load        *Load // nil: it is not counted
+	mostStreams int64
+	place       place
 }
 
 // NewID makes a request id: a UUID version 7, so that ids sort by time.
@@ -106,6 +110,7 @@ func (x *Exchange) WriteHeader(status int) {
 			return
 		}
 		x.status, x.head = status, time.Now()
+		x.streams(status, x.lengthOf())
 	}
 	x.ResponseWriter.WriteHeader(status)
 }
@@ -116,6 +121,7 @@ func (x *Exchange) WriteHeader(status int) {
 func (x *Exchange) Answer(status int, length int64, fields iter.Seq2[string, string]) {
 	if w, ok := x.ResponseWriter.(answerer); ok && x.status == 0 {
 		x.status, x.head = status, time.Now()
+		x.streams(status, length)
 		w.Answer(status, length, fields)
 		return
 	}

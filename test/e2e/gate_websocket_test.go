@@ -9,8 +9,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/net/websocket"
 )
@@ -26,13 +28,13 @@ const (
 )
 
 // openEcho is a gate before an app that gives back what it is told.
-func openEcho(t *testing.T) *gate {
+func openEcho(t *testing.T, edits ...string) *gate {
 	t.Helper()
 	echo := websocket.Server{Handler: func(c *websocket.Conn) { _, _ = io.Copy(c, c) }}
 	app := httptest.NewServer(echo)
 	t.Cleanup(app.Close)
 	g := &gate{folder: t.TempDir(), env: []string{"ADMIN_TOKEN=admin-token-admin-token"}}
-	g.configure(t, fmt.Sprintf(`version: 1
+	g.configure(t, strings.NewReplacer(edits...).Replace(fmt.Sprintf(`version: 1
 listeners: [{name: main, address: "127.0.0.1:0"}]
 admin: {listen: %q, token: "${env:ADMIN_TOKEN}"}
 drain: {delay: 0s}
@@ -41,7 +43,7 @@ revocations: {file: revoked}
 routes:
   - {path: "/t/{tenant}/ws/", upgrade: true, require: {tenant_from: path.tenant, action: READ}, upstream: %q}
   - {path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ}, upstream: %q}
-`, freeAddress(t), issuing, app.URL, app.URL))
+`, freeAddress(t), issuing, app.URL, app.URL)))
 	g.serve(t)
 	return g
 }
@@ -180,5 +182,76 @@ func TestAWebSocketEndsWithADrain(t *testing.T) {
 	w.ends(t, goingAway)
 	if code := g.exit(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+// A drain has two parts. During its delay the gate serves on: WebSockets that are open go on, and new ones are let in,
+// as clients that reconnect do not know of the drain. Then all of them end with 1001.
+func TestWebSocketsGoOnThroughTheDelayOfADrain(t *testing.T) {
+	t.Parallel()
+	g := openEcho(t, "drain: {delay: 0s}", "drain: {delay: 2s, timeout: 10s}")
+	token := g.token(t)
+	before, status := g.openWebSocket(t, "/t/acme/ws/1", token)
+	if status != 101 {
+		t.Fatalf("%d, want 101", status)
+	}
+	before.say(t, "hello")
+	g.signal(t, syscall.SIGTERM)
+	g.until(t, g.stderr, `"msg":"draining"`)
+	during, status := g.openWebSocket(t, "/t/acme/ws/2", token)
+	if status != 101 {
+		t.Fatalf("during the delay: %d, want 101", status)
+	}
+	for range 10 {
+		before.say(t, "still here")
+		during.say(t, "here, too")
+		time.Sleep(50 * time.Millisecond)
+	}
+	before.ends(t, goingAway)
+	during.ends(t, goingAway)
+	if code := g.exit(t); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+// Streams do not end by themselves: that one is cut at the end of drain.timeout is no fault. That a request is, is one.
+func TestTheExitCodeAfterADrainThatCuts(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		path string
+		code int
+	}{"a stream": {"/open/events", 0}, "a request": {"/open/wait", 1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			arrived := make(chan struct{})
+			app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, "/open/events") {
+					_ = http.NewResponseController(w).Flush()
+				}
+				close(arrived)
+				<-r.Context().Done()
+			}))
+			t.Cleanup(app.Close)
+			g := &gate{folder: t.TempDir()}
+			g.configure(t, fmt.Sprintf(`version: 1
+listeners: [{name: main, address: "127.0.0.1:0"}]
+admin: {listen: ""}
+drain: {delay: 0s, timeout: 500ms}
+routes: [{path: /open/, public: true, upstream: %q}]
+`, app.URL))
+			g.serve(t)
+			client := dial(t, g.at(t, "main"), nil)
+			fmt.Fprintf(client, "GET %s HTTP/1.1\r\nHost: gate.test\r\n\r\n", c.path)
+			<-arrived
+			if c.code == 0 {
+				if _, err := client.Read(make([]byte, 1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g.signal(t, syscall.SIGTERM)
+			if code := g.exit(t); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+		})
 	}
 }
