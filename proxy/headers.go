@@ -56,8 +56,21 @@ var claimed = [...][]string{
 	{"x-request-id"},
 }
 
-// whereabouts are further names for a client's address, believed of a trusted proxy alone.
-var whereabouts = [...]string{"true-client-ip", "x-client-ip", "x-cluster-client-ip", "cf-connecting-ip", "fastly-client-ip"}
+// originNames are further names for a client's address, scheme or original URL, believed of a trusted proxy alone.
+var originNames = [...]string{
+	"client-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "true-client-port", "x-true-client-ip", "x-true-ip",
+	"forwarded-for", "forwarded-for-ip", "forwarded-host", "forwarded-proto", "x-originating-ip", "x-remote-ip", "x-remote-addr",
+	"x-remote-host", "remote-addr", "x-user-ip", "x-host-ip", "x-ip", "x-source-ip", "x-peer-ip", "x-real-port", "x-real-host",
+	"proxy-client-ip", "wl-proxy-client-ip", "x-proxy-client-ip", "x-proxyuser-ip", "x-backend-host", "x-backend-server",
+	"cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "cf-visitor", "cdn-src-ip", "cdn-real-ip", "ali-cdn-real-ip",
+	"fastly-client-ip", "fastly-ssl", "fly-client-ip", "fly-forwarded-proto", "fly-forwarded-ssl", "fly-forwarded-port",
+	"incap-client-ip", "x-sucuri-clientip", "x-azure-clientip", "x-azure-socketip", "x-appengine-user-ip",
+	"x-appengine-remote-addr", "x-appengine-https", "x-nf-client-connection-ip", "x-vercel-forwarded-for",
+	"x-vercel-proxied-for", "do-connecting-ip", "cloudfront-viewer-address", "cloudfront-forwarded-proto",
+	"x-envoy-external-address", "x-envoy-original-path", "x-envoy-original-host", "x-envoy-internal", "x-ms-original-url",
+	"x-waws-unencoded-url", "x-arr-ssl", "front-end-https", "x-front-end-https", "x-url-scheme", "x-scheme", "x-https", "x-ssl",
+	"x-proto", "x-original-proto", "x-original-scheme", "x-original-port", "x-script-name", "x-proxyuser-port",
+}
 
 // fields is what may not pass, and the names that we set.
 type fields struct {
@@ -77,7 +90,7 @@ func newFields(c *config.Config) *fields {
 	for _, name := range headAlone {
 		f.head[name] = struct{}{}
 	}
-	for _, name := range whereabouts {
+	for _, name := range originNames {
 		f.untold[name] = struct{}{}
 	}
 	for _, name := range c.IdentityHeaders.All() {
@@ -122,7 +135,7 @@ func hasPrefix(b []byte, prefix string) bool {
 type field struct{ name, value string }
 
 // ownAtMost is room for the fields that we set on one request.
-const ownAtMost = 18
+const ownAtMost = 20
 
 // A requestRule decides which fields of a client's request go on to the upstream, for every kind of upstream.
 type requestRule struct {
@@ -281,7 +294,7 @@ func set(to []field, name, value string) []field {
 }
 
 // setOrigin says where the request came from, in the words of RFC 7239 and of the X-Forwarded fields that came before it.
-// What a trusted proxy said is kept in front; what anybody else said is gone.
+// What a trusted proxy said is kept; what other peers said is gone.
 func setOrigin(to []field, p *inbound) []field {
 	x, in := p.x, p.r.Header
 	address := addressOf(p.r.RemoteAddr, x.Peer)
@@ -289,10 +302,48 @@ func setOrigin(to []field, p *inbound) []field {
 	if strings.HasPrefix(p.r.Host, host) { // with its port, as long as it is the host that was judged
 		host = p.r.Host
 	}
-	to = set(to, "X-Forwarded-For", chained(in["X-Forwarded-For"], x.Trusted, address))
-	to = set(to, "X-Forwarded-Host", host)
-	to = set(to, "X-Forwarded-Proto", x.Scheme)
-	return set(to, "Forwarded", chained(in["Forwarded"], x.Trusted, forwarded(address, host, x.Scheme)))
+	ours := forwarded(address, host, x.Scheme)
+	if !x.Trusted {
+		to = set(set(to, "X-Forwarded-For", address), "X-Forwarded-Host", host)
+		return set(set(to, "X-Forwarded-Proto", x.Scheme), "Forwarded", ours)
+	}
+	before := strings.Join(in["X-Forwarded-For"], ", ")
+	to = set(to, "X-Forwarded-For", chained(before, address))
+	if said := in["X-Forwarded-Host"]; len(said) > 0 {
+		host = strings.Join(said, ", ")
+	}
+	to = set(set(to, "X-Forwarded-Host", host), "X-Forwarded-Proto", x.Scheme)
+	for _, name := range [...]string{"X-Forwarded-Port", "X-Forwarded-Prefix"} {
+		to = set(to, name, strings.Join(in[name], ", "))
+	}
+	return set(to, "Forwarded", chained(forwardedFor(before), ours))
+}
+
+// forwardedFor is an X-Forwarded-For list in the words of RFC 7239, address by address, so that an app that reads the one sees
+// the same addresses as an app that reads the other. What is no address is "unknown".
+func forwardedFor(list string) string {
+	if list == "" {
+		return ""
+	}
+	var b strings.Builder
+	for item := range strings.SplitSeq(list, ",") {
+		if b.Len() > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(forwarded(nodeOf(strings.Trim(item, " \t")), "", ""))
+	}
+	return b.String()
+}
+
+// nodeOf is an address without port and zone; "" for what is none.
+func nodeOf(item string) string {
+	if a, err := netip.ParseAddr(strings.Trim(item, "[]")); err == nil {
+		return a.Unmap().WithZone("").String()
+	}
+	if a, err := netip.ParseAddrPort(item); err == nil {
+		return a.Addr().Unmap().WithZone("").String()
+	}
+	return ""
 }
 
 // addressOf is the peer's address without port and zone. Of an IPv4 address the server's own text has it already.
@@ -306,14 +357,11 @@ func addressOf(remote string, peer netip.Addr) string {
 	return peer.Unmap().WithZone("").String()
 }
 
-func chained(before []string, trusted bool, last string) string {
-	if !trusted || len(before) == 0 {
-		return last
+func chained(before, last string) string {
+	if before == "" || last == "" {
+		return before + last
 	}
-	if last == "" {
-		return strings.Join(before, ", ")
-	}
-	return strings.Join(before, ", ") + ", " + last
+	return before + ", " + last
 }
 
 // forwarded is one element of RFC 7239 §4. An IPv6 address is bracketed and quoted (§6), and so is a host with a port.

@@ -26,7 +26,10 @@ func TestNobodyElseSetsTheIdentity(t *testing.T) {
 	names := append(h.config.IdentityHeaders.All(), "X-Jotgate-Assertion", "X-Jotgate-Other",
 		"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "X-Forwarded-Port", "X-Forwarded",
 		"Forwarded", "X-Real-Ip", "X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override", "X-Method-Override",
-		"X-Http-Method", "Proxy", "X-Original-Method", "X-Original-Host", "X-Original-Uri", "X-Request-Id", "True-Client-Ip")
+		"X-Http-Method", "Proxy", "X-Original-Method", "X-Original-Host", "X-Original-Uri", "X-Request-Id", "True-Client-Ip",
+		"Client-Ip", "Forwarded-For", "X-Originating-Ip", "X-Remote-Addr", "Cf-Connecting-Ipv6", "Fly-Client-Ip",
+		"X-Envoy-External-Address", "X-Envoy-Original-Path", "Front-End-Https", "X-Url-Scheme", "X-Scheme", "Wl-Proxy-Client-Ip",
+		"X-Azure-Clientip", "X-Ms-Original-Url", "X-Script-Name")
 	for _, route := range []struct{ target, bearer string }{{"/t/acme/", bearer}, {"/me", bearer}, {"/assets/x", ""}} {
 		h.app.forget()
 		h.get(route.target, route.bearer)
@@ -131,8 +134,24 @@ func TestWhatPassesOn(t *testing.T) {
 		{
 			"what a trusted proxy said", "/me", bearer,
 			[]string{"Test-Trusted: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2", "Forwarded: for=192.0.2.1", "True-Client-Ip: 192.0.2.1", "X-Real-Ip: 192.0.2.9"},
-			[]string{"X-Forwarded-For: 192.0.2.1, 192.0.2.2, 127.0.0.1", "Forwarded: for=192.0.2.1, for=127.0.0.1;host=app.example;proto=http", "True-Client-Ip: 192.0.2.1"},
+			[]string{"X-Forwarded-For: 192.0.2.1, 192.0.2.2, 127.0.0.1", "Forwarded: for=192.0.2.1, for=192.0.2.2, for=127.0.0.1;host=app.example;proto=http", "True-Client-Ip: 192.0.2.1"},
 			[]string{"X-Real-Ip"},
+		},
+		{
+			"a trusted proxy's host, port and prefix", "/me", bearer,
+			[]string{"Test-Trusted: 1", "X-Forwarded-Host: shop.example", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /shop", "X-Forwarded-Server: x"},
+			[]string{"X-Forwarded-Host: shop.example", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /shop", "X-Forwarded-For: 127.0.0.1"},
+			[]string{"X-Forwarded-Server"},
+		},
+		{
+			"a chain of all kinds of addresses", "/me", bearer,
+			[]string{"Test-Trusted: 1", `X-Forwarded-For: 192.0.2.1:1234,[2001:db8::1]:99, 2001:db8::2%eth0 ,unknown,"for=x;by=y`, "Forwarded: for=9.9.9.9;host=evil"},
+			[]string{`Forwarded: for=192.0.2.1, for="[2001:db8::1]", for="[2001:db8::2]", for=unknown, for=unknown, for=127.0.0.1;host=app.example;proto=http`},
+			nil,
+		},
+		{
+			"what a stranger says of its port", "/me", bearer, []string{"X-Forwarded-Port: 1", "X-Forwarded-Prefix: /x"}, nil,
+			[]string{"X-Forwarded-Port", "X-Forwarded-Prefix"},
 		},
 		{
 			"an upgrade that no route allows", "/me", bearer,

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -627,6 +628,128 @@ func TestATLSConnectionAtRest(t *testing.T) {
 			}
 			if seen != c.want {
 				t.Errorf("saw %d, want %d", seen, c.want)
+			}
+		})
+	}
+}
+
+// A request's body may take its time on a connection that has served before, whatever limit its last request left there.
+func TestASlowBodyOnAKeptConnection(t *testing.T) {
+	t.Parallel()
+	const limit = 400 * time.Millisecond
+	for _, c := range []struct {
+		name   string
+		first  string // the answer that the connection served before
+		bound  func(*Settings)
+		idle   time.Duration
+		pieces int
+		pause  time.Duration // before each piece
+		chunks bool
+	}{
+		{"trickles past response_timeout", okay, func(s *Settings) { s.ResponseTimeout = limit }, 0, 4, limit / 2, false},
+		{"begins after it", okay, func(s *Settings) { s.ResponseTimeout = limit }, 2 * limit, 1, 20 * time.Millisecond, false},
+		{"trickles in chunks", okay, func(s *Settings) { s.ResponseTimeout = limit }, 0, 4, limit / 2, true},
+		{"trickles past stall_timeout", okay, func(s *Settings) { s.StallTimeout = limit }, 0, 4, limit / 2, false},
+		{"behind chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", func(s *Settings) { s.StallTimeout = limit }, limit, 3, limit / 2, true},
+		{"a single long pause", okay, func(s *Settings) { s.ResponseTimeout, s.StallTimeout = limit, limit }, 0, 1, 2 * limit, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, func(p *peer) {
+				for first := true; ; first = false {
+					head, _ := p.request()
+					if head == "" {
+						return
+					}
+					if first {
+						p.say(c.first)
+					} else {
+						p.say(okay)
+					}
+				}
+			})
+			bounds := settings(s)
+			c.bound(&bounds)
+			x := client(t, bounds)
+			if _, _, err := get(x, s); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(c.idle)
+			body, to := io.Pipe()
+			go func() {
+				for range c.pieces {
+					time.Sleep(c.pause)
+					io.WriteString(to, "piece")
+				}
+				to.Close()
+			}()
+			r := request(t, "POST", "http://"+s.address()+"/", body)
+			if r.ContentLength = int64(5 * c.pieces); c.chunks {
+				r.ContentLength = -1
+			}
+			status, text, err := read(x.RoundTrip(r))
+			if status != 200 || text != "ok" || err != nil {
+				t.Errorf("got %d %q %v", status, text, err)
+			}
+			if n := s.connections(); n != 1 {
+				t.Errorf("%d connections: the case needs one", n)
+			}
+		})
+	}
+}
+
+// After bytes that belong to no request nothing is kept for a while: the next such bytes could come a moment too late to be seen.
+func TestUnaskedBytesEndKeptConnections(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, answer, behind string // behind is sent while the connection is at rest
+		told                 bool
+	}{
+		{"another answer", okay, okay, true},
+		{"a body longer than its length", okay + "more", "", true},
+		{"another answer at once", okay + okay, "", true},
+		{"an empty line", okay, "\r\n", false},
+		{"an empty line at once", okay + "\r\n", "", false},
+		{"a 408 before a close", okay, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n", false},
+		{"a 408 of HTTP/1.0", okay, "HTTP/1.0 408 Request Time-out\r\n\r\n<html>", false},
+		{"a body behind a 204", "HTTP/1.1 204 No Content\r\n\r\nbody", "", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, func(p *peer) {
+				for p.head() != "" {
+					if p.number > 1 {
+						p.say(okay)
+						continue
+					}
+					p.say(c.answer)
+					if c.behind != "" {
+						p.say(c.behind)
+					}
+				}
+			})
+			told := 0
+			bounds := settings(s)
+			bounds.Unasked = func() { told++ }
+			x := client(t, bounds)
+			get(x, s)
+			for start := time.Now(); time.Since(start) < 10*time.Second; { // until the bytes have come
+				x.mu.Lock()
+				idle := slices.Clone(x.idle)
+				x.mu.Unlock()
+				if len(idle) == 0 {
+					break
+				}
+				x.clean()
+			}
+			for range 3 {
+				get(x, s)
+			}
+			if (told > 0) != c.told {
+				t.Errorf("told %d times", told)
+			}
+			if n := s.connections(); (n == 4) != c.told {
+				t.Errorf("%d connections", n)
 			}
 		})
 	}
