@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+
+	"github.com/jotgate/jotgate/internal/grammar"
 )
 
 const (
@@ -123,23 +125,15 @@ func (k *conn) line(limit int) ([]byte, error) {
 // parseChunkSize reads a size in hexadecimal digits; what may follow it is an extension after a semicolon.
 func parseChunkSize(line []byte) (int64, error) {
 	size, extension, _ := bytes.Cut(line, []byte{';'})
-	if len(size) == 0 || len(size) > 15 || !validValue(string(extension)) {
+	if len(size) == 0 || len(size) > 15 || !grammar.IsFieldValue(string(extension)) {
 		return 0, malformed("chunk size %.40q", line)
 	}
 	var n int64
 	for _, c := range size {
-		var digit byte
-		switch {
-		case '0' <= c && c <= '9':
-			digit = c - '0'
-		case 'a' <= c && c <= 'f':
-			digit = c - 'a' + 10
-		case 'A' <= c && c <= 'F':
-			digit = c - 'A' + 10
-		default:
+		if !grammar.IsHex(c) {
 			return 0, malformed("chunk size %.40q", line)
 		}
-		n = n<<4 | int64(digit)
+		n = n<<4 | int64(grammar.Unhex(c))
 	}
 	return n, nil
 }

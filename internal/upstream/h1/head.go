@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/jotgate/jotgate/internal/grammar"
 )
 
 const (
@@ -100,7 +102,7 @@ func (a *Answer) parseStatus(line string) error {
 		}
 		code = code*10 + int(line[i]-'0')
 	}
-	if code < 100 || len(line) > 12 && line[12] != ' ' || !validValue(line) {
+	if code < 100 || len(line) > 12 && line[12] != ' ' || !grammar.IsFieldValue(line) {
 		return malformed("status line %.40q", line)
 	}
 	a.Minor, a.Status, a.StatusLine = int(line[7]-'0'), code, line[9:]
@@ -146,14 +148,14 @@ func eachField(s string, take func(name, value string) error) error {
 // parseField reads one line (RFC 9112 §5). A line that goes on with white space (obs-fold) has no name, so it is refused.
 func parseField(line string) (name, value string, err error) {
 	colon := 0
-	for colon < len(line) && tokenByte(line[colon]) {
+	for colon < len(line) && grammar.IsTokenByte(line[colon]) {
 		colon++
 	}
 	if colon == 0 || colon == len(line) || line[colon] != ':' {
 		return "", "", malformed("field line %.40q", line)
 	}
-	value = trim(line[colon+1:])
-	if !validValue(value) {
+	value = grammar.Trim(line[colon+1:])
+	if !grammar.IsFieldValue(value) {
 		return "", "", malformed("field %.40s: its value has control characters", line[:colon])
 	}
 	return canonical(line[:colon]), value, nil
@@ -190,7 +192,7 @@ func (a *Answer) note(name, value string) error {
 // isEventStream knows the answers that may be silent for as long as they like (WHATWG HTML §9.2).
 func isEventStream(kind string) bool {
 	kind, _, _ = strings.Cut(kind, ";")
-	return strings.EqualFold(trim(kind), "text/event-stream")
+	return strings.EqualFold(grammar.Trim(kind), "text/event-stream")
 }
 
 // parseLength reads digits alone: no sign, no list, nothing that wraps round.
@@ -267,7 +269,7 @@ func (a *Answer) announce() error {
 	})
 	for _, list := range names {
 		for item := range strings.SplitSeq(list, ",") {
-			if item = trim(item); item == "" {
+			if item = grammar.Trim(item); item == "" {
 				continue
 			}
 			if !validTrailer(item) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/jotgate/jotgate/internal/grammar"
 )
 
 // A Request is what is asked. What is in it goes out as it stands, or not at all.
@@ -71,9 +73,9 @@ func (h *Head) Field(name, value string) {
 	switch {
 	case h.err != nil:
 	case reserved(name), value == "" && strings.EqualFold(name, "User-Agent"):
-	case !validName(name):
+	case !grammar.IsToken(name):
 		h.err = fmt.Errorf("request field %.40q: not a field's name", name)
-	case !validValue(value):
+	case !grammar.IsFieldValue(value):
 		h.err = fmt.Errorf("request field %s: its value has control characters", name)
 	case h.fields != nil:
 		name = canonical(name)
@@ -139,7 +141,7 @@ func (q *Request) appendHead(to []byte) ([]byte, error) {
 
 func (q *Request) check() error {
 	switch {
-	case !validName(q.Method):
+	case !grammar.IsToken(q.Method):
 		return fmt.Errorf("request method %.40q: not a token", q.Method)
 	case q.Method == http.MethodConnect:
 		return errors.New("request method CONNECT: not spoken here")
@@ -147,7 +149,7 @@ func (q *Request) check() error {
 		return errors.New("request target: empty, or with white space or control characters")
 	case q.Host == "" || !httpguts.ValidHostHeader(q.Host):
 		return fmt.Errorf("request host %.40q: not a host", q.Host)
-	case !validValue(q.Upgrade):
+	case !grammar.IsFieldValue(q.Upgrade):
 		return fmt.Errorf("request upgrade %.40q: has control characters", q.Upgrade)
 	}
 	return nil
