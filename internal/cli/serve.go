@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -58,16 +59,24 @@ func untilTold(ctx context.Context) error {
 // ten megabytes more.
 const collectAt = 400
 
-// collectLess does so, unless the operator has said otherwise.
-func collectLess() {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+// tuneMemory sets how often the heap is collected, and its soft limit, which is taken from the control group. What the
+// operator sets by GOGC or GOMEMLIMIT stays.
+func tuneMemory(root fs.FS) (limit int64) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return 0
+	}
+	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}
+	if limit = int64(limitShare * float64(cgroupLimit(root))); limit > 0 {
+		debug.SetMemoryLimit(limit)
+	}
+	return limit
 }
 
 // serve serves while story lasts, then drains. The story's context ends at the first SIGTERM or SIGINT.
 func (p *Process) serve(settings *config.Config, logTo io.Writer, story func(ctx context.Context) error) (err error) {
-	collectLess()
+	memoryLimit := tuneMemory(os.DirFS("/"))
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -78,6 +87,9 @@ func (p *Process) serve(settings *config.Config, logTo io.Writer, story func(ctx
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
+	if memoryLimit > 0 {
+		log.Info("memory limit from the control group", zap.Int64("bytes", memoryLimit))
+	}
 	// What the standard library says past our loggers becomes a line like any other.
 	defer zap.RedirectStdLog(log.Named("std"))()
 	s, err := app.New(app.Options{Config: settings, ConfigPath: settings.File, Log: log, Version: p.version()})
