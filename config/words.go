@@ -34,7 +34,7 @@ const (
 	audienceLike      = `^[!-~]{1,256}$`
 	filledLike        = `[\s\S]`
 	uuidLike          = `^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`
-	addressLike       = `^(\[[^\]]+\]|[^:]*):[0-9]{1,5}$`
+	addressLike       = `^((\[[^\]]+\]|[^:]*):[0-9]{1,5}|systemd(:[A-Za-z0-9_.-]{1,255})?)$`
 	addressOrNoneLike = `^((\[[^\]]+\]|[^:]*):[0-9]{1,5})?$`
 	issuerURLLike     = `^https?://[!-~]*[^/]$`
 	foreignIssuerLike = `^https?://[!-~]+$`
@@ -188,6 +188,20 @@ func isUUID(s string) (problem, remedy string) {
 		return "is not a UUID", "write it like 6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 	}
 	return "", ""
+}
+
+// isListenAddress reads host:port, or the name of a socket that systemd passes.
+func isListenAddress(s string) (problem, remedy string) {
+	if s == "systemd" {
+		return "", ""
+	}
+	if name, found := strings.CutPrefix(s, "systemd:"); found {
+		if name == "" || len(name) > 255 || !plainRunes(name, "-_.") {
+			return "has no name of a socket", "write it like systemd:main, with FileDescriptorName=main in the .socket unit"
+		}
+		return "", ""
+	}
+	return isAddress(s)
 }
 
 // isAddress reads host:port to listen on. Port 0 lets the system choose.

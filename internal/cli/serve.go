@@ -9,12 +9,14 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/app"
 	"github.com/jotgate/jotgate/internal/keyfile"
+	"github.com/jotgate/jotgate/internal/sdnotify"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
@@ -99,51 +101,96 @@ func (p *Process) serve(settings *config.Config, logTo io.Writer, story func(ctx
 	if err := s.Start(); err != nil {
 		return errors.Join(err, s.Close())
 	}
-	return attend(s, signals, story)
+	return (&attendant{gate: s, signals: signals, manager: sdnotify.New(p.LookupEnv), log: log.Named("systemd")}).attend(story)
 }
 
-// attend lets story run beside a server that has started, and hears the signals.
-func attend(s *app.Gate, signals <-chan os.Signal, story func(ctx context.Context) error) error {
+// An attendant listens to signals while a gate runs, and tells the service manager, if there is one, how it is.
+type attendant struct {
+	gate    *app.Gate
+	signals <-chan os.Signal
+	manager *sdnotify.Notifier
+	log     *zap.Logger
+}
+
+// attend lets story run beside a gate that has started, then drains the gate.
+func (a *attendant) attend(story func(ctx context.Context) error) error {
 	ctx, end := context.WithCancel(context.Background())
 	defer end()
 	told := make(chan error, 1)
 	go func() { told <- story(ctx) }()
+	alive, stop := a.watchdog()
+	defer stop()
+	a.told(a.manager.Ready("serving"))
 	for {
 		select {
-		case sig := <-signals:
+		case sig := <-a.signals:
 			if sig == syscall.SIGHUP {
-				_ = s.Reload() // the log has its error; a config with faults changes nothing
+				a.reload()
 			} else {
 				end()
 			}
+		case <-alive:
+			a.told(a.manager.Alive())
 		case err := <-told:
-			return errors.Join(err, drain(s, signals))
-		case err := <-s.Failed():
+			return errors.Join(err, a.drain())
+		case err := <-a.gate.Failed():
 			end()
-			return errors.Join(err, <-told, s.Close())
+			return errors.Join(err, <-told, a.gate.Close())
 		}
 	}
 }
 
-// drain ends a server, at once when a second signal comes.
-func drain(s *app.Gate, signals <-chan os.Signal) error {
+func (a *attendant) reload() {
+	a.told(a.manager.Reloading())
+	status := "serving"
+	if err := a.gate.Reload(); err != nil { // the log has it; a config with faults changes nothing
+		status = "serving; the latest reload was refused, see the log"
+	}
+	a.told(a.manager.Ready(status))
+}
+
+// drain ends a gate, at once when a second signal comes.
+func (a *attendant) drain() error {
+	a.told(a.manager.Stopping())
 	ctx, closeNow := context.WithCancelCause(context.Background())
 	defer closeNow(nil)
-	ended := make(chan struct{})
-	defer close(ended)
+	ended, left := make(chan struct{}), make(chan struct{})
+	defer func() { close(ended); <-left }()
+	alive, stop := a.watchdog()
+	defer stop()
 	go func() {
+		defer close(left)
 		for {
 			select {
-			case sig := <-signals:
+			case sig := <-a.signals:
 				if sig != syscall.SIGHUP {
 					closeNow(errSecondSignal)
 				}
+			case <-alive:
+				a.told(a.manager.Alive())
 			case <-ended:
 				return
 			}
 		}
 	}()
-	return s.Drain(ctx)
+	return a.gate.Drain(ctx)
+}
+
+// watchdog ticks as often as the service manager wants a sign of life; never without one.
+func (a *attendant) watchdog() (alive <-chan time.Time, stop func()) {
+	every := a.manager.Watchdog()
+	if every == 0 {
+		return nil, func() {}
+	}
+	t := time.NewTicker(every)
+	return t.C, t.Stop
+}
+
+// told logs a service manager that cannot be reached: the gate serves all the same.
+func (a *attendant) told(err error) {
+	if err != nil {
+		a.log.Warn("the service manager was not told", zap.Error(err))
+	}
 }
 
 var errSecondSignal = errors.New("a second signal came: what was still going on was cut off")

@@ -119,6 +119,14 @@ func (ls *Listeners) bind(ctx context.Context, l Listener) (*listener, error) {
 	if l.RedirectHTTPS && l.TLS != nil {
 		return nil, fmt.Errorf("listener %q: redirects to https and has certificates; set only one of the two", l.Name)
 	}
+	if isPassed(l.Address) {
+		raw, err := passed(l.Address)
+		if err != nil {
+			return nil, fmt.Errorf("listener %q: %w", l.Name, err)
+		}
+		l.ReusePort = false // the next process gets this same socket: nothing is taken over
+		return newListener(ls, l, raw), nil
+	}
 	var lc net.ListenConfig
 	if l.ReusePort {
 		lc.Control = reusePort

@@ -47,6 +47,7 @@ var floors = map[string]int{
 	"internal/request":       0,
 	"internal/revoke":        0,
 	"internal/route":         0,
+	"internal/sdnotify":      0,
 	"internal/strictjson":    0,
 	"internal/strictyaml":    0,
 	"internal/telemetry":     0,

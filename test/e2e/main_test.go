@@ -82,6 +82,13 @@ func start(t *testing.T, folder string, env []string, args ...string) *process {
 		exited: make(chan struct{})}
 	p.Dir, p.Env = folder, append(os.Environ(), env...)
 	p.Stdout, p.Stderr = p.stdout, p.stderr
+	p.begin(t)
+	return p
+}
+
+// begin starts the process, until the test is over.
+func (p *process) begin(t *testing.T) {
+	t.Helper()
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +103,6 @@ func start(t *testing.T, folder string, env []string, args ...string) *process {
 			t.Logf("stdout:\n%s\nstderr:\n%s", p.stdout, p.stderr)
 		}
 	})
-	return p
 }
 
 // exit waits for the process to end and gives its exit code.
