@@ -6,10 +6,13 @@ FUZZTIME    ?= 2000x
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build check fmt format vet staticcheck lint tidy noskip fuzz deps test allocations arithmetic bench campaign
+.PHONY: build release check fmt format vet staticcheck lint tidy noskip fuzz deps test allocations arithmetic bench campaign
 
 build: ## one static binary, ./jotgate
 	CGO_ENABLED=0 $(GO) build -trimpath -o jotgate .
+
+release: ## archives, packages, image, checksums and bill of materials of this commit, into ./dist
+	$(GO) run -C tools/release . $(RELEASE)
 
 check: format vet staticcheck lint tidy noskip fuzz ## everything but the tests
 
