@@ -235,7 +235,7 @@ func limits() yaml.Kind[writtenLimits] {
 		yaml.Plain("connections", yaml.Integer(1, 1_000_000), func(l *t) *int { return &l.Connections },
 			"maximum open connections, over all listeners").Or("10000"),
 		yaml.Plain("h2_streams", yaml.Integer(1, 10_000), func(l *t) *int { return &l.H2Streams },
-			"maximum concurrent streams of an HTTP/2 connection").Or("250"),
+			"maximum concurrent streams of an HTTP/2 connection").Or("100"),
 		yaml.Plain("in_flight", yaml.Integer(1, 1_000_000), func(l *t) *int { return &l.InFlight },
 			"maximum requests in flight, over all listeners; 503 above it").Or("10000"),
 		yaml.Plain("streams", yaml.Integer(1, 1_000_000), func(l *t) *int { return &l.Streams },

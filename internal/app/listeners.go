@@ -11,7 +11,7 @@ import (
 )
 
 func (g *Gate) listenOptions(c *config.Config) listen.Options {
-	o := listen.Options{Log: g.log.Logger, Refused: g.refused, Limits: listen.Limits{
+	o := listen.Options{Log: g.log.Logger, Refused: g.refused, Faulted: g.faulted, Limits: listen.Limits{
 		Limits: httpserver.Limits{
 			HeaderBytes: c.Limits.HeaderBytes, URIBytes: c.Limits.URIBytes,
 			HeaderTimeout: c.Limits.HeaderTimeout, BodyStall: c.Limits.StallTimeout,
@@ -50,10 +50,29 @@ func httpsPort(all []config.Listener) int {
 // refused writes the access line of a request that no handler saw.
 func (g *Gate) refused(f listen.Refused) {
 	x := request.Exchange{ID: f.RequestID, Reason: f.Reason, Detail: f.Detail}
-	if addr, err := netip.ParseAddrPort(f.Remote); err == nil {
+	from(&x, f.Remote)
+	g.log.Refused(&x)
+	g.snapshot.Load().series.Refused(&x)
+}
+
+// faulted counts an HTTP/2 fault, and writes the access line of a request, or a connection, that was refused without an answer.
+func (g *Gate) faulted(f httpserver.Fault) {
+	g.metrics.HTTP2Fault(f.Connection, f.Reason)
+	if f.Refused == "" {
+		return
+	}
+	x := request.Exchange{ID: request.NewID(), Reason: f.Refused, Detail: f.Detail}
+	from(&x, f.Remote)
+	g.log.Refused(&x)
+	if !f.Connection {
+		g.snapshot.Load().series.Refused(&x)
+	}
+}
+
+// from sets the address of a client that no handler saw.
+func from(x *request.Exchange, remote string) {
+	if addr, err := netip.ParseAddrPort(remote); err == nil {
 		x.Peer = addr.Addr().Unmap()
 		x.Client = x.Peer
 	}
-	g.log.Refused(&x)
-	g.snapshot.Load().series.Refused(&x)
 }

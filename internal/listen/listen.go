@@ -48,7 +48,7 @@ type Limits struct {
 	WriteStall        time.Duration // for the client to accept 64 KiB of an answer (30 s)
 	Connections       int           // open at the same time, of all listeners (10000)
 	EvictIdleAfter    time.Duration // at the cap, a connection idle for longer is closed for a new one (1 s)
-	H2Streams         uint32        // concurrent, of each HTTP/2 connection (250)
+	H2Streams         uint32        // concurrent, of each HTTP/2 connection (100)
 }
 
 // WithDefaults returns l with its zero fields set to their defaults.
@@ -59,7 +59,7 @@ func (l Limits) WithDefaults() Limits {
 	orElse(&l.WriteStall, 30*time.Second)
 	orElse(&l.Connections, 10000)
 	orElse(&l.EvictIdleAfter, time.Second)
-	orElse(&l.H2Streams, 250)
+	orElse(&l.H2Streams, 100)
 	return l
 }
 
@@ -73,8 +73,9 @@ func orElse[T int | uint32 | time.Duration](field *T, value T) {
 type Options struct {
 	Listeners []Listener
 	Limits    Limits
-	Log       *zap.Logger   // required
-	Refused   func(Refused) // called for each request that is refused before any handler; may be nil
+	Log       *zap.Logger            // required
+	Refused   func(Refused)          // called for each request that is refused before any handler; may be nil
+	Faulted   func(httpserver.Fault) // called for each HTTP/2 stream or connection that ended for what its client did; may be nil
 }
 
 // Listeners are the bound sockets of a server. Serve serves them; Drain or Close ends them.
@@ -82,6 +83,7 @@ type Listeners struct {
 	limits    Limits
 	log       *zap.Logger
 	refused   func(Refused)
+	faulted   func(httpserver.Fault)
 	listeners []*listener
 
 	draining atomic.Bool
@@ -101,7 +103,7 @@ type Listeners struct {
 // Listen binds all listeners, or none of them. Connections wait in the backlog of the kernel until Serve is called.
 func Listen(ctx context.Context, o Options) (*Listeners, error) {
 	ls := &Listeners{
-		limits: o.Limits.WithDefaults(), log: o.Log, refused: o.Refused,
+		limits: o.Limits.WithDefaults(), log: o.Log, refused: o.Refused, faulted: o.Faulted,
 		open: map[*socket]struct{}{}, empty: make(chan struct{}), served: make(chan struct{}),
 	}
 	ls.stopping, ls.stop = context.WithCancel(context.WithoutCancel(ctx))

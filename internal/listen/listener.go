@@ -41,7 +41,7 @@ func newListener(ls *Listeners, options Listener, raw *net.TCPListener) *listene
 	l.h2 = &h2.Server{
 		Limits: &ls.limits.Limits, IdleTimeout: ls.limits.IdleTimeout,
 		WriteStall: ls.limits.WriteStall, Streams: ls.limits.H2Streams,
-		Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse,
+		Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse, Faulted: ls.faulted,
 	}
 	return l
 }

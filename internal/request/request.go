@@ -149,6 +149,11 @@ func (x *Exchange) Write(p []byte) (int, error) {
 	}
 	n, err := x.ResponseWriter.Write(p)
 	x.bytes += int64(n)
+	if err != nil && x.Reason == "" {
+		if e := (*refusal.Error)(nil); errors.As(err, &e) { // the server gave the client up, and says why
+			x.Note(e)
+		}
+	}
 	return n, err
 }
 

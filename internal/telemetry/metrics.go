@@ -25,6 +25,7 @@ type Metrics struct {
 	added    prometheus.Histogram
 	reloads  *prometheus.CounterVec
 	loaded   prometheus.Gauge
+	faults   *prometheus.CounterVec
 	reasons  map[refusal.Reason]bool
 
 	mu    sync.RWMutex
@@ -54,6 +55,10 @@ func NewMetrics(version string) *Metrics {
 		loaded: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "jotgate_config_loaded_timestamp_seconds", Help: "When the configuration in force was loaded.",
 		}),
+		faults: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jotgate_http2_faults_total",
+			Help: "HTTP/2 streams that were reset, and connections that were ended, for what their client did; reason is the error code, or stalled.",
+		}, []string{"scope", "reason"}),
 		reasons: map[refusal.Reason]bool{}, live: map[string]*series{},
 	}
 	for _, name := range []string{noRoute, otherRoute} {
@@ -66,7 +71,7 @@ func NewMetrics(version string) *Metrics {
 		m.reloads.WithLabelValues(result) // so that the first one is an increase
 	}
 	waited := newWaits(m, prometheus.Opts{Name: "jotgate_upstream_seconds", Help: "From asking the upstream to the head of its answer."})
-	m.registry.MustRegister(m.requests, m.spared, m.added, waited, m.reloads, m.loaded, buildInfo(version), // of names that differ
+	m.registry.MustRegister(m.requests, m.spared, m.added, waited, m.reloads, m.loaded, m.faults, buildInfo(version), // of names that differ
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -112,6 +117,15 @@ func (m *Metrics) tell() {
 
 // Loaded records that a configuration came into force; at the start it is no reload.
 func (m *Metrics) Loaded(at time.Time) { m.loaded.Set(float64(at.UnixMilli()) / 1000) }
+
+// HTTP2Fault counts a stream that was reset, or a connection that was ended, for what its client did. Reasons come from one list.
+func (m *Metrics) HTTP2Fault(connection bool, reason string) {
+	scope := "stream"
+	if connection {
+		scope = "connection"
+	}
+	m.faults.WithLabelValues(scope, reason).Inc()
+}
 
 // Reloaded counts a reload.
 func (m *Metrics) Reloaded(err error) {

@@ -247,6 +247,9 @@ func (c *Conn) end(why error) {
 	c.resting = nil
 	gently := c.farewell(why)
 	c.mu.Unlock()
+	if fault := http2.ConnectionError(0); errors.As(why, &fault) {
+		c.tell(true, http2.ErrCode(fault), false, why)
+	}
 	if gently {
 		c.sayGoodbye()
 	}

@@ -45,15 +45,16 @@ import (
 // A Server answers the requests of connections.
 type Server struct {
 	Handler     http.Handler
-	Limits      *httpserver.Limits // must have been through WithDefaults
-	IdleTimeout time.Duration      // without a stream; not above zero: for ever
-	WriteStall  time.Duration      // how long a client may leave 64 KiB of an answer without a window; not above zero: for ever
-	Streams     uint32             // at once on one connection
-	BodyMemory  int64              // what unread bodies of all connections may hold before these wait for handlers; zero: 256 MiB
-	Context     context.Context    // what requests' contexts come from
-	Log         *zap.Logger        // told of panics
-	Last        func() bool        // tells that answers are the last of their connections from now on
-	Refused     httpserver.Refuser // answers in place of Handler
+	Limits      *httpserver.Limits     // must have been through WithDefaults
+	IdleTimeout time.Duration          // without a stream; not above zero: for ever
+	WriteStall  time.Duration          // how long a client may leave 64 KiB of an answer without a window; not above zero: for ever
+	Streams     uint32                 // at once on one connection
+	BodyMemory  int64                  // what unread bodies of all connections may hold before these wait for handlers; zero: 256 MiB
+	Context     context.Context        // what requests' contexts come from
+	Log         *zap.Logger            // told of panics
+	Last        func() bool            // tells that answers are the last of their connections from now on
+	Refused     httpserver.Refuser     // answers in place of Handler
+	Faulted     func(httpserver.Fault) // is told of each stream that was reset and each connection that ended for what its client did; may be nil
 
 	clock httpserver.Clock
 	held  atomic.Int64 // bytes in the bodies of all connections

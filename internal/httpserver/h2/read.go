@@ -3,6 +3,7 @@ package h2
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -69,11 +70,11 @@ func (c *Conn) explain(err error) error {
 	var connection http2.ConnectionError
 	switch {
 	case errors.As(err, &stream):
-		return c.reset(stream.StreamID, stream.Code)
+		return c.reset(stream)
 	case errors.As(err, &connection):
-		return connection
+		return err
 	case errors.Is(err, http2.ErrFrameTooLarge):
-		return http2.ConnectionError(http2.ErrCodeFrameSize)
+		return fmt.Errorf("%w: %w", err, http2.ConnectionError(http2.ErrCodeFrameSize))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errSilent
 	}
@@ -109,7 +110,7 @@ func (c *Conn) other(h http2.FrameHeader) error {
 	defer c.unhurry()
 	err := c.obey(h)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+		return tooSlow
 	}
 	return err
 }

@@ -423,6 +423,9 @@ func (w *response) giveUp(why string) {
 	st.cut(http2.ErrCodeInternal)
 	st.leave(&stalled{why})
 	st.conn.flush()
+	st.conn.mu.Unlock()
+	st.conn.tellStall(why)
+	st.conn.mu.Lock()
 }
 
 // stalled is why a stream was reset whose client did not accept the answer in time. It is a passed deadline, too.

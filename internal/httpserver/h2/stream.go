@@ -2,6 +2,7 @@ package h2
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -91,10 +92,12 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 	c.mu.Unlock()
 	h := &c.head
 	switch {
-	case itself, h.bad, !h.large && !h.wellFormed(ended):
-		return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
+	case itself:
+		return refuse(id, http2.ErrCodeProtocol, "a stream that depends on itself")
+	case h.bad, !h.large && !h.wellFormed(ended):
+		return refuse(id, http2.ErrCodeProtocol, "malformed request head")
 	case full:
-		return http2.StreamError{StreamID: id, Code: http2.ErrCodeRefusedStream}
+		return refuse(id, http2.ErrCodeRefusedStream, "more concurrent streams than the limit")
 	}
 	st := &stream{conn: c, id: id, method: h.pseudo[method], heard: ended, recvWindow: streamWindow, recvSize: streamWindow}
 	st.lifetime.Base = c.server.Context
@@ -344,11 +347,12 @@ func (c *Conn) hurried() error {
 }
 
 // reset ends a stream that broke the rules (section 5.4.2).
-func (c *Conn) reset(id uint32, code http2.ErrCode) error {
+func (c *Conn) reset(fault http2.StreamError) error {
+	id, code := fault.StreamID, fault.Code
 	c.mu.Lock()
 	if id%2 == 0 || id > c.cut.newest { // it never began, and cannot be reset (section 5.1)
 		c.mu.Unlock()
-		return http2.ConnectionError(code)
+		return fmt.Errorf("%w: %w", fault, http2.ConnectionError(code))
 	}
 	c.appendReset(id, code)
 	c.cut.add(id)
@@ -361,6 +365,7 @@ func (c *Conn) reset(id uint32, code http2.ErrCode) error {
 	if st != nil {
 		st.lifetime.End()
 	}
+	c.tell(false, code, st != nil, fault)
 	if err == nil && (st != nil || code != http2.ErrCodeStreamClosed) { // else it may have been on its way
 		err = c.hurried()
 	}
