@@ -53,6 +53,9 @@ type Options struct {
 	// Sign makes the compact JWS of an assertion for an upstream. nil: the issuer's first key, if there is one.
 	Sign func(typ string, claims []byte) (string, error)
 
+	// Offline says that the keys that other issuers publish are not fetched, as in `jotgate explain`.
+	Offline bool
+
 	further []step // of tests: they follow all others
 }
 
@@ -84,6 +87,7 @@ type Gate struct {
 	forwardings sync.Pool // of *forwarding
 	choosing    step      // of the route
 	further     []step    // of tests
+	offline     bool
 	releases    []func()
 }
 
@@ -92,7 +96,7 @@ func New(o Options) (*Gate, error) {
 	g := &Gate{
 		table: o.Config.Table, routes: o.Config.Routes, limits: o.Config.Limits, verifier: o.Verifier, cache: o.Cache,
 		revocations: o.Revocations, proofs: o.Proofs, clock: o.Clock, draining: o.Draining, sign: o.Sign,
-		tenants: newTenantNames(o.Config.TenantPattern), choosing: stepRoute(), further: o.further,
+		tenants: newTenantNames(o.Config.TenantPattern), choosing: stepRoute(), further: o.further, offline: o.Offline,
 	}
 	if g.table == nil || g.verifier == nil || g.cache == nil || o.Upstreams == nil {
 		return nil, errors.New("gate: a compiled table, a verifier, a cache and upstreams are required")

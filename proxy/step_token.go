@@ -60,6 +60,12 @@ func stepToken() step {
 			switch reason {
 			case refusal.TokenSignatureInvalid, refusal.TokenKeyUnknown, refusal.TokenAlgorithmRefused:
 				return "a token that a present key of its issuer has signed with the key's own algorithm"
+			case refusal.IssuerUnavailable:
+				if g.offline {
+					return "the keys that the issuer publishes, which are not fetched here: ask POST /explain on a running gate's admin " +
+						"listener, or judge what the token says with --unverified"
+				}
+				return "a key set of the issuer, which could not be fetched"
 			case refusal.TokenIssuerUnknown:
 				return "a token of " + strings.Join(g.issuers(), " or ")
 			}

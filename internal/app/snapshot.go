@@ -61,7 +61,7 @@ func (g *Gate) build(c *config.Config) (*snapshot, error) {
 	}
 	options := proxy.Options{
 		Config: c, Verifier: verifier, Cache: g.memory.cache, Upstreams: g.memory.upstreams, Proofs: snap.proofs,
-		Clock: g.clock, Draining: g.streamsEnd,
+		Clock: g.clock, Draining: g.streamsEnd, Offline: g.dry,
 	}
 	if g.memory.revocations != nil {
 		options.Revocations = g.memory.revocations

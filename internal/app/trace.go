@@ -12,13 +12,14 @@ import (
 	"github.com/jotgate/jotgate/internal/admin"
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/request"
+	"github.com/jotgate/jotgate/internal/revoke"
 	"github.com/jotgate/jotgate/internal/telemetry"
 	"github.com/jotgate/jotgate/proxy"
 )
 
 // A Judge judges requests as a gate of its configuration would, and sends none: for `jotgate check` and `jotgate explain`.
-// It binds nothing, writes nothing and fetches nothing, so it knows neither withdrawn tokens nor the keys that a trusted
-// issuer publishes.
+// It binds nothing, writes nothing and fetches nothing: it knows what the file of revocations says, but neither what a shared
+// store knows nor the keys that a trusted issuer publishes.
 type Judge struct {
 	server *Gate
 	snap   *snapshot
@@ -28,11 +29,19 @@ type Judge struct {
 func NewJudge(c *config.Config, clock func() time.Time) (*Judge, error) {
 	quiet := &telemetry.Log{Logger: zap.NewNop(), Audit: zap.NewNop()}
 	dry := *c
-	dry.Revocations.File = "" // a running gate may hold it
+	dry.Revocations.File = "" // a running gate may hold it: it is only read
 	dry.Redis = nil           // nothing is asked of the store
 	m, err := newMemory(&dry, quiet, clock)
 	if err != nil {
 		return nil, err
+	}
+	if c.Revocations.File != "" && !c.Revocations.Shared {
+		m.revocations, err = revoke.Read(revoke.Options{
+			File: c.Revocations.File, Capacity: c.Revocations.Capacity, Clients: len(clients(c)), Clock: clock,
+		})
+		if err != nil {
+			return nil, errors.Join(err, m.close())
+		}
 	}
 	s := &Gate{dry: true, log: quiet, clock: clock, drain: make(chan struct{}), memory: m}
 	snap, err := s.build(c)

@@ -24,8 +24,9 @@ func explainCommand() command {
 the token, the tenant, the entry that decided, and what would have been let through. A token alone is told apart, with
 the routes that it opens. The token comes from @FILE, or from standard input as -; it is never printed.
 
-Nothing is asked of a running gate or fetched: what was withdrawn, and keys that an issuer publishes, are unknown here.
-POST /explain on a gate's admin listener knows both, with admin.token as the bearer and {"request": "…", "headers": {},
+Nothing is asked of a running gate or fetched: revocations are known from the config's file alone, not from a shared store,
+and keys that an issuer publishes are unknown here (--unverified judges without them).
+POST /explain on a gate's admin listener knows all, with admin.token as the bearer and {"request": "…", "headers": {},
 "token": "…"} as the body.
 
 It ends with 0 if the request is allowed, or the token good, and with 4 if it is refused, or would be if its route were not

@@ -11,7 +11,10 @@ package revoke
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -98,6 +101,30 @@ func Open(o Options) (*List, error) {
 	return l, nil
 }
 
+// Read is the list as its file says now, for questions alone: the file is not held, so that a running gate can have it, and
+// nothing can be added. A file that is not there yet has revoked nothing.
+func Read(o Options) (*List, error) {
+	l, err := newList(o.Clock, o.Capacity, o.Clients)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Open(o.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("revocations: %w", err)
+	}
+	err = (&journal{path: o.File, file: file}).read(l.apply)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, fmt.Errorf("revocations: %s: %w", o.File, err)
+	}
+	return l, nil
+}
+
+// errReadOnly is what a list that was only read says to whatever is to be added.
+var errReadOnly = errors.New("revocations: this list was only read")
+
 func newList(clock func() time.Time, capacity, clients int) (*List, error) {
 	if capacity < 1 {
 		return nil, fmt.Errorf("revocations: capacity %d: want at least 1", capacity)
@@ -138,6 +165,9 @@ func (l *List) Close() error {
 		l.shared.close()
 		return nil
 	}
+	if l.file == nil {
+		return nil
+	}
 	l.write.Lock()
 	defer l.write.Unlock()
 	return l.file.close()
@@ -173,6 +203,9 @@ func (l *List) Mark(ctx context.Context, kind Kind, issuer, value string, notBef
 func (l *List) add(ctx context.Context, r record) error {
 	if l.shared != nil {
 		return l.addShared(ctx, r)
+	}
+	if l.file == nil {
+		return errReadOnly
 	}
 	l.write.Lock()
 	defer l.write.Unlock()
