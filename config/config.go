@@ -38,6 +38,7 @@ type Config struct {
 
 	Listeners      []Listener
 	Admin          Admin
+	Decision       *Decision // nil: no questions of other proxies are answered
 	TrustedProxies []netip.Prefix
 	Limits         Limits
 	Log            Log
@@ -110,6 +111,12 @@ type Admin struct {
 	Token        Secret // "": everything but health and metrics is refused
 	HealthListen string // host:port of a second listener that has health alone; "" for none
 	Pprof        bool   // give the runtime's profiles to whoever has the token
+}
+
+// Decision is where other proxies ask about the requests that they forward themselves.
+type Decision struct {
+	Listen string         // host:port
+	From   []netip.Prefix // which peers may ask
 }
 
 // Limits bound limits for a request, a connection and the process.
@@ -329,8 +336,8 @@ type Route struct {
 	Path         route.Path
 	Methods      []string // empty: any known method
 	Public       bool
-	Require      Require // of a route that is not public
-	Upstream     *Upstream
+	Require      Require      // of a route that is not public
+	Upstream     *Upstream    // nil: upstream: none, for questions to decision alone
 	Allow        route.Oddity // insecure_allow
 	ForwardToken bool
 	Audiences    []string // instead of the issuer's

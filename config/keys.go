@@ -42,6 +42,7 @@ type writtenFile struct {
 	listen         yaml.Setting[string]
 	listeners      yaml.Setting[[]yaml.Setting[writtenListener]]
 	admin          yaml.Setting[writtenAdmin]
+	decision       yaml.Setting[writtenDecision]
 	trustedProxies []yaml.Setting[string]
 	limits         writtenLimits
 	log            Log
@@ -79,6 +80,8 @@ func file() yaml.Kind[writtenFile] {
 			"addresses to listen on, instead of listen"),
 		yaml.Placed("admin", admin(), func(f *t) *yaml.Setting[writtenAdmin] { return &f.admin },
 			"the admin listener: health, metrics, and endpoints that need its token").Filled(),
+		yaml.Placed("decision", decision(), func(f *t) *yaml.Setting[writtenDecision] { return &f.decision },
+			"listener for other proxies (nginx, Traefik, Caddy, HAProxy, Envoy) that ask about requests and forward them themselves"),
 		yaml.Plain("trusted_proxies", yaml.Distinct(0, yaml.Text(nil)),
 			func(f *t) *[]yaml.Setting[string] { return &f.trustedProxies },
 			"addresses and CIDR ranges of the proxies whose X-Forwarded-* headers are trusted; default none"),
@@ -210,6 +213,21 @@ func admin() yaml.Kind[writtenAdmin] {
 			"host:port of a second listener that serves only the health checks"),
 		yaml.Plain("pprof", yaml.Boolean(), func(a *t) *bool { return &a.pprof },
 			"serve runtime profiles under /debug/pprof/, with the admin token").Or("false"),
+	)
+}
+
+type writtenDecision struct {
+	listen yaml.Setting[string]
+	from   []yaml.Setting[string]
+}
+
+func decision() yaml.Kind[writtenDecision] {
+	type t = writtenDecision
+	return yaml.Mapping(
+		yaml.Placed("listen", yaml.Text(isAddress).Like(addressLike), func(d *t) *yaml.Setting[string] { return &d.listen },
+			"address to listen on, as host:port, for HTTP/1.1 and HTTP/2 without TLS").Must("write it like 127.0.0.1:4180"),
+		yaml.Plain("from", yaml.Distinct(1, yaml.Text(nil)), func(d *t) *[]yaml.Setting[string] { return &d.from },
+			"addresses and CIDR ranges that may ask; other peers are answered 403; default 127.0.0.0/8 and ::1/128"),
 	)
 }
 
@@ -1008,7 +1026,7 @@ func routeKind() yaml.Kind[writtenRoute] {
 			"true: no token is required or judged"),
 		yaml.Placed("upstream", yaml.Text(isUpstream).Like(upstreamLike),
 			func(x *t) *yaml.Setting[string] { return &x.upstream },
-			"name of an upstream, or a URL").Must("name one of upstreams, or write a URL"),
+			"name of an upstream, a URL, or none: the route is for questions to decision alone").Must("name one of upstreams, or write a URL"),
 		yaml.Plain(
 			"insecure_allow",
 			yaml.Distinct(0, yaml.Word(route.OddityWords()...)),

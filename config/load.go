@@ -126,6 +126,7 @@ func (b *builder) build() {
 	b.buildListeners()
 	b.buildAdmin()
 	b.buildTrustedProxies()
+	b.buildDecision()
 	b.buildIdentityHeaders()
 	b.buildRoles()
 	b.buildIssuer()

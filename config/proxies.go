@@ -1,22 +1,32 @@
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
+)
 
 func (b *builder) buildTrustedProxies() {
-	for _, w := range b.file.trustedProxies {
+	b.TrustedProxies = b.prefixes(b.file.trustedProxies, "name the proxies alone: any client can now forge its address")
+}
+
+// prefixes reads addresses and ranges; remedy is what to do about one that is every address.
+func (b *builder) prefixes(written []yaml.Setting[string], remedy string) (all []netip.Prefix) {
+	for _, w := range written {
 		if w.Bad {
 			continue
 		}
-		prefix, problem, remedy := parsePrefix(w.Value)
+		prefix, problem, fix := parsePrefix(w.Value)
 		if problem != "" {
-			b.Fault(w.At, w.Shown+" "+problem, remedy)
+			b.Fault(w.At, w.Shown+" "+problem, fix)
 			continue
 		}
 		if prefix.Bits() == 0 {
-			b.Warn(w.At, w.Shown+" is every address", "name the proxies alone: any client can now forge its address")
+			b.Warn(w.At, w.Shown+" is every address", remedy)
 		}
-		b.TrustedProxies = append(b.TrustedProxies, prefix)
+		all = append(all, prefix)
 	}
+	return all
 }
 
 func parsePrefix(s string) (prefix netip.Prefix, problem, remedy string) {

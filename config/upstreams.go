@@ -60,9 +60,15 @@ func (b *builder) buildAssertion(w yaml.Setting[writtenAssertion]) *Assertion {
 	return &Assertion{Header: canonicalHeader(header.Value), Audience: w.Value.audience, TTL: w.Value.ttl}
 }
 
+// noUpstream is the upstream of a route that is for questions to decision alone.
+const noUpstream = "none"
+
 // upstream resolves a route's upstream: a name, or a URL, which is an upstream of its own with every default.
 func (b *builder) upstream(w yaml.Setting[string]) *Upstream {
 	if !w.Usable() {
+		return nil
+	}
+	if w.Value == noUpstream {
 		return nil
 	}
 	u, ok := b.Upstreams[w.Value]

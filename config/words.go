@@ -443,6 +443,9 @@ func isUpstreamName(s string) (problem, remedy string) {
 	if len(s) > 64 || !plainRunes(s, "._-") {
 		return "is not a valid name", "use 1 to 64 of A-Z a-z 0-9 . _ -"
 	}
+	if s == noUpstream {
+		return "is reserved: upstream: none is a route that forwards nothing", "give the upstream another name"
+	}
 	return "", ""
 }
 
@@ -456,6 +459,9 @@ func isHostPort(s string) bool {
 func isUpstream(s string) (problem, remedy string) {
 	if strings.Contains(s, "/") || isHostPort(s) {
 		return isServer(s)
+	}
+	if s == noUpstream {
+		return "", ""
 	}
 	return isUpstreamName(s)
 }

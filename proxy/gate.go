@@ -135,6 +135,8 @@ type inbound struct {
 	decider int    // one more than the index of the permission that decided; 0: none did
 	actions string // those of the permission that decided, as the upstream gets them
 	trial   *trial // nil: the request is served
+
+	decision bool // another proxy asks, and forwards the request itself
 }
 
 // ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical host
@@ -153,6 +155,9 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (g *Gate) admit(p *inbound) error {
 	if err := p.try(g, &g.choosing); err != nil {
 		return err
+	}
+	if p.plan.pool == nil && !p.decision {
+		return refusal.Because(refusal.RouteNotFound, "route %s has upstream: none, it is for decision alone", p.plan.route.Name)
 	}
 	if !p.plan.route.Public {
 		p.x.Trace.Judging()

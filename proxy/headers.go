@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/textproto"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -77,6 +78,7 @@ type fields struct {
 	removed  map[string]struct{} // folded
 	untold   map[string]struct{} // folded, removed unless the peer is a trusted proxy
 	head     map[string]struct{} // folded, never in an answer's trailers
+	told     []string            // canonical names of all that says who is asking; see Decide
 	identity config.IdentityHeaders
 }
 
@@ -95,11 +97,13 @@ func newFields(c *config.Config) *fields {
 	}
 	for _, name := range c.IdentityHeaders.All() {
 		f.claim(name)
+		f.tell(name)
 	}
 	for _, r := range c.Routes {
 		// One upstream's assertion is removed for all of them: an app must not see one that it was not sent by us.
 		if r.Upstream != nil && r.Upstream.Assertion != nil {
 			f.claim(r.Upstream.Assertion.Header)
+			f.tell(r.Upstream.Assertion.Header)
 		}
 	}
 	return f
@@ -108,6 +112,12 @@ func newFields(c *config.Config) *fields {
 func (f *fields) claim(name string) {
 	if name != "" {
 		f.removed[string(fold(nil, name))] = struct{}{}
+	}
+}
+
+func (f *fields) tell(name string) {
+	if name = textproto.CanonicalMIMEHeaderKey(name); name != "" && !slices.Contains(f.told, name) {
+		f.told = append(f.told, name)
 	}
 }
 

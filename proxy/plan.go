@@ -23,7 +23,7 @@ func (g *Gate) plan(c *config.Config, pools *upstream.Pools) error {
 	opened := make(map[*config.Upstream]*upstream.Pool)
 	for i, r := range c.Routes {
 		pool := opened[r.Upstream]
-		if pool == nil {
+		if pool == nil && r.Upstream != nil {
 			var err error
 			if pool, err = g.open(r, c, pools); err != nil {
 				return err
@@ -42,7 +42,7 @@ func (g *Gate) plan(c *config.Config, pools *upstream.Pools) error {
 
 func (g *Gate) open(r *config.Route, c *config.Config, pools *upstream.Pools) (*upstream.Pool, error) {
 	u := r.Upstream
-	if u == nil || len(u.Servers) == 0 {
+	if len(u.Servers) == 0 {
 		return nil, fmt.Errorf("route %s: no upstream", r.Name)
 	}
 	if u.Assertion != nil && g.sign == nil {

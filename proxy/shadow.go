@@ -31,6 +31,8 @@ func spared(r refusal.Reason) bool {
 	switch r {
 	case refusal.TenantMissing, refusal.TenantAmbiguous, refusal.TenantMalformed, refusal.IssuerUnavailable:
 		return true
+	case refusal.FrontForbidden:
+		return false
 	}
 	status := r.Status()
 	return status == http.StatusUnauthorized || status == http.StatusForbidden

@@ -78,8 +78,7 @@ func (snap *snapshot) loadLimits() request.LoadLimits {
 
 // admit refuses what no route can allow, and fills in what every later step judges by.
 func (snap *snapshot) admit(x *request.Exchange, r *http.Request) error {
-	path, _, _ := strings.Cut(r.RequestURI, "?")
-	x.LogPath = endpoint.Redact(path)
+	x.LogPath = endpoint.Redact(pathOf(r.RequestURI))
 	if len(r.RequestURI) > snap.config.Limits.URIBytes {
 		x.LogPath = x.LogPath[:min(len(x.LogPath), longestLogged)]
 		return refusal.Because(refusal.URITooLong, "%d bytes", len(r.RequestURI))
@@ -99,6 +98,12 @@ func (snap *snapshot) admit(x *request.Exchange, r *http.Request) error {
 		return err
 	}
 	return nil
+}
+
+// pathOf returns a raw target without its query.
+func pathOf(target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	return path
 }
 
 // longestLogged bounds what the log has of a target that is over the limit.
@@ -143,12 +148,24 @@ func (g *Gate) peer(x *request.Exchange, r *http.Request, snap *snapshot) {
 }
 
 func (snap *snapshot) trusts(a netip.Addr) bool {
-	return slices.ContainsFunc(snap.config.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(a) })
+	return within(snap.config.TrustedProxies, a)
 }
 
-// behind reads what a trusted proxy says: the client is the last address of X-Forwarded-For that is no trusted proxy
-// itself. An element that is not an address ends the walk, since nobody we trust wrote it.
+// behind reads what a trusted proxy says of its client.
 func (snap *snapshot) behind(x *request.Exchange, h http.Header) {
+	snap.clientOf(x, h)
+	switch proto := h.Values("X-Forwarded-Proto"); {
+	case len(proto) == 1 && (proto[0] == "http" || proto[0] == "https"):
+		x.Scheme = proto[0]
+	}
+	if id := h.Values(request.RequestIDHeader); len(id) == 1 && isRequestID(id[0]) {
+		x.ID = id[0]
+	}
+}
+
+// clientOf finds the client: the last address of X-Forwarded-For that is no trusted proxy itself. An element that is not an
+// address ends the walk, since nobody we trust wrote it.
+func (snap *snapshot) clientOf(x *request.Exchange, h http.Header) {
 	chain := strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",")
 	for _, element := range slices.Backward(chain) {
 		addr, err := netip.ParseAddr(strings.TrimSpace(element))
@@ -159,13 +176,6 @@ func (snap *snapshot) behind(x *request.Exchange, h http.Header) {
 		if !snap.trusts(x.Client) {
 			break
 		}
-	}
-	switch proto := h.Values("X-Forwarded-Proto"); {
-	case len(proto) == 1 && (proto[0] == "http" || proto[0] == "https"):
-		x.Scheme = proto[0]
-	}
-	if id := h.Values(request.RequestIDHeader); len(id) == 1 && isRequestID(id[0]) {
-		x.ID = id[0]
 	}
 }
 

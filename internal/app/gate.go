@@ -149,6 +149,9 @@ func (g *Gate) Start() error {
 		g.log.Info("listening", zap.String("listener", l.Name), zap.Stringer("address", listeners.Addr(l.Name)),
 			zap.Bool("tls", l.TLS != nil))
 	}
+	if address := g.DecisionAddr(); address != nil {
+		g.log.Info("listening", zap.String("listener", decisionListener), zap.Stringer("address", address))
+	}
 	for side, address := range map[string]net.Addr{"admin": g.adminAddr, "health": g.healthAddr} {
 		if address != nil {
 			g.log.Info("admin listening", zap.String("side", side), zap.Stringer("address", address))

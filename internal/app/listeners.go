@@ -29,6 +29,9 @@ func (g *Gate) listenOptions(c *config.Config) listen.Options {
 		}
 		o.Listeners = append(o.Listeners, listener)
 	}
+	if c.Decision != nil {
+		o.Listeners = append(o.Listeners, g.decisionListener(c.Decision))
+	}
 	return o
 }
 

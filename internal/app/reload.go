@@ -160,6 +160,7 @@ func changeable(old, next *config.Config) error {
 	}{
 		{"listeners", shapes(old.Listeners), shapes(next.Listeners)},
 		{"admin.listen or admin.health_listen", addresses(old.Admin), addresses(next.Admin)},
+		{"decision.listen", decisionAddress(old), decisionAddress(next)},
 		{"revocations", old.Revocations, next.Revocations},
 		{"redis", old.Redis, next.Redis},
 		{"replay.store", old.Replay.Shared, next.Replay.Shared},
@@ -183,6 +184,13 @@ func shapes(listeners []config.Listener) []config.Listener {
 		}
 	}
 	return s
+}
+
+func decisionAddress(c *config.Config) string {
+	if c.Decision == nil {
+		return ""
+	}
+	return c.Decision.Listen
 }
 
 func addresses(a config.Admin) config.Admin {

@@ -80,12 +80,19 @@ func printRouteTable(w io.Writer, s style, routes []*config.Route) error {
 			hosts[i] = h.String()
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", shown(r.Name), orElse(strings.Join(hosts, ","), "any"), r.Path,
-			orElse(strings.Join(r.Methods, ","), "the usual"), needs(r), r.Upstream.Name)
+			orElse(strings.Join(r.Methods, ","), "the usual"), needs(r), upstreamName(r))
 	}
 	table.Flush() // a strings.Builder does not fail
 	head, rest, _ := strings.Cut(text.String(), "\n")
 	_, err := fmt.Fprintf(w, "\n%s\n%s", s.dim(head), rest)
 	return err
+}
+
+func upstreamName(r *config.Route) string {
+	if r.Upstream == nil {
+		return "none"
+	}
+	return r.Upstream.Name
 }
 
 func orElse(text, otherwise string) string {

@@ -43,7 +43,7 @@ func initCommand() command {
                    sidecar   one app behind the gate, one backend that asks for codes
                    edge      TLS in front, with a self-signed certificate in tls/ to be replaced
                    issuer    tokens alone, no app
-                   decision  another proxy asks the gate, for example nginx by auth_request
+                   decision  another proxy (nginx, Traefik, Caddy, HAProxy, Envoy) asks the gate and forwards itself
   keys/main.pem    the key that signs tokens, ES256, mode 0600
   keys/web.secret  the backend's secret, mode 0600
   .gitignore       keeps keys and state out of a repository
@@ -71,8 +71,8 @@ func initialize(p *Process, c *call) error {
 	c.BoolVar(&o.Docker, "docker", false, "write addresses and permissions that work in a container")
 	c.StringVar(&o.URL, "url", "", "the gate's own `URL`, as its clients see it: the iss of its tokens "+
 		"(default http://localhost:8080; edge: https://localhost:8443)")
-	c.StringVar(&o.Upstream, "upstream", "", "the app's `URL` (default http://127.0.0.1:3000; decision: "+
-		"port 3009; --docker: http://host.docker.internal:3000)")
+	c.StringVar(&o.Upstream, "upstream", "", "the app's `URL` (default http://127.0.0.1:3000; "+
+		"--docker: http://host.docker.internal:3000; decision has none)")
 	if err := c.parse(1); err != nil {
 		return err
 	}
@@ -85,8 +85,8 @@ func initialize(p *Process, c *call) error {
 			return usagef("--%s %q: %v", u.flag, u.value, err)
 		}
 	}
-	if o.Profile == "issuer" && c.given("upstream") {
-		return usagef("--upstream has no effect with --profile issuer: no app is behind it")
+	if (o.Profile == "issuer" || o.Profile == "decision") && c.given("upstream") {
+		return usagef("--upstream has no effect with --profile %s: no app is behind it", o.Profile)
 	}
 	folder := c.operand(".")
 	files, err := initialFiles(o)
@@ -116,9 +116,6 @@ func (o *initial) fill() {
 	upstream := "http://127.0.0.1:3000"
 	if o.Profile == "edge" {
 		o.Listen, url = "127.0.0.1:8443", "https://localhost:8443"
-	}
-	if o.Profile == "decision" {
-		upstream = "http://127.0.0.1:3009" // a server of the proxy's own
 	}
 	if o.Docker {
 		o.Listen, o.Redirect = o.Listen[len("127.0.0.1"):], ":8080"

@@ -30,6 +30,8 @@ const (
 	MethodUnsupported  Reason = "method_unsupported"  // CONNECT, TRACE or a method that nobody registered
 	UpgradeNotAllowed  Reason = "upgrade_not_allowed" // the route does not say `upgrade: true`
 	RouteNotFound      Reason = "route_not_found"     // no route covers host and path
+	FrontForbidden     Reason = "front_forbidden"     // a peer outside decision.from asked for a decision
+	QuestionMalformed  Reason = "question_malformed"  // a question does not say once which request it is about
 	MethodNotAllowed   Reason = "method_not_allowed"  // the chosen path lacks the method
 	MediaUnsupported   Reason = "media_unsupported"   // a token endpoint was sent another Content-Type
 	BodyInvalid        Reason = "body_invalid"        // a token endpoint's body does not say what it must
@@ -148,7 +150,7 @@ var statuses = map[Reason]int{
 	RequestMalformed: 400, PathAmbiguous: 400, HostMalformed: 400, HeaderTooLarge: 431, URITooLong: 414,
 	HeaderTimeout: 408, VersionUnsupported: 505, ExpectationUnknown: 417,
 	BodyTooLarge: 413, BodyMalformed: 400, BodyTimeout: 408, MethodUnsupported: 405, UpgradeNotAllowed: 400,
-	RouteNotFound: 404, MethodNotAllowed: 405, MediaUnsupported: 415, BodyInvalid: 400, RateLimited: 429,
+	RouteNotFound: 404, FrontForbidden: 403, QuestionMalformed: 400, MethodNotAllowed: 405, MediaUnsupported: 415, BodyInvalid: 400, RateLimited: 429,
 	InFlightFull: 503, StreamsFull: 503, Draining: 503, InternalError: 500, ClientClosed: 499,
 
 	CredentialsMultiple: 400, TokenMissing: 401, TokenInQuery: 401, TokenSchemeUnsupported: 401, TokenTooLarge: 401,

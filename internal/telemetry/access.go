@@ -41,6 +41,7 @@ func (l *Log) Access(r *http.Request, x *request.Exchange, end time.Time) {
 	if x.Client != x.Peer {
 		b = b.address("client", x.Client)
 	}
+	b = b.some("front", x.Front)
 	b = b.some("route", x.Route)
 	b = b.some("reason", string(x.Reason))
 	b = b.some("detail", x.Detail)

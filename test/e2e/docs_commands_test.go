@@ -173,32 +173,6 @@ func TestTheEdgeExampleWorksStepByStep(t *testing.T) {
 	))
 }
 
-func TestTheForwardAuthExampleWorksStepByStep(t *testing.T) {
-	t.Parallel()
-	const example = "examples/forward-auth/"
-	folder, listen, front, verdict, upstream := t.TempDir(), freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
-	for _, name := range []string{"config.yaml", "nginx.conf"} {
-		writeFile(t, filepath.Join(folder, name),
-			[]byte(strings.NewReplacer("127.0.0.1:8080", listen, "127.0.0.1:8000", front,
-				"127.0.0.1:3009", verdict, "127.0.0.1:3000", upstream).Replace(readFile(t, example+name))))
-	}
-	source, err := filepath.Abs(example)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := play(t, folder, []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin"},
-		replaceAll(t, example+"README.md", shellBlocks(t, example+"README.md"),
-			change{"go build -o bin/ ../.. ../sidecar/app\n", fmt.Sprintf("go build -C %q -o %q ../.. ../sidecar/app\n", source,
-				filepath.Join(folder, "bin")+"/")},
-			change{"bin/app &", "bin/app -listen " + upstream + " &"},
-			change{"127.0.0.1:8000", front},
-			change{"kill %3 %2 %1\n", "kill %3 %2 %1\nwait\n"},
-		))
-	if !strings.Contains(out, "orders of acme, for alice, who may READ\n") {
-		t.Errorf("the app was not told who is asking:\n%s", out)
-	}
-}
-
 func TestTheClientsExampleWorksStepByStep(t *testing.T) {
 	t.Parallel()
 	needs(t, "node", "nodejs")

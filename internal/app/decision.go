@@ -1,0 +1,94 @@
+package app
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/decision"
+	"github.com/jotgate/jotgate/internal/endpoint"
+	"github.com/jotgate/jotgate/internal/listen"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
+)
+
+// decisionListener is the name of the listener that questions come in on.
+const decisionListener = "decision"
+
+// DecisionAddr returns the address that questions of other proxies come in on; it is nil if there is none.
+func (g *Gate) DecisionAddr() net.Addr { return g.listeners.Addr(decisionListener) }
+
+func (g *Gate) decisionListener(c *config.Decision) listen.Listener {
+	return listen.Listener{
+		Name: decisionListener, Address: c.Listen, Handler: decision.New(decision.Options{From: g.mayAsk, Decide: g.decide}),
+	}
+}
+
+// mayAsk reports whether a peer may ask, by the config in force.
+func (g *Gate) mayAsk(peer string) bool {
+	d := g.Config().Decision
+	addr, err := netip.ParseAddrPort(peer)
+	return err == nil && d != nil && within(d.From, addr.Addr().Unmap())
+}
+
+// decide is the chain of a question: what ServeHTTP is for a request that comes to us.
+func (g *Gate) decide(w http.ResponseWriter, q *decision.Question, fault error) {
+	snap := g.snapshot.Load()
+	x := new(request.Exchange)
+	x.Begin(w, g.clock())
+	defer g.finish(x, q.Request, snap)
+
+	g.asked(x, q, snap)
+	x.Trace = g.begin(x, q.Request)
+	if fault != nil {
+		x.Refuse(fault)
+		return
+	}
+	if err := snap.admit(x, q.Request); err != nil {
+		x.Refuse(err)
+		return
+	}
+	if snap.owns(x, q.Request) {
+		x.Refuse(refusal.Because(refusal.RouteNotFound, "an endpoint of our own: let the front send it to a listener"))
+		return
+	}
+	if snap.issuer != nil {
+		x.ResourceMetadata = snap.issuer.ResourceMetadata(x.Host)
+	}
+	verdict, err := snap.gate.Decide(x, q.Request)
+	if err != nil {
+		x.Refuse(err)
+		return
+	}
+	fields := make([]decision.Field, len(verdict.Set))
+	for i, f := range verdict.Set {
+		fields[i] = decision.Field(f)
+	}
+	q.Allow(fields, verdict.Remove)
+	x.WriteHeader(http.StatusOK)
+}
+
+// asked fills in who asks. The peer is the front; the client is the last address of X-Forwarded-For that is not one of
+// trusted_proxies, or the one that the front says beside it. Where the front says none, there is none: the front's own address
+// must not pass an allowlist in the client's place.
+func (g *Gate) asked(x *request.Exchange, q *decision.Question, snap *snapshot) {
+	x.Front, x.Scheme, x.ID = q.Front, q.Scheme, request.NewID()
+	x.Header()[request.RequestIDHeader] = []string{x.ID}
+	x.LogPath = endpoint.Redact(pathOf(q.Request.RequestURI))
+	if addr, err := netip.ParseAddrPort(q.Request.RemoteAddr); err == nil {
+		x.Peer = addr.Addr().Unmap()
+	}
+	if q.Source.IsValid() {
+		x.Client = q.Source.Unmap()
+		if !snap.trusts(x.Client) {
+			return
+		}
+	}
+	snap.clientOf(x, q.Request.Header)
+}
+
+func within(prefixes []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+}
