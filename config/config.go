@@ -244,25 +244,39 @@ type UserLookup struct {
 
 // A TrustedIssuer is another issuer whose tokens open our routes.
 type TrustedIssuer struct {
-	Issuer        string
-	Keys          *jose.KeySet // from files, or nil …
-	Remote        *RemoteKeys  // … and where they are published
-	Audiences     []string
-	Algorithms    []string
-	TokenTypes    []string
-	RequireClaims map[string]string
-	ClientClaim   string
-	RolesFrom     string
-	RolesMap      map[string]*Role
-	Permissions   token.Permissions // upper bound of the permissions of its tokens
-	MaxTokenTTL   time.Duration
+	Issuer         string
+	Pattern        string // the issuer_pattern that it is one of; "": none
+	Preset         string
+	TrustDomain    string       // of a SPIFFE issuer's subjects
+	Keys           *jose.KeySet // from files, or nil …
+	Remote         *RemoteKeys  // … and where they are published
+	Audiences      []string
+	AudienceClaims []jose.Path // those that stand in for a missing aud
+	Algorithms     []string
+	TokenTypes     []string    // "" stands for a token without typ
+	Kinds          []jose.Kind // none: access tokens alone
+	Require        []jose.Requirement
+	ClientClaim    jose.Path // none: client_id
+	Words          []jose.WordRule
+	Mapping        *token.Mapping    // what the words open
+	Permissions    token.Permissions // the most that its tokens may open
+	MaxTokenTTL    time.Duration
+}
+
+// Opens returns what a token of this issuer opens: what its words open, or else what it says in tenantPermissions, cut to
+// the ceiling that trusting the issuer has. A scope or a master flag alone opens nothing.
+func (t *TrustedIssuer) Opens(v *jose.Verified) (token.Permissions, error) {
+	return t.Mapping.Opens(v.Words, v.Claims.Permissions)
 }
 
 // RemoteKeys say where a trusted issuer publishes its keys and how they are kept.
 type RemoteKeys struct {
-	URL          string // of the JWK set; "": discovery
-	InsecureHTTP bool   // plain http to hosts other than this one is allowed
-	Authorities  string // PEM of the authorities that https servers are checked with; "": the system's
+	URL          string            // of the JWK set; "": discovery
+	InsecureHTTP bool              // plain http to hosts other than this one is allowed
+	Authorities  string            // PEM of the authorities that https servers are checked with; "": the system's
+	Bearer       Secret            // sent to the origins of the issuer and of URL, over https alone …
+	BearerFile   string            // … or the file that has it at any time
+	Headers      map[string]Secret // sent where Bearer is
 	Refresh      time.Duration
 	MaxAge       time.Duration // at least Refresh
 	Cooldown     time.Duration // between two fetches that tokens with unknown keys cause

@@ -29,7 +29,7 @@ func (b *builder) keySet(w []yaml.Setting[writtenKeySet]) *jose.KeySet {
 			continue
 		}
 		file := k.Value.file
-		set, skipped, err := jose.ParseKeySet(data)
+		set, skipped, err := jose.ParseNamedKeySet(data, k.Value.kid.Value)
 		for _, s := range skipped {
 			b.Warn(file.At, file.Shown+" holds a key that is ignored ("+s.Error()+")", "remove or correct it")
 		}

@@ -9,16 +9,29 @@ import (
 )
 
 // remoteKeys is where a trusted issuer's keys are published: at jwks_url, or where its own metadata says.
-func (b *builder) remoteKeys(w *writtenTrusted) *RemoteKeys {
+func (b *builder) remoteKeys(w *writtenTrusted, preset *Preset) *RemoteKeys {
 	f := &w.fetch.Value
 	r := &RemoteKeys{
 		URL: w.jwksURL.Value, InsecureHTTP: w.insecureHTTP.Value, Authorities: b.authorities(f.caFile),
 		Refresh: f.refresh.Value, MaxAge: f.maxAge.Value, Cooldown: f.cooldown, Wait: f.wait, Timeout: f.timeout,
 	}
 	asked := w.issuer
-	if w.jwksURL.Given {
+	switch {
+	case w.jwksURL.Given:
 		asked = w.jwksURL
+	case w.issuerPattern.Given: // which needs jwks_url or keys
+		return r
+	default:
+		if problem, _ := isIssuerURL(w.issuer.Value); problem != "" {
+			b.Fault(w.issuer.At, w.issuer.Shown+" "+problem+", and only a URL says where its keys are",
+				"write the URL, or say where the keys are with jwks_url or keys")
+			return r
+		}
+		if preset.JWKSPath != "" {
+			r.URL = strings.TrimSuffix(w.issuer.Value, "/") + preset.JWKSPath
+		}
 	}
+	b.fetchCredentials(f, asked, r)
 	if asked.Usable() && !r.InsecureHTTP && plainHTTP(asked.Value) {
 		b.Fault(
 			asked.At,
@@ -34,6 +47,29 @@ func (b *builder) remoteKeys(w *writtenTrusted) *RemoteKeys {
 		)
 	}
 	return r
+}
+
+// fetchCredentials are what is sent along when the keys are fetched. Over plain http anybody in between would get them.
+func (b *builder) fetchCredentials(f *writtenFetch, asked yaml.Setting[string], r *RemoteKeys) {
+	plain := strings.HasPrefix(strings.ToLower(asked.Value), "http://")
+	if f.bearer.Usable() && f.bearer.Given {
+		r.Bearer, r.BearerFile = f.bearer.Value.Value, f.bearer.Value.File
+		if r.BearerFile != "" {
+			r.Bearer = "" // it is read for each fetch
+		}
+		if plain {
+			b.Fault(f.bearer.At, "would go over plain http", "fetch the keys over https, or remove it")
+		}
+	}
+	if f.headers.Usable() && f.headers.Given {
+		r.Headers = make(map[string]Secret)
+		for _, header := range f.headers.Value {
+			r.Headers[header.Name] = header.Value
+		}
+		if plain {
+			b.Fault(f.headers.At, "would go over plain http", "fetch the keys over https, or remove them")
+		}
+	}
 }
 
 // onlyFetched refuses what has a meaning only for keys that are fetched. jwks_url beside keys is one too many.

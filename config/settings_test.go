@@ -25,6 +25,7 @@ import (
 
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/route"
+	"github.com/jotgate/jotgate/internal/strictjson"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -230,8 +231,16 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 	}
 	want.TrustedIssuers = []*TrustedIssuer{{
 		Issuer: "https://kc.example.com/realms/shop", Keys: &jose.KeySet{}, Audiences: []string{"api"},
-		Algorithms: []string{"RS256"}, TokenTypes: []string{"JWT"}, RequireClaims: map[string]string{"typ": "Bearer"},
-		ClientClaim: "azp", RolesFrom: "realm_access.roles", RolesMap: map[string]*Role{"kc-support": support},
+		Algorithms: []string{"RS256"}, TokenTypes: []string{"JWT"}, Require: []jose.Requirement{{
+			Claim:     jose.Path{"typ"},
+			Condition: jose.Condition{{Scalar: jose.Scalar{Kind: strictjson.KindString, Text: "Bearer"}}},
+		}},
+		ClientClaim: jose.Path{"azp"}, Words: []jose.WordRule{{From: jose.Path{"realm_access", "roles"}}},
+		Mapping: &token.Mapping{
+			Pattern: want.TenantPattern,
+			Sources: []token.Source{{Roles: map[string]token.Permissions{"kc-support": support.Permissions}}},
+			Ceiling: token.Permissions{{Tenant: "acme", AllowedActions: []string{"*"}}},
+		},
 		Permissions: token.Permissions{{Tenant: "acme", AllowedActions: []string{"*"}}}, MaxTokenTTL: 24 * time.Hour,
 	}}
 	want.Revocations.File = "/var/lib/jotgate/revoked"

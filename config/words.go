@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/route"
 	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 	"github.com/jotgate/jotgate/internal/token"
@@ -161,7 +162,7 @@ func isPath(s string) (problem, remedy string) {
 }
 
 func isClaimPath(s string) (problem, remedy string) {
-	if s == "" || len(s) > 256 || strings.Contains("."+s+".", "..") || strings.ContainsFunc(s, yaml.IsControl) {
+	if _, err := jose.ParsePath(s); err != nil || len(s) > 256 || strings.ContainsFunc(s, yaml.IsControl) {
 		return "is not a claim", "name a claim, or a dotted path such as realm_access.roles"
 	}
 	return "", ""
@@ -231,10 +232,18 @@ func isIssuer(s string) (problem, remedy string) {
 	if strings.HasSuffix(s, "/") {
 		return "ends in a slash", "remove it: the iss of every token must match exactly"
 	}
-	return isForeignIssuer(s)
+	return isIssuerURL(s)
 }
 
+// isForeignIssuer takes any StringOrURI (RFC 7519 §2).
 func isForeignIssuer(s string) (problem, remedy string) {
+	if s == "" || len(s) > 256 || !visible(s) {
+		return "is not an issuer", "use 1 to 256 printable ASCII characters without spaces"
+	}
+	return "", ""
+}
+
+func isIssuerURL(s string) (problem, remedy string) {
 	u, err := webURL(s)
 	if err != nil || u.String() != s || u.RawQuery != "" || u.ForceQuery || len(s) > 256 {
 		return "is not an issuer URL", "write http(s)://host, optionally with a port and a path, without user, query and " +

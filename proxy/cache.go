@@ -196,9 +196,20 @@ func (c *Cache) drop(compact string) {
 // weigh is about what an entry keeps alive: the claims as they were in the token, in memory and as identity headers.
 func weigh(compact string, v *jose.Verified) int64 {
 	const fixed, perEntry, perAction, perString = 1 << 10, 96, 40, 32
-	n := int64(fixed + 3*len(compact) + 2*perEntry*len(v.Claims.Ancestors) + perString*(len(v.Claims.Audience)+len(v.Roles)))
+	n := int64(fixed + 3*len(compact) + 2*perEntry*len(v.Claims.Ancestors) + perString*(len(v.Claims.Audience)+countWords(v)))
 	for i := range v.Claims.Permissions {
 		n += perEntry + perAction*int64(len(v.Claims.Permissions[i].AllowedActions))
+	}
+	return n
+}
+
+func countWords(v *jose.Verified) int {
+	n := len(v.Scopes) + len(v.Retained)
+	for _, list := range v.Words {
+		n += 1 + 2*len(list)
+		for _, w := range list {
+			n += len(w.Tenants)
+		}
 	}
 	return n
 }

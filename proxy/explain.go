@@ -94,6 +94,7 @@ type TracedToken struct {
 	Audience    []string          `json:"aud,omitempty"`
 	Scope       string            `json:"scope,omitempty"`
 	Roles       []string          `json:"roles,omitempty"`
+	Mapped      []string          `json:"mapped,omitempty"` // of another issuer's token: which claim gave what
 	IssuedAt    string            `json:"iat,omitempty"`
 	NotBefore   string            `json:"nbf,omitempty"`
 	Expiry      string            `json:"exp,omitempty"`
@@ -232,11 +233,11 @@ func (t *trial) verified(g *Gate, p *inbound) (_ *entry, err error) {
 	}
 	if err != nil {
 		if u, faulty := g.verifier.Unsigned(p.token); faulty == nil {
-			t.trace.Token, t.trace.Unverified = said(u), true // what it says may tell why it was refused
+			t.trace.Token, t.trace.Unverified = g.said(u), true // what it says may tell why it was refused
 		}
 		return nil, err
 	}
-	t.trace.Token = said(v)
+	t.trace.Token = g.said(v)
 	return &entry{verified: v, by: g.verifier}, nil
 }
 
@@ -290,13 +291,17 @@ func (g *Gate) issuers() (all []string) {
 }
 
 // said is what a token says, for people to read.
-func said(v *jose.Verified) *TracedToken {
+func (g *Gate) said(v *jose.Verified) *TracedToken {
 	c := &v.Claims
-	return &TracedToken{
+	said := &TracedToken{
 		Issuer: c.Issuer, Subject: c.Subject, Client: c.ClientID, Grantor: c.Grantor, ID: c.ID, Key: v.KeyID, Bound: c.Key, Audience: c.Audience,
-		Scope: c.Scope, Roles: v.Roles, IssuedAt: stamp(c.IssuedAt), NotBefore: stamp(c.NotBefore), Expiry: stamp(c.Expiry),
+		Scope: c.Scope, IssuedAt: stamp(c.IssuedAt), NotBefore: stamp(c.NotBefore), Expiry: stamp(c.Expiry),
 		Permissions: c.Permissions,
 	}
+	if j := g.judge(v); j != nil && !j.own {
+		said.Roles, said.Mapped = j.trusted.Mapped(v)
+	}
+	return said
 }
 
 func stamp(ms int64) string {
@@ -338,14 +343,14 @@ func within(p token.Permissions, o *Opening, q *config.Require) bool {
 	case q.Action == "":
 		return true
 	case q.Global:
-		return p.Allows(token.Any, q.Action)
+		return p.Allows(token.Global, q.Action)
 	case q.Tenant != "":
 		o.Tenants = []string{q.Tenant}
 		return p.Allows(q.Tenant, q.Action)
 	}
 	o.Any = p.Allows(token.Any, q.Action)
 	for _, e := range p {
-		if e.Tenant != token.Any && p.Allows(e.Tenant, q.Action) != o.Any {
+		if e.Tenant != token.Any && e.Tenant != token.Global && p.Allows(e.Tenant, q.Action) != o.Any {
 			o.Tenants = append(o.Tenants, e.Tenant)
 		}
 	}

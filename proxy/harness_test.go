@@ -344,7 +344,7 @@ func (h *house) build() {
 	h.t.Helper()
 	issuers := []*jose.Issuer{{URL: h.config.Issuer.URL, Keys: h.keys.Load, Own: true, MaxLifetime: 24 * time.Hour}}
 	for _, i := range h.config.TrustedIssuers {
-		issuers = append(issuers, &jose.Issuer{URL: i.Issuer, Keys: func() *jose.KeySet { return i.Keys }, RolesFrom: i.RolesFrom})
+		issuers = append(issuers, &jose.Issuer{URL: i.Issuer, Keys: func() *jose.KeySet { return i.Keys }, Words: i.Words})
 	}
 	g, err := New(Options{
 		Config: h.config, Verifier: must(jose.NewVerifier(jose.Options{Issuers: issuers, MaxBytes: h.config.Limits.TokenBytes})),

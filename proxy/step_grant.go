@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/token"
@@ -97,7 +96,14 @@ func (g *Gate) worth(v *jose.Verified) (token.Permissions, error) {
 	if j.own {
 		return c.Permissions, g.covered(c)
 	}
-	return foreign(j.trusted, v), nil
+	if v.SaidClientID != "" && g.isClient(v.SaidClientID) {
+		return nil, refusal.Because(refusal.TokenSubjectReserved, "client_id is the id of a client")
+	}
+	permissions, err := j.trusted.Opens(v)
+	if err != nil {
+		return nil, refusal.Because(refusal.TokenClaimsMalformed, "tenants: %v", err)
+	}
+	return permissions, nil
 }
 
 // isClient reports whether id is one of our clients'.
@@ -120,22 +126,6 @@ func (g *Gate) covered(c *token.Claims) error {
 		return refusal.Because(refusal.GrantorNotCovering, "grantor %s", c.Grantor)
 	}
 	return nil
-}
-
-// foreign is what another issuer's token opens here, cut to the ceiling that trusting it has. Where the configuration maps
-// roles, only those count: what the token says of permissions is unmapped. Without a mapping its tenantPermissions are
-// taken, as another Jotgate writes them. Its scope and its master flag never count.
-func foreign(t *config.TrustedIssuer, v *jose.Verified) token.Permissions {
-	if t.RolesFrom == "" {
-		return v.Claims.Permissions.Cut(t.Permissions)
-	}
-	var all token.Permissions
-	for _, name := range v.Roles {
-		if role := t.RolesMap[name]; role != nil {
-			all = token.Union(all, role.Permissions)
-		}
-	}
-	return all.Cut(t.Permissions)
 }
 
 // actionList is the actions as one field value (RFC 9110 §5.6.1): a comma in a word is escaped like all that is not plain.

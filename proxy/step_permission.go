@@ -16,17 +16,17 @@ func stepPermission() step {
 				return "any good token will do"
 			}
 			i := p.decider - 1
-			return fmt.Sprintf("entry %d (tenant %q) decides and holds %s", i, p.grant.permissions[i].Tenant, q.Action)
+			return fmt.Sprintf("entry %d (tenant %q) decides and holds %s", i, token.Shown(p.grant.permissions[i].Tenant), q.Action)
 		},
 		need: func(_ *Gate, p *inbound, reason refusal.Reason) string {
 			q := &p.plan.route.Require
 			switch reason {
 			case refusal.TenantDenied:
-				return fmt.Sprintf("an entry {tenant: %q, actions: [%s]} in the token's permissions", p.asked(), q.Action)
+				return fmt.Sprintf("an entry {tenant: %q, actions: [%s]} in the token's permissions", token.Shown(p.asked()), q.Action)
 			case refusal.ActionDenied:
 				i := p.decider - 1
 				return fmt.Sprintf("%s, or \"*\", among the actions of entry %d (tenant %q), which decides alone",
-					q.Action, i, p.grant.permissions[i].Tenant)
+					q.Action, i, token.Shown(p.grant.permissions[i].Tenant))
 			}
 			return ""
 		},
@@ -48,7 +48,7 @@ func (g *Gate) authorize(p *inbound) error {
 	i := p.grant.permissions.Deciding(asked)
 	p.decider = i + 1
 	if i < 0 {
-		return refusal.Because(refusal.TenantDenied, "no entry for tenant %q", asked)
+		return refusal.Because(refusal.TenantDenied, "no entry for tenant %q", token.Shown(asked))
 	}
 	if !p.grant.permissions.Allows(asked, q.Action) {
 		return refusal.Because(refusal.ActionDenied, "entry %d does not hold %s", i, q.Action)
@@ -60,7 +60,7 @@ func (g *Gate) authorize(p *inbound) error {
 // asked is the tenant that the permissions are asked for.
 func (p *inbound) asked() string {
 	if p.plan.route.Require.Global {
-		return token.Any
+		return token.Global
 	}
 	return p.tenant
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -87,9 +88,10 @@ func (g *Gate) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
 			continue
 		}
 		source, release, err := g.memory.keys.Open(keysets.Settings{
-			Issuer: t.Issuer, URL: t.Remote.URL, InsecureHTTP: t.Remote.InsecureHTTP, Authorities: t.Remote.Authorities,
+			Issuer: cmp.Or(t.Pattern, t.Issuer), URL: t.Remote.URL, InsecureHTTP: t.Remote.InsecureHTTP, Authorities: t.Remote.Authorities,
 			Refresh: t.Remote.Refresh, MaxAge: t.Remote.MaxAge, Cooldown: t.Remote.Cooldown, Wait: t.Remote.Wait,
-			Timeout: t.Remote.Timeout,
+			Timeout: t.Remote.Timeout, Bearer: t.Remote.Bearer, BearerFile: t.Remote.BearerFile,
+			Headers: keysets.EncodeHeaders(t.Remote.Headers),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("trusted_issuers: %w", err)

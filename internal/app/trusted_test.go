@@ -170,7 +170,7 @@ func TestTokensOfOtherIssuers(t *testing.T) {
 		{"Keycloak, a role of another client", likeKeycloak, "JWT", "acme", with(keycloak, "realm_access", nil, "roles", []string{"kc-support"}), "403 tenant_denied"},
 		{"Keycloak, permissions of its own invention", likeKeycloak, "JWT", "acme", with(keycloak, "realm_access", nil, "tenantPermissions", own["tenantPermissions"], "master", true), "403 tenant_denied"},
 		{"Keycloak's id_token", likeKeycloak, "JWT", "acme", with(keycloak, "typ", "ID", "at_hash", "x"), "401 token_type_refused"},
-		{"Keycloak's refresh token", likeKeycloak, "JWT", "acme", with(keycloak, "typ", "Refresh"), "401 token_claim_required"},
+		{"Keycloak's refresh token", likeKeycloak, "JWT", "acme", with(keycloak, "typ", "Refresh"), "401 token_type_refused"},
 		{"Keycloak, another audience", likeKeycloak, "JWT", "acme", with(keycloak, "aud", "account"), "401 token_audience_mismatch"},
 		{"Keycloak, subject like our client", likeKeycloak, "JWT", "acme", with(keycloak, "sub", "web"), "401 token_subject_reserved"},
 		{"Keycloak, subject with a line break", likeKeycloak, "JWT", "acme", with(keycloak, "sub", "a\r\nX-Jotgate-Tenant: evil"), "401 token_identity_refused"},

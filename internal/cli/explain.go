@@ -239,6 +239,9 @@ func printToken(w io.Writer, t *proxy.Trace) {
 			fmt.Fprintf(table, "  %s\t%s\n", claim[0], shown(claim[1]))
 		}
 	}
+	for _, line := range said.Mapped {
+		fmt.Fprintf(table, "  mapped\t%s\n", shown(line))
+	}
 	if here := permissions(t.Permissions); here != permissions(said.Permissions) {
 		fmt.Fprintf(table, "  worth here\t%s\n", shown(here))
 	}

@@ -31,20 +31,72 @@ func DecodeClaims(payload string) (*token.Claims, error) {
 }
 
 func decodeClaims(payload string, c *token.Claims) error {
+	d := decoder{claims: c}
+	if err := d.decode(payload); err != nil {
+		return err
+	}
+	if c.Issuer == "" {
+		return missing("iss")
+	}
+	return nil
+}
+
+// A decoder reads a claims set.
+type decoder struct {
+	claims *token.Claims
+	signs  signs
+	// foreign tokens may use our names for claims of their own: in another shape these count as absent, and null counts as
+	// absent everywhere.
+	foreign bool
+}
+
+// decode leaves it to the caller that there is an iss.
+func (d *decoder) decode(payload string) error {
 	r := strictjson.NewString(payload)
-	err := r.Object(func(name string) error { return decodeClaim(r, name, c) })
+	err := r.Object(func(name string) error {
+		if err := d.signs.note(name, r); err != nil {
+			return err
+		}
+		if d.foreign {
+			return d.foreignClaim(r, name)
+		}
+		return decodeClaim(r, name, d.claims)
+	})
 	if err == nil {
 		err = r.End()
 	}
 	switch {
 	case err != nil:
 		return claimsFault(err)
-	case c.Issuer == "":
-		return missing("iss")
-	case c.Expiry <= 0:
+	case d.claims.Expiry <= 0:
 		return missing("exp")
 	}
 	return nil
+}
+
+// foreignClaim reads a claim of another issuer's token.
+func (d *decoder) foreignClaim(r *strictjson.Reader, name string) error {
+	if r.Kind() == strictjson.KindNull {
+		return r.Null()
+	}
+	switch name {
+	case "scope", "application", "master", "expiresOn", "grantor", "act", "tenantPermissions", "exchanged_from":
+		text, err := r.Raw()
+		if err != nil {
+			return err
+		}
+		c := *d.claims
+		if decodeClaim(strictjson.NewString(text), name, &c) == nil {
+			*d.claims = c
+		}
+		return nil
+	case "sub", "client_id", "jti":
+		ahead := *r
+		if text, err := ahead.String(); err == nil && text == "" {
+			return r.Skip()
+		}
+	}
+	return decodeClaim(r, name, d.claims)
 }
 
 func claimsFault(err error) error {

@@ -1,167 +1,144 @@
 package jose
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/strictjson"
 )
 
-// readForeign goes over the payload of another issuer's token once more, for what that issuer's rules ask for. Our own
-// tokens are spared it.
-func (x *Verified) readForeign(issuer *trusted, payload, typ string) error {
-	if issuer.plain && typ == TypeAccessToken {
+// rules are an issuer's, with the numbers of the values that they look at.
+type rules struct {
+	tree   wanted
+	count  int
+	client int // the number of ClientClaim; -1: none
+
+	audience, require, words, retain int // the numbers of the first of each
+}
+
+// compile numbers the paths that an issuer's rules name.
+func (i *Issuer) compile() *rules {
+	r := &rules{client: -1}
+	add := func(p Path) {
+		r.tree.want(p, r.count)
+		r.count++
+	}
+	if len(i.ClientClaim) > 0 {
+		r.client = r.count
+		add(i.ClientClaim)
+	}
+	r.audience = r.count
+	for _, p := range i.AudienceClaims {
+		add(p)
+	}
+	r.require = r.count
+	for _, q := range i.Require {
+		add(q.Claim)
+	}
+	r.words = r.count
+	for _, w := range i.Words {
+		add(w.From)
+	}
+	r.retain = r.count
+	for _, p := range i.Retain {
+		add(p)
+	}
+	if i.Scopes {
+		add(Path{"scope"})
+		add(Path{"scp"})
+	}
+	return r
+}
+
+// readRules goes over the payload once more, for what the issuer's rules ask for. Tokens of issuers without rules are
+// spared it.
+func (x *Verified) readRules(issuer *trusted, payload string) error {
+	r := issuer.rules
+	if r.count == 0 {
 		return nil
 	}
-	f := foreign{issuer: issuer, r: strictjson.NewString(payload)}
-	if err := f.object("", 0); err != nil {
+	values := make([]Value, r.count)
+	if err := r.tree.collect(strictjson.NewString(payload), values); err != nil {
 		return claimsFault(err)
 	}
-	if f.idToken && typ != TypeAccessToken {
-		return refusal.Because(refusal.TokenTypeRefused, "an id_token of issuer %s", issuer.URL)
-	}
-	for _, path := range issuer.required {
-		if have, ok := f.required[path]; !ok || have != issuer.RequireClaims[path] {
-			return refusal.Because(refusal.TokenClaimRequired, "issuer %s: %s is not as required", issuer.URL, path)
+	x.Retained = values[r.retain:][:len(issuer.Retain):len(issuer.Retain)]
+	if issuer.Scopes {
+		split := WordRule{Split: " "}
+		for _, v := range values[len(values)-2:] {
+			for _, w := range split.words(v) {
+				x.Scopes = append(x.Scopes, w.Text)
+			}
 		}
 	}
-	if (typ == "" || typ == "jwt") && !f.accessToken {
-		return refusal.Because(refusal.TokenTypeRefused, "a token of issuer %s that nothing tells from an id_token", issuer.URL)
+	if issuer.Own || issuer.Assertions {
+		return nil
 	}
-	if issuer.ClientClaim != "" {
-		x.Claims.ClientID = f.client
-	}
-	x.Roles = f.roles
-	return nil
-}
-
-// foreign collects, in one walk, the claims that an issuer's rules name by path.
-type foreign struct {
-	issuer   *trusted
-	r        *strictjson.Reader
-	required map[string]string
-	client   string
-	roles    []string
-	hasRoles bool
-	idToken  bool // it has a claim that only an id_token has (OpenID Connect Core §2, §3.3.2.11)
-	// accessToken: it has one that no id_token has. An id_token need not have any claim of its own (a code flow without
-	// nonce gives one without), and with token_types [JWT] its typ is that of the access tokens; so what has neither a typ
-	// nor a claim that says what it is does not count (RFC 8725 §3.12).
-	accessToken bool
-}
-
-// tellsAccessToken knows the claims by whose presence an issuer's access tokens differ from its id_tokens: RFC 9068
-// §2.2, our own, and what Microsoft (scp, appid, azpacr), Okta (scp, cid), Auth0 (gty) and Kubernetes write.
-func tellsAccessToken(name string) bool {
-	switch name {
-	case "scope", "client_id", "tenantPermissions", "scp", "cid", "appid", "azpacr", "gty", "kubernetes.io":
-		return true
-	}
-	return false
-}
-
-// kind reads the claims in which Keycloak (typ) and Amazon Cognito (token_use) say which of the two a token is.
-func (f *foreign) kind(name, value string) {
-	switch name + " " + value {
-	case "typ Bearer", "token_use access":
-		f.accessToken = true
-	case "typ ID", "token_use id":
-		f.idToken = true
-	}
-}
-
-// object walks an object whose members' paths start with prefix.
-func (f *foreign) object(prefix string, depth int) error {
-	return f.r.Object(func(name string) error {
-		if depth == 0 {
-			f.idToken = f.idToken || name == "nonce" || name == "at_hash" || name == "c_hash" || name == "s_hash"
-			f.accessToken = f.accessToken || tellsAccessToken(name)
-		}
-		return f.claim(prefix+name, depth)
-	})
-}
-
-// claim reads the value at path. A name may itself have dots, as in "https://example.com/roles"; so two members can
-// have one path, and then the token is refused, since whichever is read might be the wrong one.
-func (f *foreign) claim(path string, depth int) error {
-	isRequired := has(f.issuer.RequireClaims, path)
-	isClient, isRoles := f.issuer.ClientClaim != "" && path == f.issuer.ClientClaim, f.issuer.RolesFrom != "" && path == f.issuer.RolesFrom
-	isKind := depth == 0 && (path == "typ" || path == "token_use") && f.r.Kind() == strictjson.KindString
-	if !isRequired && !isClient && !isRoles && !isKind {
-		if f.r.Kind() == strictjson.KindObject && f.leads(path+".") {
-			return f.object(path+".", depth+1)
-		}
-		return f.r.Skip()
-	}
-	values, isList, err := f.values()
-	if err != nil {
+	if err := x.readClient(r, values); err != nil {
 		return err
 	}
-	if isKind {
-		f.kind(path, values[0])
+	if len(x.Claims.Audience) == 0 {
+		x.readAudience(values[r.audience:][:len(issuer.AudienceClaims)])
 	}
-	if isRoles {
-		if f.hasRoles {
-			return f.twice(path)
+	for n := range issuer.Require {
+		if q := &issuer.Require[n]; !q.Condition.Holds(values[r.require+n]) {
+			return refusal.Because(refusal.TokenClaimRequired, "issuer %s: %s is not %s", issuer.URL, q.Claim, q.Condition)
 		}
-		f.roles, f.hasRoles = values, true
 	}
-	if isClient {
-		if f.client != "" {
-			return f.twice(path)
+	for n := range issuer.Words {
+		rule, value := &issuer.Words[n], values[r.words+n]
+		if text, isText := value.Text(); rule.Fixed != "" && value != "" && !(isText && text == rule.Fixed) {
+			return refusal.Because(refusal.TokenClaimRequired, "%s is not %s, which the issuer's name has", rule.From,
+				brief(rule.Fixed))
 		}
-		if isList || values[0] == "" || len(values[0]) > maxName {
-			return f.r.Fault("want a string of 1 to %d bytes", maxName)
-		}
-		f.client = values[0]
-	}
-	if isRequired {
-		if has(f.required, path) {
-			return f.twice(path)
-		}
-		if f.required == nil {
-			f.required = make(map[string]string, len(f.issuer.RequireClaims))
-		}
-		if !isList {
-			f.required[path] = values[0]
-		}
+		x.Words = append(x.Words, rule.words(value))
 	}
 	return nil
 }
 
-func has(m map[string]string, name string) bool {
-	_, ok := m[name]
-	return ok
-}
-
-func (f *foreign) twice(path string) error {
-	return f.r.Fault("two claims have the path %s", path)
-}
-
-// leads reports whether any of the rules' paths starts with prefix.
-func (f *foreign) leads(prefix string) bool {
-	if strings.HasPrefix(f.issuer.ClientClaim, prefix) || strings.HasPrefix(f.issuer.RolesFrom, prefix) {
-		return true
+func (x *Verified) readClient(r *rules, values []Value) error {
+	if r.client < 0 {
+		return nil
 	}
-	for _, path := range f.issuer.required {
-		if strings.HasPrefix(path, prefix) {
-			return true
+	x.SaidClientID, x.Claims.ClientID = x.Claims.ClientID, ""
+	v := values[r.client]
+	if v == "" {
+		return nil
+	}
+	text, ok := v.Text()
+	if !ok || text == "" || len(text) > maxName {
+		return refusal.Because(refusal.TokenClaimsMalformed, "claims: %s: want a string of 1 to %d bytes",
+			x.Issuer.ClientClaim, maxName)
+	}
+	x.Claims.ClientID = text
+	return nil
+}
+
+// readAudience takes the audiences from the first claim that stands in for a missing aud and names any.
+func (x *Verified) readAudience(values []Value) {
+	for _, v := range values {
+		if list := v.Strings(); len(list) > 0 {
+			x.Claims.Audience = list
+			return
 		}
 	}
-	return false
 }
 
-// values reads a string, true or false as a list of one, or an array of strings.
-func (f *foreign) values() (list []string, isList bool, err error) {
-	switch f.r.Kind() {
-	case strictjson.KindArray:
-		list, err = f.r.Strings()
-		return list, true, err
-	case strictjson.KindBool:
-		b, err := f.r.Bool()
-		return []string{strconv.FormatBool(b)}, false, err
+// Claim returns a claim that the issuer's Retain names; "" if the token lacks it, or if it is not retained.
+func (x *Verified) Claim(p Path) Value {
+	for n, retained := range x.Issuer.Retain {
+		if retained.String() == p.String() && len(retained) == len(p) && n < len(x.Retained) {
+			return x.Retained[n]
+		}
 	}
-	one, err := f.r.String()
-	return []string{one}, false, err
+	return ""
+}
+
+// domainOf is the trust domain of a SPIFFE ID; "" if it is none.
+func domainOf(subject string) string {
+	rest, isSPIFFE := strings.CutPrefix(subject, "spiffe://")
+	domain, _, hasPath := strings.Cut(rest, "/")
+	if !isSPIFFE || !hasPath {
+		return ""
+	}
+	return domain
 }

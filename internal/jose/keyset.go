@@ -127,6 +127,12 @@ func (s *KeySet) candidates(i *Issuer, h *Header, room *[mostTried]*PublicKey) [
 // be used (weak, of an unknown type, for encryption, private) is left out and told in skipped, and the others stay
 // (RFC 7517 §5); err is for a text that is no key set, is too large, has two keys of one kid, or none of use.
 func ParseKeySet(data []byte) (set *KeySet, skipped []error, err error) {
+	return ParseNamedKeySet(data, "")
+}
+
+// ParseNamedKeySet is ParseKeySet for a text that holds one key without a kid, like a PEM, which gets this kid; "" gives
+// none.
+func ParseNamedKeySet(data []byte, kid string) (set *KeySet, skipped []error, err error) {
 	if len(data) > MaxKeySetBytes {
 		return nil, nil, fmt.Errorf("the key set has %d bytes, the limit is %d", len(data), MaxKeySetBytes)
 	}
@@ -147,6 +153,12 @@ func ParseKeySet(data []byte) (set *KeySet, skipped []error, err error) {
 	}
 	if len(parsed.keys) == 0 {
 		return nil, parsed.skipped, fmt.Errorf("key set: no key of use: %w", errors.Join(parsed.skipped...))
+	}
+	if kid != "" {
+		if len(parsed.keys) != 1 || !parsed.keys[0].unnamed {
+			return nil, parsed.skipped, errors.New("key set: a kid can be given to one key that has none")
+		}
+		parsed.keys[0].id, parsed.keys[0].unnamed = kid, false
 	}
 	if set, err = NewKeySet(parsed.keys...); err != nil {
 		return nil, parsed.skipped, fmt.Errorf("key set: %w", err)

@@ -1,6 +1,10 @@
 package jose
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/jotgate/jotgate/internal/token"
+)
 
 // Unsigned reads a token as Verify does, by the rules of the issuer that it names, but neither looks for its key nor at
 // its signature: anybody may have written what it gives. It is for telling an operator what a token says, and nothing
@@ -22,12 +26,12 @@ func (v *Verifier) Unsigned(compact string) (*Verified, error) {
 // policy, and nothing that answers requests may call it.
 func (v *Verifier) Said(payload string) (*Verified, error) {
 	u := &Unverified{Payload: payload}
-	if claims, err := DecodeClaims(payload); err != nil {
+	issuer, err := v.issuerOf(&decoder{claims: &token.Claims{}}, payload)
+	if err != nil {
 		return nil, err
-	} else if issuer := v.issuers[claims.Issuer]; issuer != nil && !slices.Contains(issuer.types, "") {
+	}
+	if !slices.Contains(issuer.types, "") {
 		u.Header.Type = issuer.types[0]
-	} else if issuer == nil && len(v.types) > 0 {
-		u.Header.Type = v.types[0] // so that the issuer is what is refused
 	}
 	return v.read(u)
 }

@@ -46,7 +46,7 @@ func TestUnsignedReadsWhatVerifyReads(t *testing.T) {
 func TestUnsignedRefusesWhatNoSignatureWouldMend(t *testing.T) {
 	t.Parallel()
 	key := keyFor(t, "ES256")
-	foreign := &jose.Issuer{URL: "https://kc", Types: []string{"JWT"}, Keys: holding(setOf(key)), RequireClaims: map[string]string{"typ": "Bearer"}}
+	foreign := &jose.Issuer{URL: "https://kc", Types: []string{"JWT"}, Keys: holding(setOf(key)), Require: []jose.Requirement{{Claim: jose.Path{"typ"}, Condition: text("Bearer")}}}
 	v := newVerifier(t, ours(key), foreign)
 	for _, c := range []struct {
 		name, payload string
@@ -55,7 +55,7 @@ func TestUnsignedRefusesWhatNoSignatureWouldMend(t *testing.T) {
 		{"no subject", with("sub", ""), refusal.TokenClaimsMalformed},
 		{"another issuer", with("iss", `"https://evil"`), refusal.TokenIssuerUnknown},
 		{"no strict JSON", `{"iss":"a",}`, refusal.TokenMalformed},
-		{"a required claim is missing", `{"iss":"https://kc","exp":1700003600}`, refusal.TokenClaimRequired},
+		{"a required claim is missing", `{"iss":"https://kc","scope":"x","exp":1700003600}`, refusal.TokenClaimRequired},
 	} {
 		if _, err := v.Said(c.payload); refusal.Of(err) != c.want {
 			t.Errorf("%s, said: have %v, want %s", c.name, err, c.want)

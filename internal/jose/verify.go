@@ -2,7 +2,6 @@ package jose
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -42,21 +41,30 @@ type Issuer struct {
 	// tell them from id_tokens; the rules below are not for them either.
 	Assertions bool
 
-	// RequireClaims must all be there as strings (or true, false) with these values. The name is a path as in RolesFrom.
-	RequireClaims map[string]string
-	// ClientClaim is the path of the claim that is read into Claims.ClientID in place of client_id; "": client_id.
-	ClientClaim string
-	// RolesFrom is the path of a claim, a string or an array of strings, that is read into Verified.Roles; "": no roles.
-	// A path is a member's name, or names joined by dots that lead through objects: realm_access.roles.
-	RolesFrom string
+	// Kinds lists which kinds of its tokens are taken; none: access tokens alone.
+	Kinds []Kind
+	// AudienceClaims name the claims that stand in for a missing aud, the first that is there. aud, where it is, decides.
+	AudienceClaims []Path
+	// Require lists what its tokens' claims must hold.
+	Require []Requirement
+	// ClientClaim is the claim that is read into Claims.ClientID in place of client_id; none: client_id.
+	ClientClaim Path
+	// Words says which claims are read into Verified.Words, in their order.
+	Words []WordRule
+	// TrustDomain is, of a SPIFFE issuer, the domain that its subjects have; its tokens need no iss then.
+	TrustDomain string
+
+	// Retain lists the claims that are kept in Verified.Retained, in their order, of our own tokens too.
+	Retain []Path
+	// Scopes says that the words of scope and scp are kept in Verified.Scopes.
+	Scopes bool
 }
 
 // trusted is an issuer with what verification wants at hand.
 type trusted struct {
 	*Issuer
-	types    []string // canonical
-	required []string // the paths of RequireClaims
-	plain    bool     // its rules name no claim but those that DecodeClaims reads
+	types []string // canonical
+	rules *rules
 }
 
 // Options says how a Verifier judges.
@@ -74,7 +82,9 @@ type Options struct {
 // makes the signatures of keys that verify often cheaper, and headers that it has read.
 type Verifier struct {
 	issuers  map[string]*trusted
-	types    []string // of all issuers
+	domains  map[string]*trusted // by SPIFFE trust domain
+	foreign  bool                // there is an issuer that is not ours
+	types    []string            // of all issuers
 	leeway   time.Duration
 	maxBytes int
 	prepared *preparations
@@ -87,8 +97,13 @@ type Verified struct {
 	Claims token.Claims
 	Issuer *Issuer
 	KeyID  string
-	Keys   *KeySet  // the set that the key was found in
-	Roles  []string // from a foreign issuer's RolesFrom
+	Keys   *KeySet // the set that the key was found in
+
+	Kind         Kind           // of another issuer's token
+	Words        [][]token.Word // by the issuer's Words
+	SaidClientID string         // client_id as it stands, where ClientClaim replaces it
+	Retained     []Value        // by the issuer's Retain
+	Scopes       []string       // the words of scope and scp, where the issuer keeps them
 }
 
 // NewVerifier checks the options: two issuers of one URL, or one without keys, are a fault.
@@ -109,6 +124,16 @@ func NewVerifier(o Options) (*Verifier, error) {
 			return nil, fmt.Errorf("issuer %s is there twice", issuer.URL)
 		}
 		v.issuers[issuer.URL] = issuer
+		if issuer.TrustDomain != "" {
+			if v.domains[issuer.TrustDomain] != nil {
+				return nil, fmt.Errorf("trust domain %s is there twice", issuer.TrustDomain)
+			}
+			if v.domains == nil {
+				v.domains = make(map[string]*trusted)
+			}
+			v.domains[issuer.TrustDomain] = issuer
+		}
+		v.foreign = v.foreign || !issuer.Own && !issuer.Assertions
 		v.types = append(v.types, issuer.types...)
 	}
 	slices.Sort(v.types)
@@ -125,8 +150,7 @@ func (i *Issuer) trusted() (*trusted, error) {
 			return nil, fmt.Errorf("issuer %s: algorithm %q is not one of %v", i.URL, alg, Algorithms())
 		}
 	}
-	t := &trusted{Issuer: i, required: slices.Sorted(maps.Keys(i.RequireClaims))}
-	t.plain = len(t.required) == 0 && i.RolesFrom == "" && (i.ClientClaim == "" || i.ClientClaim == "client_id")
+	t := &trusted{Issuer: i, rules: i.compile()}
 	for _, typ := range i.Types {
 		t.types = append(t.types, canonicalType(typ))
 	}
@@ -150,6 +174,9 @@ func (v *Verifier) Adopt(earlier *Verifier) {
 	for url, issuer := range v.issuers {
 		if old := earlier.issuers[url]; old != nil && old.same(issuer.Issuer) {
 			v.issuers[url] = old
+			if old.TrustDomain != "" {
+				v.domains[old.TrustDomain] = old
+			}
 		}
 	}
 }
@@ -275,32 +302,72 @@ func (v *Verifier) read(u *Unverified) (*Verified, error) {
 	}
 	x := &Verified{}
 	claims := &x.Claims
-	if err := decodeClaims(u.Payload, claims); err != nil {
+	d := decoder{claims: claims}
+	issuer, err := v.issuerOf(&d, u.Payload)
+	if err != nil {
 		return nil, err
 	}
-	issuer := v.issuers[claims.Issuer]
-	if issuer == nil {
-		return nil, refusal.Because(refusal.TokenIssuerUnknown, "iss %s", brief(claims.Issuer))
-	}
 	if !slices.Contains(issuer.types, typ) {
-		return nil, refusal.Because(refusal.TokenTypeRefused, "typ %s is not one of issuer %s", brief(u.Header.Type), issuer.URL)
+		return nil, refusal.Because(refusal.TokenTypeRefused, "typ %s is not one of issuer %s", brief(u.Header.Type),
+			issuer.URL)
 	}
 	x.Issuer = issuer.Issuer
 	if issuer.Own || issuer.Assertions {
 		if err := u.Header.strict(); err != nil {
 			return nil, err
 		}
-	}
-	if issuer.Own {
-		return x, complete(claims)
-	}
-	if issuer.Assertions {
+		if err := x.readRules(issuer, u.Payload); err != nil {
+			return nil, err
+		}
+		if issuer.Own {
+			return x, complete(claims)
+		}
 		return x, nil
 	}
 	if issuer.RequireIssuedAt && claims.IssuedAt == 0 {
 		return nil, missing("iat")
 	}
-	return x, x.readForeign(issuer, u.Payload, typ)
+	if domain := issuer.TrustDomain; domain != "" && domainOf(claims.Subject) != domain {
+		return nil, refusal.Because(refusal.TokenClaimRequired, "sub %s is not of the trust domain %s",
+			brief(claims.Subject), domain)
+	}
+	if err := x.kind(issuer, typ, &d.signs); err != nil {
+		return nil, err
+	}
+	return x, x.readRules(issuer, u.Payload)
+}
+
+// issuerOf reads the claims and finds their issuer. What cannot be read as ours may still be another issuer's, whose claims
+// may differ from ours in shape.
+func (v *Verifier) issuerOf(d *decoder, payload string) (*trusted, error) {
+	err := d.decode(payload)
+	if err == nil && d.claims.Issuer != "" {
+		if issuer := v.issuers[d.claims.Issuer]; issuer != nil {
+			return issuer, nil
+		}
+		return nil, refusal.Because(refusal.TokenIssuerUnknown, "iss %s", brief(d.claims.Issuer))
+	}
+	if err == nil {
+		err = missing("iss")
+	}
+	if !v.foreign || refusal.Of(err) == refusal.TokenMalformed {
+		return nil, err
+	}
+	*d.claims, d.signs, d.foreign = token.Claims{}, signs{}, true
+	again := d.decode(payload)
+	issuer := v.issuers[d.claims.Issuer]
+	if d.claims.Issuer == "" && again == nil {
+		if issuer = v.domains[domainOf(d.claims.Subject)]; issuer != nil {
+			d.claims.Issuer = issuer.URL
+		}
+	}
+	switch {
+	case issuer == nil || issuer.Own || issuer.Assertions:
+		return nil, err
+	case again != nil:
+		return nil, again
+	}
+	return issuer, nil
 }
 
 // complete sees to what RFC 9068 §2.2 requires.

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/jotgate/jotgate/internal/jose"
@@ -20,6 +22,7 @@ import (
 const (
 	mostRedirects   = 3
 	mostHeaderBytes = 64 << 10
+	mostBearerBytes = 16 << 10
 )
 
 // A fetcher asks one issuer's servers.
@@ -27,6 +30,9 @@ type fetcher struct {
 	settings Settings
 	issuer   *url.URL
 	client   *http.Client
+
+	origins []string // where credentials go
+	headers [][2]string
 }
 
 // fetched is what a fetch brought.
@@ -39,7 +45,9 @@ type fetched struct {
 func newFetcher(s Settings) (*fetcher, error) {
 	f := &fetcher{settings: s}
 	var err error
-	if f.issuer, err = url.Parse(s.Issuer); err != nil {
+	if f.issuer, err = url.Parse(s.Issuer); err != nil && s.URL != "" {
+		f.issuer = &url.URL{} // it need not be a URL: nothing is asked of it
+	} else if err != nil {
 		return nil, fmt.Errorf("issuer %q: not a URL", s.Issuer)
 	}
 	if s.URL != "" {
@@ -50,6 +58,15 @@ func newFetcher(s Settings) (*fetcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("issuer %s: %w", s.Issuer, err)
 	}
+	for _, address := range []string{s.Issuer, s.URL} {
+		if u, err := url.Parse(address); err == nil && u.Scheme == "https" {
+			f.origins = append(f.origins, u.Scheme+"://"+strings.ToLower(u.Host))
+		}
+	}
+	for line := range strings.Lines(s.Headers.Reveal()) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		f.headers = append(f.headers, [2]string{name, value})
+	}
 	var authorities *x509.CertPool
 	if s.Authorities != "" {
 		authorities = x509.NewCertPool()
@@ -58,7 +75,7 @@ func newFetcher(s Settings) (*fetcher, error) {
 		}
 	}
 	f.client = &http.Client{
-		CheckRedirect: sameOrigin,
+		CheckRedirect: f.redirected,
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            (&net.Dialer{Timeout: s.Timeout}).DialContext,
@@ -70,6 +87,55 @@ func newFetcher(s Settings) (*fetcher, error) {
 		},
 	}
 	return f, nil
+}
+
+// authenticate adds the credentials to a request, where they may go.
+func (f *fetcher) authenticate(r *http.Request) error {
+	if r.URL.Scheme != "https" || !slices.Contains(f.origins, "https://"+strings.ToLower(r.URL.Host)) {
+		return nil
+	}
+	bearer := f.settings.Bearer.Reveal()
+	if path := f.settings.BearerFile; path != "" {
+		text, err := readBearer(path)
+		if err != nil {
+			return fmt.Errorf("fetch.bearer: %w", err)
+		}
+		bearer = text
+	}
+	if bearer = strings.TrimSpace(bearer); bearer != "" {
+		r.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	for _, h := range f.headers {
+		r.Header.Set(h[0], h[1])
+	}
+	return nil
+}
+
+// readBearer reads a token that others replace (a projected service account token lives an hour).
+func readBearer(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, mostBearerBytes+1))
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" || len(text) > mostBearerBytes || strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return "", fmt.Errorf("%s holds no bearer token", path)
+	}
+	return token, nil
+}
+
+// redirected follows redirects within a server, without the credentials.
+func (f *fetcher) redirected(r *http.Request, before []*http.Request) error {
+	r.Header.Del("Authorization")
+	for _, h := range f.headers {
+		r.Header.Del(h[0])
+	}
+	return sameOrigin(r, before)
 }
 
 func (f *fetcher) close() { f.client.CloseIdleConnections() }
@@ -240,6 +306,9 @@ func (f *fetcher) read(ctx context.Context, at *url.URL) ([]byte, error) {
 	}
 	r.Header.Set("Accept", "application/json, application/jwk-set+json")
 	r.Header.Set("User-Agent", "jotgate")
+	if err := f.authenticate(r); err != nil {
+		return nil, err
+	}
 	a, err := f.client.Do(r)
 	if err != nil {
 		return nil, err

@@ -7,9 +7,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -301,4 +307,117 @@ func FuzzMetadata(f *testing.F) {
 			t.Errorf("%q is of another issuer", text)
 		}
 	})
+}
+
+// A recorder notes the credentials that each request brings.
+type recorder struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (r *recorder) note(q *http.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, strings.TrimSpace(q.URL.Path+" "+q.Header.Get("Authorization")+" "+q.Header.Get("X-Api-Key")))
+}
+
+func (r *recorder) seen() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.all)
+}
+
+func tlsServer(t *testing.T, handle http.HandlerFunc) (server *httptest.Server, authority string) {
+	t.Helper()
+	server = httptest.NewUnstartedServer(handle)
+	server.Config.ErrorLog = quiet()
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+}
+
+// TestFetchCredentials: a bearer and headers go to the origins of the issuer and of its key set's URL, over https alone and
+// never through a redirect; a bearer in a file is read for each fetch.
+func TestFetchCredentials(t *testing.T) {
+	t.Parallel()
+	key := newKey(t)
+	set := jwks(t, key)
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("first\n")
+	var here, elsewhere recorder
+	other, otherAuthority := tlsServer(t, func(w http.ResponseWriter, r *http.Request) {
+		elsewhere.note(r)
+		says(set)(w, r)
+	})
+	var server *httptest.Server
+	server, authority := tlsServer(t, func(w http.ResponseWriter, r *http.Request) {
+		here.note(r)
+		switch r.URL.Path {
+		case "/moved":
+			http.Redirect(w, r, "/jwks", http.StatusFound)
+		case "/.well-known/openid-configuration":
+			fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, server.URL, other.URL+"/jwks")
+		default:
+			says(set)(w, r)
+		}
+	})
+	settings := usual(server.URL + "/jwks")
+	settings.Authorities, settings.BearerFile = authority+otherAuthority, file
+	settings.Headers = EncodeHeaders(map[string]Secret{"X-Api-Key": "k:1"})
+	s := open(t, settings)
+	s.ready()
+	write("second")
+	s.refetch()
+	if diff := cmp.Diff([]string{"/jwks Bearer first k:1", "/jwks Bearer second k:1"}, here.seen()); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+	write("")
+	s.refetch()
+	if n := len(here.seen()); n != 2 || !strings.Contains(s.logged(), "holds no bearer token") {
+		t.Errorf("without a token: %d requests\n%s", n, s.logged())
+	}
+	if strings.Contains(s.logged(), "second") || strings.Contains(fmt.Sprintf("%+v", settings), "k:1") {
+		t.Error("a credential is printed")
+	}
+
+	moved := settings
+	moved.URL, moved.BearerFile, moved.Bearer = server.URL+"/moved", "", "plain"
+	open(t, moved).ready()
+	if diff := cmp.Diff([]string{"/moved Bearer plain k:1", "/jwks"}, here.seen()[2:]); diff != "" {
+		t.Errorf("redirected: (-want +have)\n%s", diff)
+	}
+
+	discovered := moved
+	discovered.URL, discovered.Issuer = "", server.URL
+	open(t, discovered).ready()
+	if diff := cmp.Diff([]string{"/.well-known/openid-configuration Bearer plain k:1"}, here.seen()[4:]); diff != "" {
+		t.Errorf("discovery: (-want +have)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"/jwks"}, elsewhere.seen()); diff != "" {
+		t.Errorf("another origin gets a credential: (-want +have)\n%s", diff)
+	}
+
+	var plain recorder
+	p := publish(t, func(w http.ResponseWriter, r *http.Request) { plain.note(r); says(set)(w, r) })
+	unsafe := moved
+	unsafe.URL = p.URL + "/jwks"
+	open(t, unsafe).ready()
+	if diff := cmp.Diff([]string{"/jwks"}, plain.seen()); diff != "" {
+		t.Errorf("over plain http: (-want +have)\n%s", diff)
+	}
+}
+
+// An issuer need not be a URL where its keys are elsewhere.
+func TestIssuerThatIsNoURL(t *testing.T) {
+	t.Parallel()
+	key := newKey(t)
+	p := publish(t, says(jwks(t, key)))
+	settings := usual(p.URL)
+	settings.Issuer = "urn:%zz"
+	open(t, settings).ready()
 }

@@ -22,11 +22,16 @@ package keysets
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/jotgate/jotgate/config"
 )
 
 // Settings say where one issuer's keys are and how they are kept. All times are required.
@@ -36,6 +41,13 @@ type Settings struct {
 	InsecureHTTP bool   // plain http to other hosts than this one is allowed
 	Authorities  string // PEM of the authorities that https servers are checked with; "": the system's
 
+	// What is sent along, to the origins of Issuer and URL over https alone, and never through a redirect. BearerFile is
+	// read for each fetch. Headers is what EncodeHeaders makes of them, as
+	// settings are compared.
+	Bearer     Secret
+	BearerFile string
+	Headers    Secret
+
 	Refresh  time.Duration // between two fetches, a tenth less by chance
 	MaxAge   time.Duration // a set that was not confirmed for so long no longer counts
 	Cooldown time.Duration // between two fetches that requests ask for
@@ -43,9 +55,24 @@ type Settings struct {
 	Timeout  time.Duration // for a whole fetch, all documents and redirects of it
 }
 
+// Secret is text that is never printed.
+type Secret = config.Secret
+
+// EncodeHeaders writes headers as Settings have them.
+func EncodeHeaders(headers map[string]Secret) Secret {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		b.WriteString(name + ":" + headers[name].Reveal() + "\n")
+	}
+	return Secret(b.String())
+}
+
 // from is where the keys come from: settings that agree in it give the same keys.
 func (s Settings) from() Settings {
-	return Settings{Issuer: s.Issuer, URL: s.URL, InsecureHTTP: s.InsecureHTTP, Authorities: s.Authorities}
+	return Settings{
+		Issuer: s.Issuer, URL: s.URL, InsecureHTTP: s.InsecureHTTP, Authorities: s.Authorities,
+		Bearer: s.Bearer, BearerFile: s.BearerFile, Headers: s.Headers,
+	}
 }
 
 // Sources holds every source that some configuration in use names.

@@ -48,16 +48,19 @@ func VerifierWith(c *config.Config, source func(*config.TrustedIssuer) KeySource
 			keys, seek, origin = from.Keys, from.Seek, from
 		}
 		issuers = append(issuers, &jose.Issuer{
-			URL:           t.Issuer,
-			Keys:          keys,
-			Seek:          seek,
-			Source:        origin,
-			Types:         t.TokenTypes,
-			Algorithms:    t.Algorithms,
-			MaxLifetime:   t.MaxTokenTTL,
-			RequireClaims: t.RequireClaims,
-			ClientClaim:   t.ClientClaim,
-			RolesFrom:     t.RolesFrom,
+			URL:            t.Issuer,
+			Keys:           keys,
+			Seek:           seek,
+			Source:         origin,
+			Types:          t.TokenTypes,
+			Kinds:          t.Kinds,
+			Algorithms:     t.Algorithms,
+			MaxLifetime:    t.MaxTokenTTL,
+			AudienceClaims: t.AudienceClaims,
+			Require:        t.Require,
+			ClientClaim:    t.ClientClaim,
+			Words:          t.Words,
+			TrustDomain:    t.TrustDomain,
 		})
 	}
 	return jose.NewVerifier(jose.Options{

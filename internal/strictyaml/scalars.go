@@ -239,3 +239,66 @@ func AnyObject() Kind[string] {
 		return string(text), true
 	}}
 }
+
+// A ScalarValue is a text, a number or a boolean, as the file spells it.
+type ScalarValue struct {
+	Type string // text, number or boolean
+	Text string
+}
+
+// jsonNumber is how JSON spells numbers; YAML has other ways.
+var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
+
+// Scalar reads a text, a number or a boolean, and tells them apart: true is none of "true".
+func Scalar(c Check) Kind[ScalarValue] {
+	shape := &Shape{Type: "scalar", Check: c}
+	return Kind[ScalarValue]{Shape: shape, Read: func(r *Reader, v Value) (ScalarValue, bool) {
+		switch v.node.Tag {
+		case "!!bool":
+			if v.node.Value == "true" || v.node.Value == "false" {
+				return ScalarValue{"boolean", v.node.Value}, true
+			}
+			r.Fault(v.At(), v.Shown()+" is a boolean in YAML", "write true or false, or put it in quotes")
+			return ScalarValue{}, false
+		case "!!int", "!!float":
+			if jsonNumber.MatchString(v.node.Value) {
+				return ScalarValue{"number", v.node.Value}, true
+			}
+			r.Fault(v.At(), v.Shown()+" is a number in YAML that JSON cannot spell", "put it in quotes")
+			return ScalarValue{}, false
+		}
+		s, ok := r.text(v)
+		return ScalarValue{"text", s}, ok && r.holds(v, s, c)
+	}}
+}
+
+// OneOrMany reads a value, or a list of such values.
+func OneOrMany[V any](k Kind[V]) Kind[[]Setting[V]] {
+	many := List(1, k)
+	return Kind[[]Setting[V]]{Shape: &Shape{Either: []*Shape{k.Shape, many.Shape}}, Read: func(r *Reader, v Value) ([]Setting[V], bool) {
+		if v.IsList() {
+			return many.Read(r, v)
+		}
+		one := settle(r, v, k)
+		return []Setting[V]{one}, !one.Bad
+	}}
+}
+
+// Either reads a mapping with one kind, and everything else with another.
+func Either[V any](mapping, other Kind[V]) Kind[V] {
+	shape := &Shape{Either: []*Shape{other.Shape, mapping.Shape}}
+	return Kind[V]{Shape: shape, Read: func(r *Reader, v Value) (V, bool) {
+		if !v.IsList() && !v.IsText() {
+			return mapping.Read(r, v)
+		}
+		return other.Read(r, v)
+	}}
+}
+
+// Convert reads a value with one kind and makes another type of it.
+func Convert[V, W any](k Kind[V], to func(V) W) Kind[W] {
+	return Kind[W]{Shape: k.Shape, Read: func(r *Reader, v Value) (W, bool) {
+		x, ok := k.Read(r, v)
+		return to(x), ok
+	}}
+}

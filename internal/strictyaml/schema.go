@@ -117,6 +117,8 @@ func (s *Shape) typed(text string) any {
 func (s *Shape) scalar() *schema {
 	expanded := &schema{Type: "string", Pattern: `\$\{(env|file):[^}]+\}`}
 	switch s.Type {
+	case "scalar":
+		return &schema{AnyOf: []*schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}}
 	case "boolean":
 		if len(s.Words) == 0 {
 			return &schema{AnyOf: []*schema{{Type: "boolean"}, expanded}}

@@ -1,6 +1,9 @@
 package strictyaml
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 const redacted = "[redacted]"
 
@@ -22,3 +25,24 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // MarshalYAML keeps yaml.v3 from writing the string below.
 func (Secret) MarshalYAML() (any, error) { return redacted, nil }
+
+// A SecretSource is a secret, or the file that holds it at any time.
+type SecretSource struct {
+	Value Secret
+	File  string // resolved; "": Value is the secret
+}
+
+// SecretFrom reads a secret like [SecretText]. A value that is ${file:PATH} and nothing else keeps the path, so that the
+// program can read a secret that others replace.
+func SecretFrom(c Check) Kind[SecretSource] {
+	k := SecretText(c)
+	return Kind[SecretSource]{Shape: k.Shape, Read: func(r *Reader, v Value) (SecretSource, bool) {
+		s, ok := k.Read(r, v)
+		from := SecretSource{Value: s}
+		if path, isFile := strings.CutPrefix(v.node.Value, "${file:"); ok && isFile && strings.HasSuffix(path, "}") &&
+			strings.Count(path, "}") == 1 {
+			from.File = r.Resolve(strings.TrimSuffix(path, "}"))
+		}
+		return from, ok
+	}}
+}
