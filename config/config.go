@@ -50,6 +50,7 @@ type Config struct {
 	TrustedIssuers []*TrustedIssuer
 	ClockLeeway    time.Duration // for iat and nbf, never for exp
 
+	CORS        *CORS // of every route that has none of its own; nil: the gate does not speak CORS there
 	DPoP        DPoP
 	Replay      Replay
 	Revocations Revocations
@@ -191,6 +192,7 @@ type Serve struct {
 	UserTokens        bool
 	AccessTokens      bool
 	OAuth2            bool
+	CORS              *CORS  // of the token endpoints; nil: they do not speak CORS
 	AccessTokenPrefix string // before /api/1/access_token, "" or like /crafter-profile
 	// MissingTenantIsAny takes an omitted tenant in the access-token dialect for "*", as the original does.
 	MissingTenantIsAny bool // insecure_missing_tenant_is_any
@@ -357,6 +359,7 @@ type Route struct {
 	Audiences    []string // instead of the issuer's
 	Upgrade      bool
 	BodyBytes    int64 // instead of limits.body_bytes
+	CORS         *CORS // its own, or the top level's; nil: the app's CORS fields pass
 	Shadow       bool  // refusals for token, tenant or permission are told, and let through
 }
 
@@ -367,6 +370,16 @@ type Require struct {
 	Tenant string // a fixed tenant, or "" …
 	From   Source // … and then where the request says it
 	Name   string // the parameter's, header's or query member's name
+}
+
+// CORS is what scripts of other origins may do (the Fetch standard's CORS protocol).
+type CORS struct {
+	Origins     []string // "*", origins, and origins whose host begins with "*.", which stands for one label
+	Methods     []string // nil: those of the route or endpoint
+	Headers     []string // request fields that a script may set
+	Expose      []string // response fields that a script may read, beside the gate's own
+	Credentials bool
+	MaxAge      time.Duration // how long a browser caches the answer to a preflight
 }
 
 // A Source is where in a request its tenant stands.

@@ -68,6 +68,7 @@ func (b *builder) buildServe(w writtenServe) {
 		AccessTokens: has(accessTokensDialect), OAuth2: has(oauth2Dialect),
 		AccessTokenPrefix: w.accessTokenPrefix, MissingTenantIsAny: w.missingTenantIsAny,
 	}
+	b.Issuer.Serve.CORS = b.buildCORS(w.cors)
 	for _, host := range yaml.Values(w.hosts) {
 		canonical, err := route.ParseHost(host) // checked when it was read
 		if err == nil {

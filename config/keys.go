@@ -49,6 +49,7 @@ type writtenFile struct {
 	tracing        yaml.Setting[writtenTracing]
 	drain          Drain
 	clockLeeway    time.Duration
+	cors           yaml.Setting[writtenCORS]
 	tenantPattern  yaml.Setting[string]
 	issuer         yaml.Setting[writtenIssuer]
 	roles          []yaml.Named[writtenPermissions]
@@ -106,6 +107,8 @@ func file() yaml.Kind[writtenFile] {
 		yaml.Plain("trusted_issuers", yaml.List(0, trusted()),
 			func(f *t) *[]yaml.Setting[writtenTrusted] { return &f.trustedIssuers },
 			"other issuers whose tokens are accepted"),
+		yaml.Placed("cors", corsKind(), func(f *t) *yaml.Setting[writtenCORS] { return &f.cors },
+			"CORS for every route without cors of its own: what scripts of other origins may do; default the app's own"),
 		yaml.Placed("dpop", dpop(), func(f *t) *yaml.Setting[writtenDPoP] { return &f.dpop },
 			"proofs of possession (DPoP, RFC 9449)").Filled(),
 		yaml.Placed("replay", replay(), func(f *t) *yaml.Setting[writtenReplay] { return &f.replay },
@@ -425,6 +428,7 @@ func keyFile() yaml.Kind[writtenKey] {
 }
 
 type writtenServe struct {
+	cors               yaml.Setting[writtenCORS]
 	hosts              []yaml.Setting[string]
 	dialects           []yaml.Setting[string]
 	accessTokenPrefix  string
@@ -456,6 +460,8 @@ func serve() yaml.Kind[writtenServe] {
 			"path prefix of /api/1/access_token, such as /crafter-profile; default none"),
 		yaml.Plain("insecure_missing_tenant_is_any", yaml.Boolean(), func(s *t) *bool { return &s.missingTenantIsAny },
 			"treat a missing tenant in the access-token dialect as *, as the original API does").Or("false"),
+		yaml.Placed("cors", corsKind(), func(s *t) *yaml.Setting[writtenCORS] { return &s.cors },
+			"CORS for the token endpoints; default none"),
 	)
 }
 
@@ -622,6 +628,49 @@ func lookup() yaml.Kind[UserLookup] {
 
 // dpopRequired is the word by which a client's tokens are always bound: dpop_bound_access_tokens of RFC 9449 §5.2.
 const dpopRequired = "required"
+
+type writtenCORS struct {
+	off                               bool
+	origins, methods, headers, expose []yaml.Setting[string]
+	credentials                       yaml.Setting[bool]
+	maxAge                            time.Duration
+}
+
+func corsKind() yaml.Kind[writtenCORS] {
+	type t = writtenCORS
+	return yaml.Mapping(
+		yaml.Plain("origins", yaml.Distinct(1, yaml.Text(isScriptOrigin).Like(scriptOriginLike)),
+			func(c *t) *[]yaml.Setting[string] { return &c.origins },
+			`origins of the scripts, such as https://app.example.com; "https://*.example.com" matches one label, "*" any origin`).
+			Must(`write them like ["https://app.example.com"]`),
+		yaml.Plain("methods", yaml.Distinct(0, yaml.Text(isMethod).Like(methodLike)),
+			func(c *t) *[]yaml.Setting[string] { return &c.methods },
+			"methods that scripts may use; default those of the route or endpoint"),
+		yaml.Plain("headers", yaml.Distinct(0, yaml.Text(isFieldName).Like(fieldNameLike)),
+			func(c *t) *[]yaml.Setting[string] { return &c.headers },
+			`request headers that scripts may set, or "*"; default [authorization, content-type, dpop]`),
+		yaml.Plain("expose", yaml.Distinct(0, yaml.Text(isFieldName).Like(fieldNameLike)),
+			func(c *t) *[]yaml.Setting[string] { return &c.expose },
+			"response headers that scripts may read, in addition to WWW-Authenticate, DPoP-Nonce, Retry-After and X-Request-Id"),
+		yaml.Placed("credentials", yaml.Boolean(), func(c *t) *yaml.Setting[bool] { return &c.credentials },
+			"allow requests with cookies").Or("false"),
+		yaml.Plain("max_age", yaml.Seconds(0, 24*time.Hour), func(c *t) *time.Duration { return &c.maxAge },
+			"how long browsers cache the answer to a preflight").Or("10m"),
+	)
+}
+
+// routeCORS has the word off beside the settings.
+func routeCORS() yaml.Kind[writtenCORS] {
+	scalar, mapping := yaml.Word("off"), corsKind()
+	shape := &yaml.Shape{Either: []*yaml.Shape{scalar.Shape, mapping.Shape}}
+	return yaml.Kind[writtenCORS]{Shape: shape, Read: func(r *yaml.Reader, v yaml.Value) (writtenCORS, bool) {
+		if v.IsText() {
+			_, ok := scalar.Read(r, v)
+			return writtenCORS{off: true}, ok
+		}
+		return mapping.Read(r, v)
+	}}
+}
 
 type writtenDPoP struct {
 	maxAge       yaml.Setting[time.Duration]
@@ -874,6 +923,7 @@ func upstream() yaml.Kind[writtenUpstream] {
 }
 
 type writtenRoute struct {
+	cors          yaml.Setting[writtenCORS]
 	name          yaml.Setting[string]
 	hosts         []yaml.Setting[string]
 	path          yaml.Setting[string]
@@ -932,6 +982,8 @@ func routeKind() yaml.Kind[writtenRoute] {
 			func(x *t) *yaml.Setting[bool] { return &x.shadow },
 			"judge and log, but forward requests that would be refused for their token, tenant or permission; for trying a "+
 				"route out").Or("false"),
+		yaml.Placed("cors", routeCORS(), func(x *t) *yaml.Setting[writtenCORS] { return &x.cors },
+			"CORS of this route, instead of the top level's; off: the app's own"),
 	).OneOf("require", "public")
 }
 

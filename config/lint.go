@@ -26,6 +26,7 @@ func (b *builder) lint() {
 	b.lintNested()
 	b.lintCapacity()
 	b.lintLiterals()
+	b.lintCORS()
 }
 
 // literalPlaceholder is how other routers write a parameter; here such a segment matches itself alone.

@@ -127,6 +127,17 @@ routes: [{path: /, hosts: ["{t}.example.com"], require: {tenant_from: host.t, ac
 gate.yaml:3:68: routes[1].path: the segment "<int:n>" matches only itself; write {n} to match any one segment
 gate.yaml:3:68: routes[1].path: the segment "$x" matches only itself; write {x} to match any one segment`,
 		},
+		{
+			"routes that scripts cannot use", issuer + `cors: {origins: ["https://a.example"], headers: [content-type]}
+routes: [{path: /a, require: authenticated, upstream: app}, {path: /b, public: true, upstream: app}, {path: /c, cors: off, require: authenticated, upstream: app},
+  {path: /d, methods: [GET], public: true, upstream: app, cors: {origins: ["*"], methods: [PUT]}},
+  {path: /e, require: {tenant_from: header.X-Tenant, action: READ}, upstream: app, cors: {origins: ["*"]}},
+  {path: /f, require: {tenant_from: header.X-Tenant, action: READ}, upstream: app, cors: {origins: ["*"], headers: ["*"]}}]
+roles: {reader: [{tenant: acme, actions: [READ]}]}`,
+			`gate.yaml:5:17: routes[0].path: scripts cannot use this route: the top level's cors does not let them set Authorization; add authorization to its headers
+gate.yaml:6:65: routes[3].cors: scripts cannot use this route: it takes none of the methods of its cors; remove methods: the default is the route's own
+gate.yaml:7:90: routes[4].cors: scripts cannot use this route: its cors does not let them set X-Tenant, which names the tenant; add it to its headers`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -128,6 +128,7 @@ func (b *builder) build() {
 	b.buildTrustedProxies()
 	b.buildDecision()
 	b.buildIdentityHeaders()
+	b.CORS = b.buildCORS(b.file.cors)
 	b.buildRoles()
 	b.buildIssuer()
 	b.buildTrustedIssuers()

@@ -54,6 +54,9 @@ func (b *builder) buildRoute(index int, s *yaml.Setting[writtenRoute]) *Route {
 	if w.bodyBytes.Given {
 		r.BodyBytes = w.bodyBytes.Value
 	}
+	if r.CORS = b.CORS; w.cors.Given {
+		r.CORS = b.buildCORS(w.cors)
+	}
 	if path, err := route.ParsePath(w.path.Value); err == nil { // its error was told when it was read
 		r.Path = path
 	}

@@ -12,6 +12,9 @@ import (
 type Decision struct {
 	Set    []Field  // in the place of what the client sent; without a value: by nothing
 	Remove []string // beside those
+
+	// Preflight has the methods of the path where the question is about a CORS preflight, which the gate answers.
+	Preflight []string
 }
 
 // A Field is a header field, under its canonical name.
@@ -23,6 +26,9 @@ func (g *Gate) Decide(x *request.Exchange, r *http.Request) (Decision, error) {
 	x.Header()[request.RequestIDHeader] = []string{x.ID}
 	if err := g.admit(p); err != nil {
 		return Decision{}, err
+	}
+	if p.preflight {
+		return Decision{Preflight: p.methods}, nil
 	}
 	if !p.plan.route.Upgrade && wantsUpgrade(r) {
 		return Decision{}, &refusal.Error{Reason: refusal.UpgradeNotAllowed, Detail: websocket}

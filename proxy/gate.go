@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/cors"
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -82,7 +83,9 @@ type Gate struct {
 	clock       func() time.Time
 	draining    <-chan struct{}
 	sign        func(typ string, claims []byte) (string, error)
-	issuer      string // ours, for assertions
+	issuer      string       // ours, for assertions
+	cors        *cors.Policy // of what no route decides
+	speaksCORS  bool         // here, or on some route
 	buffers     buffers
 	forwardings sync.Pool // of *forwarding
 	choosing    step      // of the route
@@ -106,6 +109,8 @@ func New(o Options) (*Gate, error) {
 	}
 	g.knowIssuers(o.Config)
 	g.fields = newFields(o.Config)
+	g.cors = CORS(o.Config.CORS)
+	g.speaksCORS = g.cors != nil
 	if err := g.plan(o.Config, o.Upstreams); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("gate: %w", err)
@@ -136,7 +141,9 @@ type inbound struct {
 	actions string // those of the permission that decided, as the upstream gets them
 	trial   *trial // nil: the request is served
 
-	decision bool // another proxy asks, and forwards the request itself
+	decision  bool     // another proxy asks, and forwards the request itself
+	preflight bool     // a preflight, which the gate answers itself: the route is that of the request that is to come
+	methods   []string // that its route takes
 }
 
 // ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical host
@@ -148,6 +155,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.x.Refuse(err)
 		return
 	}
+	if p.preflight {
+		p.x.Preflight(p.methods)
+		return
+	}
 	g.forward(p)
 }
 
@@ -155,6 +166,9 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (g *Gate) admit(p *inbound) error {
 	if err := p.try(g, &g.choosing); err != nil {
 		return err
+	}
+	if p.preflight {
+		return nil
 	}
 	if p.plan.pool == nil && !p.decision {
 		return refusal.Because(refusal.RouteNotFound, "route %s has upstream: none, it is for decision alone", p.plan.route.Name)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/cors"
 	"github.com/jotgate/jotgate/internal/upstream"
 )
 
@@ -15,6 +16,7 @@ type plan struct {
 	bodyLimit int64 // 0: none
 	pattern   string
 	steps     []step // what judges its requests
+	cors      *cors.Policy
 }
 
 // plan compiles every route, and opens one pool for each upstream.
@@ -35,7 +37,8 @@ func (g *Gate) plan(c *config.Config, pools *upstream.Pools) error {
 			limit = c.Limits.BodyBytes
 		}
 		g.plans[i] = plan{route: r, upstream: r.Upstream, pool: pool, bodyLimit: limit,
-			pattern: r.Path.String(), steps: g.stepsOf(r)}
+			pattern: r.Path.String(), steps: g.stepsOf(r), cors: CORS(r.CORS)}
+		g.speaksCORS = g.speaksCORS || r.CORS != nil
 	}
 	return nil
 }

@@ -10,7 +10,12 @@ import (
 func stepRoute() step {
 	return step{
 		name: "route", run: (*Gate).choose,
-		say: func(_ *Gate, p *inbound) string { return p.x.Route },
+		say: func(_ *Gate, p *inbound) string {
+			if p.preflight {
+				return strings.TrimSpace(p.x.Route + " (a CORS preflight, which the gate answers itself)")
+			}
+			return p.x.Route
+		},
 		need: func(_ *Gate, p *inbound, reason refusal.Reason) string {
 			switch reason {
 			case refusal.RouteNotFound:
@@ -36,6 +41,9 @@ func stepPublic() step {
 // choose finds the one route that judges this request. A method that the route lacks is refused, and never looked for in a
 // broader route, which might ask for less.
 func (g *Gate) choose(p *inbound) error {
+	if g.speaksCORS && g.asksFirst(p) {
+		return nil
+	}
 	err := g.table.Match(p.x.Host, p.r.Method, &p.x.Target, &p.match)
 	switch refusal.Of(err) {
 	case "":
@@ -52,7 +60,13 @@ func (g *Gate) choose(p *inbound) error {
 	if i >= len(g.plans) || g.plans[i].route != p.match.Value {
 		return fault("the table and the configuration have different routes")
 	}
+	p.chosen(g, i)
+	return nil
+}
+
+// chosen takes the route of a place in the file.
+func (p *inbound) chosen(g *Gate, i int) {
 	p.plan = &g.plans[i]
 	p.x.Route, p.x.Pattern, p.x.Place = p.plan.route.Name, p.plan.pattern, i+1
-	return nil
+	p.x.CORS = p.plan.cors.Answer(p.r)
 }

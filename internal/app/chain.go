@@ -23,6 +23,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.Begin(w, g.clock())
 	defer g.finish(x, r, snap)
 
+	x.CORS = snap.cors.Answer(r)             // what a script of another origin sees of refusals from before a route
 	g.peer(x, r, snap)                       // who asks: request id, client address, scheme
 	x.Trace = g.begin(x, r)                  // whose trace it is a part of; nil without tracing
 	if err := snap.admit(x, r); err != nil { // what nobody may ask, whatever the route
@@ -112,7 +113,9 @@ const longestLogged = 256
 // dispatch gives our own endpoints to the issuer and the rest to the gate.
 func (snap *snapshot) dispatch(x *request.Exchange, r *http.Request) {
 	if snap.owns(x, r) {
-		snap.issuer.ServeHTTP(x, r)
+		if !snap.preflight(x, r) {
+			snap.issuer.ServeHTTP(x, r)
+		}
 		return
 	}
 	if !snap.config.Table.Knows(r.Method) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/cors"
 	"github.com/jotgate/jotgate/internal/decision"
 	"github.com/jotgate/jotgate/internal/endpoint"
 	"github.com/jotgate/jotgate/internal/listen"
@@ -40,6 +41,7 @@ func (g *Gate) decide(w http.ResponseWriter, q *decision.Question, fault error) 
 	x.Begin(w, g.clock())
 	defer g.finish(x, q.Request, snap)
 
+	x.CORS = snap.cors.Answer(q.Request)
 	g.asked(x, q, snap)
 	x.Trace = g.begin(x, q.Request)
 	if fault != nil {
@@ -62,6 +64,11 @@ func (g *Gate) decide(w http.ResponseWriter, q *decision.Question, fault error) 
 		x.Refuse(err)
 		return
 	}
+	if verdict.Preflight != nil { // with the status of a refusal, so that the front passes it on
+		x.Preflight(verdict.Preflight)
+		return
+	}
+	x.CORS = cors.Answer{} // the app's answer is the front's to send
 	fields := make([]decision.Field, len(verdict.Set))
 	for i, f := range verdict.Set {
 		fields[i] = decision.Field(f)

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/cors"
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/keysets"
@@ -30,12 +31,15 @@ type snapshot struct {
 	series *telemetry.Routes // nil in a Judge
 	keys   []func()          // let go of the sources of trusted issuers' keys
 
+	cors      *cors.Policy // of what no route decides; nil: none
+	endpoints *endpointCORS
+
 	generation int // 1 at the start, one more with each reload
 }
 
 // build makes a snapshot, or nothing.
 func (g *Gate) build(c *config.Config) (*snapshot, error) {
-	snap := &snapshot{config: c, guard: g.memory.guard}
+	snap := &snapshot{config: c, guard: g.memory.guard, cors: proxy.CORS(c.CORS), endpoints: newEndpointCORS(c)}
 	verifier, err := g.buildVerifier(snap)
 	if err != nil {
 		snap.close()

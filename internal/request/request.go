@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/jotgate/jotgate/internal/cors"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/otel"
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -67,6 +68,8 @@ type Exchange struct {
 	ResourceMetadata string // URL of the metadata that a bearer challenge tells (RFC 9728 §5.1); "": none
 	DPoP             bool   // the credential is of the scheme DPoP (RFC 9449 §7.1), and so is the challenge
 
+	CORS cors.Answer // what the answer says to scripts of other origins; zero: nothing, and an app's own fields pass
+
 	Pattern string        // of the chosen route's path, or of our own endpoint's
 	Trace   *otel.Request // nil: there are no traces
 
@@ -112,6 +115,7 @@ func (x *Exchange) WriteHeader(status int) {
 		}
 		x.status, x.head = status, time.Now()
 		x.streams(status, x.lengthOf())
+		x.CORS.Apply(x.Header())
 	}
 	x.ResponseWriter.WriteHeader(status)
 }
@@ -123,7 +127,7 @@ func (x *Exchange) Answer(status int, length int64, fields iter.Seq2[string, str
 	if w, ok := x.ResponseWriter.(answerer); ok && x.status == 0 {
 		x.status, x.head = status, time.Now()
 		x.streams(status, length)
-		w.Answer(status, length, fields)
+		w.Answer(status, length, x.CORS.Replace(fields))
 		return
 	}
 	h, more := x.Header(), http.Header{}
@@ -182,6 +186,16 @@ func (x *Exchange) Head() time.Time { return x.head }
 
 // Bytes is the length of the answer's body so far.
 func (x *Exchange) Bytes() int64 { return x.bytes }
+
+// Preflight answers a CORS preflight by x.CORS, which speaks; methods are those that the path takes. The answer depends on
+// more than the origin, which caches between the browser and us must know.
+func (x *Exchange) Preflight(methods []string) {
+	x.CORS = x.CORS.Preflight(methods)
+	h := x.Header()
+	h[RequestIDHeader] = []string{x.ID}
+	h["Vary"] = []string{"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"}
+	x.WriteHeader(http.StatusNoContent)
+}
 
 // Note records why the request is refused, without answering it.
 func (x *Exchange) Note(err error) refusal.Reason {

@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// Methods returns the methods that an entry without methods takes.
+func Methods() []string { return slices.Clone(knownMethods) }
+
 // knownMethods are those that an entry without methods takes, sorted. Others (WebDAV's, say) must be listed.
 var knownMethods = []string{
 	http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPatch, http.MethodPost, http.MethodPut,

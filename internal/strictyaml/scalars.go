@@ -42,9 +42,17 @@ func Word(words ...string) Kind[string] {
 			if near := Nearest(s, words); near != "" {
 				return "is not a valid value", "did you mean " + near + "?"
 			}
-			return "is not a valid value", "use one of " + strings.Join(words, ", ")
+			return "is not a valid value", either(words)
 		})
 	}}
+}
+
+// either is the remedy for a word that is none of words.
+func either(words []string) string {
+	if len(words) == 1 {
+		return "write " + words[0]
+	}
+	return "use one of " + strings.Join(words, ", ")
 }
 
 // Boolean reads true or false.

@@ -29,6 +29,7 @@ var floors = map[string]int{
 	"proxy":                      1,
 
 	"config":                 0,
+	"internal/cors":          0,
 	"internal/deadline":      0,
 	"internal/dpop":          0,
 	"internal/dpop/dpoptest": 0,
