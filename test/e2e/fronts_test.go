@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"bufio"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -9,10 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"gopkg.in/yaml.v3"
 )
 
 // A frontApp is an app behind a front. It keeps what it was sent, to the letter.
@@ -287,6 +292,191 @@ func (h *frontHouse) ownEndpoints(t *testing.T) {
 		t.Errorf("the key set through the front: %d", status)
 	}
 }
+
+// buildMessages builds the program that speaks for Envoy. It is a module of its own: nothing of it is in the product.
+func buildMessages(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "messages")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Dir = "test/fronts/messages"
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return program
+}
+
+func TestTheFrontsConfigsAreWellFormed(t *testing.T) {
+	t.Parallel()
+	if out, err := exec.Command(buildMessages(t), "decode", "examples/fronts").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	type server struct{ URL string }
+	type balancer struct {
+		LoadBalancer struct{ Servers []server } `yaml:"loadBalancer"`
+	}
+	var traefik struct {
+		HTTP struct {
+			Middlewares map[string]struct {
+				ForwardAuth struct {
+					Address             string
+					TrustForwardHeader  *bool    `yaml:"trustForwardHeader"`
+					AuthResponseHeaders []string `yaml:"authResponseHeaders"`
+				} `yaml:"forwardAuth"`
+			}
+			Routers map[string]struct {
+				Rule        string
+				EntryPoints []string `yaml:"entryPoints"`
+				Middlewares []string
+				Service     string
+				Priority    int
+			}
+			Services map[string]balancer
+		}
+	}
+	d := yaml.NewDecoder(strings.NewReader(readFile(t, "examples/fronts/traefik/dynamic.yaml")))
+	d.KnownFields(true)
+	if err := d.Decode(&traefik); err != nil {
+		t.Fatal(err)
+	}
+	forward := traefik.HTTP.Middlewares["jotgate"].ForwardAuth
+	if forward.TrustForwardHeader == nil || *forward.TrustForwardHeader || len(forward.AuthResponseHeaders) != 8 {
+		t.Errorf("%+v", forward)
+	}
+}
+
+// An envoyAnswer is a CheckResponse, as far as the test looks at it.
+type envoyAnswer struct {
+	Error  string
+	Status struct{ Code int }
+	Denied struct {
+		Status  struct{ Code string }
+		Headers []envoyHeader
+		Body    string
+	} `json:"deniedResponse"`
+	OK struct {
+		Headers  []envoyHeader
+		Remove   []string      `json:"headersToRemove"`
+		Response []envoyHeader `json:"responseHeadersToAdd"`
+	} `json:"okResponse"`
+	Metadata map[string]string `json:"dynamicMetadata"`
+}
+
+type envoyHeader struct {
+	Header struct{ Key, Value string }
+	Action string `json:"appendAction"`
+}
+
+// Envoy asks over gRPC, with its own messages and the attributes that it documents.
+func TestEnvoyAsks(t *testing.T) {
+	t.Parallel()
+	folder, decision := t.TempDir(), freeAddress(t)
+	if err := os.Mkdir(filepath.Join(folder, "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(folder, "config.yaml"), []byte(strings.NewReplacer("127.0.0.1:4180", decision,
+		"127.0.0.1:8080", freeAddress(t)).Replace(readFile(t, "examples/fronts/config.yaml"))+"admin: {listen: \"\"}\n"))
+	gate := start(t, folder, nil, "serve", "--config", "config.yaml")
+	gate.until(t, gate.stderr, `"listener":"decision"`)
+	token := strings.TrimSpace(run(t, folder, nil, "mint", "--config", "config.yaml", "--client", "web", "--role", "reader",
+		"--tenant", "acme", "--sub", "alice"))
+
+	type row struct {
+		name, method, path string
+		headers            map[string]string
+		more               string // members of the HTTP request
+		want               int    // 0: allowed
+	}
+	bearer := map[string]string{"authorization": "Bearer " + token, "x-jotgate-client": "root", ":path": "/assets/"}
+	rows := []row{
+		{"allowed", "GET", "/t/acme/orders?x=1", bearer, "", 0},
+		{"public", "GET", "/assets/a", map[string]string{"x-jotgate-subject": "root"}, "", 0},
+		{"wrong tenant", "GET", "/t/globex/orders", bearer, "", 403},
+		{"no token", "GET", "/t/acme/orders", nil, "", 401},
+		{"POST with a READ token", "POST", "/t/acme/orders", bearer, "", 403},
+		{"two tokens, as Envoy joins them", "GET", "/t/acme/orders",
+			map[string]string{"authorization": "Bearer " + token + ",Bearer " + token}, "", 401},
+		{"encoded slash", "GET", "/t/globex%2f..%2facme/orders", bearer, "", 400},
+		{"double slash", "GET", "//t/acme/orders", bearer, "", 400},
+		{"query tenant", "GET", "/search?tenant=acme", bearer, "", 0},
+		{"query tenant twice", "GET", "/search?tenant=acme&tenant=globex", bearer, "", 400},
+		{"query apart", "GET", "/search", bearer, `"query": "tenant=acme"`, 400},
+		{"no path", "GET", "", bearer, "", 400},
+		{"no route", "GET", "/elsewhere", bearer, "", 404},
+		{"gRPC without a token", "POST", "/t/acme/orders", map[string]string{"content-type": "application/grpc"}, "", 401},
+		{"WebSocket that is not allowed", "GET", "/t/acme/x", map[string]string{"authorization": "Bearer " + token,
+			"sec-websocket-key": "AAAA"}, "", 400},
+		{"raw headers", "GET", "/t/acme/x", nil, `"headerMap": {"headers": [{"key": "authorization", "rawValue": "` +
+			base64.StdEncoding.EncodeToString([]byte("Bearer "+token)) + `"}]}`, 0},
+		{"two raw tokens", "GET", "/t/acme/x", nil, `"headerMap": {"headers": [{"key": "authorization", "value": "Bearer ` +
+			token + `"}, {"key": "authorization", "value": "Bearer ` + token + `"}]}`, 400},
+	}
+	var questions strings.Builder
+	for _, r := range rows {
+		headers, err := json.Marshal(r.headers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		http := fmt.Sprintf(`"id": "1", "method": %q, "path": %q, "host": "app.test", "scheme": "https", "protocol": "HTTP/2"`,
+			r.method, r.path)
+		if r.headers != nil {
+			http += `, "headers": ` + string(headers)
+		}
+		if r.more != "" {
+			http += ", " + r.more
+		}
+		fmt.Fprintf(&questions, `{"source": {"address": {"socketAddress": {"address": "192.0.2.7", "portValue": 4711}}}, `+
+			`"request": {"http": {%s}}}`+"\n", http)
+	}
+	ask := exec.Command(buildMessages(t), "ask", decision)
+	ask.Stdin, ask.Stderr = strings.NewReader(questions.String()), os.Stderr
+	out, err := ask.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(lines) != len(rows) {
+		t.Fatalf("%d answers to %d questions:\n%s", len(lines), len(rows), out)
+	}
+	for i, r := range rows {
+		var a envoyAnswer
+		if err := json.Unmarshal([]byte(lines[i]), &a); err != nil {
+			t.Fatal(err)
+		}
+		switch denied := a.Denied.Status.Code; {
+		case a.Error != "":
+			t.Errorf("%s: %s", r.name, a.Error)
+		case r.want == 0 && (a.Status.Code != 0 || denied != ""), r.want != 0 && (a.Status.Code == 0 || denied != envoyCodes[r.want]):
+			t.Errorf("%s: status %d, denied %q, want %d: %s", r.name, a.Status.Code, denied, r.want, lines[i])
+		case r.want != 0 && !strings.Contains(a.Denied.Body, "request_id"):
+			t.Errorf("%s: no problem document: %s", r.name, lines[i])
+		}
+		if r.want != 0 {
+			continue
+		}
+		set := map[string]string{}
+		for _, h := range a.OK.Headers {
+			set[h.Header.Key] = h.Header.Value
+			if h.Action != "OVERWRITE_IF_EXISTS_OR_ADD" {
+				t.Errorf("%s: %s does not overwrite the client's", r.name, h.Header.Key)
+			}
+		}
+		for _, name := range []string{"subject", "issuer", "client", "tenant", "actions", "token-id"} {
+			name = "x-jotgate-" + name
+			if _, is := set[name]; is == slices.Contains(a.OK.Remove, name) {
+				t.Errorf("%s: %s is neither set nor removed, or both", r.name, name)
+			}
+		}
+		if strings.HasPrefix(r.path, "/t/") {
+			if set["x-jotgate-subject"] != "alice" || set["x-jotgate-tenant"] != "acme" || a.Metadata["x-jotgate-subject"] != "alice" ||
+				!slices.Contains(a.OK.Remove, "authorization") {
+				t.Errorf("%s: %s", r.name, lines[i])
+			}
+		}
+	}
+	gate.until(t, gate.stderr, `"client":"192.0.2.7"`)
+}
+
+var envoyCodes = map[int]string{400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound"}
 
 func TestTheFrontsExampleWorksStepByStep(t *testing.T) {
 	t.Parallel()
