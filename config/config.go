@@ -111,7 +111,10 @@ type Admin struct {
 	Implicit     bool   // the file does not mention admin: a port that is taken is then a warning, not an error
 	Token        Secret // "": everything but health and metrics is refused
 	HealthListen string // host:port of a second listener that has health alone; "" for none
-	Pprof        bool   // give the runtime's profiles to whoever has the token
+
+	MetricsListen string // host:port of a listener that has metrics alone; "" for none
+
+	Pprof bool // give the runtime's profiles to whoever has the token
 }
 
 // Decision is where other proxies ask about the requests that they forward themselves.
@@ -145,6 +148,7 @@ type Limits struct {
 type Log struct {
 	Level  string // debug, info, warn, error
 	Access bool   // one line for each request
+	Format string // json, text; "": text at a terminal, json elsewhere
 }
 
 // Tracing says where traces go, and of which requests.

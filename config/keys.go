@@ -196,9 +196,10 @@ func tlsKind() yaml.Kind[writtenTLS] {
 }
 
 type writtenAdmin struct {
-	listen, healthListen yaml.Setting[string]
-	token                Secret
-	pprof                bool
+	listen, healthListen, metricsListen yaml.Setting[string]
+
+	token Secret
+	pprof bool
 }
 
 func admin() yaml.Kind[writtenAdmin] {
@@ -214,6 +215,9 @@ func admin() yaml.Kind[writtenAdmin] {
 		yaml.Placed("health_listen", yaml.Text(isAddressOrNone).Like(addressOrNoneLike),
 			func(a *t) *yaml.Setting[string] { return &a.healthListen },
 			"host:port of a second listener that serves only the health checks"),
+		yaml.Placed("metrics_listen", yaml.Text(isAddressOrNone).Like(addressOrNoneLike),
+			func(a *t) *yaml.Setting[string] { return &a.metricsListen },
+			"host:port of a listener that serves only the metrics"),
 		yaml.Plain("pprof", yaml.Boolean(), func(a *t) *bool { return &a.pprof },
 			"serve runtime profiles under /debug/pprof/, with the admin token").Or("false"),
 	)
@@ -290,6 +294,8 @@ func log() yaml.Kind[Log] {
 			func(l *Log) *string { return &l.Level }, "lowest level that is logged").Or("info"),
 		yaml.Plain("access", yaml.Boolean(), func(l *Log) *bool { return &l.Access },
 			"log one line for each request").Or("true"),
+		yaml.Plain("format", yaml.Word("json", "text"), func(l *Log) *string { return &l.Format },
+			"json lines, or text for people to read; default text at a terminal and json elsewhere"),
 	)
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -19,9 +20,8 @@ import (
 
 // Options are what an admin handler stands on.
 type Options struct {
-	Token  func() string // the present admin.token; "" refuses everything but health
-	Ready  func() error  // nil: ready; else why not
-	Health bool          // health alone, for admin.health_listen
+	Token func() string // the present admin.token; "" refuses everything but health
+	Ready func() error  // nil: ready; else why not
 	// Warnings are what an operator should see to although the gate is ready, one line each. nil: there are never any.
 	Warnings func() []string
 
@@ -40,7 +40,7 @@ type Options struct {
 	Profile    func() bool              // whether profiles are given, now; nil: never
 }
 
-// New makes the handler of an admin listener.
+// New makes the handler of an admin listener. Another method than a path has is 405, another path 404.
 //
 //	GET /healthz  200 while the process answers
 //	GET /readyz   200 while it wants requests, 503 with the reason while it does not (starting, draining); the 200 has a
@@ -53,9 +53,73 @@ type Options struct {
 //	PUT /log-level     204, {"level": "debug"} holds until the next reload; needs the token
 //	GET /debug/pprof/  the runtime's profiles, where admin.pprof allows it; needs the token
 func New(o Options) http.Handler {
+	open := health(o)
+	if o.Metrics != nil {
+		open.add("/metrics", http.MethodGet, o.Metrics.ServeHTTP)
+	}
+	mux := open.mux()
+	mux.Handle("/", guarded(o, operator(o)))
+	return mux
+}
+
+// NewHealth makes the handler of a listener that serves the health checks alone.
+func NewHealth(o Options) http.Handler {
+	mux := health(o).mux()
+	mux.HandleFunc("/", notFound)
+	return mux
+}
+
+// NewMetrics makes the handler of a listener that serves the metrics alone.
+func NewMetrics(metrics http.Handler) http.Handler {
+	p := pages{}
+	p.add("/metrics", http.MethodGet, metrics.ServeHTTP)
+	mux := p.mux()
+	mux.HandleFunc("/", notFound)
+	return mux
+}
+
+// pages are handlers by path and method; GET is HEAD too.
+type pages map[string]map[string]http.HandlerFunc
+
+func (p pages) add(path, method string, handle http.HandlerFunc) {
+	if p[path] == nil {
+		p[path] = map[string]http.HandlerFunc{}
+	}
+	p[path][method] = handle
+}
+
+// mux answers a method that a path lacks with 405 and Allow (RFC 9110 §15.5.6).
+func (p pages) mux() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	for path, methods := range p {
+		var allowed []string
+		for method := range methods {
+			if allowed = append(allowed, method); method == http.MethodGet {
+				allowed = append(allowed, http.MethodHead)
+			}
+		}
+		slices.Sort(allowed)
+		allow := strings.Join(allowed, ", ")
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			method := r.Method
+			if method == http.MethodHead {
+				method = http.MethodGet
+			}
+			if handle := methods[method]; handle != nil {
+				handle(w, r)
+				return
+			}
+			w.Header().Set("Allow", allow)
+			request.Problem(w, refusal.MethodNotAllowed, request.NewID())
+		})
+	}
+	return mux
+}
+
+func health(o Options) pages {
+	p := pages{}
+	p.add("/healthz", http.MethodGet, func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") })
+	p.add("/readyz", http.MethodGet, func(w http.ResponseWriter, _ *http.Request) {
 		if err := o.Ready(); err != nil {
 			plain(w, http.StatusServiceUnavailable, err.Error()+"\n")
 			return
@@ -68,15 +132,7 @@ func New(o Options) http.Handler {
 		}
 		plain(w, http.StatusOK, body)
 	})
-	if o.Health {
-		mux.HandleFunc("/", notFound)
-		return mux
-	}
-	if o.Metrics != nil {
-		mux.Handle("GET /metrics", o.Metrics)
-	}
-	mux.Handle("/", guarded(o, operator(o)))
-	return mux
+	return p
 }
 
 // operator is what needs the token.
@@ -87,22 +143,23 @@ func operator(o Options) http.Handler {
 	if o.Revocations != nil {
 		withdrawing = withdraw(o.Revocations, o.Audit)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", notFound)
-	mux.HandleFunc("POST "+RevocationsPath, withdrawing)
+	p := pages{}
+	p.add(RevocationsPath, http.MethodPost, withdrawing)
 	if o.Explain != nil {
-		mux.HandleFunc("POST "+ExplainPath, explain(o.Explain))
+		p.add(ExplainPath, http.MethodPost, explain(o.Explain))
 	}
 	if o.Reload != nil {
-		mux.HandleFunc("POST "+ReloadPath, reload(o.Reload))
-		mux.HandleFunc("GET "+ReloadPath, lastReload(o.LastReload))
+		p.add(ReloadPath, http.MethodPost, reload(o.Reload))
+		p.add(ReloadPath, http.MethodGet, lastReload(o.LastReload))
 	}
 	if o.LogLevel != nil {
-		mux.HandleFunc("PUT "+LogLevelPath, setLevel(o.LogLevel))
+		p.add(LogLevelPath, http.MethodPut, setLevel(o.LogLevel))
 	}
 	if o.Profile != nil {
-		mux.HandleFunc("GET "+profilePath, profile(o.Profile))
+		p.add(profilePath, http.MethodGet, profile(o.Profile))
 	}
+	mux := p.mux()
+	mux.HandleFunc("/", notFound)
 	return mux
 }
 

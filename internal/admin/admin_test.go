@@ -12,7 +12,7 @@ func TestAdmin(t *testing.T) {
 	var ready error
 	full := New(Options{Token: func() string { return "a-token-of-the-operator" }, Ready: func() error { return ready }})
 	noToken := New(Options{Token: func() string { return "" }, Ready: func() error { return nil }})
-	health := New(Options{Ready: func() error { return errors.New("draining") }, Health: true})
+	health := NewHealth(Options{Ready: func() error { return errors.New("draining") }})
 	for _, c := range []struct {
 		name, host, path string
 		authorization    []string
@@ -49,7 +49,7 @@ func TestAdmin(t *testing.T) {
 // TestReadyWithWarnings: what is amiss with one issuer is told, and takes nothing out of service.
 func TestReadyWithWarnings(t *testing.T) {
 	t.Parallel()
-	handler := New(Options{Ready: func() error { return nil }, Warnings: func() []string { return []string{"one", "two"} }, Health: true})
+	handler := NewHealth(Options{Ready: func() error { return nil }, Warnings: func() []string { return []string{"one", "two"} }})
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 	if want := "ready\nwarning: one\nwarning: two\n"; w.Code != http.StatusOK || w.Body.String() != want {

@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -65,8 +66,10 @@ func lastReload(last func() *LastReload) http.HandlerFunc {
 // setLevel serves PUT /log-level with {"level": "debug"}: it holds until the next reload, which brings back the file's.
 func setLevel(set func(level string) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := readJSON(w, r, levelBytes)
+		// Whatever type it has: curl -d calls every body a form, and no form of a browser can be sent by PUT.
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, levelBytes))
 		if err != nil {
+			err = refusal.Because(refusal.BodyTooLarge, "want at most %d bytes", levelBytes)
 			plain(w, refusal.Of(err).Status(), err.Error()+"\n")
 			return
 		}

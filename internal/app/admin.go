@@ -21,7 +21,7 @@ import (
 // on the machine may have its port.
 func (g *Gate) startAdmin(ctx context.Context, c *config.Config) (err error) {
 	if c.Admin.Listen != "" {
-		if g.adminAddr, err = g.serveAdmin(ctx, c.Admin.Listen, false); err != nil {
+		if g.adminAddr, err = g.serveAdmin(ctx, c.Admin.Listen, admin.New(g.adminOptions())); err != nil {
 			if !c.Admin.Implicit {
 				return fmt.Errorf("admin.listen: %w", err)
 			}
@@ -29,27 +29,37 @@ func (g *Gate) startAdmin(ctx context.Context, c *config.Config) (err error) {
 		}
 	}
 	if c.Admin.HealthListen != "" {
-		if g.healthAddr, err = g.serveAdmin(ctx, c.Admin.HealthListen, true); err != nil {
+		if g.healthAddr, err = g.serveAdmin(ctx, c.Admin.HealthListen, admin.NewHealth(g.adminOptions())); err != nil {
 			return fmt.Errorf("admin.health_listen: %w", err)
+		}
+	}
+	if c.Admin.MetricsListen != "" {
+		if g.metricsAddr, err = g.serveAdmin(ctx, c.Admin.MetricsListen, admin.NewMetrics(g.metrics.Handler())); err != nil {
+			return fmt.Errorf("admin.metrics_listen: %w", err)
 		}
 	}
 	return nil
 }
 
-func (g *Gate) serveAdmin(ctx context.Context, address string, health bool) (net.Addr, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
+func (g *Gate) adminOptions() admin.Options {
 	options := admin.Options{
-		Token: g.adminToken, Ready: g.Ready, Warnings: g.Warnings, Health: health, Audit: g.auditWithdrawal, Refused: g.adminRefused, Explain: g.explain, Metrics: g.metrics.Handler(),
-		Reload: g.Reload, LastReload: g.latest.Load, LogLevel: g.setLogLevel, Profile: func() bool { return g.Config().Admin.Pprof },
+		Token: g.adminToken, Ready: g.Ready, Warnings: g.Warnings, Audit: g.auditWithdrawal, Refused: g.adminRefused,
+		Explain: g.explain, Metrics: g.metrics.Handler(), Reload: g.Reload, LastReload: g.latest.Load,
+		LogLevel: g.setLogLevel, Profile: func() bool { return g.Config().Admin.Pprof },
 	}
 	if g.memory.revocations != nil {
 		options.Revocations = g.memory.revocations
 	}
+	return options
+}
+
+func (g *Gate) serveAdmin(ctx context.Context, address string, handler http.Handler) (net.Addr, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
 	server := &http.Server{
-		Handler:           admin.New(options),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
 		ErrorLog: quietLog(g.log.Named("admin")),
@@ -83,7 +93,7 @@ func (g *Gate) auditWithdrawal(r *http.Request, w admin.Withdrawal, err error) {
 		zap.Time("at", time.UnixMilli(w.At)), zap.String("by", "admin"), zap.String("remote", r.RemoteAddr), zap.Error(err))
 }
 
-// adminRefused tells of whoever tried the operator's side without its token.
+// adminRefused logs a request to the admin listener that did not bring its token.
 func (g *Gate) adminRefused(r *http.Request, reason refusal.Reason, requestID string) {
 	g.log.Warn("admin refused", zap.String("request_id", requestID), zap.String("remote", r.RemoteAddr),
 		zap.String("method", r.Method), zap.String("path", endpoint.Redact(r.URL.EscapedPath())), zap.String("reason", string(reason)))

@@ -62,6 +62,7 @@ type Gate struct {
 	admins       []*http.Server
 	adminAddr    net.Addr
 	healthAddr   net.Addr
+	metricsAddr  net.Addr
 
 	started    atomic.Bool
 	draining   atomic.Bool
@@ -152,7 +153,7 @@ func (g *Gate) Start() error {
 	if address := g.DecisionAddr(); address != nil {
 		g.log.Info("listening", zap.String("listener", decisionListener), zap.Stringer("address", address))
 	}
-	for side, address := range map[string]net.Addr{"admin": g.adminAddr, "health": g.healthAddr} {
+	for side, address := range map[string]net.Addr{"admin": g.adminAddr, "health": g.healthAddr, "metrics": g.metricsAddr} {
 		if address != nil {
 			g.log.Info("admin listening", zap.String("side", side), zap.Stringer("address", address))
 		}
@@ -224,6 +225,9 @@ func (g *Gate) AdminAddr() net.Addr { return g.adminAddr }
 
 // HealthAddr is the address of the listener that has health alone; nil without one.
 func (g *Gate) HealthAddr() net.Addr { return g.healthAddr }
+
+// MetricsAddr is the address of the listener that has metrics alone; nil without one.
+func (g *Gate) MetricsAddr() net.Addr { return g.metricsAddr }
 
 // Config is the configuration in force.
 func (g *Gate) Config() *config.Config { return g.snapshot.Load().config }

@@ -31,6 +31,11 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		files = w.files
 	}
 	gauge(to, describe("watched_files", "Files whose change causes a reload; 0 if not all of them can be watched."), float64(files))
+	succeeded := 1.0
+	if last := g.server.latest.Load(); last != nil && last.Err != nil {
+		succeeded = 0
+	}
+	gauge(to, describe("config_last_reload_successful", "0 if the latest reload was refused: the file is not what is in force."), succeeded)
 	gauge(to, describe("config_generation", "Which configuration is in force: 1 at the start, one more with each reload that was not refused."), float64(snap.generation))
 	gauge(to, describe("config_info", "Always 1; digest is the beginning of the SHA-256 of the file in force.", "digest"), 1, snap.config.Digest)
 	if g.server.tracer != nil {

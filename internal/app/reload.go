@@ -159,7 +159,7 @@ func changeable(old, next *config.Config) error {
 		old, fresh any
 	}{
 		{"listeners", shapes(old.Listeners), shapes(next.Listeners)},
-		{"admin.listen or admin.health_listen", addresses(old.Admin), addresses(next.Admin)},
+		{"admin.listen, admin.health_listen or admin.metrics_listen", addresses(old.Admin), addresses(next.Admin)},
 		{"decision.listen", decisionAddress(old), decisionAddress(next)},
 		{"revocations", old.Revocations, next.Revocations},
 		{"redis", old.Redis, next.Redis},
@@ -167,6 +167,7 @@ func changeable(old, next *config.Config) error {
 		{"limits of connections", connections(old.Limits), connections(next.Limits)},
 		{"tracing", old.Tracing, next.Tracing},
 		{"log.access", old.Log.Access, next.Log.Access},
+		{"log.format", old.Log.Format, next.Log.Format},
 	} {
 		if !reflect.DeepEqual(fixed.old, fixed.fresh) {
 			return fmt.Errorf("%s: cannot change while the gate runs; restart it to change that", fixed.key)

@@ -77,11 +77,34 @@ func withdraw(p *Process, c *call) error {
 			"without revocations.file or redis in the config nothing can be withdrawn")
 	}
 	by, err := p.apply(w, settings)
-	if err != nil || !*asJSON {
+	if err != nil {
+		return err
+	}
+	if !*asJSON {
+		_, err := fmt.Fprintln(p.Stdout, revoked(w, by))
 		return err
 	}
 	return printJSON(p.Stdout, withdrawalReport{true, w.Kind, w.Issuer, w.Value,
 		time.UnixMilli(w.At).UTC().Format(time.RFC3339Nano), by})
+}
+
+// revoked says in words what was done. How many tokens a mark concerns is not known to anybody: the gate keeps no list of
+// the tokens that it issued, and whether a subject exists is for the backend to say.
+func revoked(w admin.Withdrawal, by string) string {
+	where := map[string]string{
+		"gate": "in force at the running gate", "file": "written to the file; a gate has it in force when it starts",
+		"store": "in the shared store; each replica has it within revocations.poll",
+	}[by]
+	at := time.UnixMilli(w.At).UTC().Format(time.RFC3339)
+	if w.Kind == "token" {
+		return fmt.Sprintf("revoked the token %q of %s, which ends at %s: %s", w.Value, w.Issuer, at, where)
+	}
+	of := fmt.Sprintf(" with %s %q", w.Kind, w.Value)
+	if revoke.Kind(w.Kind) == revoke.Issuer {
+		of = ""
+	}
+	return fmt.Sprintf("revoked every token of %s%s that was issued before %s: %s. How many live ones there are cannot be "+
+		"known: issued tokens are not listed.", w.Issuer, of, at, where)
 }
 
 // A withdrawalReport is what revoke says.

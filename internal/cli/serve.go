@@ -84,7 +84,11 @@ func (p *Process) serve(settings *config.Config, logTo io.Writer, story func(ctx
 	defer signal.Stop(signals)
 
 	// A terminal or a pipe cannot be synced, and says so with an error: only its Write is wanted.
-	log, err := telemetry.NewLog(struct{ io.Writer }{logTo}, settings.Log.Level, settings.Log.Access)
+	sink := logTo
+	if settings.Log.Format == "text" || settings.Log.Format == "" && atTerminal(logTo) {
+		sink = telemetry.Text(logTo)
+	}
+	log, err := telemetry.NewLog(struct{ io.Writer }{sink}, settings.Log.Level, settings.Log.Access)
 	if err != nil {
 		return err
 	}

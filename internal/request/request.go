@@ -258,6 +258,9 @@ func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 	body = append(body, `,"request_id":`...)
 	body = strconv.AppendQuote(body, requestID)
 	body = append(body, "}\n"...)
+	if h.Get(RequestIDHeader) == "" && requestID != "" {
+		h.Set(RequestIDHeader, requestID) // refusals from before a route is chosen, and admin's
+	}
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")

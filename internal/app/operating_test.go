@@ -1,0 +1,188 @@
+package app_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ask sends a request to an address of the gate, without a body type that its author did not name.
+func ask(t *testing.T, address net.Addr, method, path, body string, header ...string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequest(method, "http://"+address.String()+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(text)
+}
+
+func TestMetricsOnAnAddressOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	g := startGate(t, `admin: {`, `admin: {metrics_listen: "127.0.0.1:0", `)
+	answer, body := ask(t, g.MetricsAddr(), "GET", "/metrics", "")
+	if answer.StatusCode != 200 || !strings.Contains(body, "jotgate_build_info") {
+		t.Errorf("%d %.100s", answer.StatusCode, body)
+	}
+	for _, path := range []string{"/", "/healthz", "/readyz", "/reload", "/revocations", "/explain", "/debug/pprof/", "/metrics/"} {
+		if answer, body := ask(t, g.MetricsAddr(), "GET", path, "", "Authorization", "Bearer "+operatorToken); answer.StatusCode != 404 {
+			t.Errorf("%s: %d %s", path, answer.StatusCode, body)
+		}
+	}
+	g.write(`admin: {`, `admin: {metrics_listen: "127.0.0.1:1", `)
+	if err := g.Reload(); err == nil || !strings.Contains(err.Error(), "admin.metrics_listen") {
+		t.Errorf("a reload moved it: %v", err)
+	}
+}
+
+// RFC 9110 §15.5.6: a method that a page lacks is 405, and the answer says which it has.
+func TestAdminPagesSayTheirMethods(t *testing.T) {
+	t.Parallel()
+	g := startGate(t)
+	for _, c := range []struct{ method, path, allow string }{
+		{"GET", "/revocations", "POST"}, {"DELETE", "/reload", "GET, HEAD, POST"}, {"GET", "/explain", "POST"},
+		{"GET", "/log-level", "PUT"}, {"POST", "/healthz", "GET, HEAD"}, {"PUT", "/readyz", "GET, HEAD"}, {"POST", "/metrics", "GET, HEAD"},
+	} {
+		answer, body := ask(t, g.AdminAddr(), c.method, c.path, "", "Authorization", "Bearer "+operatorToken)
+		if answer.StatusCode != 405 || !strings.Contains(answer.Header.Get("Allow"), c.allow) || answer.Header.Get("X-Request-Id") == "" {
+			t.Errorf("%s %s: %d, Allow %q, %s", c.method, c.path, answer.StatusCode, answer.Header.Get("Allow"), body)
+		}
+	}
+	if answer, _ := ask(t, g.AdminAddr(), "GET", "/revocations", ""); answer.StatusCode != 401 {
+		t.Errorf("without the token: %d", answer.StatusCode)
+	}
+	if answer, _ := ask(t, g.AdminAddr(), "HEAD", "/readyz", ""); answer.StatusCode != 200 {
+		t.Errorf("HEAD: %d", answer.StatusCode)
+	}
+}
+
+// The command of docs/observability.md: curl -d calls its body a form.
+func TestTheLogLevelCommandOfTheDocsWorks(t *testing.T) {
+	t.Parallel()
+	g := startGate(t)
+	for _, media := range []string{"application/x-www-form-urlencoded", "application/json"} {
+		answer, body := ask(t, g.AdminAddr(), "PUT", "/log-level", `{"level": "debug"}`,
+			"Authorization", "Bearer "+operatorToken, "Content-Type", media)
+		if answer.StatusCode != 204 {
+			t.Errorf("%s: %d %s", media, answer.StatusCode, body)
+		}
+	}
+}
+
+// Whatever refuses a request, the answer has the id that its log line has.
+func TestEveryRefusalHasItsRequestID(t *testing.T) {
+	t.Parallel()
+	g := startGate(t)
+	for name, request := range map[string]string{
+		"a dot segment":      "GET /open/../x HTTP/1.1\r\nHost: a\r\n\r\n",
+		"a bad host":         "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+		"another spelling":   "GET /t/acme/%ff HTTP/1.1\r\nHost: a\r\n\r\n",
+		"no route":           "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
+		"no token":           "GET /t/acme/ HTTP/1.1\r\nHost: a\r\n\r\n",
+		"a long target":      "GET /" + strings.Repeat("a", 16<<10) + " HTTP/1.1\r\nHost: a\r\n\r\n",
+		"a head with a LF":   "GET / HTTP/1.1\nHost: a\n\n",
+		"a method of others": "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", g.Addr("main").String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		body, _ := io.ReadAll(answer.Body)
+		c.Close()
+		id := answer.Header.Get("X-Request-Id")
+		if id == "" || !strings.Contains(string(body), fmt.Sprintf(`"request_id":%q`, id)) {
+			t.Errorf("%s: %d, id %q, %s", name, answer.StatusCode, id, body)
+			continue
+		}
+		g.eventually(`"request_id":"` + id + `"`)
+	}
+}
+
+// A reload that was refused is told as long as the file is not what is in force.
+func TestABadReloadStaysVisible(t *testing.T) {
+	t.Parallel()
+	g := startGate(t)
+	g.tells("jotgate_config_last_reload_successful 1")
+	g.write("routes:", "rutes:")
+	if g.Reload() == nil {
+		t.Fatal("a bad config was taken")
+	}
+	for range 2 {
+		g.tells("jotgate_config_last_reload_successful 0")
+		if _, body := ask(t, g.AdminAddr(), "GET", "/readyz", ""); !strings.Contains(body, "was refused") {
+			t.Errorf("ready says nothing of it: %s", body)
+		}
+	}
+	g.write()
+	if err := g.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	g.tells("jotgate_config_last_reload_successful 1")
+}
+
+func TestOpenStreamsAreCounted(t *testing.T) {
+	t.Parallel()
+	end := make(chan struct{})
+	stream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+			<-end
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: 1\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-end
+	}))
+	defer stream.Close()
+	g := startGate(t, "/open/, public: true", "/open/, public: true, upgrade: true", "$APP", stream.URL)
+	g.tells("jotgate_streams_open 0")
+	answer, err := http.Get(g.url("/open/events"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	c, err := net.Dial("tcp", g.Addr("main").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "GET /open/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "101") {
+		t.Fatalf("%q %v", line, err)
+	}
+	g.tells("jotgate_streams_open 2")
+	close(end)
+	c.Close()
+	g.tells("jotgate_streams_open 0")
+}
