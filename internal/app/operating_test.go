@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// ask sends a request to an address of the gate, without a body type that its author did not name.
-func ask(t *testing.T, address net.Addr, method, path, body string, header ...string) (*http.Response, string) {
+// askAt sends a request to an address of the gate, without a body type that its author did not name.
+func askAt(t *testing.T, address net.Addr, method, path, body string, header ...string) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequest(method, "http://"+address.String()+path, strings.NewReader(body))
 	if err != nil {
@@ -37,12 +37,12 @@ func ask(t *testing.T, address net.Addr, method, path, body string, header ...st
 func TestMetricsOnAnAddressOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, `admin: {`, `admin: {metrics_listen: "127.0.0.1:0", `)
-	answer, body := ask(t, g.MetricsAddr(), "GET", "/metrics", "")
+	answer, body := askAt(t, g.MetricsAddr(), "GET", "/metrics", "")
 	if answer.StatusCode != 200 || !strings.Contains(body, "jotgate_build_info") {
 		t.Errorf("%d %.100s", answer.StatusCode, body)
 	}
 	for _, path := range []string{"/", "/healthz", "/readyz", "/reload", "/revocations", "/explain", "/debug/pprof/", "/metrics/"} {
-		if answer, body := ask(t, g.MetricsAddr(), "GET", path, "", "Authorization", "Bearer "+operatorToken); answer.StatusCode != 404 {
+		if answer, body := askAt(t, g.MetricsAddr(), "GET", path, "", "Authorization", "Bearer "+operatorToken); answer.StatusCode != 404 {
 			t.Errorf("%s: %d %s", path, answer.StatusCode, body)
 		}
 	}
@@ -60,15 +60,15 @@ func TestAdminPagesSayTheirMethods(t *testing.T) {
 		{"GET", "/revocations", "POST"}, {"DELETE", "/reload", "GET, HEAD, POST"}, {"GET", "/explain", "POST"},
 		{"GET", "/log-level", "PUT"}, {"POST", "/healthz", "GET, HEAD"}, {"PUT", "/readyz", "GET, HEAD"}, {"POST", "/metrics", "GET, HEAD"},
 	} {
-		answer, body := ask(t, g.AdminAddr(), c.method, c.path, "", "Authorization", "Bearer "+operatorToken)
+		answer, body := askAt(t, g.AdminAddr(), c.method, c.path, "", "Authorization", "Bearer "+operatorToken)
 		if answer.StatusCode != 405 || !strings.Contains(answer.Header.Get("Allow"), c.allow) || answer.Header.Get("X-Request-Id") == "" {
 			t.Errorf("%s %s: %d, Allow %q, %s", c.method, c.path, answer.StatusCode, answer.Header.Get("Allow"), body)
 		}
 	}
-	if answer, _ := ask(t, g.AdminAddr(), "GET", "/revocations", ""); answer.StatusCode != 401 {
+	if answer, _ := askAt(t, g.AdminAddr(), "GET", "/revocations", ""); answer.StatusCode != 401 {
 		t.Errorf("without the token: %d", answer.StatusCode)
 	}
-	if answer, _ := ask(t, g.AdminAddr(), "HEAD", "/readyz", ""); answer.StatusCode != 200 {
+	if answer, _ := askAt(t, g.AdminAddr(), "HEAD", "/readyz", ""); answer.StatusCode != 200 {
 		t.Errorf("HEAD: %d", answer.StatusCode)
 	}
 }
@@ -78,7 +78,7 @@ func TestTheLogLevelCommandOfTheDocsWorks(t *testing.T) {
 	t.Parallel()
 	g := startGate(t)
 	for _, media := range []string{"application/x-www-form-urlencoded", "application/json"} {
-		answer, body := ask(t, g.AdminAddr(), "PUT", "/log-level", `{"level": "debug"}`,
+		answer, body := askAt(t, g.AdminAddr(), "PUT", "/log-level", `{"level": "debug"}`,
 			"Authorization", "Bearer "+operatorToken, "Content-Type", media)
 		if answer.StatusCode != 204 {
 			t.Errorf("%s: %d %s", media, answer.StatusCode, body)
@@ -134,7 +134,7 @@ func TestABadReloadStaysVisible(t *testing.T) {
 	}
 	for range 2 {
 		g.tells("jotgate_config_last_reload_successful 0")
-		if _, body := ask(t, g.AdminAddr(), "GET", "/readyz", ""); !strings.Contains(body, "was refused") {
+		if _, body := askAt(t, g.AdminAddr(), "GET", "/readyz", ""); !strings.Contains(body, "was refused") {
 			t.Errorf("ready says nothing of it: %s", body)
 		}
 	}
