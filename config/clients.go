@@ -12,7 +12,7 @@ import (
 )
 
 func (b *builder) buildClients(w []yaml.Setting[writtenClient]) {
-	b.Issuer.Clients = []*Client{}
+	b.Issuer.Clients, b.clients = []*Client{}, newClientIndex()
 	for i := range w {
 		c := &w[i].Value
 		client := &Client{
@@ -77,15 +77,28 @@ func (b *builder) clientKeys(w []yaml.Setting[writtenKeySet]) *jose.KeySet {
 	return set
 }
 
+// A clientIndex finds the clients that were read already: a file may have ten thousand.
+type clientIndex struct {
+	ids, accessTokenIDs map[string]int
+	digests             map[token.Digest]int
+	folded              map[string]struct{} // ids in lower case
+}
+
+func newClientIndex() clientIndex {
+	return clientIndex{map[string]int{}, map[string]int{}, map[token.Digest]int{}, map[string]struct{}{}}
+}
+
 func (b *builder) checkUnique(c *writtenClient, client *Client) {
-	for i, other := range b.Issuer.Clients {
-		if c.id.Usable() && other.ID == client.ID {
+	known, next := &b.clients, len(b.Issuer.Clients)
+	if c.id.Usable() {
+		digest := token.DigestOf(client.ID)
+		if i, taken := known.ids[client.ID]; taken {
 			b.Fault(
 				c.id.At,
 				fmt.Sprintf("%s is the id of issuer.clients[%d]", c.id.Shown, i),
 				"give each client its own id",
 			)
-		} else if c.id.Usable() && token.DigestOf(other.ID) == token.DigestOf(client.ID) {
+		} else if i, taken := known.digests[digest]; taken {
 			b.Fault(
 				c.id.At,
 				fmt.Sprintf(
@@ -96,20 +109,22 @@ func (b *builder) checkUnique(c *writtenClient, client *Client) {
 				"rename one of them",
 			)
 		}
-		if c.accessTokenID.Usable() && other.AccessTokenID == client.AccessTokenID {
+		known.ids[client.ID], known.digests[digest], known.folded[strings.ToLower(client.ID)] = next, next, struct{}{}
+	}
+	if c.accessTokenID.Usable() {
+		if i, taken := known.accessTokenIDs[string(client.AccessTokenID)]; taken {
 			b.Fault(
 				c.accessTokenID.At,
 				fmt.Sprintf("is the access_token_id of issuer.clients[%d]", i),
 				"give each client its own: it is a credential",
 			)
 		}
+		known.accessTokenIDs[string(client.AccessTokenID)] = next
 	}
 }
 
 // isClient reports whether some client has this id, in whatever case: an id must not look like another.
 func (b *builder) isClient(id string) bool {
-	return slices.ContainsFunc(
-		b.Issuer.Clients,
-		func(c *Client) bool { return c.ID != "" && strings.EqualFold(c.ID, id) },
-	)
+	_, is := b.clients.folded[strings.ToLower(id)]
+	return is
 }

@@ -112,6 +112,8 @@ type builder struct {
 	real          bool // files are the file system's, so that their modes can be asked for
 	keysElsewhere bool
 	before        Sources
+
+	clients clientIndex // of issuer.clients, as far as they are built
 }
 
 // build goes from what others refer to, to what refers to it.
