@@ -14,11 +14,12 @@ import (
 
 func checkCommand() command {
 	return command{
-		name: "check", usage: "[--config FILE] [--json]", brief: "tell every fault of a config, with its line", run: check,
-		help: `Loads and compiles the config as serve does, and runs its tests, without serving and without making any file. Every
-fault and every test that fails is told on standard error as file:line:column: yaml.path: what is wrong, what to do; it
-then ends with 3. At a terminal the routes follow as a table. With --json one object on standard output has it all: fine,
-faults, warnings, and how much of everything there is.
+		name: "check", usage: "[--config FILE] [--json]", brief: "check a config and report every fault with its line",
+		run: check,
+		help: `Loads and compiles the config as serve does and runs its policy tests, without serving and without creating files.
+Faults and failed tests go to standard error as file:line:column: yaml.path: what is wrong, what to do; the exit code
+is 3 then. At a terminal a table of the routes follows. --json prints one object with everything: fine, faults, warnings
+and counts.
 
   jotgate check --config config.yaml
   jotgate check --config config.yaml --json

@@ -141,14 +141,14 @@ func printCommands(w io.Writer, s style) {
 		fmt.Fprintf(w, "  %s %s\n", s.bold(fmt.Sprintf("%-12s", c.name)), c.brief)
 	}
 	fmt.Fprintf(w, `
-Without a command it is serve. JOTGATE_CONFIG names the config where --config does not. A secret or a token comes from a
-file, as @FILE, or from standard input, as -. Colours and tables are for terminals; NO_COLOR turns the colours off.
+The default command is serve. JOTGATE_CONFIG names the config where --config is not set. Secrets and tokens come from a
+file, as @FILE, or from standard input, as -. Colours and tables appear at terminals only; NO_COLOR turns colours off.
 
 %s
-  jotgate demo                                    see it all work, without any config
-  jotgate init gate                               write a config to begin with
+  jotgate demo                                    see everything work, without a config
+  jotgate init gate                               write a first config
   jotgate serve --config gate/config.yaml         run it
-  jotgate COMMAND --help                          learn one command, by examples
+  jotgate COMMAND --help                          show one command, with examples
 `, s.bold("Examples:"))
 }
 
@@ -184,7 +184,7 @@ func (c *call) parse(most int) error {
 			return nil
 		}
 		if len(c.operands) == most {
-			return usagef("%q is one argument too many", c.Arg(0))
+			return usagef("unexpected argument %q", c.Arg(0))
 		}
 		c.operands, rest = append(c.operands, c.Arg(0)), c.Args()[1:]
 	}
@@ -213,7 +213,7 @@ func (c *call) operand(otherwise string) string {
 	return c.operands[0]
 }
 
-// given tells whether the flag was on the command line, even if empty.
+// given reports whether the flag was on the command line, even if empty.
 func (c *call) given(name string) (found bool) {
 	c.Visit(func(f *flag.Flag) { found = found || f.Name == name })
 	return found
@@ -231,13 +231,22 @@ func (c *call) printHelp() {
 	c.VisitAll(func(f *flag.Flag) {
 		fmt.Fprint(w, title)
 		title = ""
-		operand, usage := flag.UnquoteUsage(f)
+		operand, usage := flagUsage(f)
 		fmt.Fprintf(w, "  --%-20s %s", strings.TrimSpace(f.Name+" "+operand), usage)
 		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0s" {
 			fmt.Fprintf(w, " (default %s)", f.DefValue)
 		}
 		fmt.Fprintln(w)
 	})
+}
+
+// flagUsage returns the operand of a flag and its description, written as "`OPERAND` description".
+func flagUsage(f *flag.Flag) (operand, usage string) {
+	if rest, found := strings.CutPrefix(f.Usage, "`"); found {
+		operand, usage, _ = strings.Cut(rest, "` ")
+		return operand, usage
+	}
+	return flag.UnquoteUsage(f)
 }
 
 // A usageError says how the command was called wrongly.
@@ -277,7 +286,7 @@ func (p *Process) report(c *command, err error) int {
 	case errors.As(err, &usage):
 		fmt.Fprintf(w, "%s: %s\n", name, usage.text)
 		if c != nil {
-			fmt.Fprintf(w, "jotgate %s --help shows how it is called\n", c.name)
+			fmt.Fprintf(w, "see: jotgate %s --help\n", c.name)
 		}
 		return exitUsage
 	case errors.As(err, &faults):

@@ -29,10 +29,11 @@ func completions() map[string]string {
 func completionCommand() command {
 	shells := slices.Sorted(maps.Keys(completions()))
 	return command{
-		name: "completion", usage: strings.Join(shells, "|"), brief: "print completions for a shell", run: printCompletion,
+		name: "completion", usage: strings.Join(shells, "|"), brief: "print a completion script for a shell",
+		run:   printCompletion,
 		words: map[string][]string{"": shells},
-		help: `Prints a script that teaches bash, zsh or fish this command line: its commands, their flags, and where a file or one of a few
-words comes next. It is made from the same table as the help, so it fits this binary.
+		help: `Prints a completion script for bash, zsh or fish: commands, flags, file names and fixed words. It comes from the same
+table as the help, so it always matches this binary.
 
   source <(jotgate completion bash)
   jotgate completion bash > jotgate.bash
@@ -88,7 +89,7 @@ func described(p *Process) (all []description) {
 			Files: strings.Contains(c.usage, "@"), Folders: strings.Contains(c.usage, "[FOLDER]"),
 		}
 		asked.VisitAll(func(f *flag.Flag) {
-			operand, usage := flag.UnquoteUsage(f)
+			operand, usage := flagUsage(f)
 			d.Flags = append(d.Flags, flagDescription{
 				Name: f.Name, Usage: usage, Value: operand != "", Words: c.words[f.Name], File: operand == "FILE",
 			})

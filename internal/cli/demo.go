@@ -42,7 +42,7 @@ gate keeps serving until Ctrl-C.
 }
 
 func playDemo(p *Process, c *call) error {
-	listen := c.String("listen", demoAddress, "serve on this `ADDRESS`; port 0 is any free one")
+	listen := c.String("listen", demoAddress, "`ADDRESS` to listen on; port 0 picks a free one")
 	withLog := c.Bool("log", false, "print the gate's log after the story, each refusal with its reason")
 	once := c.Bool("once", false, "end after the story")
 	if err := c.parse(0); err != nil {

@@ -19,18 +19,17 @@ func explainCommand() command {
 		name: "explain",
 		usage: `[--config FILE] [--request "GET https://host/path"] [--header "Name: value"]… [--unverified] [--json] ` +
 			`[@TOKEN | -]`,
-		brief: "tell why a request is let through or refused", run: explain,
-		help: `Judges a request by the config as the gate would, and tells each step: which routes were considered, what was checked of
-the token, the tenant, the entry that decided, and what would have been let through. A token alone is told apart, with
-the routes that it opens. The token comes from @FILE, or from standard input as -; it is never printed.
+		brief: "show why a request is allowed or refused", run: explain,
+		help: `Judges a request by the config as the gate would, and prints each step: the routes considered, the checks of the token,
+the tenant, the entry that decided, and what would have been allowed. Without a request it prints the claims of the token
+and the routes that it opens. The token comes from @FILE, or from standard input as -; it is never printed.
 
-Nothing is asked of a running gate or fetched: revocations are known from the config's file alone, not from a shared store,
-and keys that an issuer publishes are unknown here (--unverified judges without them).
-POST /explain on a gate's admin listener knows all, with admin.token as the bearer and {"request": "…", "headers": {},
-"token": "…"} as the body.
+explain asks no running gate and fetches nothing. Revocations are read from the config's file, not from a shared store.
+Keys that an issuer publishes are unknown here; --unverified judges without them. POST /explain on a gate's admin
+listener knows both: send admin.token as the bearer and {"request": "…", "headers": {}, "token": "…"} as the body.
 
-It ends with 0 if the request is allowed, or the token good, and with 4 if it is refused, or would be if its route were not
-in shadow.
+The exit code is 0 if the request is allowed (or the token is valid), and 4 if it is refused, or would be if its route
+were not in shadow mode.
 
   jotgate explain --config config.yaml --request "GET https://app.example.com/t/acme/1" @token
   jotgate mint --config config.yaml --client web | jotgate explain --config config.yaml -
@@ -63,10 +62,10 @@ func explain(p *Process, c *call) error {
 	fromFlag := configFlag(c.FlagSet)
 	f := explainFlags{headers: headerFlag{}}
 	c.StringVar(&f.request, "request", "",
-		"a `REQUEST`: its method and whole URL; without it the token alone is told apart")
-	c.Var(f.headers, "header", "a `HEADER` of the request, as \"Name: value\"; may be repeated")
+		"`REQUEST` to judge: method and absolute URL; without it, only the token is examined")
+	c.Var(f.headers, "header", "`HEADER` of the request, as \"Name: value\"; repeatable")
 	c.BoolVar(&f.unverified, "unverified", false,
-		"look neither at the token's key nor at its signature: anybody may have written it")
+		"skip key and signature: the token may be forged")
 	c.BoolVar(&f.json, "json", false, "print the trace as JSON")
 	if err := c.parse(1); err != nil {
 		return err
@@ -92,9 +91,9 @@ func (f *explainFlags) question(p *Process, c *call) (q app.Question, err error)
 	q = app.Question{Request: f.request, Header: http.Header(f.headers), Unverified: f.unverified}
 	switch {
 	case f.request == "" && len(c.operands) == 0:
-		return q, usagef("name a request with --request, a token as @FILE or -, or both")
+		return q, usagef("nothing to explain: give a request with --request, a token as @FILE or -, or both")
 	case f.request == "" && len(f.headers) > 0:
-		return q, usagef("--header goes with --request alone")
+		return q, usagef("--header needs --request")
 	case f.request != "":
 		if err := config.CheckRequest(f.request); err != nil {
 			return q, usagef("--request %v", err)

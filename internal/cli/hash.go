@@ -12,8 +12,8 @@ const leastSecret = 22
 func hashCommand() command {
 	return command{
 		name: "hash", usage: "[@FILE | -]", brief: "print a client secret's SHA-256, for secret_sha256", run: hash,
-		help: `Prints what a client's secret_sha256 says in the config, so that the config does not hold the secret itself.
-The secret comes from @FILE or, without an operand, from standard input.
+		help: `Prints a client secret's SHA-256 for secret_sha256 in the config, so that the config does not hold the secret itself. The
+secret comes from @FILE or, without an operand, from standard input.
 
   jotgate hash @web.secret
   (umask 077; jotgate keygen --secret | tee new.secret) | jotgate hash

@@ -15,8 +15,8 @@ func healthcheckCommand() command {
 	return command{
 		name: "healthcheck", usage: "[--config FILE | --url URL]", brief: "ask a running gate whether it is ready",
 		run: healthcheck,
-		help: `Asks the gate on this machine whether it is ready (GET /readyz on its admin listener) and ends with 0 or 1, for
-container engines, which have no other HTTP client inside the image. The address comes from the config.
+		help: `Asks the gate on this machine for readiness (GET /readyz on its admin listener) and exits with 0 or 1. Meant for container
+engines whose image has no HTTP client. The address comes from the config.
 In a Dockerfile: HEALTHCHECK CMD ["/jotgate", "healthcheck"]
 
   jotgate healthcheck --config config.yaml
@@ -27,8 +27,8 @@ In a Dockerfile: HEALTHCHECK CMD ["/jotgate", "healthcheck"]
 
 func healthcheck(p *Process, c *call) error {
 	file := configFlag(c.FlagSet)
-	at := c.String("url", "", "ask this `URL`, whatever the config says")
-	wait := c.Duration("timeout", 2*time.Second, "wait so `LONG` for the answer")
+	at := c.String("url", "", "`URL` to ask, instead of the config's")
+	wait := c.Duration("timeout", 2*time.Second, "`DURATION` to wait for the answer")
 	if err := c.parse(0); err != nil {
 		return err
 	}
@@ -71,7 +71,8 @@ func (p *Process) healthAddress(fromFlag string) (string, error) {
 		address = settings.Admin.HealthListen
 	}
 	if address == "" {
-		return "", errors.New("the config has neither admin.listen nor admin.health_listen, so that nobody can be asked")
+		return "", errors.New("the config has neither admin.listen nor admin.health_listen, so there is no address to ask; " +
+			"set one, or use --url")
 	}
 	return reachable(address)
 }

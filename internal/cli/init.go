@@ -67,11 +67,11 @@ type initial struct {
 
 func initialize(p *Process, c *call) error {
 	var o initial
-	c.StringVar(&o.Profile, "profile", profiles[0], "the `PROFILE`: "+strings.Join(profiles, ", "))
+	c.StringVar(&o.Profile, "profile", profiles[0], "`PROFILE` is one of "+strings.Join(profiles, ", "))
 	c.BoolVar(&o.Docker, "docker", false, "write addresses and permissions that work in a container")
-	c.StringVar(&o.URL, "url", "", "the gate's own `URL`, as its clients see it: the iss of its tokens "+
+	c.StringVar(&o.URL, "url", "", "`URL` of the gate as its clients see it; the iss of its tokens "+
 		"(default http://localhost:8080; edge: https://localhost:8443)")
-	c.StringVar(&o.Upstream, "upstream", "", "the app's `URL` (default http://127.0.0.1:3000; "+
+	c.StringVar(&o.Upstream, "upstream", "", "`URL` of the app (default http://127.0.0.1:3000; "+
 		"--docker: http://host.docker.internal:3000; decision has none)")
 	if err := c.parse(1); err != nil {
 		return err
@@ -257,7 +257,7 @@ func selfSigned(site string) (cert, private []byte, err error) {
 func writeNew(folder string, files []newFile) error {
 	for _, f := range files {
 		if _, err := os.Lstat(filepath.Join(folder, f.name)); err == nil {
-			return fmt.Errorf("%s is there already; nothing was written", filepath.Join(folder, f.name))
+			return fmt.Errorf("%s exists already; nothing was written", filepath.Join(folder, f.name))
 		}
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 func jsonFlag(c *flag.FlagSet) *bool {
-	return c.Bool("json", false, "print one JSON object, for machines")
+	return c.Bool("json", false, "print one JSON object")
 }
 
 // printJSON prints one object over several lines: a person may look at it, too.

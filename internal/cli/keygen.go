@@ -17,8 +17,8 @@ func keygenCommand() command {
 	return command{
 		name: "keygen", usage: "[--alg ALG | --secret]", brief: "print a new private key, or a new secret", run: keygen,
 		words: map[string][]string{"alg": {"ES256", "RS256", "EdDSA"}},
-		help: `Prints a new private key as PEM (PKCS #8): ES256 (P-256), RS256 (2048 bits) or EdDSA (Ed25519). With --secret it
-prints 256 random bits in base64url instead, for a client's secret or for code_secrets.
+		help: `Prints a new private key as PEM (PKCS #8): ES256 (P-256), RS256 (2048 bits) or EdDSA (Ed25519). With --secret it prints
+256 random bits in base64url, for a client secret or for code_secrets.
 
   (umask 077; jotgate keygen > keys/main.pem)
   export WEB_SECRET=$(jotgate keygen --secret)
@@ -27,14 +27,14 @@ prints 256 random bits in base64url instead, for a client's secret or for code_s
 }
 
 func keygen(p *Process, c *call) error {
-	alg := c.String("alg", "ES256", "the key's algorithm, `ALG`: ES256, RS256 or EdDSA")
-	secret := c.Bool("secret", false, "print a secret, not a key")
+	alg := c.String("alg", "ES256", "`ALG` of the key: ES256, RS256 or EdDSA")
+	secret := c.Bool("secret", false, "print a secret instead of a key")
 	if err := c.parse(0); err != nil {
 		return err
 	}
 	if *secret {
 		if c.given("alg") {
-			return usagef("--alg and --secret exclude each other: a secret has no algorithm")
+			return usagef("--alg conflicts with --secret: a secret has no algorithm")
 		}
 		_, err := fmt.Fprintln(p.Stdout, newSecret())
 		return err

@@ -8,7 +8,7 @@ import (
 const configVariable = "JOTGATE_CONFIG"
 
 func configFlag(c *flag.FlagSet) *string {
-	return c.String("config", "", "the config `FILE`; without it, JOTGATE_CONFIG names it")
+	return c.String("config", "", "`FILE` of the config (default: the environment's JOTGATE_CONFIG)")
 }
 
 // configFile is the file that --config, or else the environment, names.
@@ -19,6 +19,6 @@ func (p *Process) configFile(fromFlag string) (string, error) {
 	if file, _ := p.LookupEnv(configVariable); file != "" {
 		return file, nil
 	}
-	return "", usagef("no config: name it with --config FILE or in JOTGATE_CONFIG (jotgate init writes one, jotgate " +
+	return "", usagef("no config: set --config FILE or JOTGATE_CONFIG (jotgate init writes a config, jotgate " +
 		"demo needs none)")
 }

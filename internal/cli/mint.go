@@ -15,12 +15,12 @@ func mintCommand() command {
 		name:  "mint",
 		usage: `--client ID [--scope "WORDS" | --role NAME [--tenant T]] [--sub S] [--ttl D] [--config FILE]`,
 		brief: "sign a token here and print it", run: mint,
-		help: `Signs a token with the config's first key and prints it, alone. What the config lets the client have bounds it, as
-it bounds the token endpoints: more is refused, with 4. A line on standard error, like those of the gate's log, says who
-was given what; it holds no credential.
+		help: `Signs a token with the config's current signing key and prints the token alone. The limits of the config apply as they
+do at the token endpoints; more is refused with exit code 4. An audit line on standard error says what was granted to
+whom; it holds no credential.
 
-With --scope it is a management token, which opens token endpoints and no route; with --role an access token for a
-subject; with neither the client's own access token, with the client's own permissions.
+--scope makes a management token, which opens token endpoints and no routes. --role makes an access token for a subject.
+Without either, the token is the client's own access token, with the client's own permissions.
 
   jotgate mint --config config.yaml --client web --scope issue_codes
   jotgate mint --config config.yaml --client web --role reader --tenant acme --sub alice --ttl 10m
@@ -36,13 +36,13 @@ type mintFlags struct {
 func mint(p *Process, c *call) error {
 	fromFlag := configFlag(c.FlagSet)
 	var m mintFlags
-	c.StringVar(&m.client, "client", "", "the client's `ID` in the config: it grants the token")
-	c.StringVar(&m.scope, "scope", "", "what a management token may do: `WORDS` of the client's may, separated by spaces")
-	c.StringVar(&m.role, "role", "", "the role, by its `NAME` in the config, that an access token has")
-	c.StringVar(&m.tenant, "tenant", "", "the `TENANT` for a role that says {tenant}")
+	c.StringVar(&m.client, "client", "", "`ID` of the client in the config that grants the token")
+	c.StringVar(&m.scope, "scope", "", "`WORDS` of the client's may that a management token carries, separated by spaces")
+	c.StringVar(&m.role, "role", "", "`NAME` of the role in the config that an access token carries")
+	c.StringVar(&m.tenant, "tenant", "", "`TENANT` for a role that contains {tenant}")
 	c.StringVar(&m.subject, "sub", "",
-		"the `SUBJECT`, whom the token is for; with --role required, with --scope the client")
-	c.DurationVar(&m.ttl, "ttl", 0, "how `LONG` it lives, like 10m; without it, issuer.token_ttl")
+		"`SUBJECT` of the token; required with --role (default with --scope: the client)")
+	c.DurationVar(&m.ttl, "ttl", 0, "`DURATION` of the token's life, for example 10m (default issuer.token_ttl)")
 	if err := c.parse(0); err != nil {
 		return err
 	}
@@ -75,21 +75,21 @@ func (m *mintFlags) check(c *call) error {
 	management, role := c.given("scope"), c.given("role")
 	switch {
 	case m.client == "":
-		return usagef("--client is missing: which of the config's clients grants the token?")
+		return usagef("--client is missing: name the client in the config that grants the token")
 	case management && role:
-		return usagef("--scope and --role exclude each other: a management token opens no route")
+		return usagef("--scope conflicts with --role: a management token opens no route")
 	case management && m.scope == "":
-		return usagef("--scope is empty: name words of the client's may, like issue_codes")
+		return usagef("--scope is empty: name words of the client's may, for example issue_codes")
 	case role && m.role == "":
 		return usagef("--role is empty: name one of the config's roles")
 	case role && m.subject == "":
-		return usagef("--role needs --sub: whom is the token for?")
+		return usagef("--role needs --sub, the subject of the token")
 	case !role && c.given("tenant"):
-		return usagef("--tenant goes with --role alone")
+		return usagef("--tenant needs --role")
 	case !role && !management && c.given("sub"):
-		return usagef("--sub goes with --scope or --role: a client's own token is the client's")
+		return usagef("--sub needs --scope or --role: the subject of a client's own token is the client")
 	case c.given("ttl") && m.ttl <= 0:
-		return usagef("--ttl %v: a token lives longer than that", m.ttl)
+		return usagef("--ttl %v: must be positive", m.ttl)
 	}
 	return nil
 }

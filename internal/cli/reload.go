@@ -18,12 +18,12 @@ const reloadDeadline = 30 * time.Second
 
 func reloadCommand() command {
 	return command{
-		name: "reload", usage: "[--config FILE] [--json]", brief: "have the running gate load its config again",
+		name: "reload", usage: "[--config FILE] [--json]", brief: "reload the config of the running gate",
 		run: askToReload,
-		help: `Asks the running gate, through its admin listener (admin.token), to load its config again, and waits for the outcome. The
-config is looked at here first, as check does: one with faults, or with a test that fails, is told with its lines and
-ends with 3, and the gate is not asked. SIGHUP does the same without waiting; the log has its outcome.
-With --json one object on standard output says whether it is in force and, if not, why.
+		help: `Asks the running gate, through its admin listener (admin.token), to reload its config, and waits for the outcome. The
+config is checked here first; with faults or failed tests the exit code is 3 and the gate is not asked. SIGHUP does the
+same without waiting; the log has the outcome then. --json prints one object: whether the config is in force, and if not,
+why.
 
   jotgate reload --config config.yaml
   jotgate reload --config config.yaml --json
@@ -68,7 +68,7 @@ func reloadGate(file string) error {
 // post asks the running gate's admin listener, as the config says where it is and what its token is.
 func post(ctx context.Context, settings *config.Config, path string, body []byte) (status int, text string, err error) {
 	if settings.Admin.Token == "" || settings.Admin.Listen == "" {
-		return 0, "", errors.New("a running gate cannot be asked: set admin.listen and admin.token, or stop the gate first")
+		return 0, "", errors.New("no way to reach the running gate: set admin.listen and admin.token, or send it SIGHUP")
 	}
 	address, err := reachable(settings.Admin.Listen)
 	if err != nil {

@@ -23,13 +23,14 @@ func revokeCommand() command {
 		name: "revoke",
 		usage: `(@FILE | - | --jti ID | --subject S | --client ID | --tenant T | --key KID | --all) [--before TIME] ` +
 			`[--issuer URL] [--config FILE] [--json]`,
-		brief: "withdraw a token, or all that were issued before a moment", run: withdraw,
-		help: `Withdraws one token, given as @FILE or on standard input, or by its jti; or every token of a subject, client, tenant,
-signing key or issuer that was issued before a moment, which is now if --before names no other. It needs revocations.file
-or redis in the config. When it ends with 0 the withdrawal is durable and in force: it is in the shared store, which all
-replicas ask every revocations.poll; or a running gate is asked through its admin listener (admin.token); or else the file
-is written here. Where no gate does it, the audit line goes to standard error. With --json one object on standard output says
-what was withdrawn, and by whom: gate, file or store.
+		brief: "revoke a token, or every token issued before a time", run: withdraw,
+		help: `Revokes one token (@FILE, standard input, or --jti), or every token of a subject, client, tenant, signing key or issuer
+that was issued before a time (--before, default now). It needs revocations.file or redis in the config.
+
+Exit code 0 means that the revocation is durable and in force: written to the shared store, which all replicas poll every
+revocations.poll; or accepted by the running gate through its admin listener (admin.token); or, without a running gate,
+written to the file. The last case prints the audit line on standard error. --json prints what was revoked, and by whom:
+gate, file or store.
 
   jotgate revoke --config config.yaml @stolen.jwt
   jotgate revoke --config config.yaml --subject alice
@@ -49,14 +50,15 @@ func withdraw(p *Process, c *call) error {
 	fromFlag := configFlag(c.FlagSet)
 	asJSON := jsonFlag(c.FlagSet)
 	var f revokeFlags
-	c.StringVar(&f.jti, "jti", "", "the token's `ID`")
-	c.StringVar(&f.subject, "subject", "", "every token of this `SUBJECT`")
-	c.StringVar(&f.client, "client", "", "every token that the client of this `ID` redeemed or granted")
-	c.StringVar(&f.tenant, "tenant", "", "every token, when it is used on this `TENANT`")
-	c.StringVar(&f.key, "key", "", "every token that the key of this `KID` signed")
+	c.StringVar(&f.jti, "jti", "", "`ID` of one token (its jti)")
+	c.StringVar(&f.subject, "subject", "", "`SUBJECT` whose tokens are revoked")
+	c.StringVar(&f.client, "client", "", "`ID` of the client that redeemed or granted the tokens")
+	c.StringVar(&f.tenant, "tenant", "", "`TENANT` on which every token is revoked")
+	c.StringVar(&f.key, "key", "", "`KID` of the key that signed the tokens")
 	c.BoolVar(&f.all, "all", false, "every token of the issuer")
-	c.StringVar(&f.before, "before", "", "the moment, as 2006-01-02T15:04:05Z; without it, now: a `TIME`")
-	c.StringVar(&f.issuer, "issuer", "", "the tokens' issuer, by its `URL`; without it, issuer.url")
+	c.StringVar(&f.before, "before", "",
+		"`TIME` before which the tokens were issued, as 2006-01-02T15:04:05Z (default now)")
+	c.StringVar(&f.issuer, "issuer", "", "`URL` of the tokens' issuer (default issuer.url)")
 	if err := c.parse(1); err != nil {
 		return err
 	}
@@ -138,13 +140,13 @@ func (f *revokeFlags) withdrawal(p *Process, c *call, settings *config.Config) (
 	}
 	if len(c.operands) == 1 {
 		if c.given("before") || c.given("issuer") {
-			return w, usagef("a token says itself who issued it and when it ends: --issuer and --before do not go with it")
+			return w, usagef("--issuer and --before conflict with a token, which names both itself")
 		}
 		return p.tokenWithdrawal(c.operand(""), settings)
 	}
 	if w.Issuer = f.issuer; w.Issuer == "" {
 		if settings.Issuer == nil {
-			return w, usagef("--issuer is missing, as the config issues no tokens: whose are to be withdrawn?")
+			return w, usagef("--issuer is missing: the config issues no tokens, so name the issuer whose tokens to revoke")
 		}
 		w.Issuer = settings.Issuer.URL
 	}
@@ -156,7 +158,7 @@ func (f *revokeFlags) withdrawal(p *Process, c *call, settings *config.Config) (
 func (f *revokeFlags) moment(kind string, c *call, settings *config.Config) (int64, error) {
 	if kind == "token" {
 		if c.given("before") {
-			return 0, usagef("--before does not go with --jti: one token is withdrawn whole")
+			return 0, usagef("--before conflicts with --jti, which names one token")
 		}
 		return time.Now().Add(longestLife(settings)).UnixMilli(), nil
 	}

@@ -5,12 +5,12 @@ import "github.com/jotgate/jotgate/config"
 func schemaCommand() command {
 	return command{
 		name: "schema", brief: "print the config's JSON Schema, for editors", run: printSchema,
-		help: `Prints the JSON Schema (draft 2020-12) of version 1 of the config. An editor that speaks the YAML language server's
-language completes and checks a config by it, if the config begins with the line
+		help: `Prints the JSON Schema (draft 2020-12) of config version 1. Editors with a YAML language server complete and validate a
+config that begins with this line:
 
   # yaml-language-server: $schema=./config.schema.json
 
-A schema sees one value at a time; jotgate check sees what they mean together.
+A schema checks one value at a time; jotgate check also checks how values fit together.
 
   jotgate schema > config.schema.json
 `,

@@ -23,11 +23,11 @@ import (
 func serveCommand() command {
 	return command{
 		name: "serve", usage: "[--config FILE]", brief: "run the gate (the default)", run: serve,
-		help: `Runs the gate until it is told to stop. Its log goes to standard error, one JSON object on each line.
+		help: `Runs the gate in the foreground. Its log goes to standard error, one JSON object per line.
 
-  SIGTERM, SIGINT  not ready any more; what has begun is finished, then it ends. A second one closes at once.
-  SIGHUP           loads the config again; a config with faults changes nothing, and the log says so. So it is when the
-                   contents of the config, or of a file that it names, change, unless the config says watch: false.
+  SIGTERM, SIGINT  graceful shutdown: report not ready, finish in-flight requests, exit. A second signal exits at once.
+  SIGHUP           reload the config. A config with faults changes nothing; the log has the outcome. Changed content of
+                   the config, or of a file that it names, triggers a reload too, unless the config sets watch: false.
 
   jotgate serve --config config.yaml
 `,
@@ -105,7 +105,8 @@ func (p *Process) serve(settings *config.Config, logTo io.Writer, story func(ctx
 	if err := s.Start(); err != nil {
 		return errors.Join(err, s.Close())
 	}
-	return (&attendant{gate: s, signals: signals, manager: sdnotify.New(p.LookupEnv), log: log.Named("systemd")}).attend(story)
+	return (&attendant{gate: s, signals: signals, manager: sdnotify.New(p.LookupEnv),
+		log: log.Named("systemd")}).attend(story)
 }
 
 // An attendant listens to signals while a gate runs, and tells the service manager, if there is one, how it is.
