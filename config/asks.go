@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -14,9 +15,12 @@ import (
 // A condition that is new here must come into the list, or a path that two readers take differently could escape it.
 func (r *Route) asks(host route.Host) []route.Demand {
 	if r.Public {
-		return nil
+		return r.conditions()
 	}
-	list := []route.Demand{{What: "a token"}}
+	list := r.conditions()
+	if !r.Require.Optional {
+		list = append(list, route.Demand{What: "a token"})
+	}
 	if len(r.Audiences) > 0 {
 		list = append(list, route.Demand{What: "audience " + strings.Join(slices.Sorted(slices.Values(r.Audiences)), " ")})
 	}
@@ -38,6 +42,26 @@ func (r *Route) asks(host route.Host) []route.Demand {
 		}
 		list = append(list, d)
 	}
+	return list
+}
+
+// conditions are what a route asks for beside a token and its permission.
+func (r *Route) conditions() (list []route.Demand) {
+	add := func(what string, words []string) {
+		if len(words) > 0 {
+			list = append(list, route.Demand{What: what + " " + strings.Join(slices.Sorted(slices.Values(words)), " ")})
+		}
+	}
+	ranges := func(prefixes []netip.Prefix) (words []string) {
+		for _, p := range prefixes {
+			words = append(words, p.String())
+		}
+		return words
+	}
+	add("an address of", ranges(r.AllowFrom))
+	add("an address outside of", ranges(r.DenyFrom))
+	add("an issuer of", r.Require.Issuers)
+	add("the scope", r.Require.Scopes)
 	return list
 }
 

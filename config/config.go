@@ -362,9 +362,12 @@ type Route struct {
 	ForwardToken bool
 	Audiences    []string // instead of the issuer's
 	Upgrade      bool
-	BodyBytes    int64 // instead of limits.body_bytes
-	CORS         *CORS // its own, or the top level's; nil: the app's CORS fields pass
-	Shadow       bool  // refusals for token, tenant or permission are told, and let through
+	BodyBytes    int64          // instead of limits.body_bytes
+	CORS         *CORS          // its own, or the top level's; nil: the app's CORS fields pass
+	Shadow       bool           // refusals for token, tenant or permission are told, and let through
+	AllowFrom    []netip.Prefix // clients that alone may come; nil: all
+	DenyFrom     []netip.Prefix // clients that may not come, whatever AllowFrom says
+	RateLimits   []RateLimit
 }
 
 // Require is what a token must bring. The zero value asks for authentication alone.
@@ -374,6 +377,10 @@ type Require struct {
 	Tenant string // a fixed tenant, or "" …
 	From   Source // … and then where the request says it
 	Name   string // the parameter's, header's or query member's name
+
+	Optional bool     // a request without a token passes, without identity
+	Scopes   []string // words that the token's scope must all have
+	Issuers  []string // whose tokens alone are taken; nil: every issuer's
 }
 
 // CORS is what scripts of other origins may do (the Fetch standard's CORS protocol).

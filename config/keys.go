@@ -943,6 +943,9 @@ type writtenRoute struct {
 	upgrade       bool
 	bodyBytes     yaml.Setting[int64]
 	shadow        yaml.Setting[bool]
+	allowFrom     []yaml.Setting[string]
+	denyFrom      []yaml.Setting[string]
+	rateLimit     yaml.Setting[[]yaml.Setting[writtenRateLimit]]
 }
 
 func routeKind() yaml.Kind[writtenRoute] {
@@ -961,7 +964,7 @@ func routeKind() yaml.Kind[writtenRoute] {
 			func(x *t) *[]yaml.Setting[string] { return &x.methods },
 			"request methods; default GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
 		yaml.Placed("require", require(), func(x *t) *yaml.Setting[writtenRequire] { return &x.require },
-			"authenticated, or an action and the tenant that it is required on"),
+			"authenticated; optional (a request without a token passes without identity); or an action and its tenant, or other conditions"),
 		yaml.Placed("public", yaml.OnlyTrue(),
 			func(x *t) *yaml.Setting[bool] { return &x.public },
 			"true: no token is required or judged"),
@@ -990,11 +993,22 @@ func routeKind() yaml.Kind[writtenRoute] {
 				"route out").Or("false"),
 		yaml.Placed("cors", routeCORS(), func(x *t) *yaml.Setting[writtenCORS] { return &x.cors },
 			"CORS of this route, instead of the top level's; off: the app's own"),
+		yaml.Plain("allow_from", yaml.Distinct(1, yaml.Text(isPrefix).Like(filledLike)),
+			func(x *t) *[]yaml.Setting[string] { return &x.allowFrom },
+			"addresses and CIDR ranges of the only clients that are let in (else 403); default any"),
+		yaml.Plain("deny_from", yaml.Distinct(1, yaml.Text(isPrefix).Like(filledLike)),
+			func(x *t) *[]yaml.Setting[string] { return &x.denyFrom },
+			"addresses and CIDR ranges of clients that are refused (403), also those in allow_from; default none"),
+		yaml.Placed("rate_limit", rateLimits(), func(x *t) *yaml.Setting[[]yaml.Setting[writtenRateLimit]] { return &x.rateLimit },
+			"how many requests are forwarded (else 429), or a list of such limits; default no limit"),
 	).OneOf("require", "public")
 }
 
 type writtenRequire struct {
 	authenticated bool
+	optional      bool
+	scopes        []yaml.Setting[string]
+	issuers       []yaml.Setting[string]
 	action        yaml.Setting[string]
 	tenant        yaml.Setting[string]
 	tenantFrom    yaml.Setting[string]
@@ -1006,20 +1020,26 @@ func require() yaml.Kind[writtenRequire] {
 	mapping := yaml.Mapping(
 		yaml.Placed("action", yaml.Text(isPlainAction).Like(plainActionLike),
 			func(x *t) *yaml.Setting[string] { return &x.action },
-			"action that the token must allow").Must("name the action that the token must allow, like READ"),
+			"action that the token must allow"),
 		yaml.Placed("tenant", yaml.Text(nil), func(x *t) *yaml.Setting[string] { return &x.tenant }, "fixed tenant"),
 		yaml.Placed("tenant_from", yaml.Text(nil), func(x *t) *yaml.Setting[string] { return &x.tenantFrom },
 			"where the request names the tenant: path.x, host.x, header.X-Tenant or query.x"),
 		yaml.Placed("global", yaml.OnlyTrue(),
 			func(x *t) *yaml.Setting[bool] { return &x.global },
 			"true: the action is required globally, without a tenant"),
-	).OneOf("tenant", "tenant_from", "global")
-	scalar := yaml.Word("authenticated")
+		yaml.Plain("scopes", yaml.Distinct(1, yaml.Text(isScope).Like(filledLike)),
+			func(x *t) *[]yaml.Setting[string] { return &x.scopes },
+			"words that the token's scope must all have (else 403)"),
+		yaml.Plain("issuers", yaml.Distinct(1, yaml.Text(nil).Like(filledLike)),
+			func(x *t) *[]yaml.Setting[string] { return &x.issuers },
+			"issuers whose tokens alone are taken (else 403)"),
+	).OneAtMost("tenant", "tenant_from", "global")
+	scalar := yaml.Word("authenticated", "optional")
 	shape := &yaml.Shape{Either: []*yaml.Shape{scalar.Shape, mapping.Shape}}
 	return yaml.Kind[writtenRequire]{Shape: shape, Read: func(r *yaml.Reader, v yaml.Value) (writtenRequire, bool) {
 		if v.IsText() {
-			_, ok := scalar.Read(r, v)
-			return writtenRequire{authenticated: true}, ok
+			word, ok := scalar.Read(r, v)
+			return writtenRequire{authenticated: true, optional: word == "optional"}, ok
 		}
 		return mapping.Read(r, v)
 	}}

@@ -74,6 +74,7 @@ func (b *builder) buildRoute(index int, s *yaml.Setting[writtenRoute]) *Route {
 		b.notOurURL(w.audiences.Value, b.Issuer.URL)
 	}
 	b.buildAccess(s, r)
+	b.buildConditions(w, r)
 	r.Upstream = b.upstream(w.upstream)
 	return r
 }
@@ -115,9 +116,14 @@ func (b *builder) buildAccess(s *yaml.Setting[writtenRoute], r *Route) {
 func (b *builder) buildRequire(w *writtenRoute, r *Route) {
 	q := &w.require.Value
 	if q.authenticated {
+		r.Require.Optional = q.optional
 		return
 	}
 	r.Require.Action = q.action.Value
+	if !q.action.Given {
+		b.buildWithoutAction(w, q)
+		return
+	}
 	ways := 0
 	for _, given := range []bool{q.tenant.Given, q.tenantFrom.Given, q.global.Given} {
 		if given {
@@ -138,6 +144,13 @@ func (b *builder) buildRequire(w *writtenRoute, r *Route) {
 		}
 	default:
 		b.buildTenantFrom(q.tenantFrom, w, r)
+	}
+}
+
+// buildWithoutAction takes a require that asks for other conditions alone; any good token that meets them will do.
+func (b *builder) buildWithoutAction(w *writtenRoute, q *writtenRequire) {
+	if q.tenant.Given || q.tenantFrom.Given || q.global.Given || len(q.scopes) == 0 && len(q.issuers) == 0 {
+		b.Fault(w.require.At.Key("action"), "is missing", "name the action that the token must allow, like READ")
 	}
 }
 

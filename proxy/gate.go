@@ -45,6 +45,8 @@ type Options struct {
 	Verifier    *jose.Verifier  // of this Config's issuers
 	Cache       *Cache          // outlives reloads
 	Upstreams   *upstream.Pools // outlives reloads
+	Rates       *Rates          // outlives reloads; nil: new ones
+	SharedRates SharedRates     // nil: rate limits count in Rates alone
 	Revocations Revocations     // nil: nothing is revoked
 	Proofs      *dpop.Checker   // nil: no token that is bound to a key is let in
 	Clock       func() time.Time
@@ -111,7 +113,10 @@ func New(o Options) (*Gate, error) {
 	g.fields = newFields(o.Config)
 	g.cors = CORS(o.Config.CORS)
 	g.speaksCORS = g.cors != nil
-	if err := g.plan(o.Config, o.Upstreams); err != nil {
+	if o.Rates == nil {
+		o.Rates = new(Rates)
+	}
+	if err := g.plan(&o); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("gate: %w", err)
 	}
@@ -144,6 +149,7 @@ type inbound struct {
 	decision  bool     // another proxy asks, and forwards the request itself
 	preflight bool     // a preflight, which the gate answers itself: the route is that of the request that is to come
 	methods   []string // that its route takes
+	anonymous bool     // it has no token, and its route can do without
 }
 
 // ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical host

@@ -207,6 +207,7 @@ type house struct {
 	pools   *upstream.Pools
 	revoked *withdrawals
 	further []step
+	rates   Rates
 	proofs  *dpop.Checker
 	drain   chan struct{}
 	now     atomic.Int64 // unix ms
@@ -349,7 +350,7 @@ func (h *house) build() {
 	g, err := New(Options{
 		Config: h.config, Verifier: must(jose.NewVerifier(jose.Options{Issuers: issuers, MaxBytes: h.config.Limits.TokenBytes})),
 		Cache: h.cache, Upstreams: h.pools, Revocations: h.revoked, Proofs: h.proofs, Clock: h.clock, Draining: h.drain,
-		further: h.further,
+		further: h.further, Rates: &h.rates,
 	})
 	if err != nil {
 		h.t.Fatal(err)

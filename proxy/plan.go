@@ -17,10 +17,12 @@ type plan struct {
 	pattern   string
 	steps     []step // what judges its requests
 	cors      *cors.Policy
+	rates     []rateLimit
 }
 
 // plan compiles every route, and opens one pool for each upstream.
-func (g *Gate) plan(c *config.Config, pools *upstream.Pools) error {
+func (g *Gate) plan(o *Options) error {
+	c, pools := o.Config, o.Upstreams
 	g.plans = make([]plan, len(c.Routes))
 	opened := make(map[*config.Upstream]*upstream.Pool)
 	for i, r := range c.Routes {
@@ -36,9 +38,13 @@ func (g *Gate) plan(c *config.Config, pools *upstream.Pools) error {
 		if limit == 0 {
 			limit = c.Limits.BodyBytes
 		}
-		g.plans[i] = plan{route: r, upstream: r.Upstream, pool: pool, bodyLimit: limit,
-			pattern: r.Path.String(), steps: g.stepsOf(r), cors: CORS(r.CORS)}
 		g.speaksCORS = g.speaksCORS || r.CORS != nil
+		rates, err := g.rateLimits(r, o.Rates, o.SharedRates)
+		if err != nil {
+			return fmt.Errorf("route %s: rate_limit: %w", r.Name, err)
+		}
+		g.plans[i] = plan{route: r, rates: rates, upstream: r.Upstream, pool: pool, bodyLimit: limit,
+			pattern: r.Path.String(), steps: g.stepsOf(r), cors: CORS(r.CORS)}
 	}
 	return nil
 }

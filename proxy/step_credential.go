@@ -41,6 +41,12 @@ func (g *Gate) credential(p *inbound) error {
 		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization beside a cookie access_token"}
 	case inQuery:
 		return &refusal.Error{Reason: refusal.TokenInQuery}
+	case len(fields) == 0 && p.plan.route.Require.Optional:
+		p.anonymous = true
+		if p.trial != nil {
+			return skipped("there is none, and the route can do without")
+		}
+		return nil
 	case len(fields) == 0:
 		return &refusal.Error{Reason: refusal.TokenMissing}
 	}

@@ -12,6 +12,9 @@ func stepPermission() step {
 		name: "permission", about: aboutRequest, run: (*Gate).authorize,
 		say: func(_ *Gate, p *inbound) string {
 			q := &p.plan.route.Require
+			if p.anonymous {
+				return "no token is needed"
+			}
 			if q.Action == "" {
 				return "any good token will do"
 			}

@@ -35,6 +35,8 @@ const (
 // steps lists every step behind the route, in the order in which they run.
 func steps() []step {
 	return []step{
+		stepAddress(),       // whoever may not come at all is asked for nothing
+		stepRateByAddress(), // before anything is paid for
 		stepPublic(),
 		stepCredential(), // first what is cheap: a request without a credential costs no hashing
 		stepToken(),      // nothing the token says counts before its signature does
@@ -42,10 +44,13 @@ func steps() []step {
 		stepKind(),
 		stepRevocation(),
 		stepAudience(),
-		stepProof(),      // a stolen token that is bound to a key is no token, and what it opens stays unknown
-		stepGrant(),      // a token is worth what its grantor may still delegate, not what it says
+		stepIssuer(),
+		stepProof(), // a stolen token that is bound to a key is no token, and what it opens stays unknown
+		stepGrant(), // a token is worth what its grantor may still delegate, not what it says
+		stepScopes(),
 		stepTenant(),     // after the token, so that strangers learn nothing about routes by their faults
 		stepPermission(), // the verdict, made anew for every request
+		stepRate(),       // what is let through counts
 	}
 }
 
@@ -71,6 +76,9 @@ func (g *Gate) walk(p *inbound) error {
 
 // try runs one step.
 func (p *inbound) try(g *Gate, s *step) error {
+	if p.anonymous && s.about != aboutRequest {
+		return nil // there is no token
+	}
 	if p.trial != nil {
 		return p.trial.try(g, s, p)
 	}

@@ -31,6 +31,7 @@ type memory struct {
 	revocations *revoke.List      // nil without a file and a store
 	cache       *proxy.Cache
 	upstreams   *upstream.Pools
+	rates       *proxy.Rates
 	issuer      *issuer.State
 	keys        *keysets.Sources // of trusted issuers
 	proofs      *dpop.State      // DPoP proofs that were used
@@ -40,7 +41,7 @@ type memory struct {
 
 func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*memory, error) {
 	m := &memory{
-		cache: proxy.NewCache(c.Limits.TokenCacheBytes), upstreams: upstream.NewPools(clock), issuer: issuer.NewState(),
+		cache: proxy.NewCache(c.Limits.TokenCacheBytes), rates: new(proxy.Rates), upstreams: upstream.NewPools(clock), issuer: issuer.NewState(),
 		keys: keysets.New(log.Logger, clock),
 	}
 	var err error

@@ -65,8 +65,11 @@ func (g *Gate) build(c *config.Config) (*snapshot, error) {
 		}
 	}
 	options := proxy.Options{
-		Config: c, Verifier: verifier, Cache: g.memory.cache, Upstreams: g.memory.upstreams, Proofs: snap.proofs,
+		Config: c, Verifier: verifier, Cache: g.memory.cache, Upstreams: g.memory.upstreams, Rates: g.memory.rates, Proofs: snap.proofs,
 		Clock: g.clock, Draining: g.streamsEnd, Offline: g.dry,
+	}
+	if g.memory.store != nil {
+		options.SharedRates = g.memory.store
 	}
 	if g.memory.revocations != nil {
 		options.Revocations = g.memory.revocations

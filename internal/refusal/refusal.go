@@ -95,12 +95,14 @@ const (
 	TenantAmbiguous Reason = "tenant_ambiguous" // … is there more than once
 	TenantMalformed Reason = "tenant_malformed" // … is not a tenant's name
 	TenantDenied    Reason = "tenant_denied"    // no entry of the token names this tenant
+	AddressDenied   Reason = "address_denied"   // the client's address is not one of the route's
+	IssuerDenied    Reason = "issuer_denied"    // a token of another issuer than the route takes
 	ActionDenied    Reason = "action_denied"    // the entry that decides lacks the action
 )
 
 // What the token side refuses.
 const (
-	ScopeMissing      Reason = "scope_missing"      // the management token or its client lacks the `may` word
+	ScopeMissing      Reason = "scope_missing"      // the token lacks a word of the scope, or its client the `may` word
 	DelegateExceeded  Reason = "delegate_exceeded"  // more than the client may hand on
 	SubjectReserved   Reason = "subject_reserved"   // a subject or application named like a client
 	CodeTooLong       Reason = "code_too_long"      // tenant and subject do not fit into a code
@@ -164,7 +166,8 @@ var statuses = map[Reason]int{
 	TokenBound: 401, TokenUnbound: 401, TokenBindingUnsupported: 401, ProofMissing: 401, ProofMalformed: 401,
 	ProofMismatch: 401, ProofKeyMismatch: 401, ProofStale: 401, ProofNonce: 401, ProofSignatureInvalid: 401, ProofUsed: 401,
 
-	TenantMissing: 400, TenantAmbiguous: 400, TenantMalformed: 400, TenantDenied: 403, ActionDenied: 403,
+	TenantMissing: 400, TenantAmbiguous: 400, TenantMalformed: 400, TenantDenied: 403, ActionDenied: 403, AddressDenied: 403,
+	IssuerDenied: 403,
 
 	ScopeMissing: 403, DelegateExceeded: 403, SubjectReserved: 400, CodeTooLong: 400, CodeMalformed: 400,
 	CodeUnknown: 404, CodeOtherEpoch: 404, CodeExpired: 400, CodeNotYetValid: 400, CodeUsed: 400, CodeRevoked: 400, CodeBelowFloor: 400,

@@ -321,6 +321,8 @@ func bearerChallenge(reason refusal.Reason) string {
 		return `Bearer realm="jotgate"`
 	case refusal.CredentialsMultiple:
 		return `Bearer realm="jotgate", error="invalid_request"`
+	case refusal.AddressDenied: // no token would help
+		return ""
 	}
 	switch reason.Status() {
 	case http.StatusUnauthorized:
