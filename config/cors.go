@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jotgate/jotgate/internal/grammar"
 	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
@@ -71,7 +72,7 @@ func isScriptOrigin(s string) (problem, remedy string) {
 
 // isFieldName takes any header name (RFC 9110 §5.6.2), and "*".
 func isFieldName(s string) (problem, remedy string) {
-	if len(s) > 64 || !plainRunes(s, "!#$%&'*+-.^_`|~") {
+	if len(s) > 64 || !grammar.IsToken(s) {
 		return "is not a valid header name", "use 1 to 64 letters, digits and hyphens, as in X-Tenant"
 	}
 	return "", ""

@@ -32,11 +32,11 @@ type accessToken struct {
 }
 
 func (t *accessToken) appendJSON(dst []byte) []byte {
-	dst = jose.AppendString(append(dst, `{"application":`...), t.Application)
+	dst = strictjson.AppendString(append(dst, `{"application":`...), t.Application)
 	dst = strconv.AppendBool(append(dst, `,"master":`...), t.Master)
 	dst = jose.AppendPermissions(append(dst, `,"tenantPermissions":`...), t.Permissions)
 	dst = strconv.AppendInt(append(dst, `,"expiresOn":`...), t.ExpiresOn, 10)
-	dst = jose.AppendString(append(dst, `,"id":`...), t.ID)
+	dst = strictjson.AppendString(append(dst, `,"id":`...), t.ID)
 	return append(dst, '}')
 }
 

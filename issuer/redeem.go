@@ -21,8 +21,8 @@ type tokenAnswer struct {
 }
 
 func (t tokenAnswer) appendJSON(dst []byte) []byte {
-	dst = jose.AppendString(append(dst, `{"access_token":`...), t.AccessToken)
-	dst = jose.AppendString(append(dst, `,"token_type":`...), t.TokenType)
+	dst = strictjson.AppendString(append(dst, `{"access_token":`...), t.AccessToken)
+	dst = strictjson.AppendString(append(dst, `,"token_type":`...), t.TokenType)
 	dst = strconv.AppendInt(append(dst, `,"expires_in":`...), t.ExpiresIn, 10)
 	return append(dst, '}')
 }

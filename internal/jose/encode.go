@@ -2,8 +2,8 @@ package jose
 
 import (
 	"strconv"
-	"unicode/utf8"
 
+	"github.com/jotgate/jotgate/internal/strictjson"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -44,7 +44,7 @@ func EncodeClaims(dst []byte, c *token.Claims) []byte {
 	}
 	if c.Key != "" {
 		e.name("cnf")
-		e.dst = append(AppendString(append(e.dst, `{"jkt":`...), c.Key), '}')
+		e.dst = append(strictjson.AppendString(append(e.dst, `{"jkt":`...), c.Key), '}')
 	}
 	e.text("application", c.Application)
 	if c.Master {
@@ -74,7 +74,7 @@ func (e *encoder) name(name string) {
 func (e *encoder) text(name, value string) {
 	if value != "" {
 		e.name(name)
-		e.dst = AppendString(e.dst, value)
+		e.dst = strictjson.AppendString(e.dst, value)
 	}
 }
 
@@ -107,7 +107,7 @@ func appendActors(dst []byte, actors []string) []byte {
 		if i > 0 {
 			dst = append(dst, `,"act":`...)
 		}
-		dst = AppendString(append(dst, `{"sub":`...), a)
+		dst = strictjson.AppendString(append(dst, `{"sub":`...), a)
 	}
 	for range actors {
 		dst = append(dst, '}')
@@ -123,7 +123,7 @@ func AppendPermissions(dst []byte, p token.Permissions) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, `{"tenant":`...)
-		dst = AppendString(dst, p[i].Tenant)
+		dst = strictjson.AppendString(dst, p[i].Tenant)
 		dst = append(dst, `,"allowedActions":`...)
 		dst = append(appendStrings(dst, p[i].AllowedActions), '}')
 	}
@@ -136,52 +136,7 @@ func appendStrings(dst []byte, list []string) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = AppendString(dst, s)
+		dst = strictjson.AppendString(dst, s)
 	}
 	return append(dst, ']')
-}
-
-const hexDigits = "0123456789abcdef"
-
-// AppendString appends s as a JSON string (RFC 8259 §7).
-func AppendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	clean := 0 // from here on nothing was written yet
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
-		}
-		size := 1
-		if c >= utf8.RuneSelf {
-			var char rune
-			if char, size = utf8.DecodeRuneInString(s[i:]); char != utf8.RuneError || size > 1 {
-				i += size
-				continue
-			}
-		}
-		dst = append(dst, s[clean:i]...)
-		dst = appendEscape(dst, c)
-		i += size
-		clean = i
-	}
-	dst = append(dst, s[clean:]...)
-	return append(dst, '"')
-}
-
-func appendEscape(dst []byte, c byte) []byte {
-	switch {
-	case c == '"' || c == '\\':
-		return append(dst, '\\', c)
-	case c == '\n':
-		return append(dst, '\\', 'n')
-	case c == '\r':
-		return append(dst, '\\', 'r')
-	case c == '\t':
-		return append(dst, '\\', 't')
-	case c < ' ':
-		return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-	}
-	return append(dst, "\uFFFD"...)
 }

@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/jotgate/jotgate/internal/strictjson"
 )
 
 // TypeAccessToken is the typ of the access tokens that we sign (RFC 9068 §2.1).
@@ -89,9 +91,9 @@ func (k *PrivateKey) MarshalPEM() ([]byte, error) {
 func (k *PrivateKey) encodeHeader(typ string) string {
 	text := append([]byte(`{"alg":"`), k.public.alg...)
 	text = append(text, `","typ":`...)
-	text = AppendString(text, typ)
+	text = strictjson.AppendString(text, typ)
 	text = append(text, `,"kid":`...)
-	text = append(AppendString(text, k.public.id), '}')
+	text = append(strictjson.AppendString(text, k.public.id), '}')
 	return base64.RawURLEncoding.EncodeToString(text) + "."
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/jotgate/jotgate/internal/otel"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/route"
+	"github.com/jotgate/jotgate/internal/strictjson"
 )
 
 // RequestIDHeader carries the request id to the upstream and back to the client.
@@ -256,7 +257,7 @@ func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 	body = append(body, `","status":`...)
 	body = strconv.AppendInt(body, int64(status), 10)
 	body = append(body, `,"request_id":`...)
-	body = strconv.AppendQuote(body, requestID)
+	body = strictjson.AppendString(body, requestID)
 	body = append(body, "}\n"...)
 	if h.Get(RequestIDHeader) == "" && requestID != "" {
 		h.Set(RequestIDHeader, requestID) // refusals from before a route is chosen, and admin's

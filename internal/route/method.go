@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/jotgate/jotgate/internal/grammar"
 )
 
 // Methods returns the methods that an entry without methods takes.
@@ -25,7 +27,7 @@ func ParseMethod(word string) (string, error) {
 		return "", fmt.Errorf("method %q: methods are case-sensitive: write %q", word, strings.ToUpper(word))
 	case word == "*":
 		return "", fmt.Errorf("method %q: leave the methods out to let every known one through", word)
-	case word == "" || strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~") != "":
+	case !grammar.IsToken(word):
 		return "", fmt.Errorf("method %q: is no token of RFC 9110", word)
 	}
 	return word, nil

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/jotgate/jotgate/internal/grammar"
 )
 
 // mostExpanded bounds a file that a ${file:…} names; no value of this file is longer.
@@ -127,4 +129,4 @@ func (r *Reader) incoming(v Value, text, source string) (string, bool) {
 }
 
 // IsControl reports whether c is an ASCII control character.
-func IsControl(c rune) bool { return c < ' ' || c == 0x7f }
+func IsControl(c rune) bool { return c < utf8.RuneSelf && grammar.IsControl(byte(c)) }

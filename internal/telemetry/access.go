@@ -6,9 +6,9 @@ import (
 	"strconv"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jotgate/jotgate/internal/request"
+	"github.com/jotgate/jotgate/internal/strictjson"
 )
 
 // An access line has the shape of the logger's other lines, but is put together here, as an audit line is: a logger's fields
@@ -117,50 +117,7 @@ func (b line) some(key, value string) line {
 	return b.text(key, value)
 }
 
-func (b line) text(key, value string) line {
-	b = append(b.key(key), '"')
-	if plain(value) {
-		b = append(b, value...)
-	} else {
-		b = b.escaped(value)
-	}
-	return append(b, '"')
-}
-
-// plain tells of a text that it stands for itself in JSON. It looks at eight bytes at a time.
-func plain(s string) bool {
-	const low, high = 0x0101010101010101, 0x8080808080808080
-	for ; len(s) >= 8; s = s[8:] {
-		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-		quote, backslash := x^low*'"', x^low*'\\'
-		if (x|(x-low*' ')|(quote-low)|(backslash-low))&high != 0 {
-			break // or nearly so: a borrow can look like a hit, never hide one
-		}
-	}
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
-// escaped writes what RFC 8259 §7 wants escaped, and U+FFFD for what is not UTF-8.
-func (b line) escaped(s string) line {
-	const hex = "0123456789abcdef"
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r < ' ':
-			b = append(b, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
-		default:
-			b = utf8.AppendRune(b, r)
-		}
-	}
-	return b
-}
+func (b line) text(key, value string) line { return strictjson.AppendString(b.key(key), value) }
 
 func (b line) number(key string, n int64) line { return strconv.AppendInt(b.key(key), n, 10) }
 

@@ -70,7 +70,9 @@ var floors = map[string]int{
 const outside = 5
 
 // configImports are the only packages of ours that config imports.
-var configImports = []string{"internal/endpoint", "internal/jose", "internal/route", "internal/strictyaml", "internal/token"}
+var configImports = []string{
+	"internal/endpoint", "internal/grammar", "internal/jose", "internal/route", "internal/strictyaml", "internal/token",
+}
 
 // testHelpers may be imported by tests alone.
 var testHelpers = []string{"internal/dpop/dpoptest", "internal/listen/listentest", "internal/redistest"}
