@@ -362,6 +362,8 @@ func (v *Verifier) issuerOf(d *decoder, payload string) (*trusted, error) {
 		}
 	}
 	switch {
+	case issuer == nil && again == nil && d.claims.Issuer != "":
+		return nil, refusal.Because(refusal.TokenIssuerUnknown, "iss %s", brief(d.claims.Issuer))
 	case issuer == nil || issuer.Own || issuer.Assertions:
 		return nil, err
 	case again != nil:
