@@ -153,7 +153,7 @@ func TestSituations(t *testing.T) {
 		{"no typ", []string{plainIssuer, "token_types: [none]", tenants, scopes}, rsaKeys, `{"alg":"RS256","kid":"k1"}`, `{"org":"acme","scope":"orders:read"}`, "acme:READ"},
 		{"a key that names another issuer", []string{plainIssuer}, strings.Replace(rsaKeys, `"kty"`, `"issuer":"https://other","kty"`, 1), at, ``, "refused: token_key_unknown"},
 		{"a key that names the issuer", []string{plainIssuer, tenants, scopes}, strings.Replace(rsaKeys, `"kty"`, `"issuer":"https://idp.example.com","kty"`, 1), at, `{"org":"acme","scope":"orders:read"}`, "acme:READ"},
-		{"65 tenants", []string{plainIssuer, tenants, scopes}, rsaKeys, at, `{"scope":"orders:read","org":["` + strings.Join(many(65), `","`) + `"]}`, "refused: 65 tenants, the limit is 64"},
+		{"65 tenants", []string{plainIssuer, tenants, scopes}, rsaKeys, at, `{"scope":"orders:read","org":["` + strings.Join(tenantNames(65), `","`) + `"]}`, "refused: 65 tenants, the limit is 64"},
 		{"* as a tenant", []string{plainIssuer, tenants, scopes}, rsaKeys, at, `{"org":"*","scope":"orders:read"}`, ""},
 		{"* as an action", []string{plainIssuer, tenants, "actions: {from: scope}"}, rsaKeys, at, `{"org":"acme","scope":"* READ"}`, "acme:READ"},
 		{"a token for a tenant that its tenantPermissions exceed", []string{plainIssuer, tenants}, rsaKeys, at,
@@ -174,7 +174,7 @@ func TestSituations(t *testing.T) {
 	}
 }
 
-func many(n int) (all []string) {
+func tenantNames(n int) (all []string) {
 	for i := range n {
 		all = append(all, "t"+strconv.Itoa(i))
 	}
