@@ -94,6 +94,7 @@ type Listener struct {
 	Address   string // host:port
 	TLS       *TLS   // nil: plain HTTP/1.1
 	Redirect  bool   // redirect: https; answers nothing else
+	H2C       bool   // without TLS: HTTP/2 is served to clients that begin with its preface
 	ReusePort bool   // another instance may listen beside this one
 }
 
@@ -132,6 +133,7 @@ type Limits struct {
 	BodyBytes       int64         // the body of a proxied request
 	Connections     int           // open connections, over all listeners
 	H2Streams       int           // concurrent streams per HTTP/2 connection
+	HTTP2           string        // own, standard (net/http's server), off
 	InFlight        int           // requests in flight, over all listeners
 	Streams         int           // answers of unknown length and upgraded connections, over all listeners
 	HeaderTimeout   time.Duration // for a request head to arrive

@@ -150,6 +150,7 @@ type writtenListener struct {
 	address   yaml.Setting[string]
 	tls       yaml.Setting[writtenTLS]
 	redirect  yaml.Setting[string]
+	h2c       yaml.Setting[bool]
 	reusePort bool
 }
 
@@ -166,6 +167,8 @@ func listener() yaml.Kind[writtenListener] {
 			"serve HTTPS; without it, plain HTTP/1.1"),
 		yaml.Placed("redirect", yaml.Word("https"), func(l *t) *yaml.Setting[string] { return &l.redirect },
 			"redirect every request to https"),
+		yaml.Placed("h2c", yaml.Boolean(), func(l *t) *yaml.Setting[bool] { return &l.h2c },
+			"serve HTTP/2 without TLS, too, to clients that begin with its preface (prior knowledge), such as gRPC's").Or("false"),
 		yaml.Plain("reuse_port", yaml.Boolean(),
 			func(l *t) *bool { return &l.reusePort },
 			"let another process listen on the same address, to take over while this one drains; Linux only").Or("false"),
@@ -261,6 +264,8 @@ func limits() yaml.Kind[writtenLimits] {
 			"maximum open connections, over all listeners").Or("10000"),
 		yaml.Plain("h2_streams", yaml.Integer(1, 10_000), func(l *t) *int { return &l.H2Streams },
 			"maximum concurrent streams of an HTTP/2 connection").Or("100"),
+		yaml.Plain("http2", yaml.Word("own", "standard", "off"), func(l *t) *string { return &l.HTTP2 },
+			"the server of HTTP/2: our own, that of Go's standard library, or none").Or("own"),
 		yaml.Plain("in_flight", yaml.Integer(1, 1_000_000), func(l *t) *int { return &l.InFlight },
 			"maximum requests in flight, over all listeners; 503 above it").Or("10000"),
 		yaml.Plain("streams", yaml.Integer(1, 1_000_000), func(l *t) *int { return &l.Streams },

@@ -31,7 +31,7 @@ func (b *builder) buildListeners() {
 func (b *builder) buildListener(w yaml.Setting[writtenListener]) {
 	l := Listener{
 		Name: w.Value.name.Value, Address: w.Value.address.Value,
-		Redirect: w.Value.redirect.Given, ReusePort: w.Value.reusePort,
+		Redirect: w.Value.redirect.Given, ReusePort: w.Value.reusePort, H2C: w.Value.h2c.Value,
 	}
 	if l.Name == "" {
 		l.Name = l.Address
@@ -42,6 +42,13 @@ func (b *builder) buildListener(w yaml.Setting[writtenListener]) {
 			"conflicts with tls",
 			"remove one of the two: a listener that redirects to https serves plain HTTP",
 		)
+	}
+	switch {
+	case !l.H2C:
+	case w.Value.tls.Given:
+		b.Fault(w.Value.h2c.At, "conflicts with tls", "remove it: a listener with tls serves HTTP/2 to each client that asks for it")
+	case b.file.limits.HTTP2 == "off":
+		b.Fault(w.Value.h2c.At, "conflicts with limits.http2: off", "remove one of the two")
 	}
 	if slices.ContainsFunc(b.Listeners, func(o Listener) bool { return o.Name == l.Name }) {
 		b.Fault(w.At, "has the name "+yaml.Quote(l.Name)+" of an earlier listener", "give each listener its own name")

@@ -157,7 +157,7 @@ func TestSchemaTakesGoodFiles(t *testing.T) {
 
 // beyondSchema are the faults of testdata/bad that need more than one value, or the spelling of the YAML, to be seen.
 var beyondSchema = []string{
-	"audience-is-the-issuer", "certificate-without-its-key", "clients-of-one-digest", "key-file-broken", "key-file-missing",
+	"audience-is-the-issuer", "certificate-without-its-key", "clients-of-one-digest", "h2c", "key-file-broken", "key-file-missing",
 	"key-files-of-the-wrong-kind", "limits-shared-without-redis", "merge-key", "method-any", "missing-file", "no-key-signs", "nothing-to-do", "password-in-a-url",
 	"placeholder-outside-roles", "redis-missing", "redis-skew-below-leeway", "redis-tls", "redis-without-code-secrets", "replay-too-small", "replicas-with-memory-store",
 	"revocations-in-two-places", "revocations-stale-too-soon", "role-placeholder-inside", "role-shadowed", "roles-of-one-digest",

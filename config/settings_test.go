@@ -133,7 +133,7 @@ func defaults() *Config {
 		Admin:     Admin{Listen: "127.0.0.1:9090", Implicit: true},
 		Limits: Limits{
 			HeaderBytes: 32 << 10, URIBytes: 16 << 10, TokenBytes: 8 << 10, TokenBodyBytes: 64 << 10, BodyBytes: 1 << 30,
-			Connections: 10000, H2Streams: 100, InFlight: 10000, Streams: 10000, PreparedKeys: 64,
+			Connections: 10000, H2Streams: 100, HTTP2: "own", InFlight: 10000, Streams: 10000, PreparedKeys: 64,
 			HeaderTimeout: 10 * time.Second, BodyTimeout: 10 * time.Second, StallTimeout: 30 * time.Second, IdleTimeout: 75 * time.Second,
 			TokenCacheBytes: 64 << 20, IssueRate: 10000,
 		},

@@ -29,7 +29,7 @@ const (
 // for here. A client may be answered as if it had not asked (RFC 9110 §7.8), but a WebSocket client cannot go on then.
 func upgradeOf(r *http.Request, allowed bool) (string, error) {
 	values := r.Header["Upgrade"]
-	if len(values) == 0 || r.ProtoMajor != 1 || r.ProtoMinor == 0 ||
+	if len(values) == 0 || r.ProtoMajor == 1 && r.ProtoMinor == 0 ||
 		!httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") {
 		return "", nil
 	}

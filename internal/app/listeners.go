@@ -10,6 +10,11 @@ import (
 	"github.com/jotgate/jotgate/internal/request"
 )
 
+// http2Of are the words of limits.http2.
+var http2Of = map[string]listen.HTTP2{
+	"own": listen.HTTP2Own, "standard": listen.HTTP2Standard, "off": listen.HTTP2Off,
+}
+
 func (g *Gate) listenOptions(c *config.Config) listen.Options {
 	o := listen.Options{Log: g.log.Logger, Refused: g.refused, Faulted: g.faulted, Limits: listen.Limits{
 		Limits: httpserver.Limits{
@@ -17,10 +22,10 @@ func (g *Gate) listenOptions(c *config.Config) listen.Options {
 			HeaderTimeout: c.Limits.HeaderTimeout, BodyStall: c.Limits.StallTimeout,
 		},
 		IdleTimeout: c.Limits.IdleTimeout, WriteStall: c.Limits.StallTimeout,
-		Connections: c.Limits.Connections, H2Streams: uint32(c.Limits.H2Streams),
+		Connections: c.Limits.Connections, H2Streams: uint32(c.Limits.H2Streams), HTTP2: http2Of[c.Limits.HTTP2],
 	}}
 	for _, l := range c.Listeners {
-		listener := listen.Listener{Name: l.Name, Address: l.Address, RedirectHTTPS: l.Redirect, ReusePort: l.ReusePort}
+		listener := listen.Listener{Name: l.Name, Address: l.Address, RedirectHTTPS: l.Redirect, H2C: l.H2C, ReusePort: l.ReusePort}
 		if l.Redirect {
 			listener.HTTPSPort = httpsPort(c.Listeners)
 		}

@@ -34,6 +34,7 @@ type Listener struct {
 	Name          string       // for logs and Addr; must differ between listeners
 	Address       string       // host:port
 	TLS           *tls.Config  // nil: plain; see Certificates.Config
+	H2C           bool         // plain: HTTP/2 is served too, to clients that begin with its preface
 	RedirectHTTPS bool         // answer every request 308 to https
 	HTTPSPort     int          // port that RedirectHTTPS redirects to; 0 and 443: the default port
 	ReusePort     bool         // SO_REUSEPORT: a second instance may bind the same address and take over
@@ -49,7 +50,18 @@ type Limits struct {
 	Connections       int           // open at the same time, of all listeners (10000)
 	EvictIdleAfter    time.Duration // at the cap, a connection idle for longer is closed for a new one (1 s)
 	H2Streams         uint32        // concurrent, of each HTTP/2 connection (100)
+	HTTP2             HTTP2         // which server speaks HTTP/2 (HTTP2Own)
 }
+
+// HTTP2 is which server speaks HTTP/2.
+type HTTP2 uint8
+
+// The servers of HTTP/2.
+const (
+	HTTP2Own      HTTP2 = iota // package h2's
+	HTTP2Standard              // net/http's
+	HTTP2Off                   // none: it is not offered
+)
 
 // WithDefaults returns l with its zero fields set to their defaults.
 func (l Limits) WithDefaults() Limits {

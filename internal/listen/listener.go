@@ -16,6 +16,7 @@ import (
 
 	"github.com/jotgate/jotgate/internal/httpserver/h1"
 	"github.com/jotgate/jotgate/internal/httpserver/h2"
+	"github.com/jotgate/jotgate/internal/httpserver/h2std"
 )
 
 // A listener is a bound socket. It accepts connections, does the TLS handshake, and passes each connection to the
@@ -25,11 +26,30 @@ type listener struct {
 	all        *Listeners
 	raw        *net.TCPListener
 	h1         *h1.Server
-	h2         *h2.Server
+	h2         h2Server
+	setH2      func(http.Handler)
 	handshakes sync.WaitGroup
 	accepted   chan struct{} // closed when accept has returned
 	stopBy     atomic.Int64  // latest end of accept after it was told to stop; Unix nanoseconds
 }
+
+// An h2Server is package h2's, or that of net/http. It is nil if HTTP/2 is not served.
+type h2Server interface {
+	conn(c net.Conn) connection
+	prior(c net.Conn, early []byte) connection
+}
+
+type ownH2 struct{ *h2.Server }
+
+func (s ownH2) conn(c net.Conn) connection { return s.NewConn(c) }
+
+func (s ownH2) prior(c net.Conn, early []byte) connection { return s.NewPriorConn(c, early) }
+
+type standardH2 struct{ *h2std.Server }
+
+func (s standardH2) conn(c net.Conn) connection { return s.NewConn(c) }
+
+func (s standardH2) prior(c net.Conn, early []byte) connection { return s.NewPriorConn(c, early) }
 
 func newListener(ls *Listeners, options Listener, raw *net.TCPListener) *listener {
 	l := &listener{Listener: options, all: ls, raw: raw, accepted: make(chan struct{})}
@@ -38,10 +58,31 @@ func newListener(ls *Listeners, options Listener, raw *net.TCPListener) *listene
 		Limits: &ls.limits.Limits, IdleTimeout: ls.limits.IdleTimeout,
 		Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse,
 	}
-	l.h2 = &h2.Server{
-		Limits: &ls.limits.Limits, IdleTimeout: ls.limits.IdleTimeout,
-		WriteStall: ls.limits.WriteStall, Streams: ls.limits.H2Streams,
-		Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse, Faulted: ls.faulted,
+	switch ls.limits.HTTP2 {
+	case HTTP2Own:
+		own := &h2.Server{
+			Limits: &ls.limits.Limits, IdleTimeout: ls.limits.IdleTimeout,
+			WriteStall: ls.limits.WriteStall, Streams: ls.limits.H2Streams,
+			Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse, Faulted: ls.faulted,
+		}
+		l.h2, l.setH2 = ownH2{own}, func(h http.Handler) { own.Handler = h }
+	case HTTP2Standard:
+		standard := &h2std.Server{
+			Limits: &ls.limits.Limits, IdleTimeout: ls.limits.IdleTimeout,
+			WriteStall: ls.limits.WriteStall, Streams: ls.limits.H2Streams,
+			Context: base, Log: ls.log, Last: ls.Draining, Refused: ls.refuse,
+		}
+		l.h2, l.setH2 = standardH2{standard}, func(h http.Handler) { standard.Handler = h }
+	}
+	if l.h2 == nil && options.TLS != nil {
+		l.TLS = options.TLS.Clone()
+		l.TLS.NextProtos = []string{"http/1.1"}
+	}
+	if options.H2C && options.TLS == nil && l.h2 != nil {
+		l.h1.HTTP2 = func(c net.Conn, early []byte) {
+			s := c.(*socket)
+			s.serve(l.h2.prior(s, early))
+		}
 	}
 	return l
 }
@@ -54,7 +95,10 @@ func (l *listener) use(handler http.Handler) {
 	if l.RedirectHTTPS {
 		handler = redirect{port: l.HTTPSPort, refuse: l.all.refuse}
 	}
-	l.h1.Handler, l.h2.Handler = handler, handler
+	l.h1.Handler = handler
+	if l.setH2 != nil {
+		l.setH2(handler)
+	}
 }
 
 // accept accepts connections until the listener is closed. After a temporary error, such as EMFILE, it backs off and
@@ -140,7 +184,7 @@ func (l *listener) handshake(s *socket) connection {
 	}
 	_ = s.SetDeadline(time.Time{})
 	if t.ConnectionState().NegotiatedProtocol == "h2" {
-		return l.h2.NewConn(t)
+		return l.h2.conn(t)
 	}
 	return l.h1.NewConn(t)
 }

@@ -65,6 +65,15 @@ func (s *Server) NewConn(socket net.Conn) *Conn {
 // Serve answers requests until the connection ends, and closes it.
 func (c *Conn) Serve() {
 	defer c.end()
+	if c.server.HTTP2 != nil {
+		if !c.begin() {
+			return
+		}
+		if c.prior() {
+			c.handOver()
+			return
+		}
+	}
 	for c.begin() {
 		if !c.turn() {
 			return

@@ -2,6 +2,7 @@ package h1
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"time"
 
@@ -14,12 +15,13 @@ import (
 // A Server answers the requests of connections.
 type Server struct {
 	Handler     http.Handler
-	Limits      *httpserver.Limits // must have been through WithDefaults
-	IdleTimeout time.Duration      // between requests; not above zero: for ever
-	Context     context.Context    // what requests' contexts come from
-	Log         *zap.Logger        // told of panics
-	Last        func() bool        // tells that answers are the last of their connections from now on
-	Refused     httpserver.Refuser // answers in place of Handler
+	Limits      *httpserver.Limits                  // must have been through WithDefaults
+	IdleTimeout time.Duration                       // between requests; not above zero: for ever
+	Context     context.Context                     // what requests' contexts come from
+	Log         *zap.Logger                         // told of panics
+	Last        func() bool                         // tells that answers are the last of their connections from now on
+	Refused     httpserver.Refuser                  // answers in place of Handler
+	HTTP2       func(socket net.Conn, early []byte) // serves a connection that begins with the preface of HTTP/2; nil: it is refused
 
 	clock httpserver.Clock
 }

@@ -26,6 +26,7 @@ type Conn struct {
 	tls    *tls.ConnectionState
 
 	// The reader's own.
+	early   []byte // came before the connection was known to be HTTP/2
 	in      *bufio.Reader
 	framer  *http2.Framer
 	decoder *hpack.Decoder
@@ -121,6 +122,14 @@ func (s *Server) NewConn(socket net.Conn) *Conn {
 	return c
 }
 
+// NewPriorConn is NewConn for a plain socket whose client began with the preface (RFC 9113 section 3.3), which early holds as
+// far as it was read.
+func (s *Server) NewPriorConn(socket net.Conn, early []byte) *Conn {
+	c := s.NewConn(socket)
+	c.early = early
+	return c
+}
+
 // Serve answers requests until the connection ends, and closes it. It returns when all handlers have.
 func (c *Conn) Serve() {
 	c.end(c.read())
@@ -130,6 +139,11 @@ func (c *Conn) Serve() {
 type source struct{ *Conn }
 
 func (c source) Read(p []byte) (int, error) {
+	if len(c.early) > 0 {
+		n := copy(p, c.early)
+		c.early = c.early[n:]
+		return n, nil
+	}
 	c.kick()
 	for {
 		n, err := c.socket.Read(p)

@@ -38,6 +38,7 @@ const (
 	scheme
 	authority
 	path
+	protocol // RFC 8441 section 4
 	pseudos
 )
 
@@ -151,6 +152,8 @@ func (h *head) takePseudo(name, value string) bool {
 		which = authority
 	case ":path":
 		which = path
+	case ":protocol":
+		which = protocol
 	default:
 		return false
 	}
@@ -172,7 +175,12 @@ func (h *head) wellFormed(ended bool) bool {
 	if h.bad || !grammar.IsToken(h.pseudo[method]) || ended && h.length > 0 {
 		return false
 	}
-	if h.pseudo[method] == "CONNECT" { // section 8.5
+	switch connect := h.pseudo[method] == "CONNECT"; {
+	case h.has[protocol]: // RFC 8441 section 4
+		if !connect || ended || h.length >= 0 || !grammar.IsToken(h.pseudo[protocol]) || h.pseudo[authority] == "" {
+			return false
+		}
+	case connect: // section 8.5
 		return !h.has[scheme] && !h.has[path] && h.pseudo[authority] != ""
 	}
 	switch h.pseudo[scheme] {

@@ -28,7 +28,7 @@ type patience struct {
 // linger lets the client go on sending, and reports whether it may be about to. Conn.mu is held.
 func (st *stream) linger() bool {
 	c := st.conn
-	if st.body.expected || c.closed { // it waits to be asked, and is not
+	if st.body.expected || st.tunnel != nil || c.closed { // it waits to be asked, and is not; or there is no body
 		return false
 	}
 	st.patience = patience{lingerPause, time.Now().Add(lingerMost)}

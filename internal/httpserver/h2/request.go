@@ -19,14 +19,23 @@ func (st *stream) request(h *head) (*http.Request, *refusal.Error) {
 	if len(h.pseudo[path]) > c.server.Limits.URIBytes {
 		return st.refused(), &refusal.Error{Reason: refusal.URITooLong, Detail: "request target over the limit"}
 	}
+	if h.has[protocol] && !strings.EqualFold(h.pseudo[protocol], "websocket") {
+		return st.refused(), &refusal.Error{Reason: refusal.UpgradeNotAllowed, Detail: ":protocol is not websocket"}
+	}
 	r := st.bare()
 	r.Method, r.RequestURI = h.pseudo[method], h.pseudo[path]
 	st.fields(r, h)
+	if h.has[protocol] {
+		st.upgrade(r)
+	}
 	if !h.agrees(r) || !grammar.ValidHost(r.Host) {
 		return st.refused(), &refusal.Error{Reason: refusal.HostMalformed, Detail: ":authority and Host are not one host name"}
 	}
 	if err := st.target(r); err != nil {
 		return st.refused(), &refusal.Error{Reason: refusal.RequestMalformed, Detail: "request target: " + err.Error()}
+	}
+	if st.tunnel != nil {
+		return r, nil
 	}
 	if r.ContentLength = h.length; st.heard {
 		r.ContentLength = 0

@@ -37,6 +37,7 @@ type response struct {
 	held     *buffer    // the body's beginning, or what there is of it since the last frame
 	trailers []string   // names that were announced
 	last     *fieldList // the trailers
+	ended    bool       // the end was sent before that: half of a tunnel
 	over     bool       // the handler has returned
 
 	typed   bool // the body's type is said, or is none of ours to guess
@@ -132,8 +133,11 @@ func (w *response) begin(status int, more iter.Seq2[string, string]) {
 		w.typed = true
 	}
 	w.hidden = st.method == http.MethodHead || !httpserver.AllowsBody(status)
+	if t := st.tunnel; t != nil && !t.open && status < 300 { // to the client that would be a tunnel (RFC 8441 section 5)
+		w.status, w.hidden = http.StatusBadGateway, true
+	}
 	list := w.fields
-	list.status(status)
+	list.status(w.status)
 	list.addAll(w.header, w.leavesOut)
 	_, dated := w.header["Date"]
 	if more != nil {
@@ -146,7 +150,7 @@ func (w *response) begin(status int, more iter.Seq2[string, string]) {
 	if !dated {
 		list.add("Date", st.conn.server.clock.Date())
 	}
-	if w.framed == counted && httpserver.AllowsBody(status) {
+	if w.framed == counted && httpserver.AllowsBody(status) && st.tunnel == nil {
 		list.addLength(w.length)
 	}
 	if st.conn.server.Last() {
@@ -423,6 +427,9 @@ func (w *response) giveUp(why string) {
 	st.cut(http2.ErrCodeInternal)
 	st.leave(&stalled{why})
 	st.conn.flush()
+	if t := st.tunnel; t != nil && t.shut {
+		return
+	}
 	st.conn.mu.Unlock()
 	st.conn.tellStall(why)
 	st.conn.mu.Lock()
@@ -498,6 +505,9 @@ func (w *response) complete() bool {
 
 // finish sends it, and tells whether it was. Conn.mu is held.
 func (w *response) finish() bool {
+	if w.ended {
+		return w.failed == nil
+	}
 	if w.send(nil, w.last == nil); w.failed == nil && w.last != nil {
 		w.stream.conn.appendHeaders(w.stream, w.last.all, true)
 	}

@@ -28,9 +28,10 @@ type stream struct {
 	r        *http.Request
 	fault    *refusal.Error // why it is refused
 
-	heard   bool  // END_STREAM came
-	gone    error // why nothing more can be heard or said
-	lingers bool  // it is answered, and the client still sends
+	heard   bool    // END_STREAM came
+	gone    error   // why nothing more can be heard or said
+	tunnel  *tunnel // of an extended CONNECT; nil for other requests
+	lingers bool    // it is answered, and the client still sends
 	patience
 
 	granted  int64  // what the client accepts beyond Conn.initialWindow, less what was sent
@@ -210,7 +211,7 @@ func (st *stream) serve() (whole bool) {
 // some clients end it with an empty DATA frame. Methods that hardly ever have a body are held until it is known: otherwise an
 // HTTP/1.1 upstream would be sent an empty chunked body, which some servers refuse.
 func (st *stream) unsettled() bool {
-	if st.r.ContentLength >= 0 || st.body.expected {
+	if st.r.ContentLength >= 0 || st.body.expected || st.tunnel != nil {
 		return false
 	}
 	switch st.method {

@@ -181,6 +181,7 @@ func (c *Conn) appendSettings() {
 	settings := []http2.Setting{
 		{ID: http2.SettingMaxConcurrentStreams, Val: c.server.Streams},
 		{ID: http2.SettingInitialWindowSize, Val: streamWindow},
+		{ID: http2.SettingEnableConnectProtocol, Val: 1}, // RFC 8441 section 3
 		{ID: http2.SettingMaxHeaderListSize, Val: uint32(limits.HeaderBytes + 28*limits.Fields)},
 	}
 	c.appendFrame(6*len(settings), http2.FrameSettings, 0, 0)
