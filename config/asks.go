@@ -62,6 +62,9 @@ func (r *Route) conditions() (list []route.Demand) {
 	add("an address outside of", ranges(r.DenyFrom))
 	add("an issuer of", r.Require.Issuers)
 	add("the scope", r.Require.Scopes)
+	for _, q := range r.Require.Claims {
+		add("the claim "+q.Claim.String(), []string{q.Condition.String()})
+	}
 	return list
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jotgate/jotgate/internal/jose"
 	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
@@ -92,6 +93,16 @@ func (b *builder) buildConditions(w *writtenRoute, r *Route) {
 		if !issuer.Bad && !b.knowsIssuer(issuer.Value) {
 			b.Fault(issuer.At, issuer.Shown+" is not the URL of an issuer here", "name issuer.url, or the issuer of one of trusted_issuers")
 		}
+	}
+	for _, c := range w.require.Value.claims {
+		if path, err := jose.ParsePath(c.Name); err == nil && !c.Bad { // told when it was read
+			r.Require.Claims = append(r.Require.Claims, jose.Requirement{Claim: path, Condition: c.Value})
+		}
+	}
+	if r.Public && len(w.claimHeaders) > 0 {
+		b.Fault(w.claimHeaders[0].At, "has no effect on a public route", "remove it: a public route judges no token")
+	} else if !r.Public {
+		r.ClaimHeaders = b.buildClaimHeaders(w.claimHeaders, b.ClaimHeaders)
 	}
 	r.Require.Issuers = yaml.Values(w.require.Value.issuers)
 	r.Require.Scopes = yaml.Values(w.require.Value.scopes)

@@ -57,6 +57,7 @@ type Config struct {
 	Redis       *Redis // nil: nothing is shared
 
 	IdentityHeaders IdentityHeaders
+	ClaimHeaders    []ClaimHeader  // of every route
 	TenantPattern   *regexp.Regexp // what a tenant's name looks like, anchored
 	Upstreams       map[string]*Upstream
 	Routes          []*Route
@@ -370,6 +371,7 @@ type Route struct {
 	AllowFrom    []netip.Prefix // clients that alone may come; nil: all
 	DenyFrom     []netip.Prefix // clients that may not come, whatever AllowFrom says
 	RateLimits   []RateLimit
+	ClaimHeaders []ClaimHeader // its own, and the top level's
 }
 
 // Require is what a token must bring. The zero value asks for authentication alone.
@@ -383,6 +385,7 @@ type Require struct {
 	Optional bool     // a request without a token passes, without identity
 	Scopes   []string // words that the token's scope must all have
 	Issuers  []string // whose tokens alone are taken; nil: every issuer's
+	Claims   []jose.Requirement
 }
 
 // CORS is what scripts of other origins may do (the Fetch standard's CORS protocol).

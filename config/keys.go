@@ -60,6 +60,7 @@ type writtenFile struct {
 	redis          yaml.Setting[writtenRedis]
 	replicas       yaml.Setting[int]
 	identity       yaml.Setting[writtenIdentity]
+	claimHeaders   []yaml.Setting[writtenClaimHeader]
 	upstreams      []yaml.Named[writtenUpstream]
 	routes         yaml.Setting[[]yaml.Setting[writtenRoute]]
 	tests          []yaml.Setting[writtenTest]
@@ -121,6 +122,8 @@ func file() yaml.Kind[writtenFile] {
 			"number of processes that serve this configuration; more than one requires replay.store: redis").Or("1"),
 		yaml.Placed("identity_headers", identity(), func(f *t) *yaml.Setting[writtenIdentity] { return &f.identity },
 			"request headers that carry the caller's identity to the upstream").Filled(),
+		yaml.Plain("claim_headers", claimHeaders(), func(f *t) *[]yaml.Setting[writtenClaimHeader] { return &f.claimHeaders },
+			"request headers that carry claims of the token to the upstream, on every route"),
 		yaml.Plain("upstreams", yaml.Names(yaml.Text(isUpstreamName).Like(upstreamNameLike), upstream()),
 			func(f *t) *[]yaml.Named[writtenUpstream] { return &f.upstreams },
 			"pools of servers behind the gate"),
@@ -951,6 +954,7 @@ type writtenRoute struct {
 	allowFrom     []yaml.Setting[string]
 	denyFrom      []yaml.Setting[string]
 	rateLimit     yaml.Setting[[]yaml.Setting[writtenRateLimit]]
+	claimHeaders  []yaml.Setting[writtenClaimHeader]
 }
 
 func routeKind() yaml.Kind[writtenRoute] {
@@ -1004,6 +1008,8 @@ func routeKind() yaml.Kind[writtenRoute] {
 		yaml.Plain("deny_from", yaml.Distinct(1, yaml.Text(isPrefix).Like(filledLike)),
 			func(x *t) *[]yaml.Setting[string] { return &x.denyFrom },
 			"addresses and CIDR ranges of clients that are refused (403), also those in allow_from; default none"),
+		yaml.Plain("claim_headers", claimHeaders(), func(x *t) *[]yaml.Setting[writtenClaimHeader] { return &x.claimHeaders },
+			"request headers that carry claims of the token to the upstream, beside the top level's"),
 		yaml.Placed("rate_limit", rateLimits(), func(x *t) *yaml.Setting[[]yaml.Setting[writtenRateLimit]] { return &x.rateLimit },
 			"how many requests are forwarded (else 429), or a list of such limits; default no limit"),
 	).OneOf("require", "public")
@@ -1014,6 +1020,7 @@ type writtenRequire struct {
 	optional      bool
 	scopes        []yaml.Setting[string]
 	issuers       []yaml.Setting[string]
+	claims        []yaml.Named[jose.Condition]
 	action        yaml.Setting[string]
 	tenant        yaml.Setting[string]
 	tenantFrom    yaml.Setting[string]
@@ -1038,6 +1045,9 @@ func require() yaml.Kind[writtenRequire] {
 		yaml.Plain("issuers", yaml.Distinct(1, yaml.Text(nil).Like(filledLike)),
 			func(x *t) *[]yaml.Setting[string] { return &x.issuers },
 			"issuers whose tokens alone are taken (else 403)"),
+		yaml.Plain("claims", yaml.Names(yaml.Text(isClaimPath).Like(filledLike), condition()),
+			func(x *t) *[]yaml.Named[jose.Condition] { return &x.claims },
+			"claims that the token must have (else 403), as in trusted_issuers[].require_claims"),
 	).OneAtMost("tenant", "tenant_from", "global")
 	scalar := yaml.Word("authenticated", "optional")
 	shape := &yaml.Shape{Either: []*yaml.Shape{scalar.Shape, mapping.Shape}}

@@ -130,6 +130,7 @@ func (b *builder) build() {
 	b.buildTrustedProxies()
 	b.buildDecision()
 	b.buildIdentityHeaders()
+	b.ClaimHeaders = b.buildClaimHeaders(b.file.claimHeaders, nil)
 	b.CORS = b.buildCORS(b.file.cors)
 	b.buildRoles()
 	b.buildIssuer()
@@ -140,6 +141,7 @@ func (b *builder) build() {
 	b.buildShared()
 	b.buildUpstreams()
 	b.buildRoutes()
+	b.lintClaimHeaders()
 	b.buildTests()
 	b.lint()
 }

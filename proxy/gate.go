@@ -93,6 +93,7 @@ type Gate struct {
 	choosing    step      // of the route
 	further     []step    // of tests
 	offline     bool
+	claims      []config.ClaimHeader // of all routes, each once
 	releases    []func()
 }
 

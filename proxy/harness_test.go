@@ -343,9 +343,10 @@ func (h *house) judgeProofs(change func(*dpop.Options)) {
 
 func (h *house) build() {
 	h.t.Helper()
-	issuers := []*jose.Issuer{{URL: h.config.Issuer.URL, Keys: h.keys.Load, Own: true, MaxLifetime: 24 * time.Hour}}
+	retain, scopes := h.config.Retained()
+	issuers := []*jose.Issuer{{URL: h.config.Issuer.URL, Keys: h.keys.Load, Own: true, MaxLifetime: 24 * time.Hour, Retain: retain, Scopes: scopes}}
 	for _, i := range h.config.TrustedIssuers {
-		issuers = append(issuers, &jose.Issuer{URL: i.Issuer, Keys: func() *jose.KeySet { return i.Keys }, Words: i.Words})
+		issuers = append(issuers, &jose.Issuer{URL: i.Issuer, Keys: func() *jose.KeySet { return i.Keys }, Words: i.Words, Retain: retain, Scopes: scopes})
 	}
 	g, err := New(Options{
 		Config: h.config, Verifier: must(jose.NewVerifier(jose.Options{Issuers: issuers, MaxBytes: h.config.Limits.TokenBytes})),

@@ -99,6 +99,10 @@ func newFields(c *config.Config) *fields {
 		f.claim(name)
 		f.tell(name)
 	}
+	for _, name := range c.AllClaimHeaders() {
+		f.claim(name)
+		f.tell(name)
+	}
 	for _, r := range c.Routes {
 		// One upstream's assertion is removed for all of them: an app must not see one that it was not sent by us.
 		if r.Upstream != nil && r.Upstream.Assertion != nil {
@@ -286,7 +290,11 @@ func (g *Gate) setIdentity(to []field, p *inbound) []field {
 	to = set(to, names.Subject, s.subject)
 	to = set(to, names.Issuer, s.issuer)
 	to = set(to, names.Client, s.client)
-	return set(to, names.TokenID, s.id)
+	to = set(to, names.TokenID, s.id)
+	for i := range p.plan.claims {
+		to = set(to, p.plan.claims[i].name, s.claims[p.plan.claims[i].index])
+	}
+	return to
 }
 
 // setGrant says what the token allows here.

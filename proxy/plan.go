@@ -18,6 +18,7 @@ type plan struct {
 	steps     []step // what judges its requests
 	cors      *cors.Policy
 	rates     []rateLimit
+	claims    []claimField
 }
 
 // plan compiles every route, and opens one pool for each upstream.
@@ -43,7 +44,7 @@ func (g *Gate) plan(o *Options) error {
 		if err != nil {
 			return fmt.Errorf("route %s: rate_limit: %w", r.Name, err)
 		}
-		g.plans[i] = plan{route: r, rates: rates, upstream: r.Upstream, pool: pool, bodyLimit: limit,
+		g.plans[i] = plan{route: r, rates: rates, claims: g.claimFields(r), upstream: r.Upstream, pool: pool, bodyLimit: limit,
 			pattern: r.Path.String(), steps: g.stepsOf(r), cors: CORS(r.CORS)}
 	}
 	return nil

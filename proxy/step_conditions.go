@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
@@ -89,9 +90,48 @@ func stepScopes() step {
 // scoped asks for every word of the route's scopes.
 func (g *Gate) scoped(p *inbound) error {
 	for _, word := range p.plan.route.Require.Scopes {
-		if !p.entry.verified.Claims.HasScope(word) {
+		if !slices.Contains(p.entry.verified.Scopes, word) {
 			return refusal.Because(refusal.ScopeMissing, "the scope lacks %s", word)
 		}
 	}
 	return nil
+}
+
+func stepClaims() step {
+	return step{
+		name: "claims", about: aboutBoth,
+		wanted: func(r *config.Route) bool { return len(r.Require.Claims) > 0 },
+		run: func(_ *Gate, p *inbound) error {
+			if q := p.unmet(); q != nil {
+				return refusal.Because(refusal.ClaimDenied, "%s holds %s", q.Claim, held(p.entry.verified.Claim(q.Claim)))
+			}
+			return nil
+		},
+		say: func(*Gate, *inbound) string { return "they hold what this route asks for" },
+		need: func(_ *Gate, p *inbound, _ refusal.Reason) string {
+			if q := p.unmet(); q != nil {
+				return "a token whose claim " + q.Claim.String() + " is " + q.Condition.String()
+			}
+			return ""
+		},
+	}
+}
+
+// unmet is the first claim that does not hold what the route asks for; nil: all do.
+func (p *inbound) unmet() *jose.Requirement {
+	all := p.plan.route.Require.Claims
+	for i := range all {
+		if !all[i].Condition.Holds(p.entry.verified.Claim(all[i].Claim)) {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// held is a claim's value for a log line.
+func held(v jose.Value) string {
+	if v == "" {
+		return "nothing"
+	}
+	return fmt.Sprintf("%.100s", string(v))
 }

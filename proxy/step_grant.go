@@ -19,6 +19,7 @@ type grant struct {
 
 	// The identity headers' values; "" sends none.
 	subject, issuer, client, id string
+	claims                      []string // of Gate.claims
 
 	mu         sync.Mutex
 	assertions map[assertionKey]assertion
@@ -74,6 +75,9 @@ func (g *Gate) newGrant(v *jose.Verified) *grant {
 	}
 	c := &v.Claims
 	s.subject, s.issuer, s.client, s.id = fieldValue(c.Subject), fieldValue(c.Issuer), fieldValue(c.ClientID), fieldValue(c.ID)
+	if s.claims, s.err = g.claimValues(v); s.err != nil {
+		return s
+	}
 	s.actions = make([]string, len(s.permissions))
 	for i := range s.permissions {
 		if s.actions[i], s.err = actionList(s.permissions[i].AllowedActions); s.err != nil {

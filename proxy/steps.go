@@ -48,6 +48,7 @@ func steps() []step {
 		stepProof(), // a stolen token that is bound to a key is no token, and what it opens stays unknown
 		stepGrant(), // a token is worth what its grantor may still delegate, not what it says
 		stepScopes(),
+		stepClaims(),
 		stepTenant(),     // after the token, so that strangers learn nothing about routes by their faults
 		stepPermission(), // the verdict, made anew for every request
 		stepRate(),       // what is let through counts

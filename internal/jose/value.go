@@ -52,6 +52,14 @@ func (v Value) elements(each func(name string, element Value)) {
 	}
 }
 
+// Elements lists the elements of a list; nil for any other value.
+func (v Value) Elements() (list []Value) {
+	if v != "" && v[0] == '[' {
+		v.elements(func(_ string, e Value) { list = append(list, e) })
+	}
+	return list
+}
+
 // Strings lists the text of a string, or of each string in a list; other values, and empty texts, are left out.
 func (v Value) Strings() []string {
 	var list []string

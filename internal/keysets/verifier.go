@@ -27,6 +27,7 @@ func (nowhere) Seek(string) (*jose.KeySet, error) { return nil, nil }
 // VerifierWith is Verifier with a source for each trusted issuer that has Remote.
 func VerifierWith(c *config.Config, source func(*config.TrustedIssuer) KeySource) (*jose.Verifier, error) {
 	var issuers []*jose.Issuer
+	retain, scopes := c.Retained()
 	own, err := c.KeySet()
 	if err != nil {
 		return nil, fmt.Errorf("the keys of issuer %s: %w", c.Issuer.URL, err)
@@ -39,6 +40,8 @@ func VerifierWith(c *config.Config, source func(*config.TrustedIssuer) KeySource
 			MaxLifetime:     max(c.Issuer.MaxTokenTTL, c.Issuer.MaxAccessTokenTTL),
 			RequireIssuedAt: true,
 			Own:             true,
+			Retain:          retain,
+			Scopes:          scopes,
 		})
 	}
 	for _, t := range c.TrustedIssuers {
@@ -61,6 +64,8 @@ func VerifierWith(c *config.Config, source func(*config.TrustedIssuer) KeySource
 			ClientClaim:    t.ClientClaim,
 			Words:          t.Words,
 			TrustDomain:    t.TrustDomain,
+			Retain:         retain,
+			Scopes:         scopes,
 		})
 	}
 	return jose.NewVerifier(jose.Options{

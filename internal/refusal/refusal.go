@@ -96,6 +96,7 @@ const (
 	TenantMalformed Reason = "tenant_malformed" // … is not a tenant's name
 	TenantDenied    Reason = "tenant_denied"    // no entry of the token names this tenant
 	AddressDenied   Reason = "address_denied"   // the client's address is not one of the route's
+	ClaimDenied     Reason = "claim_denied"     // a claim does not hold what the route asks for
 	IssuerDenied    Reason = "issuer_denied"    // a token of another issuer than the route takes
 	ActionDenied    Reason = "action_denied"    // the entry that decides lacks the action
 )
@@ -167,7 +168,7 @@ var statuses = map[Reason]int{
 	ProofMismatch: 401, ProofKeyMismatch: 401, ProofStale: 401, ProofNonce: 401, ProofSignatureInvalid: 401, ProofUsed: 401,
 
 	TenantMissing: 400, TenantAmbiguous: 400, TenantMalformed: 400, TenantDenied: 403, ActionDenied: 403, AddressDenied: 403,
-	IssuerDenied: 403,
+	IssuerDenied: 403, ClaimDenied: 403,
 
 	ScopeMissing: 403, DelegateExceeded: 403, SubjectReserved: 400, CodeTooLong: 400, CodeMalformed: 400,
 	CodeUnknown: 404, CodeOtherEpoch: 404, CodeExpired: 400, CodeNotYetValid: 400, CodeUsed: 400, CodeRevoked: 400, CodeBelowFloor: 400,
