@@ -2,12 +2,15 @@ package e2e_test
 
 import (
 	"debug/elf"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -77,6 +80,51 @@ func TestTheImageIsOneStaticBinaryThatRunsAsNobody(t *testing.T) {
 	out, err := exec.Command(static, "version").Output()
 	if err != nil || !strings.HasPrefix(string(out), "jotgate 1.2.3 go") {
 		t.Errorf("version prints %q (%v), want 1.2.3", out, err)
+	}
+	servesWhatInitWrites(t, static)
+}
+
+// servesWhatInitWrites lays out the image's root, and has its user run the image's command in it with the folder that
+// `init --docker` wrote. It needs root, as a container engine does.
+func servesWhatInitWrites(t *testing.T, static string) {
+	t.Helper()
+	root, err := os.MkdirTemp("", "jotgate-image-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	if err := errors.Join(os.Chmod(root, 0o755), os.MkdirAll(filepath.Join(root, "etc"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(static)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "jotgate"), text, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(root, "etc/jotgate")
+	if out := run(t, root, nil, "init", folder, "--docker"); !strings.Contains(out, "docker run --rm -v ") {
+		t.Errorf("init --docker prints %s", out)
+	}
+	file := filepath.Join(folder, "config.yaml")
+	gate, admin := freeAddress(t), freeAddress(t)
+	writeFile(t, file, []byte(replaceAll(t, "config.yaml", readFile(t, file),
+		change{`":8080"`, strconv.Quote(gate)}, change{"127.0.0.1:9090", admin})))
+	p := &process{Cmd: exec.Command("/jotgate"), stdout: newTranscript(), stderr: newTranscript(),
+		exited: make(chan struct{})}
+	p.Dir, p.Env = "/", []string{"JOTGATE_CONFIG=/etc/jotgate/config.yaml"}
+	p.Stdout, p.Stderr = p.stdout, p.stderr
+	p.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
+	p.begin(t)
+	p.until(t, p.stderr, `"msg":"listening"`)
+	if status, _, body := ask(t, "GET", "http://"+gate+"/t/acme/orders", "", ""); status != 401 {
+		t.Errorf("without a token: %d %s, want 401", status, body)
+	}
+	health := exec.Command("/jotgate", "healthcheck")
+	health.Dir, health.Env, health.SysProcAttr = "/", p.Env, p.SysProcAttr
+	if out, err := health.CombinedOutput(); err != nil {
+		t.Errorf("the image's health check: %v\n%s", err, out)
 	}
 }
 

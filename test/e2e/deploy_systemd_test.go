@@ -86,7 +86,8 @@ func TestTheServiceManagerIsTold(t *testing.T) {
 			}
 		}
 	}
-	config := "version: 1\nlisten: 127.0.0.1:0\nadmin: {listen: \"\"}\ndrain: {delay: 0s}\nroutes: [{path: /, public: true, " +
+	config := "version: 1\nlisten: 127.0.0.1:0\nadmin: {listen: \"\"}\ndrain: {delay: 0s}\nroutes: [{path: /, " +
+		"public: true, " +
 		"upstream: \"http://127.0.0.1:9\"}]\n"
 	file := filepath.Join(folder, "config.yaml")
 	writeFile(t, file, []byte(config+"watch: false\n"))
@@ -107,7 +108,8 @@ func TestTheServiceManagerIsTold(t *testing.T) {
 	}
 }
 
-// The socket that systemd holds outlives the gate: a connection that comes between two of them is answered by the second.
+// The socket that systemd holds outlives the gate: a connection that comes between two of them is answered by the
+// second.
 func TestASocketOfSystemdOutlivesTheGate(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -25,9 +25,9 @@ import (
 
 var update = flag.Bool("update", false, "write test/e2e/testdata/names.txt as the names are now")
 
-// TestNamesThatOperatorsRelyOn holds the names that configurations, dashboards, log queries and scripts use to one list:
-// config keys, reason codes, metrics with their labels, fields of log lines, commands with their flags, and exit codes. A
-// renamed one breaks somebody's setup. A new one is added with: go test ./test/e2e -run TestNames -update
+// TestNamesThatOperatorsRelyOn holds the names that configurations, dashboards, log queries and scripts use to one
+// list: config keys, reason codes, metrics with their labels, fields of log lines, commands with their flags, and exit
+// codes. A renamed one breaks somebody's setup. A new one is added with: go test ./test/e2e -run TestNames -update
 func TestNamesThatOperatorsRelyOn(t *testing.T) {
 	t.Parallel()
 	var names []string
@@ -40,7 +40,8 @@ func TestNamesThatOperatorsRelyOn(t *testing.T) {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	for _, kind := range []string{"config ", "reason ", "metric ", "field ", "command ", "exit "} {
-		if n := len(slices.DeleteFunc(slices.Clone(names), func(s string) bool { return !strings.HasPrefix(s, kind) })); n < 5 {
+		if n := len(slices.DeleteFunc(slices.Clone(names),
+			func(s string) bool { return !strings.HasPrefix(s, kind) })); n < 5 {
 			t.Errorf("found %d names that begin with %q: the search is broken", n, kind)
 		}
 	}
@@ -151,7 +152,8 @@ func field(call *ast.CallExpr, telemetry bool) []string {
 	}
 	writes := []string{"text", "some", "number", "milliseconds", "address", "key"}
 	name := text(call.Args[0])
-	if zap := typeName(sel.X) == "zap" && len(call.Args) == 2; name == "" || !zap && !(telemetry && slices.Contains(writes, sel.Sel.Name)) {
+	if zap := typeName(sel.X) == "zap" && len(call.Args) == 2; name == "" || !zap &&
+		!(telemetry && slices.Contains(writes, sel.Sel.Name)) {
 		return nil
 	}
 	return []string{"field " + name}
@@ -185,7 +187,8 @@ func exitCode(spec *ast.ValueSpec) []string {
 	if !ok || value.Kind != token.INT {
 		return nil
 	}
-	return []string{fmt.Sprintf("exit %s %s", value.Value, strings.ToLower(strings.TrimPrefix(spec.Names[0].Name, "exit")))}
+	return []string{fmt.Sprintf("exit %s %s", value.Value,
+		strings.ToLower(strings.TrimPrefix(spec.Names[0].Name, "exit")))}
 }
 
 // typeName writes a name as the source has it: prometheus.CounterOpts, []string.

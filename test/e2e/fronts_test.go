@@ -109,7 +109,8 @@ func openFront(t *testing.T, name, program string, files []string, args ...strin
 		}
 	}
 	ports := strings.NewReplacer("127.0.0.1:4180", freeAddress(t), "127.0.0.1:8080", freeAddress(t),
-		"127.0.0.1:8000", h.front, "http://:8000", "http://:"+h.front[strings.LastIndexByte(h.front, ':')+1:], "127.0.0.1:3000", h.app.address)
+		"127.0.0.1:8000", h.front, "http://:8000", "http://:"+h.front[strings.LastIndexByte(h.front, ':')+1:],
+		"127.0.0.1:3000", h.app.address)
 	config := ports.Replace(readFile(t, "examples/fronts/config.yaml")) + "admin: {listen: \"\"}\n"
 	writeFile(t, filepath.Join(folder, "config.yaml"), []byte(config))
 	for _, file := range files {
@@ -121,7 +122,8 @@ func openFront(t *testing.T, name, program string, files []string, args ...strin
 	}
 	h.gate = start(t, folder, nil, "serve", "--config", "config.yaml")
 	h.gate.until(t, h.gate.stderr, `"listener":"decision"`)
-	h.token = strings.TrimSpace(run(t, folder, nil, "mint", "--config", "config.yaml", "--client", "web", "--role", "reader",
+	h.token = strings.TrimSpace(run(t, folder, nil, "mint", "--config", "config.yaml", "--client", "web", "--role",
+		"reader",
 		"--tenant", "acme", "--sub", "alice"))
 
 	log, err := os.Create(filepath.Join(folder, "front.log"))
@@ -198,8 +200,9 @@ func (h *frontHouse) play(t *testing.T) {
 		{"GET that says it is for another tenant's page", "GET", "/t/globex/orders",
 			[]string{bearer, "X-Original-URI: /t/acme/orders", "X-Original-URL: http://app.test/t/acme/orders",
 				"X-Forwarded-Uri: /t/acme/orders"}, 403},
-		{"a spoofed identity", "GET", "/t/acme/orders", []string{bearer, "X-Jotgate-Tenant: globex", "X-Jotgate-Subject: root",
-			"x-jotgate-actions: ADMIN"}, 200},
+		{"a spoofed identity", "GET", "/t/acme/orders",
+			[]string{bearer, "X-Jotgate-Tenant: globex", "X-Jotgate-Subject: root",
+				"x-jotgate-actions: ADMIN"}, 200},
 		{"a spoofed identity on a public route", "GET", "/assets/a", []string{"X-Jotgate-Subject: root"}, 200},
 		{"encoded slash", "GET", "/t/globex%2f..%2facme/orders", []string{bearer}, 400},
 		{"double slash", "GET", "//t/acme/orders", []string{bearer}, 400},
@@ -264,7 +267,8 @@ func TestNginxAsks(t *testing.T) {
 	h.play(t)
 	// The true status of a refusal reaches the client.
 	for target, want := range map[string]int{"/elsewhere": 404, "/t/acme/../globex/orders": 400, "/t/globex/orders": 403} {
-		if status, head := h.ask(t, "GET", target, "Authorization: Bearer "+h.token); status != want || head.Get("X-Request-Id") == "" {
+		if status, head := h.ask(t, "GET", target, "Authorization: Bearer "+h.token); status != want ||
+			head.Get("X-Request-Id") == "" {
 			t.Errorf("%s: %d %v, want %d and a request id", target, status, head, want)
 		}
 	}
@@ -377,7 +381,8 @@ func TestEnvoyAsks(t *testing.T) {
 		"127.0.0.1:8080", freeAddress(t)).Replace(readFile(t, "examples/fronts/config.yaml"))+"admin: {listen: \"\"}\n"))
 	gate := start(t, folder, nil, "serve", "--config", "config.yaml")
 	gate.until(t, gate.stderr, `"listener":"decision"`)
-	token := strings.TrimSpace(run(t, folder, nil, "mint", "--config", "config.yaml", "--client", "web", "--role", "reader",
+	token := strings.TrimSpace(run(t, folder, nil, "mint", "--config", "config.yaml", "--client", "web", "--role",
+		"reader",
 		"--tenant", "acme", "--sub", "alice"))
 
 	type row struct {
@@ -416,7 +421,8 @@ func TestEnvoyAsks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		http := fmt.Sprintf(`"id": "1", "method": %q, "path": %q, "host": "app.test", "scheme": "https", "protocol": "HTTP/2"`,
+		http := fmt.Sprintf(`"id": "1", "method": %q, "path": %q, "host": "app.test", "scheme": "https", `+
+			`"protocol": "HTTP/2"`,
 			r.method, r.path)
 		if r.headers != nil {
 			http += `, "headers": ` + string(headers)
@@ -445,7 +451,8 @@ func TestEnvoyAsks(t *testing.T) {
 		switch denied := a.Denied.Status.Code; {
 		case a.Error != "":
 			t.Errorf("%s: %s", r.name, a.Error)
-		case r.want == 0 && (a.Status.Code != 0 || denied != ""), r.want != 0 && (a.Status.Code == 0 || denied != envoyCodes[r.want]):
+		case r.want == 0 && (a.Status.Code != 0 || denied != ""), r.want != 0 &&
+			(a.Status.Code == 0 || denied != envoyCodes[r.want]):
 			t.Errorf("%s: status %d, denied %q, want %d: %s", r.name, a.Status.Code, denied, r.want, lines[i])
 		case r.want != 0 && !strings.Contains(a.Denied.Body, "request_id"):
 			t.Errorf("%s: no problem document: %s", r.name, lines[i])
@@ -467,7 +474,8 @@ func TestEnvoyAsks(t *testing.T) {
 			}
 		}
 		if strings.HasPrefix(r.path, "/t/") {
-			if set["x-jotgate-subject"] != "alice" || set["x-jotgate-tenant"] != "acme" || a.Metadata["x-jotgate-subject"] != "alice" ||
+			if set["x-jotgate-subject"] != "alice" || set["x-jotgate-tenant"] != "acme" ||
+				a.Metadata["x-jotgate-subject"] != "alice" ||
 				!slices.Contains(a.OK.Remove, "authorization") {
 				t.Errorf("%s: %s", r.name, lines[i])
 			}
@@ -482,7 +490,8 @@ func TestTheFrontsExampleWorksStepByStep(t *testing.T) {
 	t.Parallel()
 	needs(t, "nginx", "nginx")
 	const example = "examples/fronts/"
-	folder, listen, front, decision, upstream := t.TempDir(), freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
+	folder, listen, front, decision, upstream := t.TempDir(), freeAddress(t), freeAddress(t), freeAddress(t),
+		freeAddress(t)
 	if err := os.Mkdir(filepath.Join(folder, "nginx"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -521,7 +530,8 @@ func TestFrontsFailClosed(t *testing.T) {
 			return openFront(t, "nginx", "nginx", []string{"nginx.conf"}, "-p", ".", "-c", "nginx.conf", "-e", "stderr")
 		},
 		"caddy": func(t *testing.T) *frontHouse {
-			return openFront(t, "caddy", "caddy", []string{"Caddyfile"}, "run", "--config", "Caddyfile", "--adapter", "caddyfile")
+			return openFront(t, "caddy", "caddy", []string{"Caddyfile"}, "run", "--config", "Caddyfile", "--adapter",
+				"caddyfile")
 		},
 		"haproxy": func(t *testing.T) *frontHouse {
 			return openFront(t, "haproxy", "haproxy", []string{"haproxy.cfg", "jotgate.lua"}, "-W", "-db", "-f", "haproxy.cfg")

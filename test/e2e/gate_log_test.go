@@ -34,7 +34,8 @@ func TestTheLogIsJSONOrText(t *testing.T) {
 		}
 		answer.Body.Close()
 		log := p.until(t, p.stderr, "upstream_unreachable")
-		if text := strings.Contains(log, " INFO  access 502 GET 127.0.0.1/x upstream_unreachable "); text != strings.Contains(format, "text") {
+		if text := strings.Contains(log,
+			" INFO  access 502 GET 127.0.0.1/x upstream_unreachable "); text != strings.Contains(format, "text") {
 			t.Errorf("%q: %s", format, log)
 		}
 		if strings.Contains(log, "secret") {

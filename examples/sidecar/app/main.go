@@ -14,9 +14,15 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:3000",
 		"the address to serve on; loopback, so that only the gate reaches it")
 	flag.Parse()
-	http.HandleFunc("GET /t/{tenant}/orders", orders)
-	server := &http.Server{Addr: *listen, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Addr: *listen, Handler: handler(), ReadHeaderTimeout: 10 * time.Second}
 	log.Fatal(server.ListenAndServe())
+}
+
+func handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /t/{tenant}/orders", orders)
+	mux.HandleFunc("GET /about", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "a shop") })
+	return mux
 }
 
 func orders(w http.ResponseWriter, r *http.Request) {
