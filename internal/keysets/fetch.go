@@ -123,7 +123,8 @@ func readBearer(path string) (string, error) {
 		return "", err
 	}
 	token := strings.TrimSpace(string(text))
-	if token == "" || len(text) > mostBearerBytes || strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) {
+	if token == "" || len(text) > mostBearerBytes ||
+		strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return "", fmt.Errorf("%s holds no bearer token", path)
 	}
 	return token, nil

@@ -1,8 +1,8 @@
 // Package keysets keeps the keys of issuers that publish them over HTTP: JWK sets (RFC 7517 §5) at an address that the
 // configuration names, or that the issuer's own metadata names (OpenID Connect Discovery 1.0 §4, RFC 8414 §3).
 //
-// A [Source] is one issuer. It fetches in the background, at its first use and then every so often, a little earlier
-// by chance, so that many gates do not ask in the same second. What was fetched is the last word: a key that is no
+// A [Source] is one issuer. It fetches in the background, at its first use and then periodically, with jitter, so that
+// many gates do not ask in the same second. What was fetched is the last word: a key that is no
 // longer in the set is gone with the next request, also for tokens that were verified before, since whoever remembers
 // those compares key sets by their address, and a set is replaced only when it differs.
 //
@@ -10,10 +10,10 @@
 // and the issuer's tokens are refused until it answers again. It is tried again soon, then more and more seldom.
 //
 // A request can cause a fetch in one way only, through [Source.Seek], when its token is good but for a key that is not
-// at hand; that happens at most once per cooldown, whatever is sent, and the address never comes from a token. While the
-// cooldown lasts, a key that no fetch was made for is not known to be missing: its token is refused as unavailable, not as
-// unauthentic. The
-// request waits a bounded moment, and is told honestly whether its key is unknown or the issuer did not answer.
+// at hand; that happens at most once per cooldown, whatever is sent, and the address never comes from a token. While
+// the cooldown lasts, a key that no fetch was made for is not known to be missing: its token is refused as unavailable,
+// not as unauthentic. The request waits a bounded moment, and is told honestly whether its key is unknown or the issuer
+// did not answer.
 //
 // [Sources] outlive a reload: settings that did not change keep their source with all that it knows, and a source of
 // other settings for the same address starts from the old one's keys.
@@ -48,7 +48,7 @@ type Settings struct {
 	BearerFile string
 	Headers    Secret
 
-	Refresh  time.Duration // between two fetches, a tenth less by chance
+	Refresh  time.Duration // between two fetches, less up to a tenth of jitter
 	MaxAge   time.Duration // a set that was not confirmed for so long no longer counts
 	Cooldown time.Duration // between two fetches that requests ask for
 	Wait     time.Duration // how long a request waits for one

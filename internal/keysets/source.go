@@ -87,8 +87,8 @@ func (s *Source) age(h *held) time.Duration {
 	return max(now.Sub(h.at), now.Round(0).Sub(h.at.Round(0)))
 }
 
-// Seek gives the set that a token's kid is to be looked up in ("": any set), after a new fetch if that may help. The
-// set lacks the kid if the issuer just said so; where that cannot be known, the refusal is IssuerUnavailable.
+// Seek returns the set to look up a token's kid in ("": any set). An unknown kid causes a refetch, if that may help.
+// The set lacks the kid if the issuer just said so; where that cannot be known, the refusal is IssuerUnavailable.
 func (s *Source) Seek(kid string) (*jose.KeySet, error) {
 	if set := s.Keys(); answers(set, kid) {
 		return set, nil // it came in this very moment
@@ -115,8 +115,8 @@ func (s *Source) Seek(kid string) (*jose.KeySet, error) {
 	return set, nil
 }
 
-// remember notes that a fetch was made for a kid and did not bring it. Within the cooldown the kid is unknown then; of any
-// other kid, which may have been published since, nothing is known.
+// remember notes that a fetch was made for a kid and did not bring it. Within the cooldown the kid is unknown then; of
+// any other kid, which may have been published since, nothing is known.
 func (s *Source) remember(kid string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,7 +238,7 @@ func (s *Source) end(got *fetched, err error) (next time.Duration) {
 	return next
 }
 
-// backoff is the time until the next fetch after so many failures in a row, up to half of it less by chance.
+// backoff is the time until the next fetch after so many failures in a row, less up to half of it as jitter.
 func backoff(failures int, most time.Duration) time.Duration {
 	d := most
 	if failures < 20 { // 2^19 seconds are six days

@@ -93,9 +93,9 @@ func TestFloodOfUnknownKids(t *testing.T) {
 	}
 }
 
-// TestRotationDuringTheCooldown: unknown kids that a stranger makes up use the fetch that the cooldown allows. A key that is
-// published then is not said to be unknown, which would be final, but cannot be judged yet; a kid that a fetch was made
-// for stays unknown.
+// TestRotationDuringTheCooldown: unknown kids that a stranger makes up use the fetch that the cooldown allows. A key
+// that is published then is not said to be unknown, which would be final, but cannot be judged yet; a kid that a fetch
+// was made for stays unknown.
 func TestRotationDuringTheCooldown(t *testing.T) {
 	t.Parallel()
 	old, fresh := newKey(t), newKey(t)
@@ -147,7 +147,8 @@ func TestStaleKeysHaveAnAge(t *testing.T) {
 	if set, err := s.Seek("rotated"); set != nil || refusal.Of(err) != refusal.IssuerUnavailable {
 		t.Errorf("an unknown key: %v, %v", set, err)
 	}
-	if stats := s.Stats(); !stats.Available || stats.Age != 24*time.Hour-time.Millisecond || stats.Err == nil || stats.Failures == 0 {
+	if stats := s.Stats(); !stats.Available || stats.Age != 24*time.Hour-time.Millisecond || stats.Err == nil ||
+		stats.Failures == 0 {
 		t.Errorf("%+v", stats)
 	}
 	s.clock.step(time.Millisecond)
@@ -402,10 +403,12 @@ func TestStats(t *testing.T) {
 	if len(stats) != 2 || stats[0].Issuer != "https://another.example" || stats[1].Issuer != "https://idp.example" {
 		t.Fatalf("%+v", stats)
 	}
-	if down := stats[0]; down.Available || down.Err == nil || down.Failures != 1 || down.Fetches != 1 || !down.Fetched.IsZero() || down.Age != 0 || down.From != "" {
+	if down := stats[0]; down.Available || down.Err == nil || down.Failures != 1 || down.Fetches != 1 ||
+		!down.Fetched.IsZero() || down.Age != 0 || down.From != "" {
 		t.Errorf("%+v", down)
 	}
-	if up := stats[1]; !up.Available || up.Err != nil || up.Keys != 1 || up.Age != time.Minute || up.Fetches != 1 || up.Failures != 0 || up.From != p.URL+"/set" {
+	if up := stats[1]; !up.Available || up.Err != nil || up.Keys != 1 || up.Age != time.Minute || up.Fetches != 1 ||
+		up.Failures != 0 || up.From != p.URL+"/set" {
 		t.Errorf("%+v", up)
 	}
 	if strings.Contains(b.logged(), "hunter2") {

@@ -7,8 +7,9 @@ import (
 	"github.com/jotgate/jotgate/internal/jose"
 )
 
-// Verifier returns the verifier of the tokens of our own issuer, if there is one, and of the trusted ones. Issuers whose
-// keys would have to be fetched have none, and their tokens are refused: use [VerifierWith] where keys are fetched.
+// Verifier returns the verifier of the tokens of our own issuer, if there is one, and of the trusted ones. Issuers
+// whose keys would have to be fetched have none, and their tokens are refused: use [VerifierWith] where keys are
+// fetched.
 func Verifier(c *config.Config) (*jose.Verifier, error) {
 	return VerifierWith(c, func(*config.TrustedIssuer) KeySource { return nowhere{} })
 }

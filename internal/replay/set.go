@@ -20,8 +20,8 @@ type set struct {
 
 func newSet(capacity int) (*set, error) {
 	s := &set{capacity: capacity}
-	// simplelru calls back from inside the removal itself, on the caller's goroutine, so the floor rises under the
-	// mutex that the removal holds, and no removal can be written that forgets it.
+	// simplelru calls back from inside the eviction itself, on the caller's goroutine, so the floor rises under the
+	// mutex that the eviction holds, and no removal can be written that forgets it.
 	used, err := simplelru.NewLRU(capacity, func(_ [24]byte, expiry int64) { s.raise(expiry) })
 	if err != nil {
 		return nil, err
@@ -30,7 +30,7 @@ func newSet(capacity int) (*set, error) {
 	return s, nil
 }
 
-// raise lifts the floor to expiry; the floor never falls.
+// raise lifts the floor to expiry, after an eviction or removal; the floor never falls.
 func (s *set) raise(expiry int64) {
 	s.floor = max(s.floor, expiry)
 }

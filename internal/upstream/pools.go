@@ -4,9 +4,9 @@
 // the requests that wait for one, and the time for a connection, for the head of an answer and for progress of its body.
 // Errors are [refusal.Error] values, so that the gate answers 502, 503 or 504 without reading error texts.
 //
-// A server that cannot be connected to gets no requests for a few seconds while others are there; the request that met it
-// goes to the next one, as nothing of it was sent. A request of which anything may have been sent is sent again only if it
-// is [h1.Request.Repeatable].
+// A server that cannot be connected to gets no requests for a few seconds while others are there. Retries: the request
+// that met it goes to the next server, as nothing of it was sent; a request of which anything may have been sent is
+// retried only if it is [h1.Request.Repeatable].
 //
 // Two clients send requests, behind one interface: [h1.Client] over HTTP/1.1, plain or TLS, and net/http's transport over HTTP/2.
 //

@@ -1,8 +1,8 @@
 // Package h1 is a client of HTTP/1.1 (RFC 9112) for one server, over kept connections that cost no goroutine.
 //
-// One goroutine writes the request and reads the answer, so an idle connection is only a socket in a list. A request with
-// a body has a second goroutine, so that an answer which comes early is read while the body is still being sent. A request
-// that is canceled is woken by a deadline in the past.
+// One goroutine writes the request and reads the answer, so an idle connection is only a socket in a list. A request
+// with a body has a second goroutine, so that an answer which comes early is read while the body is still being sent. A
+// request that is canceled is woken by a deadline in the past.
 //
 // [Client.Do] is the story of a request:
 //
@@ -73,11 +73,11 @@ func New(s Settings) *Client {
 	return &Client{settings: s}
 }
 
-// Do sends q and reads the head of its answer into a, which must be closed after that. On an error a need not be closed, and
-// q's body is closed, or will be as soon as a read of it that is under way returns; but for a [DialError], which leaves it as
-// it was, so that another server can be asked.
+// Do sends q and reads the head of its answer into a, which must be closed after that. On an error a need not be
+// closed, and q's body is closed, or will be as soon as a read of it that is under way returns; but for a [DialError],
+// which leaves it as it was, so that another server can be asked.
 //
-// A request is sent twice in one case alone (RFC 9110 §9.2.2, RFC 9112 §9.3.1): it is [Request.Repeatable] and a kept
+// A request is retried in one case alone (RFC 9110 §9.2.2, RFC 9112 §9.3.1): it is [Request.Repeatable] and a kept
 // connection ended without a byte of an answer. The second try has a connection of its own.
 func (c *Client) Do(ctx context.Context, q *Request, a *Answer) error {
 	a.heard = false
