@@ -2,7 +2,9 @@
 // HTTP/2 to package h2 (chosen by ALPN, RFC 7301).
 //
 //	listen.go        what a listener is, its limits, and the set of all listeners
+//	bind.go          TCP, Unix and (systemd.go) inherited sockets
 //	listener.go      one bound socket: accept, handshake, choice of the server
+//	proxy.go         the PROXY protocol, which tells the peer in front of a load balancer
 //	socket.go        one accepted connection: its deadlines and how it is closed
 //	connections.go   the cap on open connections, and which idle connection is evicted at the cap
 //	certificates.go  certificates by SNI, and their replacement by a reload
@@ -16,7 +18,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"sync"
@@ -31,14 +33,16 @@ import (
 
 // A Listener is an address to listen on.
 type Listener struct {
-	Name          string       // for logs and Addr; must differ between listeners
-	Address       string       // host:port
-	TLS           *tls.Config  // nil: plain; see Certificates.Config
-	H2C           bool         // plain: HTTP/2 is served too, to clients that begin with its preface
-	RedirectHTTPS bool         // answer every request 308 to https
-	HTTPSPort     int          // port that RedirectHTTPS redirects to; 0 and 443: the default port
-	ReusePort     bool         // SO_REUSEPORT: a second instance may bind the same address and take over
-	Handler       http.Handler // replaces the handler of Serve for this listener; may be nil
+	Name          string          // for logs and Addr; must differ between listeners
+	Address       string          // host:port, unix:PATH, systemd or systemd:NAME
+	Mode          fs.FileMode     // of a Unix socket; 0: by the umask
+	Proxies       func(Peer) bool // not nil: each connection begins with a PROXY header, from these peers alone
+	TLS           *tls.Config     // nil: plain; see Certificates.Config
+	H2C           bool            // plain: HTTP/2 is served too, to clients that begin with its preface
+	RedirectHTTPS bool            // answer every request 308 to https
+	HTTPSPort     int             // port that RedirectHTTPS redirects to; 0 and 443: the default port
+	ReusePort     bool            // SO_REUSEPORT: a second instance may bind the same address and take over
+	Handler       http.Handler    // replaces the handler of Serve for this listener; may be nil
 }
 
 // Limits bound what clients may use. A zero field takes the default in brackets; a negative time means no limit.
@@ -93,6 +97,7 @@ type Options struct {
 // Listeners are the bound sockets of a server. Serve serves them; Drain or Close ends them.
 type Listeners struct {
 	limits    Limits
+	inherited *inherited
 	log       *zap.Logger
 	refused   func(Refused)
 	faulted   func(httpserver.Fault)
@@ -116,40 +121,17 @@ type Listeners struct {
 func Listen(ctx context.Context, o Options) (*Listeners, error) {
 	ls := &Listeners{
 		limits: o.Limits.WithDefaults(), log: o.Log, refused: o.Refused, faulted: o.Faulted,
-		open: map[*socket]struct{}{}, empty: make(chan struct{}), served: make(chan struct{}),
+		inherited: &passed, open: map[*socket]struct{}{}, empty: make(chan struct{}), served: make(chan struct{}),
 	}
 	ls.stopping, ls.stop = context.WithCancel(context.WithoutCancel(ctx))
 	for _, options := range o.Listeners {
-		l, err := ls.bind(ctx, options)
+		bound, err := ls.bind(ctx, options)
 		if err != nil {
 			return nil, errors.Join(err, ls.Close())
 		}
-		ls.listeners = append(ls.listeners, l)
+		ls.listeners = append(ls.listeners, bound...)
 	}
 	return ls, nil
-}
-
-func (ls *Listeners) bind(ctx context.Context, l Listener) (*listener, error) {
-	if l.RedirectHTTPS && l.TLS != nil {
-		return nil, fmt.Errorf("listener %q: redirects to https and has certificates; set only one of the two", l.Name)
-	}
-	if isPassed(l.Address) {
-		raw, err := passed(l.Address)
-		if err != nil {
-			return nil, fmt.Errorf("listener %q: %w", l.Name, err)
-		}
-		l.ReusePort = false // the next process gets this same socket: nothing is taken over
-		return newListener(ls, l, raw), nil
-	}
-	var lc net.ListenConfig
-	if l.ReusePort {
-		lc.Control = reusePort
-	}
-	raw, err := lc.Listen(ctx, "tcp", l.Address)
-	if err != nil {
-		return nil, fmt.Errorf("listener %q: %w", l.Name, err)
-	}
-	return newListener(ls, l, raw.(*net.TCPListener)), nil
 }
 
 // Addr returns the address that the listener of that name is bound to; nil if there is none.

@@ -24,7 +24,7 @@ import (
 type listener struct {
 	Listener
 	all        *Listeners
-	raw        *net.TCPListener
+	raw        rawListener
 	h1         *h1.Server
 	h2         h2Server
 	setH2      func(http.Handler)
@@ -51,7 +51,7 @@ func (s standardH2) conn(c net.Conn) connection { return s.NewConn(c) }
 
 func (s standardH2) prior(c net.Conn, early []byte) connection { return s.NewPriorConn(c, early) }
 
-func newListener(ls *Listeners, options Listener, raw *net.TCPListener) *listener {
+func newListener(ls *Listeners, options Listener, raw rawListener) *listener {
 	l := &listener{Listener: options, all: ls, raw: raw, accepted: make(chan struct{})}
 	base := context.Background()
 	l.h1 = &h1.Server{
@@ -107,11 +107,11 @@ func (l *listener) accept() error {
 	defer close(l.accepted)
 	backoff := time.Duration(0)
 	for {
-		c, err := l.raw.AcceptTCP()
+		c, err := l.raw.Accept()
 		switch {
 		case err == nil:
 			backoff = 0
-			l.admit(c)
+			l.admit(c.(rawConn))
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if !l.more() {
 				return l.raw.Close()
@@ -149,15 +149,15 @@ func temporary(err error) bool {
 }
 
 // admit starts to serve the connection, or closes it if the cap on connections is reached.
-func (l *listener) admit(c *net.TCPConn) {
+func (l *listener) admit(c rawConn) {
 	s := newSocket(c, l.all)
 	if !l.all.enter(s) {
 		l.all.overCap.Add(1)
-		_ = c.SetLinger(0) // a reset leaves no TIME_WAIT, of which a flood would make many
+		_ = s.SetLinger(0) // a reset leaves no TIME_WAIT, of which a flood would make many
 		_ = c.Close()
 		return
 	}
-	if l.TLS == nil {
+	if l.TLS == nil && l.Proxies == nil {
 		go s.serve(l.h1.NewConn(s))
 		return
 	}
@@ -171,12 +171,25 @@ func (l *listener) admit(c *net.TCPConn) {
 	}()
 }
 
-// handshake does the TLS handshake; ALPN chooses the server. It returns nil if the handshake failed.
+// handshake reads the PROXY header and does the TLS handshake; ALPN chooses the server. It returns nil if one of them
+// failed.
 func (l *listener) handshake(s *socket) connection {
-	t := tls.Server(s, l.TLS)
 	if within := l.all.limits.TLSTimeout; within > 0 {
 		_ = s.SetDeadline(time.Now().Add(within)) // if it cannot be set, the handshake fails
 	}
+	if l.Proxies != nil {
+		if err := s.readProxyHeader(l.Proxies); err != nil {
+			l.all.log.Debug("PROXY header refused", zap.String("listener", l.Name), zap.Error(err))
+			_ = s.SetLinger(0)
+			_ = s.Close()
+			return nil
+		}
+	}
+	if l.TLS == nil {
+		_ = s.SetDeadline(time.Time{})
+		return l.h1.NewConn(s)
+	}
+	t := tls.Server(s, l.TLS)
 	if err := t.HandshakeContext(context.Background()); err != nil {
 		l.all.log.Debug("handshake failed", zap.String("listener", l.Name), zap.Error(err))
 		_ = s.Close()

@@ -11,8 +11,9 @@ import (
 // A socket is an accepted connection. It is counted against the cap, and a write that its client does not accept in
 // time ends it.
 type socket struct {
-	net.Conn // embedded as the interface: ReadFrom of tcp would bypass the deadlines
-	tcp      *net.TCPConn
+	net.Conn // embedded as the interface: ReadFrom of a TCP connection would bypass the deadlines
+	raw      rawConn
+	peer     net.Addr // instead of that of the connection; nil: the same
 	all      *Listeners
 	server   atomic.Pointer[connection] // nil during a handshake
 	gone     sync.Once
@@ -28,8 +29,20 @@ type connection interface {
 	IdleSince() (time.Time, bool)
 }
 
-func newSocket(c *net.TCPConn, ls *Listeners) *socket {
-	return &socket{Conn: c, tcp: c, all: ls, stall: stall{limit: ls.limits.WriteStall}}
+func newSocket(c rawConn, ls *Listeners) *socket {
+	s := &socket{Conn: c, raw: c, all: ls, stall: stall{limit: ls.limits.WriteStall}}
+	if _, tcp := c.RemoteAddr().(*net.TCPAddr); !tcp {
+		s.peer = nameless(UnixPeer)
+	}
+	return s
+}
+
+// RemoteAddr returns the address of the peer: the one that a PROXY header announced, [UnixPeer] or [UnknownPeer].
+func (s *socket) RemoteAddr() net.Addr {
+	if s.peer != nil {
+		return s.peer
+	}
+	return s.Conn.RemoteAddr()
 }
 
 // serve answers requests until the connection ends.
@@ -50,17 +63,22 @@ func (s *socket) connection() connection {
 }
 
 // SyscallConn implements syscall.Conn, so that an idle connection waits without a buffer.
-func (s *socket) SyscallConn() (syscall.RawConn, error) { return s.tcp.SyscallConn() }
+func (s *socket) SyscallConn() (syscall.RawConn, error) { return s.raw.SyscallConn() }
 
 // Close implements net.Conn.
 func (s *socket) Close() error {
-	err := s.tcp.Close()
+	err := s.raw.Close()
 	s.gone.Do(func() { s.all.leave(s) })
 	return err
 }
 
 // SetLinger sets SO_LINGER; zero makes Close send a reset.
-func (s *socket) SetLinger(seconds int) error { return s.tcp.SetLinger(seconds) }
+func (s *socket) SetLinger(seconds int) error {
+	if tcp, is := s.raw.(*net.TCPConn); is {
+		return tcp.SetLinger(seconds)
+	}
+	return nil
+}
 
 // writePiece is how much one write deadline covers, so that a slow client that makes progress is not cut.
 const writePiece = 64 << 10
@@ -68,10 +86,10 @@ const writePiece = 64 << 10
 // Write implements net.Conn.
 func (s *socket) Write(p []byte) (n int, err error) {
 	for {
-		if err := s.stall.arm(s.tcp); err != nil {
+		if err := s.stall.arm(s.raw); err != nil {
 			return n, err
 		}
-		m, err := s.tcp.Write(p[:min(len(p), writePiece)])
+		m, err := s.raw.Write(p[:min(len(p), writePiece)])
 		n += m
 		if p = p[m:]; err != nil || len(p) == 0 {
 			return n, err
@@ -80,14 +98,14 @@ func (s *socket) Write(p []byte) (n int, err error) {
 }
 
 // CloseWrite sends a FIN.
-func (s *socket) CloseWrite() error { return s.tcp.CloseWrite() }
+func (s *socket) CloseWrite() error { return s.raw.CloseWrite() }
 
 // SetWriteDeadline implements net.Conn. A deadline set here replaces the stall deadline until it is set to zero.
 func (s *socket) SetWriteDeadline(t time.Time) error {
 	s.stall.mu.Lock()
 	defer s.stall.mu.Unlock()
 	s.stall.asked, s.stall.armed = !t.IsZero(), time.Time{}
-	return s.tcp.SetWriteDeadline(t)
+	return s.raw.SetWriteDeadline(t)
 }
 
 // SetDeadline implements net.Conn.
@@ -107,7 +125,7 @@ type stall struct {
 	armed time.Time // the deadline that was set
 }
 
-func (d *stall) arm(c *net.TCPConn) error {
+func (d *stall) arm(c net.Conn) error {
 	if d.limit < 0 {
 		return nil
 	}

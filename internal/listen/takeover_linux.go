@@ -1,7 +1,6 @@
 package listen
 
 import (
-	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +19,7 @@ func reusePort(_, _ string, c syscall.RawConn) error {
 
 // dropNew stops new connections. The filter reads the TCP header and drops a SYN without ACK. An established connection
 // never receives one, so it does no harm that accepted sockets inherit the filter.
-func dropNew(l *net.TCPListener) error {
+func dropNew(l syscall.Conn) error {
 	const flags, syn, synAck, drop, keep = 13, 0x02, 0x12, 0, 1 << 18
 	program := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flags},
@@ -41,7 +40,7 @@ func dropNew(l *net.TCPListener) error {
 
 // queued reports whether a connection waits to be accepted. An expired deadline alone does not: Accept then fails
 // without having looked.
-func queued(l *net.TCPListener) bool {
+func queued(l syscall.Conn) bool {
 	c, err := l.SyscallConn()
 	if err != nil {
 		return false

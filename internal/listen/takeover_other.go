@@ -4,7 +4,6 @@ package listen
 
 import (
 	"errors"
-	"net"
 	"syscall"
 )
 
@@ -12,6 +11,6 @@ func reusePort(_, _ string, _ syscall.RawConn) error {
 	return errors.New("a second instance can take over a listener on Linux only")
 }
 
-func dropNew(*net.TCPListener) error { return nil }
+func dropNew(syscall.Conn) error { return nil }
 
-func queued(*net.TCPListener) bool { return false }
+func queued(syscall.Conn) bool { return false }
