@@ -18,6 +18,7 @@
 package config
 
 import (
+	"io/fs"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -40,6 +41,7 @@ type Config struct {
 	Admin          Admin
 	Decision       *Decision // nil: no questions of other proxies are answered
 	TrustedProxies []netip.Prefix
+	TrustUnix      bool // trusted_proxies has the word unix: whoever connects to a Unix socket of ours
 	Limits         Limits
 	Log            Log
 	Tracing        *Tracing // nil: there are no traces
@@ -91,12 +93,23 @@ func (m MissingKey) Fault(problem, remedy string) Fault { return saying(m.fault,
 
 // A Listener is one address that requests come in on.
 type Listener struct {
-	Name      string
-	Address   string // host:port
-	TLS       *TLS   // nil: plain HTTP/1.1
-	Redirect  bool   // redirect: https; answers nothing else
-	H2C       bool   // without TLS: HTTP/2 is served to clients that begin with its preface
-	ReusePort bool   // another instance may listen beside this one
+	Name    string
+	Address string // host:port, unix:PATH, systemd or systemd:NAME
+
+	Mode          fs.FileMode    // of a Unix socket; 0: by the umask
+	ProxyProtocol *ProxyProtocol // nil: connections begin with no PROXY header
+
+	TLS       *TLS // nil: plain HTTP/1.1
+	Redirect  bool // redirect: https; answers nothing else
+	H2C       bool // without TLS: HTTP/2 is served to clients that begin with its preface
+	ReusePort bool // another instance may listen beside this one
+}
+
+// ProxyProtocol says which peers send a PROXY header, which tells the peer in front of them. Others are closed.
+type ProxyProtocol struct {
+	Trusted bool           // the trusted proxies
+	From    []netip.Prefix // otherwise these addresses
+	Unix    bool           // … and whoever connects to a Unix socket
 }
 
 // TLS names the certificates of a listener; the handshake's server name chooses among them, the first is the default.

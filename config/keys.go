@@ -86,7 +86,8 @@ func file() yaml.Kind[writtenFile] {
 			"listener for other proxies (nginx, Traefik, Caddy, HAProxy, Envoy) that ask about requests and forward them themselves"),
 		yaml.Plain("trusted_proxies", yaml.Distinct(0, yaml.Text(nil)),
 			func(f *t) *[]yaml.Setting[string] { return &f.trustedProxies },
-			"addresses and CIDR ranges of the proxies whose X-Forwarded-* headers are trusted; default none"),
+			"addresses and CIDR ranges of the proxies whose X-Forwarded-* headers are trusted; unix: peers on a Unix socket; "+
+				"default none"),
 		yaml.Plain("limits", limits(), func(f *t) *writtenLimits { return &f.limits },
 			"limits for a request, a connection and the process").Filled(),
 		yaml.Plain("log", log(), func(f *t) *Log { return &f.log }, "log level and access log").Filled(),
@@ -155,6 +156,9 @@ type writtenListener struct {
 	redirect  yaml.Setting[string]
 	h2c       yaml.Setting[bool]
 	reusePort bool
+
+	mode          yaml.Setting[string]
+	proxyProtocol yaml.Setting[writtenProxyProtocol]
 }
 
 func listener() yaml.Kind[writtenListener] {
@@ -164,7 +168,12 @@ func listener() yaml.Kind[writtenListener] {
 			"name in logs; default the address"),
 		yaml.Placed("address", yaml.Text(isListenAddress).Like(addressLike),
 			func(l *t) *yaml.Setting[string] { return &l.address },
-			"host:port; without a host, every interface; systemd or systemd:NAME for a socket that it passes").Must(`write it like ":8080"`),
+			"host:port; without a host, every interface; unix:PATH; systemd or systemd:NAME for a socket that it passes").Must(`write it like ":8080"`),
+		yaml.Placed("mode", yaml.Text(isMode).Like(modeLike), func(l *t) *yaml.Setting[string] { return &l.mode },
+			"permissions of a Unix socket, in octal; default by the umask"),
+		yaml.Placed("proxy_protocol", proxyProtocol(),
+			func(l *t) *yaml.Setting[writtenProxyProtocol] { return &l.proxyProtocol },
+			"each connection begins with a PROXY header, version 1 or 2, sent by a trusted proxy; others are closed"),
 		yaml.Placed("tls", tlsKind(),
 			func(l *t) *yaml.Setting[writtenTLS] { return &l.tls },
 			"serve HTTPS; without it, plain HTTP/1.1"),
@@ -176,6 +185,29 @@ func listener() yaml.Kind[writtenListener] {
 			func(l *t) *bool { return &l.reusePort },
 			"let another process listen on the same address, to take over while this one drains; Linux only").Or("false"),
 	)
+}
+
+// A writtenProxyProtocol is true, or an object with from.
+type writtenProxyProtocol struct {
+	from []yaml.Setting[string] // nil: trusted_proxies
+}
+
+func proxyProtocol() yaml.Kind[writtenProxyProtocol] {
+	type t = writtenProxyProtocol
+	scalar := yaml.OnlyTrue()
+	mapping := yaml.Mapping(
+		yaml.Plain("from", yaml.Distinct(1, yaml.Text(nil)), func(x *t) *[]yaml.Setting[string] { return &x.from },
+			"addresses and CIDR ranges of the peers that send it; unix: peers on a Unix socket").
+			Must("name the load balancers, or write proxy_protocol: true for trusted_proxies"),
+	)
+	shape := &yaml.Shape{Either: []*yaml.Shape{scalar.Shape, mapping.Shape}}
+	return yaml.Kind[t]{Shape: shape, Read: func(r *yaml.Reader, v yaml.Value) (t, bool) {
+		if v.IsText() {
+			_, ok := scalar.Read(r, v)
+			return t{}, ok
+		}
+		return mapping.Read(r, v)
+	}}
 }
 
 type writtenTLS struct {

@@ -2,7 +2,9 @@ package config
 
 import (
 	"crypto/tls"
+	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 
 	yaml "github.com/jotgate/jotgate/internal/strictyaml"
@@ -22,7 +24,7 @@ func (b *builder) buildListeners() {
 			}
 		}
 	case b.file.listen.Usable():
-		b.Listeners = []Listener{{Name: "main", Address: b.file.listen.Value}}
+		b.Listeners = []Listener{{Name: "main", Address: b.listenAddress(b.file.listen.Value)}}
 	default:
 		b.Listeners = []Listener{{Name: "main", Address: defaultListen}}
 	}
@@ -36,6 +38,19 @@ func (b *builder) buildListener(w yaml.Setting[writtenListener]) {
 	if l.Name == "" {
 		l.Name = l.Address
 	}
+	if strings.HasPrefix(l.Address, "unix:") {
+		l.Address = b.listenAddress(l.Address)
+		if w.Value.mode.Usable() {
+			mode, _ := strconv.ParseUint(w.Value.mode.Value, 8, 32) // isMode has read it
+			l.Mode = fs.FileMode(mode)
+		}
+	} else if w.Value.mode.Given {
+		b.Fault(w.Value.mode.At, "is for Unix sockets alone", "remove it, or set address to unix:PATH")
+	}
+	if w.Value.reusePort && !isTCP(l.Address) {
+		b.Fault(w.Value.address.At, w.Value.address.Shown+" cannot be shared with another process", "remove reuse_port")
+	}
+	b.buildProxyProtocol(&l, w.Value.proxyProtocol)
 	if l.Redirect && w.Value.tls.Given {
 		b.Fault(
 			w.Value.redirect.At,
@@ -64,6 +79,35 @@ func (b *builder) buildListener(w yaml.Setting[writtenListener]) {
 		l.TLS = b.buildTLS(w.Value.tls.Value)
 	}
 	b.Listeners = append(b.Listeners, l)
+}
+
+// listenAddress returns the address with the path of a Unix socket resolved.
+func (b *builder) listenAddress(address string) string {
+	if path, unix := strings.CutPrefix(address, "unix:"); unix {
+		return "unix:" + b.Resolve(path)
+	}
+	return address
+}
+
+// isTCP reports whether a listener binds its own TCP socket.
+func isTCP(address string) bool {
+	return !strings.HasPrefix(address, "unix:") && address != "systemd" && !strings.HasPrefix(address, "systemd:")
+}
+
+func (b *builder) buildProxyProtocol(l *Listener, w yaml.Setting[writtenProxyProtocol]) {
+	if !w.Given || w.Bad {
+		return
+	}
+	l.ProxyProtocol = &ProxyProtocol{Trusted: len(w.Value.from) == 0}
+	if !l.ProxyProtocol.Trusted {
+		l.ProxyProtocol.From, l.ProxyProtocol.Unix = b.peers(
+			w.Value.from, "name the load balancers alone: any client can now choose its address")
+		return
+	}
+	if len(b.TrustedProxies) == 0 && !b.TrustUnix {
+		b.Fault(w.At, "takes the header from trusted_proxies, and there are none",
+			"name the load balancers in trusted_proxies, or write proxy_protocol: {from: [10.0.0.0/8]}")
+	}
 }
 
 // listensOn tells whether an earlier listener has the address; port 0 is another one each time.

@@ -125,9 +125,9 @@ func (b *builder) build() {
 		b.TenantPattern = anchored(p.Value)
 	}
 	b.buildTracing()
+	b.buildTrustedProxies()
 	b.buildListeners()
 	b.buildAdmin()
-	b.buildTrustedProxies()
 	b.buildDecision()
 	b.buildIdentityHeaders()
 	b.ClaimHeaders = b.buildClaimHeaders(b.file.claimHeaders, nil)

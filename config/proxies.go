@@ -7,7 +7,20 @@ import (
 )
 
 func (b *builder) buildTrustedProxies() {
-	b.TrustedProxies = b.prefixes(b.file.trustedProxies, "name the proxies alone: any client can now forge its address")
+	b.TrustedProxies, b.TrustUnix = b.peers(b.file.trustedProxies, "name the proxies alone: any client can now forge its address")
+}
+
+// peers reads addresses, ranges and the word unix.
+func (b *builder) peers(written []yaml.Setting[string], remedy string) (all []netip.Prefix, unix bool) {
+	var rest []yaml.Setting[string]
+	for _, w := range written {
+		if !w.Bad && w.Value == "unix" {
+			unix = true
+			continue
+		}
+		rest = append(rest, w)
+	}
+	return b.prefixes(rest, remedy), unix
 }
 
 // prefixes reads addresses and ranges; remedy is what to do about one that is every address.

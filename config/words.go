@@ -35,7 +35,8 @@ const (
 	audienceLike      = `^[!-~]{1,256}$`
 	filledLike        = `[\s\S]`
 	uuidLike          = `^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`
-	addressLike       = `^((\[[^\]]+\]|[^:]*):[0-9]{1,5}|systemd(:[A-Za-z0-9_.-]{1,255})?)$`
+	addressLike       = `^((\[[^\]]+\]|[^:]*):[0-9]{1,5}|unix:.+|systemd(:[A-Za-z0-9_.-]{1,255})?)$`
+	modeLike          = `^0?[0-7]{3}$`
 	addressOrNoneLike = `^((\[[^\]]+\]|[^:]*):[0-9]{1,5})?$`
 	issuerURLLike     = `^https?://[!-~]*[^/]$`
 	foreignIssuerLike = `^https?://[!-~]+$`
@@ -191,8 +192,11 @@ func isUUID(s string) (problem, remedy string) {
 	return "", ""
 }
 
-// isListenAddress reads host:port, or the name of a socket that systemd passes.
+// isListenAddress reads host:port, the path of a Unix socket, or the name of a socket that systemd passes.
 func isListenAddress(s string) (problem, remedy string) {
+	if path, found := strings.CutPrefix(s, "unix:"); found {
+		return isUnixPath(path)
+	}
 	if s == "systemd" {
 		return "", ""
 	}
@@ -203,6 +207,30 @@ func isListenAddress(s string) (problem, remedy string) {
 		return "", ""
 	}
 	return isAddress(s)
+}
+
+// longestUnixPath is what the system takes, less the end of a name that the socket has while it is made.
+const longestUnixPath = 100
+
+func isUnixPath(path string) (problem, remedy string) {
+	switch {
+	case path == "" || strings.HasSuffix(path, "/"):
+		return "has no path", "write it like unix:/run/jotgate/gate.sock"
+	case path[0] == '@':
+		return "is an abstract socket, which has no mode", "write a path, like unix:/run/jotgate/gate.sock"
+	case len(path) > longestUnixPath:
+		return "has a path longer than 100 bytes", "choose a shorter one, like unix:/run/jotgate/gate.sock"
+	}
+	return "", ""
+}
+
+// isMode reads the permissions of a file, as chmod takes them.
+func isMode(s string) (problem, remedy string) {
+	mode, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || mode > 0o777 || len(s) != 3 && (len(s) != 4 || s[0] != '0') {
+		return "is not the mode of a file", `write it in octal and quoted, like "0660"`
+	}
+	return "", ""
 }
 
 // isAddress reads host:port to listen on. Port 0 lets the system choose.

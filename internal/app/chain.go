@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/jotgate/jotgate/internal/endpoint"
+	"github.com/jotgate/jotgate/internal/listen"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/route"
@@ -137,11 +138,9 @@ func (g *Gate) peer(x *request.Exchange, r *http.Request, snap *snapshot) {
 	if r.TLS != nil {
 		x.Scheme = "https"
 	}
-	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		x.Peer = addr.Addr().Unmap()
-	}
-	x.Client = x.Peer
-	if len(snap.config.TrustedProxies) > 0 && snap.trusts(x.Peer) {
+	peer := listen.PeerOf(r.RemoteAddr)
+	x.Peer, x.Client = peer.Addr, peer.Addr
+	if c := snap.config; len(c.TrustedProxies) > 0 && snap.trusts(x.Peer) || c.TrustUnix && peer.Unix {
 		x.Trusted = true
 		snap.behind(x, r.Header)
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/httpserver"
@@ -25,7 +26,12 @@ func (g *Gate) listenOptions(c *config.Config) listen.Options {
 		Connections: c.Limits.Connections, H2Streams: uint32(c.Limits.H2Streams), HTTP2: http2Of[c.Limits.HTTP2],
 	}}
 	for _, l := range c.Listeners {
-		listener := listen.Listener{Name: l.Name, Address: l.Address, RedirectHTTPS: l.Redirect, H2C: l.H2C, ReusePort: l.ReusePort}
+		listener := listen.Listener{
+			Name: l.Name, Address: l.Address, Mode: l.Mode, RedirectHTTPS: l.Redirect, H2C: l.H2C, ReusePort: l.ReusePort,
+		}
+		if l.ProxyProtocol != nil {
+			listener.Proxies = func(p listen.Peer) bool { return g.sendsPROXY(l.Name, p) }
+		}
 		if l.Redirect {
 			listener.HTTPSPort = httpsPort(c.Listeners)
 		}
@@ -38,6 +44,20 @@ func (g *Gate) listenOptions(c *config.Config) listen.Options {
 		o.Listeners = append(o.Listeners, g.decisionListener(c.Decision))
 	}
 	return o
+}
+
+// sendsPROXY reports whether a peer of the listener sends a PROXY header, by the configuration in force.
+func (g *Gate) sendsPROXY(listener string, p listen.Peer) bool {
+	c := g.Config()
+	at := slices.IndexFunc(c.Listeners, func(l config.Listener) bool { return l.Name == listener })
+	if at < 0 || c.Listeners[at].ProxyProtocol == nil {
+		return false
+	}
+	from, unix := c.Listeners[at].ProxyProtocol.From, c.Listeners[at].ProxyProtocol.Unix
+	if c.Listeners[at].ProxyProtocol.Trusted {
+		from, unix = c.TrustedProxies, c.TrustUnix
+	}
+	return p.Unix && unix || p.Addr.IsValid() && slices.ContainsFunc(from, func(r netip.Prefix) bool { return r.Contains(p.Addr) })
 }
 
 // httpsPort is where a redirect leads: the port of the first listener with certificates.

@@ -176,10 +176,13 @@ func changeable(old, next *config.Config) error {
 	return nil
 }
 
-// shapes are listeners without the files of their certificates, which may change.
+// shapes are listeners without what may change: the files of their certificates, and who sends PROXY headers.
 func shapes(listeners []config.Listener) []config.Listener {
 	s := slices.Clone(listeners)
 	for i := range s {
+		if s[i].ProxyProtocol != nil {
+			s[i].ProxyProtocol = &config.ProxyProtocol{}
+		}
 		if s[i].TLS != nil {
 			s[i].TLS = &config.TLS{}
 		}

@@ -26,34 +26,27 @@ type rawConn interface {
 	CloseWrite() error
 }
 
-const (
-	unixPrefix    = "unix:"
-	systemdPrefix = "systemd"
-)
+const unixPrefix = "unix:"
 
-// bind returns the sockets of one listener: one, unless systemd passed several of the same name.
-func (ls *Listeners) bind(ctx context.Context, o Listener) ([]*listener, error) {
+func (ls *Listeners) bind(ctx context.Context, o Listener) (*listener, error) {
 	if o.RedirectHTTPS && o.TLS != nil {
 		return nil, fmt.Errorf("listener %q: redirects to https and has certificates; set only one of the two", o.Name)
 	}
-	raws, err := ls.sockets(ctx, o)
+	raw, err := socketFor(ctx, &o)
 	if err != nil {
 		return nil, fmt.Errorf("listener %q: %w", o.Name, err)
 	}
-	bound := make([]*listener, len(raws))
-	for i, raw := range raws {
-		bound[i] = newListener(ls, o, raw)
-	}
-	return bound, nil
+	return newListener(ls, o, raw), nil
 }
 
-func (ls *Listeners) sockets(ctx context.Context, o Listener) ([]rawListener, error) {
-	if o.Address == systemdPrefix || strings.HasPrefix(o.Address, systemdPrefix+":") {
-		return ls.inherited.take(strings.TrimPrefix(o.Address[len(systemdPrefix):], ":"))
+func socketFor(ctx context.Context, o *Listener) (rawListener, error) {
+	if isPassed(o.Address) {
+		o.ReusePort = false // the next process gets this same socket: nothing is taken over
+		return passed(o.Address)
 	}
 	if path, is := strings.CutPrefix(o.Address, unixPrefix); is {
-		l, err := bindUnix(ctx, path, o.Mode)
-		return []rawListener{l}, err
+		o.ReusePort = false
+		return bindUnix(ctx, path, o.Mode)
 	}
 	var lc net.ListenConfig
 	if o.ReusePort {
@@ -63,7 +56,7 @@ func (ls *Listeners) sockets(ctx context.Context, o Listener) ([]rawListener, er
 	if err != nil {
 		return nil, err
 	}
-	return []rawListener{l.(*net.TCPListener)}, nil
+	return l.(*net.TCPListener), nil
 }
 
 // A unixListener removes its file when it is closed, unless another process has replaced it.
@@ -130,3 +123,6 @@ func (u *unixListener) Close() error {
 	}
 	return u.UnixListener.Close()
 }
+
+// Addr implements net.Listener.
+func (u *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: u.path, Net: "unix"} }

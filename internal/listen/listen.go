@@ -2,7 +2,7 @@
 // HTTP/2 to package h2 (chosen by ALPN, RFC 7301).
 //
 //	listen.go        what a listener is, its limits, and the set of all listeners
-//	bind.go          TCP, Unix and (systemd.go) inherited sockets
+//	bind.go          TCP, Unix and sockets that systemd passes (systemd.go)
 //	listener.go      one bound socket: accept, handshake, choice of the server
 //	proxy.go         the PROXY protocol, which tells the peer in front of a load balancer
 //	socket.go        one accepted connection: its deadlines and how it is closed
@@ -97,7 +97,6 @@ type Options struct {
 // Listeners are the bound sockets of a server. Serve serves them; Drain or Close ends them.
 type Listeners struct {
 	limits    Limits
-	inherited *inherited
 	log       *zap.Logger
 	refused   func(Refused)
 	faulted   func(httpserver.Fault)
@@ -121,15 +120,15 @@ type Listeners struct {
 func Listen(ctx context.Context, o Options) (*Listeners, error) {
 	ls := &Listeners{
 		limits: o.Limits.WithDefaults(), log: o.Log, refused: o.Refused, faulted: o.Faulted,
-		inherited: &passed, open: map[*socket]struct{}{}, empty: make(chan struct{}), served: make(chan struct{}),
+		open: map[*socket]struct{}{}, empty: make(chan struct{}), served: make(chan struct{}),
 	}
 	ls.stopping, ls.stop = context.WithCancel(context.WithoutCancel(ctx))
 	for _, options := range o.Listeners {
-		bound, err := ls.bind(ctx, options)
+		l, err := ls.bind(ctx, options)
 		if err != nil {
 			return nil, errors.Join(err, ls.Close())
 		}
-		ls.listeners = append(ls.listeners, bound...)
+		ls.listeners = append(ls.listeners, l)
 	}
 	return ls, nil
 }
