@@ -47,6 +47,7 @@ type Config struct {
 	Tracing        *Tracing // nil: there are no traces
 	Drain          Drain
 
+	Resources      []*Resource
 	Issuer         *Issuer // nil: nothing is issued here
 	Roles          map[string]*Role
 	TrustedIssuers []*TrustedIssuer
@@ -376,7 +377,8 @@ type Route struct {
 	Upstream     *Upstream    // nil: upstream: none, for questions to decision alone
 	Allow        route.Oddity // insecure_allow
 	ForwardToken bool
-	Audiences    []string // instead of the issuer's
+	Audiences    []string  // instead of the issuer's
+	Resource     *Resource // that the route is below; nil: none
 	Upgrade      bool
 	BodyBytes    int64          // instead of limits.body_bytes
 	CORS         *CORS          // its own, or the top level's; nil: the app's CORS fields pass

@@ -54,6 +54,7 @@ type writtenFile struct {
 	issuer         yaml.Setting[writtenIssuer]
 	roles          []yaml.Named[writtenPermissions]
 	trustedIssuers []yaml.Setting[writtenTrusted]
+	resources      []yaml.Setting[writtenResource]
 	dpop           yaml.Setting[writtenDPoP]
 	replay         yaml.Setting[writtenReplay]
 	revocations    yaml.Setting[writtenRevocations]
@@ -111,6 +112,9 @@ func file() yaml.Kind[writtenFile] {
 			"other issuers whose tokens are accepted"),
 		yaml.Placed("cors", corsKind(), func(f *t) *yaml.Setting[writtenCORS] { return &f.cors },
 			"CORS for every route without cors of its own: what scripts of other origins may do; default the app's own"),
+		yaml.Plain("resources", yaml.List(0, resourceKind()),
+			func(f *t) *[]yaml.Setting[writtenResource] { return &f.resources },
+			"protected resources with metadata of their own (RFC 9728), such as MCP servers"),
 		yaml.Placed("dpop", dpop(), func(f *t) *yaml.Setting[writtenDPoP] { return &f.dpop },
 			"proofs of possession (DPoP, RFC 9449)").Filled(),
 		yaml.Placed("replay", replay(), func(f *t) *yaml.Setting[writtenReplay] { return &f.replay },
@@ -258,6 +262,26 @@ func admin() yaml.Kind[writtenAdmin] {
 			"host:port of a listener that serves only the metrics"),
 		yaml.Plain("pprof", yaml.Boolean(), func(a *t) *bool { return &a.pprof },
 			"serve runtime profiles under /debug/pprof/, with the admin token").Or("false"),
+	)
+}
+
+type writtenResource struct {
+	resource, path  yaml.Setting[string]
+	servers, scopes []yaml.Setting[string]
+}
+
+func resourceKind() yaml.Kind[writtenResource] {
+	type t = writtenResource
+	return yaml.Mapping(
+		yaml.Placed("resource", yaml.Text(isAudience).Like(audienceLike), func(r *t) *yaml.Setting[string] { return &r.resource },
+			"resource identifier: a URL; the routes below path take only tokens whose aud has it").
+			Must("write it like https://shop.example.com/api"),
+		yaml.Placed("path", yaml.Text(isPathPattern).Like(pathLike), func(r *t) *yaml.Setting[string] { return &r.path },
+			"path of its routes: /mcp for that path alone, /api/ for the tree below it; default the path of resource"),
+		yaml.Plain("authorization_servers", yaml.Distinct(1, yaml.Text(isIssuer)), func(r *t) *[]yaml.Setting[string] { return &r.servers },
+			"issuers that a client can get its tokens from; default issuer.url and the trusted issuers that are URLs"),
+		yaml.Plain("scopes", yaml.Distinct(1, yaml.Text(isScope)), func(r *t) *[]yaml.Setting[string] { return &r.scopes },
+			"scopes that a client asks for, told in the metadata and in challenges"),
 	)
 }
 

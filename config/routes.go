@@ -17,9 +17,11 @@ func (b *builder) buildRoutes() {
 	var places []yaml.Place // of each entry's route
 	own := b.OwnPaths()
 	for i := range b.file.routes.Value {
+		b.Routes = append(b.Routes, b.buildRoute(i, &b.file.routes.Value[i]))
+	}
+	b.buildResources()
+	for i, r := range b.Routes {
 		w := &b.file.routes.Value[i]
-		r := b.buildRoute(i, w)
-		b.Routes = append(b.Routes, r)
 		if w.Bad || !w.Value.path.Usable() {
 			continue
 		}

@@ -113,6 +113,10 @@ const longestLogged = 256
 
 // dispatch gives our own endpoints to the issuer and the rest to the gate.
 func (snap *snapshot) dispatch(x *request.Exchange, r *http.Request) {
+	if document := snap.resources.find(x, r.URL.Path); document != nil {
+		document.ServeHTTP(x, r)
+		return
+	}
 	if snap.owns(x, r) {
 		if !snap.preflight(x, r) {
 			snap.issuer.ServeHTTP(x, r)

@@ -52,7 +52,7 @@ func (g *Gate) decide(w http.ResponseWriter, q *decision.Question, fault error) 
 		x.Refuse(err)
 		return
 	}
-	if snap.owns(x, q.Request) {
+	if snap.owns(x, q.Request) || snap.resources.find(x, q.Request.URL.Path) != nil {
 		x.Refuse(refusal.Because(refusal.RouteNotFound, "an endpoint of our own: let the front send it to a listener"))
 		return
 	}

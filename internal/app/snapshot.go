@@ -33,6 +33,7 @@ type snapshot struct {
 
 	cors      *cors.Policy // of what no route decides; nil: none
 	endpoints *endpointCORS
+	resources resources
 
 	generation int // 1 at the start, one more with each reload
 }
@@ -40,6 +41,10 @@ type snapshot struct {
 // build makes a snapshot, or nothing.
 func (g *Gate) build(c *config.Config) (*snapshot, error) {
 	snap := &snapshot{config: c, guard: g.memory.guard, cors: proxy.CORS(c.CORS), endpoints: newEndpointCORS(c)}
+	var err error
+	if snap.resources, err = newResources(c.Resources); err != nil {
+		return nil, err
+	}
 	verifier, err := g.buildVerifier(snap)
 	if err != nil {
 		snap.close()

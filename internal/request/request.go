@@ -66,8 +66,9 @@ type Exchange struct {
 	Waited    time.Duration // from asking the upstream to the head of its answer
 	BodyError error         // the first error of reading the client's body, other than io.EOF
 
-	ResourceMetadata string // URL of the metadata that a bearer challenge tells (RFC 9728 §5.1); "": none
-	DPoP             bool   // the credential is of the scheme DPoP (RFC 9449 §7.1), and so is the challenge
+	ResourceMetadata string   // URL of the metadata that a bearer challenge tells (RFC 9728 §5.1); "": none
+	Scopes           []string // that a challenge asks for (RFC 6750 §3), of the resource; nil: none
+	DPoP             bool     // the credential is of the scheme DPoP (RFC 9449 §7.1), and so is the challenge
 
 	CORS cors.Answer // what the answer says to scripts of other origins; zero: nothing, and an app's own fields pass
 
@@ -244,6 +245,9 @@ func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 	if c := x.Challenge(reason); c != "" && h.Get("WWW-Authenticate") == "" {
 		if x.ResourceMetadata != "" {
 			c += `, resource_metadata="` + x.ResourceMetadata + `"`
+		}
+		if len(x.Scopes) > 0 && !strings.Contains(c, ", scope=") {
+			c += `, scope="` + strings.Join(x.Scopes, " ") + `"`
 		}
 		h.Set("WWW-Authenticate", c)
 	}
