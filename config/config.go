@@ -51,6 +51,8 @@ type Config struct {
 	Issuer         *Issuer // nil: nothing is issued here
 	Roles          map[string]*Role
 	TrustedIssuers []*TrustedIssuer
+	Retain         []jose.Path   // claims of verified tokens that routes ask for or hand on
+	RetainScopes   bool          // … and their scopes
 	ClockLeeway    time.Duration // for iat and nbf, never for exp
 
 	CORS        *CORS // of every route that has none of its own; nil: the gate does not speak CORS there

@@ -232,6 +232,36 @@ func TestPatternsMakeIssuers(t *testing.T) {
 	}
 }
 
+// TestMappedSays which claim gave which tenant, role and action, and what is missing.
+func TestMappedSays(t *testing.T) {
+	t.Parallel()
+	c := load(t, entry(plainIssuer, "tenants: {from: org, map: {o1: acme}}",
+		"roles: [{from: realm.roles, map: {staff: reader}}, {from: granted, keys: true, tenants: keys, map: {chief: editor}}]",
+		`actions: {from: scope, map: {"orders:read": READ}}`))
+	for claims, want := range map[string][]string{
+		`{"org":["o1","o9"],"realm":{"roles":["staff","x"]},"granted":{"chief":{"o1":1}},"scope":"orders:read openid"}`: {
+			`tenants: claim org holds "o1" "o9": "o1" is tenant "acme"`,
+			`roles: claim realm.roles holds "staff" "x": "staff" is a role here`,
+			`roles: claim granted holds "chief": "chief" is a role here, for tenant "acme"`,
+			`actions: claim scope holds "orders:read" "openid": "orders:read" means READ`,
+		},
+		`{"org":"o9","scope":"openid"}`: {
+			`tenants: claim org holds "o9": none counts, the map has o1`,
+			`roles: claim realm.roles is missing, or holds no words: none counts, the map has staff`,
+			`roles: claim granted is missing, or holds no words: none counts, the map has chief`,
+			`actions: claim scope holds "openid": none counts, the map has orders:read`,
+		},
+	} {
+		v := saidBy(t, c, claims)
+		if v == nil {
+			t.Fatalf("%s: refused", claims)
+		}
+		if _, have := c.TrustedIssuers[0].Mapped(v); cmp.Diff(want, have) != "" {
+			t.Errorf("%s (-want +have)\n%s", claims, cmp.Diff(want, have))
+		}
+	}
+}
+
 // FuzzMapping: whatever a token's claims hold, it opens no more than the ceiling, and no tenant that it does not name.
 func FuzzMapping(f *testing.F) {
 	text := strings.Replace(entry(plainIssuer, `tenants: {from: org, global: true, map: {o1: acme, o2: globex, "*": initech}}`,

@@ -200,10 +200,21 @@ func (t *trial) refused(g *Gate, s *step, p *inbound, err error) {
 	t.trace.Shadow = p.plan != nil && p.plan.route.Shadow && spared(reason)
 }
 
+// shownGrant spells the entry for what belongs to no tenant.
+func shownGrant(p token.Permissions) token.Permissions {
+	i := slices.IndexFunc(p, func(e token.TenantPermission) bool { return e.Tenant == token.Global })
+	if i < 0 {
+		return p
+	}
+	shown := slices.Clone(p)
+	shown[i].Tenant = "(global)"
+	return shown
+}
+
 // found takes into the trace what the request's steps have found so far.
 func (t *trial) found(p *inbound) {
 	if p.grant != nil && p.plan != nil {
-		t.trace.Permissions, t.trace.TenantFrom = p.grant.permissions, from(&p.plan.route.Require)
+		t.trace.Permissions, t.trace.TenantFrom = shownGrant(p.grant.permissions), from(&p.plan.route.Require)
 	}
 	t.trace.Tenant = p.tenant
 	if p.decider > 0 {

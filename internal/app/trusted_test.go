@@ -201,6 +201,48 @@ func TestTokensOfOtherIssuers(t *testing.T) {
 	}
 }
 
+// TestTenantsOfOtherIssuers: what a token names as its own tenant opens that tenant's routes and no other's, through the
+// whole gate.
+func TestTenantsOfOtherIssuers(t *testing.T) {
+	t.Parallel()
+	const own = `audiences: [api], tenants: {from: org}, actions: {from: scope}, permissions: [{tenant: "*", actions: ["*"]}]`
+	const cognito = `audiences: [web3], audience_claims: [aud, client_id], token_types: [none, JWT], tenants: {from: org}, actions: {from: scope}, permissions: [{tenant: "*", actions: [READ]}]`
+	var crowd []string
+	for i := range 65 {
+		crowd = append(crowd, fmt.Sprint("t", i))
+	}
+	for _, c := range []struct {
+		name, entry, typ, tenant string
+		claims                   map[string]any
+		want                     string
+	}{
+		{"its tenant", own, "at+jwt", "acme", map[string]any{"org": "acme", "scope": "READ"}, "200"},
+		{"another tenant", own, "at+jwt", "other", map[string]any{"org": "acme", "scope": "READ"}, "403 tenant_denied"},
+		{"without the action", own, "at+jwt", "acme", map[string]any{"org": "acme", "scope": "WRITE"}, "403 action_denied"},
+		{"no tenant", own, "at+jwt", "acme", map[string]any{"scope": "READ"}, "403 tenant_denied"},
+		{"the word * as its tenant", own, "at+jwt", "acme", map[string]any{"org": "*", "scope": "READ"}, "403 tenant_denied"},
+		{"too many tenants", own, "at+jwt", "t1", map[string]any{"org": crowd, "scope": "READ"}, "401 token_claims_malformed"},
+		{"permissions of its own invention", own, "at+jwt", "other", map[string]any{"org": "acme", "scope": "READ", "tenantPermissions": []any{map[string]any{"tenant": "*", "allowedActions": []string{"*"}}}}, "403 tenant_denied"},
+		{"client_id in place of aud", cognito, "JWT", "acme", map[string]any{"aud": nil, "client_id": "web3", "org": "acme", "scope": "READ", "token_use": "access"}, "200"},
+		{"an aud decides", cognito, "JWT", "acme", map[string]any{"aud": "other", "client_id": "web3", "org": "acme", "scope": "READ"}, "401 token_audience_mismatch"},
+		{"client_id like our client", own, "at+jwt", "acme", map[string]any{"client_id": "web", "org": "acme", "scope": "READ"}, "401 token_subject_reserved"},
+		{"client_claim like our client", own + ", client_claim: azp", "at+jwt", "acme", map[string]any{"azp": "web", "org": "acme", "scope": "READ"}, "401 token_subject_reserved"},
+		{"client_id like our client, beside client_claim", own + ", client_claim: azp", "at+jwt", "acme", map[string]any{"azp": "web2", "client_id": "web", "org": "acme", "scope": "READ"}, "401 token_subject_reserved"},
+		{"an application that is an object", own, "at+jwt", "acme", map[string]any{"application": map[string]any{"id": "web"}, "org": "acme", "scope": "READ"}, "200"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newForeigner(t)
+			g := startGate(t, f.trusting(c.entry)...)
+			for range 2 { // the second time from the cache
+				if have := g.open(c.tenant, f.token(f.key, c.typ, c.claims)); have != c.want {
+					t.Errorf("have %s, want %s", have, c.want)
+				}
+			}
+		})
+	}
+}
+
 // TestForeignTokensManageNothing: not even with every scope word of ours.
 func TestForeignTokensManageNothing(t *testing.T) {
 	t.Parallel()
