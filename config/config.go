@@ -389,6 +389,7 @@ type Route struct {
 	DenyFrom     []netip.Prefix // clients that may not come, whatever AllowFrom says
 	RateLimits   []RateLimit
 	ClaimHeaders []ClaimHeader // its own, and the top level's
+	Hop          Hop
 }
 
 // Require is what a token must bring. The zero value asks for authentication alone.

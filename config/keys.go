@@ -1011,6 +1011,7 @@ type writtenRoute struct {
 	denyFrom      []yaml.Setting[string]
 	rateLimit     yaml.Setting[[]yaml.Setting[writtenRateLimit]]
 	claimHeaders  []yaml.Setting[writtenClaimHeader]
+	hop           writtenHop
 }
 
 func routeKind() yaml.Kind[writtenRoute] {
@@ -1052,6 +1053,20 @@ func routeKind() yaml.Kind[writtenRoute] {
 			"allow WebSocket and other upgrades").Or("false"),
 		yaml.Placed("body_bytes", yaml.Size[int64](0, 1<<50), func(x *t) *yaml.Setting[int64] { return &x.bodyBytes },
 			"maximum size of a request body; default limits.body_bytes"),
+		yaml.Placed("strip_prefix", yaml.Text(isPathPrefix).Like(pathPrefixLike),
+			func(x *t) *yaml.Setting[string] { return &x.hop.stripPrefix },
+			"literal beginning of the path that the upstream does not get, whole segments such as /api/orders; default none"),
+		yaml.Placed("add_prefix", yaml.Text(isPathPrefix).Like(pathPrefixLike),
+			func(x *t) *yaml.Setting[string] { return &x.hop.addPrefix },
+			"literal path put before what the upstream gets, such as /v2; default none"),
+		yaml.Plain("timeout", yaml.Duration(10*time.Millisecond, 24*time.Hour),
+			func(x *t) *time.Duration { return &x.hop.timeout },
+			"maximum time until the response head; default response_timeout of the upstream"),
+		yaml.Plain("stall_timeout", yaml.Duration(100*time.Millisecond, 24*time.Hour),
+			func(x *t) *time.Duration { return &x.hop.stallTimeout },
+			"maximum time without progress of a body; default limits.stall_timeout"),
+		yaml.Plain("headers", headerEdits(), func(x *t) *writtenHeaders { return &x.hop.headers },
+			"header fields that are set or removed"),
 		yaml.Placed("shadow", yaml.Boolean(),
 			func(x *t) *yaml.Setting[bool] { return &x.shadow },
 			"judge and log, but forward requests that would be refused for their token, tenant or permission; for trying a "+

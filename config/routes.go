@@ -39,6 +39,7 @@ func (b *builder) buildRoutes() {
 		}
 	}
 	b.compile(entries, places)
+	b.rewrittenPlaces()
 	b.uniqueNames()
 	b.somethingToDo()
 }
@@ -77,6 +78,7 @@ func (b *builder) buildRoute(index int, s *yaml.Setting[writtenRoute]) *Route {
 	}
 	b.buildAccess(s, r)
 	b.buildConditions(w, r)
+	b.buildHop(w, r)
 	r.Upstream = b.upstream(w.upstream)
 	return r
 }

@@ -161,7 +161,7 @@ var beyondSchema = []string{
 	"key-files-of-the-wrong-kind", "limits-shared-without-redis", "merge-key", "method-any", "missing-file", "no-key-signs", "nothing-to-do", "password-in-a-url",
 	"placeholder-outside-roles", "redis-missing", "redis-skew-below-leeway", "redis-tls", "redis-without-code-secrets", "replay-too-small", "replicas-with-memory-store",
 	"revocations-in-two-places", "revocations-stale-too-soon", "role-placeholder-inside", "role-shadowed", "roles-of-one-digest",
-	"route-inside-ours", "route-tenant-from", "route-without-any-issuer", "routes-conflict", "routes-equal", "same-key-twice",
+	"route-inside-ours", "route-rewritten", "route-tenant-from", "route-without-any-issuer", "routes-conflict", "routes-equal", "same-key-twice",
 	"second-document", "secret-of-two-lines", "tag", "tenant-pattern-open-paren", "tenant-pattern-open-quote",
 	"tenant-pattern-star", "tenant-pattern", "trusted-proxies", "ttl-over-the-limit", "unset-variable",
 	"users-without-role",

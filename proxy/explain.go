@@ -51,8 +51,9 @@ type Trace struct {
 // A TracedRequest is what was judged of a request's head.
 type TracedRequest struct {
 	Method   string   `json:"method"`
-	Host     string   `json:"host"` // canonical
-	Path     string   `json:"path"` // as it came, which is what is sent on
+	Host     string   `json:"host"`                // canonical
+	Path     string   `json:"path"`                // as it came, which is what is judged …
+	SentPath string   `json:"sent_path,omitempty"` // … and what the upstream gets, where the route has prefixes
 	Segments []string `json:"segments"`
 }
 
@@ -144,6 +145,7 @@ func (g *Gate) Trace(x *request.Exchange, r *http.Request, as Bearer) *Trace {
 		t.trace.Permissions = as.Permissions
 	}
 	t.trace.Allowed = p.try(g, &g.choosing) == nil && (p.preflight || g.walk(p) == nil)
+	t.trace.Request.SentPath = x.SentPath
 	return t.trace
 }
 

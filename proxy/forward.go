@@ -117,7 +117,8 @@ func (f *forwarding) ask() (err error) {
 		return err
 	}
 	q := &f.request
-	q.Method, q.Target, q.Host, q.Upgrade = f.r.Method, f.r.RequestURI, f.r.Host, f.upgrade
+	q.Method, q.Target, q.Host, q.Upgrade = f.r.Method, f.target(), f.r.Host, f.upgrade
+	q.ResponseTimeout, q.StallTimeout = f.plan.route.Hop.Timeout, f.plan.route.Hop.StallTimeout
 	if host := f.plan.upstream.Host; host != "" {
 		q.Host = host
 	}
@@ -197,6 +198,11 @@ func (f *forwarding) hint(status int, h http.Header) error {
 // head sets our own fields of the client's head. It returns how many trailers are announced.
 func (f *forwarding) head() (announced int) {
 	out, a := f.x.Header(), &f.answer
+	if edits := f.plan.response; edits != nil {
+		for _, v := range edits.set {
+			out[v.Name] = []string{v.Value}
+		}
+	}
 	if len(a.Trailer) > 0 {
 		f.gate.trail(a.Trailer, f.listed())
 	}
@@ -216,8 +222,9 @@ func (f *forwarding) head() (announced int) {
 // passing yields the fields of the upstream's answer that go further than one hop. What the chain in front has set stays.
 func (f *forwarding) passing(yield func(name, value string) bool) {
 	ours, hops := f.x.Header(), f.listed()
+	edits := f.plan.response
 	for _, h := range f.answer.Fields {
-		if hops.end(h.Name) {
+		if hops.end(h.Name) || edits != nil && edits.drops(h.Name) {
 			continue
 		}
 		if _, set := ours[h.Name]; !set && !yield(h.Name, h.Value) {

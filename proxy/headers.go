@@ -181,8 +181,9 @@ func (f *forwarding) WriteFields(to *h1.Head) {
 		traced: f.x.Trace != nil, trusted: f.x.Trusted,
 	}
 	var room [maxFold]byte
+	edits := f.plan.request
 	for name, values := range in {
-		if !rule.passes(name, room[:0]) {
+		if !rule.passes(name, room[:0]) || edits != nil && edits.drops(name) {
 			continue
 		}
 		if f.upgrade != "" {
@@ -192,7 +193,7 @@ func (f *forwarding) WriteFields(to *h1.Head) {
 			to.Field(name, value)
 		}
 	}
-	if f.passesAuthorization() { // should Connection list it, too
+	if f.passesAuthorization() && !edits.drops("Authorization") { // should Connection list it, too
 		for _, value := range in["Authorization"] {
 			to.Field("Authorization", value)
 		}
@@ -202,6 +203,11 @@ func (f *forwarding) WriteFields(to *h1.Head) {
 	}
 	for _, own := range f.own {
 		to.Field(own.name, own.value)
+	}
+	if edits != nil {
+		for _, v := range edits.set {
+			to.Field(v.Name, v.Value)
+		}
 	}
 }
 

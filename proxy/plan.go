@@ -19,6 +19,9 @@ type plan struct {
 	cors      *cors.Policy
 	rates     []rateLimit
 	claims    []claimField
+
+	hop               *config.Hop // nil: the path goes on as it came
+	request, response *edits      // nil: no field is set or removed
 }
 
 // plan compiles every route, and opens one pool for each upstream.
@@ -46,6 +49,10 @@ func (g *Gate) plan(o *Options) error {
 		}
 		g.plans[i] = plan{route: r, rates: rates, claims: g.claimFields(r), upstream: r.Upstream, pool: pool, bodyLimit: limit,
 			pattern: r.Path.String(), steps: g.stepsOf(r), cors: CORS(r.CORS)}
+		if r.Hop.StripPrefix != "" || r.Hop.AddPrefix != "" {
+			g.plans[i].hop = &r.Hop
+		}
+		g.plans[i].request, g.plans[i].response = newEdits(&r.Hop.Request), newEdits(&r.Hop.Response)
 	}
 	return nil
 }

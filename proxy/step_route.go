@@ -14,6 +14,9 @@ func stepRoute() step {
 			if p.preflight {
 				return strings.TrimSpace(p.x.Route + " (a CORS preflight, which the gate answers itself)")
 			}
+			if p.x.SentPath != "" {
+				return p.x.Route + ": the upstream gets " + p.x.SentPath
+			}
 			return p.x.Route
 		},
 		need: func(_ *Gate, p *inbound, reason refusal.Reason) string {
@@ -61,6 +64,9 @@ func (g *Gate) choose(p *inbound) error {
 		return fault("the table and the configuration have different routes")
 	}
 	p.chosen(g, i)
+	if p.plan.hop != nil {
+		return p.rewrite(p.plan.hop)
+	}
 	return nil
 }
 

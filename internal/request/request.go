@@ -47,7 +47,10 @@ type Exchange struct {
 	// LogPath stands for the path in every log. It is the raw path without its query, unless the path holds a credential.
 	LogPath string
 
-	Front  string // the proxy that asks about the request and forwards it itself; "": it came to us
+	Front string // the proxy that asks about the request and forwards it itself; "": it came to us
+	// SentPath is the path that the upstream gets, where the route has prefixes; "": the one that came.
+	SentPath string
+
 	Route  string // name of the chosen route, or of our own endpoint
 	Place  int    // of the chosen route in the configuration, from 1; 0: none, or an endpoint of ours
 	Reason refusal.Reason

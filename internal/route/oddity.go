@@ -18,7 +18,8 @@ const (
 	NotUTF8                           // bytes that are not UTF-8: dropped, replaced or kept, as the reader likes
 	LetterCase                        // letters in another case than a route's: the same to some readers
 	TrailingSlash                     // a last slash more or less than a route has: the same to some readers
-	lastOddity     = TrailingSlash
+	Rewritten                         // prefixes that bring a path to a stricter route's place at the upstream
+	lastOddity     = Rewritten
 
 	// spellings are the oddities that every path may have; whether one has them depends on the routes beside its own.
 	spellings = LetterCase | TrailingSlash
@@ -29,6 +30,7 @@ const (
 var oddityWords = map[Oddity]string{
 	EncodedSlash: "encoded_slash", Semicolon: "semicolon", DoubleSlash: "double_slash", DoubleEncoding: "double_encoding",
 	EncodedDot: "encoded_dot", NotUTF8: "not_utf8", LetterCase: "letter_case", TrailingSlash: "trailing_slash",
+	Rewritten: "rewritten",
 }
 
 // String lists the words of `insecure_allow`, separated by commas; "none" for the empty set.
@@ -46,7 +48,9 @@ func (o Oddity) String() string {
 }
 
 // OddityWords returns the words of `insecure_allow`.
-func OddityWords() []string { return strings.Split((everyOddity | spellings).String(), ", ") }
+func OddityWords() []string {
+	return strings.Split((everyOddity | spellings | Rewritten).String(), ", ")
+}
 
 // ParseOddity reads one word of `insecure_allow`.
 func ParseOddity(word string) (Oddity, error) {
@@ -55,5 +59,5 @@ func ParseOddity(word string) (Oddity, error) {
 			return bit, nil
 		}
 	}
-	return 0, fmt.Errorf("%q is no oddity that a route can allow: write one of %s", word, everyOddity|spellings)
+	return 0, fmt.Errorf("%q is no oddity that a route can allow: write one of %s", word, everyOddity|spellings|Rewritten)
 }

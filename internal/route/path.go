@@ -134,6 +134,25 @@ func (p Path) Params() []string { return names(p.segments) }
 // Place returns the index of the segment that {name} stands for, or -1.
 func (p Path) Place(name string) int { return placed(p.segments, name) }
 
+// Rewritten returns the pattern of the paths that p matches, without the literal prefix strip and with the literal prefix
+// add before them. The error says that not every such path begins with strip.
+func (p Path) Rewritten(strip, add string) (Path, error) {
+	rest, ok := strings.CutPrefix(p.text, strip)
+	if !ok || strip != "" && rest != "" && rest[0] != '/' {
+		return Path{}, fmt.Errorf("path %q: does not begin with %q", p.text, strip)
+	}
+	if rest == "" && add == "" {
+		return Path{text: "/", segments: []part{{}}}, nil // that one path, and not the tree that the pattern "/" covers
+	}
+	return ParsePath(add + rest)
+}
+
+// Overlaps reports whether some path is matched by both.
+func (p Path) Overlaps(q Path) bool { return p.overlaps(q) }
+
+// Before reports whether p is more specific than q.
+func (p Path) Before(q Path) bool { return p.compare(q) < 0 }
+
 // Covers reports whether p matches every path that q matches.
 func (p Path) Covers(q Path) bool {
 	if p.text == "" || q.text == "" || !fits(p, q) {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jotgate/jotgate/internal/endpoint"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/strictjson"
 )
@@ -54,6 +55,9 @@ func (l *Log) Access(r *http.Request, x *request.Exchange, end time.Time) {
 	b = b.some("jti", x.TokenID)
 	if x.Upstream != "" {
 		b = b.text("upstream", x.Upstream)
+		if x.SentPath != "" {
+			b = b.text("upstream_path", endpoint.Redact(x.SentPath))
+		}
 		b = b.milliseconds("upstream_ms", x.Waited)
 	}
 	if agent := r.Header["User-Agent"]; len(agent) > 0 {

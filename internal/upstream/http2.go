@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -38,6 +39,9 @@ type http2Client struct {
 	scheme    string
 	address   string
 	stall     time.Duration
+
+	once    sync.Once
+	patient atomic.Pointer[http.Transport] // for requests with a time-out of their own; see headWait
 }
 
 func newHTTP2Client(s *Settings, address string, secure bool, dial func(context.Context) (net.Conn, error)) *http2Client {
@@ -70,7 +74,56 @@ func newHTTP2Client(s *Settings, address string, secure bool, dial func(context.
 	return c
 }
 
-func (c *http2Client) close() { c.transport.CloseIdleConnections() }
+func (c *http2Client) close() {
+	c.transport.CloseIdleConnections()
+	if t := c.patient.Load(); t != nil {
+		t.CloseIdleConnections()
+	}
+}
+
+// waiting is the transport of requests that bring a time-out for the answer's head.
+func (c *http2Client) waiting() *http.Transport {
+	c.once.Do(func() {
+		t := c.transport.Clone()
+		t.ResponseHeaderTimeout = 0
+		c.patient.Store(t)
+	})
+	return c.patient.Load()
+}
+
+// A headWait ends a request whose answer's head does not come in time, counted from the end of the request.
+type headWait struct {
+	limit  time.Duration
+	cancel context.CancelCauseFunc
+
+	mu    sync.Mutex
+	timer *time.Timer
+	over  bool
+}
+
+func (w *headWait) start() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over || w.timer != nil {
+		return
+	}
+	w.timer = time.AfterFunc(w.limit, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !w.over {
+			w.cancel(h1.ErrHeadTimeout)
+		}
+	})
+}
+
+// end is called when the head is there, or no longer waited for.
+func (w *headWait) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over = true; w.timer != nil {
+		w.timer.Stop()
+	}
+}
 
 func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
 	var informed *hints
@@ -78,13 +131,30 @@ func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
 		informed = &hints{pass: q.Hint}
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: informed.got})
 	}
+	transport, stall := c.transport, cmp.Or(q.StallTimeout, c.stall)
+	var wait *headWait
+	if q.ResponseTimeout > 0 {
+		transport, wait = c.waiting(), &headWait{limit: q.ResponseTimeout}
+		ctx, wait.cancel = context.WithCancelCause(ctx) // the answer's body needs it; it ends with the request's
+		defer wait.end()
+	}
 	r, err := c.request(ctx, q)
 	if err != nil {
 		return err
 	}
-	response, err := c.transport.RoundTrip(r)
+	if wait != nil {
+		if body, has := r.Body.(*detachedBody); has {
+			body.sent = wait.start
+		} else {
+			wait.start()
+		}
+	}
+	response, err := transport.RoundTrip(r)
 	informed.end()
 	if err != nil {
+		if wait != nil && context.Cause(ctx) == h1.ErrHeadTimeout {
+			return h1.ErrHeadTimeout
+		}
 		return err
 	}
 	a.Status, a.StatusLine, a.Minor, a.Length, a.Closing = response.StatusCode, response.Status, 1, response.ContentLength, false
@@ -95,7 +165,7 @@ func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
 		}
 	}
 	a.Trailer = response.Trailer
-	a.stream = newHTTP2Body(response, c.stall)
+	a.stream = newHTTP2Body(response, stall)
 	return nil
 }
 
@@ -231,6 +301,7 @@ type detachedBody struct {
 	pieces chan piece
 	left   []byte
 	err    error
+	sent   func() // called when all was read; nil: nothing is
 }
 
 type piece struct {
@@ -291,6 +362,9 @@ func (b *detachedBody) pump() {
 			return
 		}
 		if err != nil {
+			if b.sent != nil {
+				b.sent()
+			}
 			return
 		}
 	}

@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -33,6 +34,8 @@ type Answer struct {
 
 	ctx     context.Context
 	client  *Client
+	head    time.Duration // time-outs of this request
+	stall   time.Duration
 	conn    *conn // nil: the answer is over
 	sender  *sender
 	release func() bool // from the context
@@ -59,6 +62,7 @@ const (
 func (a *Answer) ask(ctx context.Context, c *Client, k *conn, q *Request) error {
 	a.ctx, a.client, a.conn, a.sender, a.release, a.over, a.within, a.ahead, a.left = ctx, c, k, nil, nil, nil, false, nil, 0
 	a.state.Store(stateIdle)
+	a.head, a.stall = cmp.Or(q.ResponseTimeout, c.settings.ResponseTimeout), cmp.Or(q.StallTimeout, c.settings.StallTimeout)
 	out, err := q.appendHead(k.out[:0])
 	if k.out = out; err != nil {
 		q.closeBody()
@@ -91,8 +95,8 @@ func afterEnd(ctx context.Context, f func()) (stop func() bool) {
 
 // exchange writes the request and reads the answer's head.
 func (a *Answer) exchange(q *Request) error {
-	k, s := a.conn, &a.client.settings
-	if written := k.send(k.out, s.StallTimeout); written != nil {
+	k := a.conn
+	if written := k.send(k.out, a.stall); written != nil {
 		q.closeBody()
 		// A server that answers before it has read the whole head, and closes, may have been heard by then.
 		if err := a.hear(q); err != nil {
@@ -109,7 +113,7 @@ func (a *Answer) exchange(q *Request) error {
 		q.closeBody()
 		return err
 	}
-	a.sender = a.client.newSender(k, q)
+	a.sender = a.client.newSender(k, q, a.head, a.stall)
 	go a.sender.run()
 	err := a.receiveHead(k, q)
 	a.sender.answered()
@@ -119,7 +123,7 @@ func (a *Answer) exchange(q *Request) error {
 // hear waits for an answer when nothing more is sent.
 func (a *Answer) hear(q *Request) error {
 	k := a.conn
-	if err := k.reading.In(a.client.settings.ResponseTimeout); err != nil {
+	if err := k.reading.In(a.head); err != nil {
 		return err
 	}
 	runtime.Gosched() // the answer takes a while: whoever can go on meanwhile does, and a look in vain is spared
@@ -218,7 +222,7 @@ func (a *Answer) patience() time.Duration {
 	if a.eventStream {
 		return 0
 	}
-	return a.client.settings.StallTimeout
+	return a.stall
 }
 
 // readSome reads of the bytes that are left; an end before them is none.

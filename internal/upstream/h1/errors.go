@@ -10,7 +10,9 @@ var ErrStalled error = &timeoutError{"the answer's body stalled"}
 
 var (
 	errHeadTimeout = &timeoutError{"no answer in time"}
-	errSendTimeout = &timeoutError{"the request was not taken in time"}
+	// ErrHeadTimeout says that the head of an answer did not come in time.
+	ErrHeadTimeout error = errHeadTimeout
+	errSendTimeout       = &timeoutError{"the request was not taken in time"}
 
 	errClosed    = errors.New("read of an answer's body after its close")
 	errUpgrade   = errors.New("the server switched protocols without being asked")

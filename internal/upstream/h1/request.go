@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -26,6 +27,8 @@ type Request struct {
 	// Upgrade is the protocol that the server is asked to switch to (RFC 9110 §7.8); "" for none. After a 101 the answer's
 	// [Answer.Stream] is what the connection has become.
 	Upgrade string
+	// ResponseTimeout and StallTimeout are this request's own; 0: those of the client's settings.
+	ResponseTimeout, StallTimeout time.Duration
 	// Close has the server close the connection after the answer.
 	Close bool
 	// Hint gets informational answers (1xx), with fields of its own; its error ends the request. nil: they are dropped.

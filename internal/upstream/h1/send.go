@@ -23,12 +23,13 @@ const (
 // A sender writes a request's body while the answer is awaited. It outlives an answer that came early until the body's
 // present Read returns, and touches nothing then but its own connection, which nobody else uses.
 type sender struct {
-	conn     *conn
-	body     io.ReadCloser
-	left     int64 // below zero: unknown
-	trailer  http.Header
-	settings *Settings
-	buffers  *sync.Pool
+	conn    *conn
+	body    io.ReadCloser
+	left    int64 // below zero: unknown
+	trailer http.Header
+	head    time.Duration // for the answer's head, when the body is out
+	stall   time.Duration
+	buffers *sync.Pool
 
 	failed atomic.Pointer[error] // the body's own failure, or the server's to take it
 	ending atomic.Bool           // the last write has begun
@@ -39,9 +40,9 @@ type sender struct {
 	heard bool // the answer's head is there
 }
 
-func (c *Client) newSender(k *conn, q *Request) *sender {
+func (c *Client) newSender(k *conn, q *Request, head, stall time.Duration) *sender {
 	return &sender{
-		conn: k, body: q.Body, left: max(q.Length, -1), trailer: q.Trailer, settings: &c.settings, buffers: &c.buffers,
+		conn: k, body: q.Body, left: max(q.Length, -1), trailer: q.Trailer, head: head, stall: stall, buffers: &c.buffers,
 		done: make(chan struct{}),
 	}
 }
@@ -71,7 +72,7 @@ func (s *sender) await() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.heard {
-		_ = s.conn.reading.In(s.settings.ResponseTimeout) // a closed socket says so to the reader as well
+		_ = s.conn.reading.In(s.head) // a closed socket says so to the reader as well
 	}
 }
 
@@ -108,7 +109,7 @@ type writeError struct{ error }
 func (e *writeError) Unwrap() error { return e.error }
 
 func (s *sender) write(p []byte) error {
-	if err := s.conn.send(p, s.settings.StallTimeout); err != nil {
+	if err := s.conn.send(p, s.stall); err != nil {
 		return &writeError{err}
 	}
 	return nil

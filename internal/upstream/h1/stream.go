@@ -1,12 +1,15 @@
 package h1
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // A Stream is a connection that left HTTP with 101 (RFC 9110 §7.8). One goroutine may read while another one writes; Close
 // wakes both. It outlives the context of its request.
 type Stream struct {
-	conn *conn
-	c    *Client
+	conn  *conn
+	stall time.Duration
 }
 
 // Stream takes over the connection of an answer with status 101. It returns nil for any other answer. The answer is over then.
@@ -21,7 +24,7 @@ func (a *Answer) Stream() *Stream {
 	if a.release != nil {
 		a.release() // a request that was canceled in this moment leaves a connection whose reads fail
 	}
-	return &Stream{conn: k, c: a.client}
+	return &Stream{conn: k, stall: a.stall}
 }
 
 // Read waits for as long as the server is silent.
@@ -36,7 +39,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 
 // Write fails when the server takes nothing for the stall time-out.
 func (s *Stream) Write(p []byte) (int, error) {
-	if err := s.conn.send(p, s.c.settings.StallTimeout); err != nil {
+	if err := s.conn.send(p, s.stall); err != nil {
 		return 0, err
 	}
 	return len(p), nil
