@@ -23,7 +23,7 @@ func (g *Gate) DecisionAddr() net.Addr { return g.listeners.Addr(decisionListene
 
 func (g *Gate) decisionListener(c *config.Decision) listen.Listener {
 	return listen.Listener{
-		Name: decisionListener, Address: c.Listen, Handler: decision.New(decision.Options{From: g.mayAsk, Decide: g.decide}),
+		Name: decisionListener, Address: c.Listen, H2C: true, Handler: decision.New(decision.Options{From: g.mayAsk, Decide: g.decide}),
 	}
 }
 

@@ -264,3 +264,21 @@ func (g *gate) tokenOf(at time.Time, tenant string) string {
 	}
 	return token
 }
+
+// What routes tell the app of a token's claims is told to fronts too, and empty where there is nothing to tell.
+func TestClaimHeadersReachFronts(t *testing.T) {
+	t.Parallel()
+	g := startGate(t, "routes:", `routes:
+  - {path: /me/, require: authenticated, claim_headers: [{claim: email, header: X-User-Email}, {claim: sub, header: X-User}], upstream: none}
+  - {path: /pub/, public: true, upstream: none}`, "drain:", "decision: {listen: \"127.0.0.1:0\"}\ndrain:")
+	bearer := "Bearer " + g.token("acme")
+	for _, c := range []struct {
+		path, user string
+	}{{"/me/", "alice"}, {"/pub/", ""}} {
+		a := g.answer(g.asks()["traefik"]("GET", "https://app.test"+c.path, "Authorization", bearer, "X-User-Email", "root@evil.test"))
+		if a.StatusCode != 200 || a.Header.Get("X-User") != c.user || a.Header.Get("X-User-Email") != "" ||
+			len(a.Header.Values("X-User-Email")) != 1 {
+			t.Errorf("%s: %d %v", c.path, a.StatusCode, a.Header)
+		}
+	}
+}
