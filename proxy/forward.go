@@ -129,7 +129,7 @@ func (f *forwarding) ask() (err error) {
 		q.Body, q.Length = f.body, f.r.ContentLength
 	}
 	start := f.gate.clock()
-	err = f.plan.pool.Do(f.r.Context(), q, &f.answer)
+	err = f.plan.pool.Do(f.r.Context(), upstream.Caller{}, q, &f.answer)
 	f.x.Waited = f.gate.clock().Sub(start)
 	f.x.Upstream = f.answer.From
 	status := f.answer.Status

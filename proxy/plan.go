@@ -65,9 +65,13 @@ func (g *Gate) open(r *config.Route, c *config.Config, pools *upstream.Pools) (*
 	if u.Assertion != nil && g.sign == nil {
 		return nil, fmt.Errorf("upstream %s: an assertion needs an issuer with a key", u.Name)
 	}
+	var servers []upstream.Server
+	for _, s := range u.Servers {
+		servers = append(servers, upstream.Server{URL: s})
+	}
 	pool, release, err := pools.Open(upstream.Settings{
-		Servers: u.Servers, ConnectTimeout: u.ConnectTimeout, ResponseTimeout: u.ResponseTimeout,
-		StallTimeout: c.Limits.StallTimeout, MaxConnections: u.MaxConnections, MaxIdle: u.MaxIdle, CAFile: u.CAFile,
+		Name: u.Name, Servers: servers, ConnectTimeout: u.ConnectTimeout, ResponseTimeout: u.ResponseTimeout,
+		StallTimeout: c.Limits.StallTimeout, MaxConnections: u.MaxConnections, MaxIdle: u.MaxIdle, TLS: upstream.TLS{CAFile: u.CAFile},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", u.Name, err)

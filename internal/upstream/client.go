@@ -21,18 +21,26 @@ type Answer struct {
 	h1.Answer
 	From string // the server's host and port
 
-	server *server
-	stream *http2Body // nil: HTTP/1.1
+	server  *server // nil: the answer holds no place
+	share   *share
+	bad     bool       // it counted as a failure
+	streams *streams   // nil: the answer is no stream
+	stream  *http2Body // nil: HTTP/1.1
 }
 
 // Read reads the body; the trailers are there with io.EOF.
 func (a *Answer) Read(p []byte) (int, error) {
+	var (
+		n   int
+		err error
+	)
 	if a.stream == nil {
-		return a.Answer.Read(p)
-	}
-	n, err := a.stream.Read(p)
-	if err == io.EOF {
+		n, err = a.Answer.Read(p)
+	} else if n, err = a.stream.Read(p); err == io.EOF {
 		a.Trailer = a.stream.response.Trailer
+	}
+	if err != nil && err != io.EOF {
+		a.broke(err)
 	}
 	return n, err
 }
@@ -64,7 +72,14 @@ func (a *Answer) Close() error {
 	}
 	if s := a.server; s != nil {
 		a.server = nil
-		s.release()
+		if !a.bad {
+			s.pool.succeeded(s)
+		}
+		s.release(a.share)
+	}
+	if s := a.streams; s != nil {
+		a.streams = nil
+		s.open.Add(-1)
 	}
 	return err
 }

@@ -25,9 +25,13 @@ type dialer struct {
 	tls     *tls.Config // nil: plain
 }
 
-// newDialer reads a server's URL: http, h2c and https name a host, unix and unix+h2c a path.
-func newDialer(u *url.URL, s *Settings, base *tls.Config) *dialer {
+// newDialer reads a server's URL: http, h2c and https name a host, unix and unix+h2c a path. address is where the host was found
+// to be; "" has each connection look it up.
+func newDialer(u *url.URL, address string, s *Settings, base *tls.Config) *dialer {
 	d := &dialer{net: net.Dialer{Timeout: s.ConnectTimeout, KeepAlive: tcpProbes}, network: "tcp", address: hostPort(u)}
+	if address != "" {
+		d.address = address
+	}
 	switch u.Scheme {
 	case "https":
 		d.tls = base.Clone()
@@ -94,8 +98,8 @@ func (d *dialer) secure(ctx context.Context, protocols ...string) (*tls.Conn, er
 }
 
 // newClient returns the client for a server, by its URL's scheme.
-func newClient(u *url.URL, s *Settings, base *tls.Config, unasked func()) client {
-	d := newDialer(u, s, base)
+func newClient(u *url.URL, address string, s *Settings, base *tls.Config, unasked func()) client {
+	d := newDialer(u, address, s, base)
 	switch u.Scheme {
 	case "https":
 		return newSecureClient(s, d, unasked)

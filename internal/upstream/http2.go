@@ -11,9 +11,11 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jotgate/jotgate/internal/upstream/h1"
@@ -374,4 +376,18 @@ func (b *detachedBody) pump() {
 func (b *detachedBody) Close() error {
 	b.stop.Do(func() { close(b.closed) })
 	return nil
+}
+
+var http2Losses = []string{
+	"http2: client connection lost", "http2: client conn not usable", "http2: client connection force closed",
+	"graceful shutdown GOAWAY", "http2: server sent GOAWAY and closed the connection", "use of closed network connection",
+}
+
+// isHTTP2Loss knows the errors of an HTTP/2 connection that ended, which net/http gives no type.
+func isHTTP2Loss(err error) bool {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return true
+	}
+	text := err.Error()
+	return slices.ContainsFunc(http2Losses, func(s string) bool { return strings.Contains(text, s) })
 }

@@ -52,7 +52,7 @@ func served(t *testing.T, kind string, handler http.Handler) Settings {
 		s.Config.Protocols.SetUnencryptedHTTP2(true)
 		s.Config.Protocols.SetHTTP1(false)
 		s.Start()
-		bounds = settings(kind + "://" + l.Addr().String())
+		bounds = settings("h2c://" + l.Addr().String())
 		if kind == "unix+h2c" {
 			bounds = settings("unix+h2c:" + address)
 		}
@@ -61,8 +61,8 @@ func served(t *testing.T, kind string, handler http.Handler) Settings {
 		s.EnableHTTP2 = kind == "https+h2"
 		s.StartTLS()
 		bounds = settings("https://" + l.Addr().String())
-		bounds.CAFile = filepath.Join(t.TempDir(), "ca.pem")
-		if err := os.WriteFile(bounds.CAFile, certificate(s), 0o600); err != nil {
+		bounds.TLS.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(bounds.TLS.CAFile, certificate(s), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	case "unix":
@@ -119,7 +119,7 @@ func TestEveryKindOfServerIsAsked(t *testing.T) {
 				q.Body, q.Length = io.NopCloser(strings.NewReader(c.body)), c.length
 			}
 			a := Answer{Answer: h1.Answer{Fields: make([]h1.Field, 0, 8)}}
-			if err := p.Do(t.Context(), q, &a); err != nil {
+			if err := p.Do(t.Context(), Caller{}, q, &a); err != nil {
 				t.Fatal(c.method, err)
 			}
 			text, err := io.ReadAll(&a)
@@ -138,7 +138,7 @@ func TestEveryKindOfServerIsAsked(t *testing.T) {
 			a.Close()
 			a.Close()
 		}
-		if n := len(p.servers[0].slots); n != 0 {
+		if n := len(p.members.Load().all[0].slots); n != 0 {
 			t.Errorf("%d places are still taken", n)
 		}
 	})
@@ -247,7 +247,7 @@ func TestUpgradesOfEveryKind(t *testing.T) {
 				t.Fatal(err)
 			}
 			a := Answer{Answer: h1.Answer{Fields: make([]h1.Field, 0, 8)}}
-			if err := p.Do(t.Context(), &h1.Request{Method: "GET", Target: "/", Host: "x", Upgrade: "echo"}, &a); err != nil {
+			if err := p.Do(t.Context(), Caller{}, &h1.Request{Method: "GET", Target: "/", Host: "x", Upgrade: "echo"}, &a); err != nil {
 				t.Fatal(err)
 			}
 			defer a.Close()
@@ -284,15 +284,15 @@ func TestAServersChoiceIsFollowed(t *testing.T) {
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	bounds := settings(s.URL)
-	bounds.CAFile = filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(bounds.CAFile, certificate(s), 0o600); err != nil {
+	bounds.TLS.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(bounds.TLS.CAFile, certificate(s), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := open(t, bounds, time.Now)
 	for i := range 6 {
 		second.Store(i%2 == 0)
 		s.CloseClientConnections()
-		p.close() // idle connections, so that the next request shakes hands
+		p.members.Load().all[0].client.close() // idle connections, so that the next request shakes hands
 		for range 2 {
 			text, err := ask(t.Context(), p, "POST", "x", nil)
 			if want := map[bool]string{true: "HTTP/2.0", false: "HTTP/1.1"}[second.Load()]; text != want || err != nil {
@@ -314,7 +314,7 @@ func TestNothingIsSentTwiceOverTLS(t *testing.T) {
 			address, requests := stale(t)
 			front, file := terminate(t, strings.TrimPrefix(address, "http://"))
 			bounds := settings("https://" + front)
-			bounds.CAFile = file
+			bounds.TLS.CAFile = file
 			p := open(t, bounds, time.Now)
 			for i := range 2 {
 				_, err := ask(t.Context(), p, c.method, c.body, nil)

@@ -22,14 +22,19 @@ import (
 	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
+const ejection = 5 * time.Second
+
 func settings(servers ...string) Settings {
-	s := Settings{ConnectTimeout: 10 * time.Second, ResponseTimeout: 5 * time.Second, StallTimeout: 5 * time.Second, MaxConnections: 4, MaxIdle: 4}
+	s := Settings{
+		Name: "app", Eject: Eject{Failures: 3, For: ejection}, Retry: Retry{Attempts: 2, Budget: 0.2},
+		ConnectTimeout: 10 * time.Second, ResponseTimeout: 5 * time.Second, StallTimeout: 5 * time.Second, MaxConnections: 4, MaxIdle: 4,
+	}
 	for _, text := range servers {
 		u, err := url.Parse(text)
 		if err != nil {
 			panic(err)
 		}
-		s.Servers = append(s.Servers, u)
+		s.Servers = append(s.Servers, Server{URL: u})
 	}
 	return s
 }
@@ -54,7 +59,7 @@ func ask(ctx context.Context, p *Pool, method, body string, header http.Header) 
 
 func send(ctx context.Context, p *Pool, q *h1.Request) (string, error) {
 	a := Answer{Answer: h1.Answer{Fields: make([]h1.Field, 0, 8)}}
-	if err := p.Do(ctx, q, &a); err != nil {
+	if err := p.Do(ctx, Caller{}, q, &a); err != nil {
 		return "", err
 	}
 	defer a.Close()
@@ -110,11 +115,11 @@ func TestAServerThatIsDownIsLeftOut(t *testing.T) {
 			t.Fatalf("got %q %v", text, err)
 		}
 	}
-	if p.servers[0].up(p.clock()) {
+	if p.members.Load().all[0].up(p.clock()) {
 		t.Error("the server that is down is not left out")
 	}
-	now.Add(int64(ejection / time.Second))
-	if !p.servers[0].up(p.clock()) {
+	now.Add(int64((ejection + slowStart) / time.Second))
+	if !p.members.Load().all[0].up(p.clock()) {
 		t.Error("it is left out for ever")
 	}
 	p = open(t, settings(closed(t)), time.Now)
@@ -145,7 +150,7 @@ func TestAFullQueueIsToldAtOnce(t *testing.T) {
 	}
 	all.Go(get)
 	<-entered
-	waiting := p.servers[0]
+	waiting := p.members.Load().all[0]
 	left, cancel := context.WithCancel(context.Background())
 	gone := make(chan error)
 	go func() {
@@ -174,7 +179,7 @@ func TestAFullQueueIsToldAtOnce(t *testing.T) {
 	impatient := s
 	impatient.ConnectTimeout = time.Millisecond
 	p = open(t, impatient, time.Now)
-	p.servers[0].slots <- struct{}{}
+	p.members.Load().all[0].slots <- struct{}{}
 	if _, err := ask(t.Context(), p, "GET", "", nil); refusal.Of(err) != refusal.UpstreamBusy {
 		t.Errorf("one who waited too long: %v", err)
 	}
@@ -326,7 +331,7 @@ func TestAuthorities(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	s := settings(server.URL)
-	s.CAFile = file
+	s.TLS.CAFile = file
 	if _, _, err := NewPools(time.Now).Open(s); err == nil {
 		t.Error("a missing file was taken")
 	}
