@@ -350,14 +350,53 @@ func (h *IdentityHeaders) All() []string {
 // An Upstream is a pool of servers that are the same app.
 type Upstream struct {
 	Name            string
-	Servers         []*url.URL // scheme and host alone
+	Servers         []*url.URL // http, https, h2c with a host; unix, unix+h2c with a path
+	Weights         []int      // of the servers; nil: all are equal
 	Host            string     // the Host header that is sent; "" keeps the client's
 	ConnectTimeout  time.Duration
 	ResponseTimeout time.Duration // until the head of the answer
 	MaxConnections  int           // per server
 	MaxIdle         int           // kept connections per server
-	CAFile          string        // PEM of the authorities for https servers; "" is the system's
+	PerClient       float64       // share of a server's places that one client connection may hold
+	Balance         string        // round_robin, least_requests, hash_tenant, hash_subject, hash_ip
+	Health          *Health       // nil: no active health check
+	Eject           Eject
+	Retry           Retry
+	Resolve         time.Duration // how often names are looked up; 0: only when a connection is made
+	TLS             UpstreamTLS   // of https servers
 	Assertion       *Assertion    // nil: none is sent
+}
+
+// Health is an active health check of an upstream's servers.
+type Health struct {
+	Path     string // asked for by GET; "" asks gRPC's health service
+	Service  string // that gRPC's health service is asked for
+	Interval time.Duration
+	Timeout  time.Duration
+	Up       int   // successes in a row that bring a server back
+	Down     int   // failures in a row that take it out
+	Status   []int // that are healthy; none: 200 to 299
+}
+
+// Eject says when a server gets no requests for a while.
+type Eject struct {
+	Failures int // in a row; 0: no server is ejected
+	For      time.Duration
+	Statuses []int // that count as failures
+}
+
+// Retry says how often a request may be sent again.
+type Retry struct {
+	Attempts int     // servers that one request may meet
+	Budget   float64 // retries for each request
+}
+
+// UpstreamTLS describes the connections to https servers.
+type UpstreamTLS struct {
+	CAFile     string // PEM of the authorities; "" is the system's
+	ServerName string // "" is the URL's host
+	CertFile   string // of the client certificate; "" for none
+	KeyFile    string
 }
 
 // An Assertion is a short-lived JWT for the upstream that says what was decided.

@@ -941,14 +941,124 @@ func identity() yaml.Kind[writtenIdentity] {
 }
 
 type writtenUpstream struct {
-	servers         []yaml.Setting[string]
+	servers         []yaml.Setting[writtenServer]
 	host            string
 	connectTimeout  time.Duration
 	responseTimeout time.Duration
 	maxConnections  int
 	maxIdle         yaml.Setting[int]
+	perClient       float64
+	balance         string
+	health          yaml.Setting[writtenHealth]
+	eject           writtenEject
+	retry           Retry
+	resolve         time.Duration
 	caFile          yaml.Setting[string]
+	tls             yaml.Setting[writtenUpstreamTLS]
 	assertion       yaml.Setting[writtenAssertion]
+}
+
+type writtenServer struct {
+	url    yaml.Setting[string]
+	weight yaml.Setting[int]
+}
+
+type writtenHealth struct {
+	path     yaml.Setting[string]
+	grpc     yaml.Setting[string]
+	interval time.Duration
+	timeout  yaml.Setting[time.Duration]
+	up, down int
+	status   []yaml.Setting[int]
+}
+
+type writtenEject struct {
+	failures int
+	pause    time.Duration
+	statuses []yaml.Setting[int]
+}
+
+type writtenUpstreamTLS struct {
+	caFile     yaml.Setting[string]
+	serverName yaml.Setting[string]
+	cert, key  yaml.Setting[string]
+}
+
+// serverKind reads a server's URL, alone or with its weight.
+func serverKind() yaml.Kind[writtenServer] {
+	type t = writtenServer
+	text := yaml.Text(isServer).Like(serverLike)
+	alone := yaml.Convert(text, func(s string) writtenServer { return writtenServer{url: yaml.Setting[string]{Value: s}} })
+	return yaml.Either(yaml.Mapping(
+		yaml.Placed("url", text, func(s *t) *yaml.Setting[string] { return &s.url }, "its URL").
+			Must("write {url: http://127.0.0.1:3000, weight: 9}"),
+		yaml.Placed("weight", yaml.Integer(1, 100), func(s *t) *yaml.Setting[int] { return &s.weight },
+			"its share of the requests, relative to the other servers'").Or("1"),
+	), alone)
+}
+
+// balanceKind reads a word, or the key of a hash.
+func balanceKind() yaml.Kind[string] {
+	hash := yaml.Mapping(yaml.Plain("hash", yaml.Word("tenant", "subject", "ip"), func(s *string) *string { return s },
+		"requests with the same value go to the same server").Must("write {hash: tenant}"))
+	return yaml.Either(
+		yaml.Convert(hash, func(key string) string { return "hash_" + key }), yaml.Word("round_robin", "least_requests"))
+}
+
+func healthKind() yaml.Kind[writtenHealth] {
+	type t = writtenHealth
+	return yaml.Mapping(
+		yaml.Placed("path", yaml.Text(isHealthPath).Like(pathLike), func(h *t) *yaml.Setting[string] { return &h.path },
+			"path that each server is asked for"),
+		yaml.Placed("grpc", yaml.Text(nil), func(h *t) *yaml.Setting[string] { return &h.grpc },
+			`service that grpc.health.v1.Health is asked for; "" is the whole server`),
+		yaml.Plain("interval", yaml.Duration(100*time.Millisecond, time.Hour),
+			func(h *t) *time.Duration { return &h.interval }, "time between checks").Or("5s"),
+		yaml.Placed("timeout", yaml.Duration(10*time.Millisecond, time.Minute),
+			func(h *t) *yaml.Setting[time.Duration] { return &h.timeout }, "timeout of a check").Or("1s"),
+		yaml.Plain("up", yaml.Integer(1, 100), func(h *t) *int { return &h.up },
+			"successes in a row that bring a server back").Or("2"),
+		yaml.Plain("down", yaml.Integer(1, 100), func(h *t) *int { return &h.down },
+			"failures in a row that take a server out").Or("3"),
+		yaml.Plain("status", yaml.List(1, yaml.Integer(100, 599)), func(h *t) *[]yaml.Setting[int] { return &h.status },
+			"statuses that are healthy; default 200 to 299"),
+	).OneOf("path", "grpc")
+}
+
+func ejectKind() yaml.Kind[writtenEject] {
+	type t = writtenEject
+	return yaml.Mapping(
+		yaml.Plain("failures", yaml.Integer(0, 1000), func(e *t) *int { return &e.failures },
+			"failures in a row; 0 ejects no server").Or("5"),
+		yaml.Plain("for", yaml.Duration(100*time.Millisecond, time.Hour), func(e *t) *time.Duration { return &e.pause },
+			"how long; it doubles with each ejection in a row, up to 5m").Or("10s"),
+		yaml.Plain("statuses", yaml.List(1, yaml.Integer(400, 599)), func(e *t) *[]yaml.Setting[int] { return &e.statuses },
+			"statuses that count as failures; default none"),
+	)
+}
+
+func retryKind() yaml.Kind[Retry] {
+	return yaml.Mapping(
+		yaml.Plain("attempts", yaml.Integer(1, 4), func(r *Retry) *int { return &r.Attempts },
+			"maximum servers that one request is sent to; 1 disables retries").Or("2"),
+		yaml.Plain("budget", yaml.Ratio(), func(r *Retry) *float64 { return &r.Budget },
+			"maximum retries as a share of the requests of the last 10s; 3 per second are always allowed").Or("0.2"),
+	)
+}
+
+func upstreamTLS() yaml.Kind[writtenUpstreamTLS] {
+	type t = writtenUpstreamTLS
+	return yaml.Mapping(
+		yaml.Placed("ca_file", yaml.Text(isPath).Like(filledLike), func(x *t) *yaml.Setting[string] { return &x.caFile },
+			"PEM file of the CA certificates; default the system's"),
+		yaml.Placed("server_name", yaml.Text(isHostHeader).Like(filledLike),
+			func(x *t) *yaml.Setting[string] { return &x.serverName },
+			"name that the server's certificate must have; default the URL's host"),
+		yaml.Placed("cert", yaml.Text(isPath).Like(filledLike), func(x *t) *yaml.Setting[string] { return &x.cert },
+			"PEM file of the client certificate; default none"),
+		yaml.Placed("key", yaml.Text(isPath).Like(filledLike), func(x *t) *yaml.Setting[string] { return &x.key },
+			"PEM file of its private key"),
+	)
 }
 
 type writtenAssertion struct {
@@ -970,9 +1080,10 @@ func upstream() yaml.Kind[writtenUpstream] {
 			func(x *a) *time.Duration { return &x.ttl }, "lifetime of the JWT").Or("60s"),
 	)
 	return yaml.Mapping(
-		yaml.Plain("servers", yaml.Distinct(1, yaml.Text(isServer).Like(serverLike)),
-			func(u *t) *[]yaml.Setting[string] { return &u.servers },
-			"URL of each server, as http(s)://host:port").Must("write [http://127.0.0.1:3000]"),
+		yaml.Plain("servers", yaml.List(1, serverKind()),
+			func(u *t) *[]yaml.Setting[writtenServer] { return &u.servers },
+			"URL of each server: http(s)://host:port, h2c://host:port, unix:/path or unix+h2c:/path; or {url, weight}").
+			Must("write [http://127.0.0.1:3000]"),
 		yaml.Plain("host", yaml.Text(isHostHeader).Like(filledLike),
 			func(u *t) *string { return &u.host },
 			"Host header of forwarded requests; default the client's"),
@@ -981,12 +1092,28 @@ func upstream() yaml.Kind[writtenUpstream] {
 		yaml.Plain("response_timeout", yaml.Duration(10*time.Millisecond, 24*time.Hour),
 			func(u *t) *time.Duration { return &u.responseTimeout }, "maximum time until the response head").Or("60s"),
 		yaml.Plain("max_connections", yaml.Integer(1, 65_536),
-			func(u *t) *int { return &u.maxConnections }, "maximum connections per server").Or("512"),
+			func(u *t) *int { return &u.maxConnections }, "maximum requests in flight per server").Or("512"),
 		yaml.Placed("max_idle", yaml.Integer(0, 65_536),
-			func(u *t) *yaml.Setting[int] { return &u.maxIdle }, "maximum idle connections per server").Or("64"),
+			func(u *t) *yaml.Setting[int] { return &u.maxIdle },
+			"maximum idle connections per server; default max_connections"),
+		yaml.Plain("per_client", yaml.Ratio(), func(u *t) *float64 { return &u.perClient },
+			"share of a server's max_connections that one HTTP/2 client connection may hold, at least one; 0 and 1 set no share").
+			Or("0.25"),
+		yaml.Plain("balance", balanceKind(), func(u *t) *string { return &u.balance },
+			"how a server is chosen").Or("round_robin"),
+		yaml.Placed("health", healthKind(), func(u *t) *yaml.Setting[writtenHealth] { return &u.health },
+			"active health check; default none"),
+		yaml.Plain("eject", ejectKind(), func(u *t) *writtenEject { return &u.eject },
+			"when a server gets no requests for a while, as long as there are others").Filled(),
+		yaml.Plain("retry", retryKind(), func(u *t) *Retry { return &u.retry },
+			"how often a request may be sent again: a safe method, without a body, before the first byte of an answer").Filled(),
+		yaml.Plain("resolve", yaml.Duration(0, time.Hour), func(u *t) *time.Duration { return &u.resolve },
+			"how often host names are looked up; all addresses are used; 0s looks them up only when connecting").Or("10s"),
+		yaml.Placed("tls", upstreamTLS(), func(u *t) *yaml.Setting[writtenUpstreamTLS] { return &u.tls },
+			"TLS of https servers"),
 		yaml.Placed("ca_file", yaml.Text(isPath).Like(filledLike),
 			func(u *t) *yaml.Setting[string] { return &u.caFile },
-			"PEM file of the CA certificates for https servers; default the system's"),
+			"short for tls.ca_file"),
 		yaml.Placed("assertion", assertion, func(u *t) *yaml.Setting[writtenAssertion] { return &u.assertion },
 			"short-lived JWT for the app that states the decision; default none"),
 	)

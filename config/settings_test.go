@@ -156,7 +156,8 @@ func defaults() *Config {
 func upstreamWithDefaults(name string, servers ...*url.URL) *Upstream {
 	return &Upstream{
 		Name: name, Servers: servers, ConnectTimeout: 5 * time.Second, ResponseTimeout: time.Minute,
-		MaxConnections: 512, MaxIdle: 64,
+		MaxConnections: 512, MaxIdle: 512, PerClient: 0.25, Balance: "round_robin",
+		Eject: Eject{Failures: 5, For: 10 * time.Second}, Retry: Retry{Attempts: 2, Budget: 0.2}, Resolve: 10 * time.Second,
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"net/url"
 	"slices"
@@ -20,18 +21,25 @@ func (b *builder) buildUpstream(name string, w *writtenUpstream) *Upstream {
 	u := &Upstream{
 		Name: name, Host: w.host,
 		ConnectTimeout: w.connectTimeout, ResponseTimeout: w.responseTimeout,
-		MaxConnections: w.maxConnections, MaxIdle: min(w.maxIdle.Value, w.maxConnections),
+		MaxConnections: w.maxConnections, MaxIdle: w.maxConnections, PerClient: w.perClient, Balance: w.balance,
+		Eject: Eject{Failures: w.eject.failures, For: w.eject.pause, Statuses: yaml.Values(w.eject.statuses)},
+		Retry: w.retry, Resolve: w.resolve,
 	}
-	for _, server := range yaml.Values(w.servers) {
-		if parsed, err := url.Parse(server); err == nil { // checked when it was read
-			u.Servers = append(u.Servers, parsed)
-		}
+	b.buildServers(w.servers, u)
+	if w.maxIdle.Usable() {
+		u.MaxIdle = min(w.maxIdle.Value, w.maxConnections)
 	}
 	if w.maxIdle.Given && w.maxIdle.Usable() && w.maxIdle.Value > w.maxConnections {
 		b.Fault(w.maxIdle.At, w.maxIdle.Shown+" is more than max_connections", "lower it, or raise the limit")
 	}
+	if w.health.Usable() {
+		u.Health = b.buildHealth(w.health)
+	}
 	if w.caFile.Given {
-		u.CAFile = b.buildCA(w.caFile, u)
+		u.TLS.CAFile = b.buildCA(w.caFile, u)
+	}
+	if w.tls.Usable() {
+		b.buildUpstreamTLS(w, u)
 	}
 	if w.assertion.Usable() {
 		u.Assertion = b.buildAssertion(w.assertion)
@@ -39,8 +47,82 @@ func (b *builder) buildUpstream(name string, w *writtenUpstream) *Upstream {
 	return u
 }
 
+func (b *builder) buildServers(servers []yaml.Setting[writtenServer], u *Upstream) {
+	weighted := false
+	seen := make(map[string]bool, len(servers))
+	for _, w := range servers {
+		if w.Bad {
+			continue
+		}
+		at, shown := w.At, w.Shown
+		if w.Value.url.Given {
+			at, shown = w.Value.url.At, w.Value.url.Shown
+		}
+		server := w.Value.url.Value
+		if seen[server] {
+			b.Fault(at, shown+" is listed twice", "remove one")
+		}
+		seen[server] = true
+		parsed, err := url.Parse(server)
+		if err != nil { // checked when it was read
+			continue
+		}
+		u.Servers = append(u.Servers, parsed)
+		u.Weights = append(u.Weights, max(1, w.Value.weight.Value))
+		weighted = weighted || w.Value.weight.Given
+	}
+	if !weighted {
+		u.Weights = nil
+	}
+}
+
+func (b *builder) buildHealth(w yaml.Setting[writtenHealth]) *Health {
+	h := &w.Value
+	out := &Health{
+		Path: h.path.Value, Service: h.grpc.Value, Interval: h.interval, Timeout: h.timeout.Value, Up: h.up, Down: h.down,
+		Status: yaml.Values(h.status),
+	}
+	switch {
+	case h.path.Given == h.grpc.Given:
+		b.Fault(w.At, "needs exactly one of path and grpc", "write {path: /healthz}, or {grpc: \"\"} for gRPC's health service")
+	case h.grpc.Given && len(h.status) > 0:
+		b.Fault(h.grpc.At, "conflicts with status", "remove status: gRPC's health service says SERVING")
+	}
+	return out
+}
+
+func (b *builder) buildUpstreamTLS(w *writtenUpstream, u *Upstream) {
+	x := &w.tls.Value
+	if !slices.ContainsFunc(u.Servers, isHTTPS) {
+		b.Fault(w.tls.At, "has no effect without an https server", "write https:// in servers, or remove it")
+	}
+	if x.caFile.Given {
+		if w.caFile.Given {
+			b.Fault(w.caFile.At, "conflicts with tls.ca_file", "set only one")
+		} else {
+			u.TLS.CAFile = b.buildCA(x.caFile, u)
+		}
+	}
+	u.TLS.ServerName = x.serverName.Value
+	switch {
+	case x.cert.Given != x.key.Given:
+		b.Fault(w.tls.At, "has only one of cert and key", "write both, or neither")
+	case x.cert.Usable() && x.key.Usable() && x.cert.Given:
+		u.TLS.CertFile, u.TLS.KeyFile = b.Resolve(x.cert.Value), b.Resolve(x.key.Value)
+		cert, fine := b.contents(x.cert)
+		key, too := b.contents(x.key)
+		if fine && too {
+			if _, err := tls.X509KeyPair(cert, key); err != nil {
+				b.Fault(x.cert.At, x.cert.Shown+" and key are not a certificate and its key", "name PEM files that belong together")
+			}
+		}
+	}
+}
+
+func isHTTPS(s *url.URL) bool { return s.Scheme == "https" }
+
 func (b *builder) buildCA(w yaml.Setting[string], u *Upstream) string {
-	if !slices.ContainsFunc(u.Servers, func(s *url.URL) bool { return s.Scheme == "https" }) {
+	if !slices.ContainsFunc(u.Servers, isHTTPS) {
 		b.Fault(w.At, "has no effect on http servers", "write https:// in servers, or remove it")
 	}
 	if data, ok := b.contents(w); ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
@@ -94,6 +176,6 @@ func (b *builder) upstream(w yaml.Setting[string]) *Upstream {
 // inline reads the empty upstream, so that its defaults are those of the keys.
 func (b *builder) inline(w yaml.Setting[string]) *Upstream {
 	defaults := upstream().Defaults()
-	defaults.servers = []yaml.Setting[string]{w}
+	defaults.servers = []yaml.Setting[writtenServer]{{Value: writtenServer{url: w}, At: w.At, Shown: w.Shown, Given: true}}
 	return b.buildUpstream(w.Value, &defaults)
 }

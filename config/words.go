@@ -42,7 +42,7 @@ const (
 	foreignIssuerLike = `^https?://[!-~]+$`
 	jwksURLLike       = `^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$`
 	directoryLike     = `^[Hh][Tt][Tt][Pp][Ss]?://[!-~]*\{user_id\}[!-~]*$`
-	serverLike        = `^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+$`
+	serverLike        = `^(([Hh][Tt][Tt][Pp][Ss]?|h2c)://[^/?#@]+|unix(\+h2c)?:/[!-~]+)$`
 	prefixLike        = `^((/[A-Za-z0-9._~-]+)+)?$`
 	headerLike        = `^[A-Za-z0-9-]{1,64}$`
 	testHeaderLike    = `^[A-Za-z0-9_-]{1,64}$`
@@ -50,7 +50,7 @@ const (
 	requestLike       = `^[A-Za-z0-9_-]+ [Hh][Tt][Tt][Pp][Ss]?://[!-~]+$`
 	reasonLike        = `^[a-z_]+$`
 	upstreamNameLike  = `^[A-Za-z0-9._-]{1,64}$`
-	upstreamLike      = `^([A-Za-z0-9._-]{1,64}|[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+)$`
+	upstreamLike      = `^([A-Za-z0-9._-]{1,64}|([Hh][Tt][Tt][Pp][Ss]?|h2c)://[^/?#@]+|unix(\+h2c)?:/[!-~]+)$`
 	pathLike          = `^/`
 	redisURLLike      = `^(rediss?://[^/]+|unix:///[\s\S]+)`
 	keyPrefixLike     = `^[A-Za-z0-9._:-]{1,64}$`
@@ -308,7 +308,13 @@ func isDirectory(s string) (problem, remedy string) {
 
 // isServer reads an upstream's server: what is asked of it comes from the request alone.
 func isServer(s string) (problem, remedy string) {
+	if path, is := cutSocket(s); is {
+		return isSocket(path)
+	}
 	u, err := webURL(s)
+	if rest, is := strings.CutPrefix(s, "h2c://"); is {
+		u, err = webURL("http://" + rest)
+	}
 	if isHostPort(s) {
 		return "has no scheme", "write http://" + s
 	}
@@ -316,7 +322,33 @@ func isServer(s string) (problem, remedy string) {
 		return "ends in a slash", "write " + strings.TrimSuffix(s, "/")
 	}
 	if err != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery {
-		return "is not a server URL", "write only http(s)://host:port, without path, query, user and fragment"
+		return "is not a server URL",
+			"write only http(s)://host:port, without path, query, user and fragment; or h2c://host:port, unix:/path, unix+h2c:/path"
+	}
+	return "", ""
+}
+
+// cutSocket returns the path of unix:/run/app.sock and of unix+h2c:/run/app.sock.
+func cutSocket(s string) (path string, is bool) {
+	if path, is = strings.CutPrefix(s, "unix:"); !is {
+		path, is = strings.CutPrefix(s, "unix+h2c:")
+	}
+	return path, is
+}
+
+func isSocket(path string) (problem, remedy string) {
+	switch u, err := url.Parse("unix:" + path); {
+	case err != nil || !visible(path) || u.Host != "" || u.RawQuery != "" || u.ForceQuery || strings.ContainsAny(path, "#%"):
+		return "is not a socket's path", "write it like unix:/run/app.sock"
+	case !strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/"):
+		return "is not the absolute path of a socket", "write it like unix:/run/app.sock"
+	}
+	return "", ""
+}
+
+func isHealthPath(s string) (problem, remedy string) {
+	if !strings.HasPrefix(s, "/") || !visible(s) || strings.Contains(s, "#") {
+		return "is not a path", "write it like /healthz"
 	}
 	return "", ""
 }

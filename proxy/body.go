@@ -18,7 +18,12 @@ type clientBody struct {
 	left  int64 // below zero: unbounded
 	limit int64
 	over  atomic.Bool // read to its end
-	fault atomic.Pointer[bodyFault]
+
+	ahead   []byte // read before it was asked for
+	then    error  // what comes behind that
+	buffer  []byte // that holds it
+	buffers *buffers
+	fault   atomic.Pointer[bodyFault]
 }
 
 type bodyFault struct {
@@ -37,7 +42,33 @@ func newClientBody(b io.ReadCloser, limit int64) *clientBody {
 // that Read, and with it for the client: an upstream that has failed would not be answered for until the client sent more.
 func (b *clientBody) Close() error { return nil }
 
+// await returns when the first bytes of the body, or its end, are there: until then the request takes no place at its server,
+// so that heads without bodies do not use them up. What goes wrong is told by Read.
+func (b *clientBody) await(room *buffers) {
+	b.buffers, b.buffer = room, room.Get()
+	for len(b.ahead) == 0 && b.then == nil {
+		n, err := b.read(b.buffer)
+		b.ahead, b.then = b.buffer[:n], err
+	}
+}
+
 func (b *clientBody) Read(p []byte) (int, error) {
+	if b.buffer == nil {
+		return b.read(p)
+	}
+	n := copy(p, b.ahead)
+	if b.ahead = b.ahead[n:]; len(b.ahead) > 0 {
+		return n, nil
+	}
+	err := b.then
+	if err == nil {
+		b.buffers.Put(b.buffer)
+		b.buffer = nil
+	}
+	return n, err
+}
+
+func (b *clientBody) read(p []byte) (int, error) {
 	if f := b.fault.Load(); f != nil {
 		return 0, f.refused
 	}

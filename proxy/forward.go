@@ -127,9 +127,12 @@ func (f *forwarding) ask() (err error) {
 		// them into the fields, where ours are (RFC 9110 §6.5.1).
 		f.body = newClientBody(f.r.Body, f.plan.bodyLimit)
 		q.Body, q.Length = f.body, f.r.ContentLength
+		if !f.speaksFirst() {
+			f.body.await(&f.gate.buffers)
+		}
 	}
 	start := f.gate.clock()
-	err = f.plan.pool.Do(f.r.Context(), upstream.Caller{}, q, &f.answer)
+	err = f.plan.pool.Do(f.r.Context(), f.caller(), q, &f.answer)
 	f.x.Waited = f.gate.clock().Sub(start)
 	f.x.Upstream = f.answer.From
 	status := f.answer.Status
@@ -138,6 +141,36 @@ func (f *forwarding) ask() (err error) {
 	}
 	f.x.Trace.Answered(status)
 	return err
+}
+
+// caller names the client's connection where that carries several requests at once, but for those of trusted proxies, which
+// carry many clients', and what the balance of the upstream goes by.
+func (f *forwarding) caller() (c upstream.Caller) {
+	if f.r.ProtoMajor >= 2 && !f.x.Trusted && f.x.Peer.IsValid() {
+		c.Connection = f.r.RemoteAddr
+	}
+	switch upstream.Balance(f.plan.upstream.Balance) {
+	case upstream.HashTenant:
+		c.Key = f.tenant
+	case upstream.HashSubject:
+		if f.grant != nil {
+			c.Key = f.grant.subject
+		}
+	case upstream.HashIP:
+		if f.x.Client.IsValid() {
+			c.Key = f.x.Client.String()
+		}
+	}
+	return c
+}
+
+// speaksFirst reports whether the server may answer before the client sends anything of its body, as in a gRPC stream.
+func (f *forwarding) speaksFirst() bool {
+	if f.r.ProtoMajor < 2 {
+		return false
+	}
+	kind := f.r.Header["Content-Type"]
+	return len(kind) > 0 && (strings.HasPrefix(kind[0], "application/grpc") || strings.HasPrefix(kind[0], "application/connect+"))
 }
 
 // leavesBody reports whether the answer comes before the body was read. What is left of it must never be read as another

@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -95,13 +97,15 @@ func TestAStreamOverHTTP2(t *testing.T) {
 	}
 	h.build()
 	c, in := h.dial()
-	io.WriteString(c, head("POST", "/me", h.mint(), "Transfer-Encoding: chunked", "Te: trailers"))
-	r, err := http.ReadResponse(in, nil) // before any of the body was sent
+	io.WriteString(c, head("POST", "/me", h.mint(), "Transfer-Encoding: chunked", "Te: trailers")+"1\r\na\r\n")
+	r, err := http.ReadResponse(in, nil) // before the rest of the body was sent
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []string{"a", "b", "c"} {
-		io.WriteString(c, "1\r\n"+s+"\r\n")
+	for i, s := range []string{"a", "b", "c"} {
+		if i > 0 {
+			io.WriteString(c, "1\r\n"+s+"\r\n")
+		}
 		b := make([]byte, 2)
 		if _, err := io.ReadFull(r.Body, b); err != nil || string(b) != s+"!" {
 			t.Fatalf("got %q %v", b, err)
@@ -111,5 +115,89 @@ func TestAStreamOverHTTP2(t *testing.T) {
 	rest, err := io.ReadAll(r.Body)
 	if string(rest) != "!" || err != nil || r.Trailer.Get("Grpc-Status") != "0" {
 		t.Errorf("then %q %v, trailers %v", rest, err, r.Trailer)
+	}
+}
+
+// A request whose body does not come holds no place at its server, so that heads alone do not keep others out.
+func TestHeadsWithoutBodiesTakeNoPlace(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for _, u := range h.config.Upstreams {
+		u.MaxConnections, u.MaxIdle = 2, 2
+	}
+	h.build()
+	bearer := h.mint()
+	var (
+		held  []net.Conn
+		heads []*bufio.Reader
+	)
+	for range 10 {
+		c, in := h.dial()
+		io.WriteString(c, head("POST", "/me", bearer, "Content-Length: 5", "Expect: 100-continue"))
+		if line, err := in.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" { // it is being waited for
+			t.Fatal(line, err)
+		}
+		if _, err := in.Discard(len("\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		held, heads = append(held, c), append(heads, in)
+	}
+	for range 3 {
+		if got := h.get("/me", bearer); got.status != 200 {
+			t.Errorf("got %+v", got)
+		}
+	}
+	for i, c := range held {
+		io.WriteString(c, "hello")
+		if got := h.read(heads[i], "POST"); got.status != 200 {
+			t.Errorf("got %+v", got)
+		}
+	}
+}
+
+// 512 streams are open, as many as the app's places, and an ordinary request to the same app is answered.
+func TestManyStreamsAndAnOrdinaryRequest(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.app.says(func(c net.Conn, r *received) bool {
+		if len(r.get("Upgrade")) == 0 {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			return true
+		}
+		io.WriteString(c, switching)
+		io.Copy(io.Discard, r.in)
+		return false
+	})
+	for range h.config.Upstreams["app"].MaxConnections {
+		h.open101("/ws-public", "")
+	}
+	if got := h.get("/me", h.mint()); got.status != 200 || got.body != "ok" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// Some apps compare the names of RFC 6455's fields letter by letter.
+func TestWebSocketFieldsKeepTheirSpelling(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.script("")
+	c, in := h.dial()
+	io.WriteString(c, head("GET", "/ws-public", "", append([]string{"sec-websocket-protocol: chat"}, upgradeLines...)...))
+	var answer strings.Builder
+	for !strings.HasSuffix(answer.String(), "\r\n\r\n") {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.WriteString(line)
+	}
+	if !strings.Contains(answer.String(), "\r\nSec-WebSocket-Accept: s3p") {
+		t.Errorf("the client got %q", answer.String())
+	}
+	seen := h.app.seen()[0]
+	for _, f := range []string{"Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="} {
+		if !slices.Contains(seen.fields, f) {
+			t.Errorf("%q is not among %q", f, seen.fields)
+		}
 	}
 }

@@ -66,12 +66,25 @@ func (g *Gate) open(r *config.Route, c *config.Config, pools *upstream.Pools) (*
 		return nil, fmt.Errorf("upstream %s: an assertion needs an issuer with a key", u.Name)
 	}
 	var servers []upstream.Server
-	for _, s := range u.Servers {
-		servers = append(servers, upstream.Server{URL: s})
+	for i, s := range u.Servers {
+		server := upstream.Server{URL: s}
+		if u.Weights != nil {
+			server.Weight = u.Weights[i]
+		}
+		servers = append(servers, server)
+	}
+	var health upstream.Health
+	if h := u.Health; h != nil {
+		health = upstream.Health{
+			Path: h.Path, GRPC: h.Path == "", Service: h.Service, Host: u.Host,
+			Interval: h.Interval, Timeout: h.Timeout, Up: h.Up, Down: h.Down, Status: h.Status,
+		}
 	}
 	pool, release, err := pools.Open(upstream.Settings{
 		Name: u.Name, Servers: servers, ConnectTimeout: u.ConnectTimeout, ResponseTimeout: u.ResponseTimeout,
-		StallTimeout: c.Limits.StallTimeout, MaxConnections: u.MaxConnections, MaxIdle: u.MaxIdle, TLS: upstream.TLS{CAFile: u.CAFile},
+		StallTimeout: c.Limits.StallTimeout, MaxConnections: u.MaxConnections, MaxIdle: u.MaxIdle,
+		PerClient: u.PerClient, Balance: upstream.Balance(u.Balance), Health: health, Eject: upstream.Eject(u.Eject),
+		Retry: upstream.Retry(u.Retry), Resolve: u.Resolve, TLS: upstream.TLS(u.TLS),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", u.Name, err)

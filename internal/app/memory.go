@@ -44,6 +44,7 @@ func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*m
 		cache: proxy.NewCache(c.Limits.TokenCacheBytes), rates: new(proxy.Rates), upstreams: upstream.NewPools(clock), issuer: issuer.NewState(),
 		keys: keysets.New(log.Logger, clock),
 	}
+	m.upstreams.Log = log.Named("upstream")
 	var err error
 	if m.proofs, err = dpop.NewState(c.DPoP.Capacity, c.DPoP.MaxAge, clock); err != nil {
 		return nil, errors.Join(err, m.close())

@@ -52,11 +52,29 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 				seconds(e.NotAfter), listener, e.File)
 		}
 	}
+	g.upstreams(to)
 	for _, k := range g.server.KeySets() {
 		gauge(to, describe("issuer_keys", "Keys of a trusted issuer that publishes them.", "issuer"), float64(k.Keys), k.Issuer)
 		gauge(to, describe("issuer_keys_age_seconds", "Since they were last confirmed.", "issuer"), k.Age.Seconds(), k.Issuer)
 		counter(to, describe("issuer_key_fetches_total", "Attempts to fetch them that ended.", "issuer"), float64(k.Fetches), k.Issuer)
 		counter(to, describe("issuer_key_fetch_failures_total", "Those that failed.", "issuer"), float64(k.Failures), k.Issuer)
+	}
+}
+
+func (g gauges) upstreams(to chan<- prometheus.Metric) {
+	for _, s := range g.server.memory.upstreams.States() {
+		up := 0.0
+		if s.Up {
+			up = 1
+		}
+		gauge(to, describe("upstream_server_up", "1 if the server gets requests: it is neither ejected nor unhealthy.", "upstream", "server"),
+			up, s.Upstream, s.Server)
+		gauge(to, describe("upstream_server_in_use", "Requests in flight at the server, without streams.", "upstream", "server"),
+			float64(s.InUse), s.Upstream, s.Server)
+		counter(to, describe("upstream_server_ejections_total", "Times that failures ejected the server.", "upstream", "server"),
+			float64(s.Ejections), s.Upstream, s.Server)
+		counter(to, describe("upstream_unasked_total", "Times that the server sent bytes which belong to no request.",
+			"upstream", "server"), float64(s.Unasked), s.Upstream, s.Server)
 	}
 }
 

@@ -21,11 +21,10 @@ type Answer struct {
 	h1.Answer
 	From string // the server's host and port
 
-	server  *server // nil: the answer holds no place
-	share   *share
-	bad     bool       // it counted as a failure
-	streams *streams   // nil: the answer is no stream
-	stream  *http2Body // nil: HTTP/1.1
+	server *server // nil: the answer holds no place
+	share  *share
+	bad    bool       // it counted as a failure
+	stream *http2Body // nil: HTTP/1.1
 }
 
 // Read reads the body; the trailers are there with io.EOF.
@@ -76,10 +75,6 @@ func (a *Answer) Close() error {
 			s.pool.succeeded(s)
 		}
 		s.release(a.share)
-	}
-	if s := a.streams; s != nil {
-		a.streams = nil
-		s.open.Add(-1)
 	}
 	return err
 }

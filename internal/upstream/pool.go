@@ -152,15 +152,11 @@ func (p *Pool) once(ctx context.Context, connection string, s *server, q *h1.Req
 	if !a.mayLast() {
 		return nil
 	}
-	if !p.pools.streams.enter() {
-		a.Close()
-		return refusal.Because(refusal.UpstreamBusy, "%s: limits.streams is reached", s.name)
-	}
 	if !a.bad {
 		p.succeeded(s)
 	}
 	s.release(share)
-	a.server, a.streams = nil, &p.pools.streams
+	a.server = nil // limits.streams bounds them
 	return nil
 }
 

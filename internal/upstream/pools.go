@@ -34,7 +34,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -93,10 +92,9 @@ type Pools struct {
 	Log    *zap.Logger
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
-	clock   func() time.Time
-	streams streams
-	mu      sync.Mutex
-	open    map[string]*shared
+	clock func() time.Time
+	mu    sync.Mutex
+	open  map[string]*shared
 }
 
 type shared struct {
@@ -112,23 +110,6 @@ func NewPools(clock func() time.Time) *Pools {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		},
 	}
-}
-
-// LimitStreams bounds the answered streams and upgraded connections of all pools; 0: no limit.
-func (p *Pools) LimitStreams(most int) { p.streams.most.Store(int64(most)) }
-
-// Streams is how many there are.
-func (p *Pools) Streams() int { return int(p.streams.open.Load()) }
-
-// streams counts those requests that have no place at their server any more, because they may last.
-type streams struct{ open, most atomic.Int64 }
-
-func (s *streams) enter() bool {
-	if n := s.open.Add(1); s.most.Load() > 0 && n > s.most.Load() {
-		s.open.Add(-1)
-		return false
-	}
-	return true
 }
 
 // Open returns the pool of these settings, the one in use if there is one. release must be called once, when the caller sends
