@@ -40,7 +40,7 @@ func publicPEM(private []byte) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
 }
 
-// A certificate is a pair of files that lasts for this run, and whoever trusts it.
+// A certificate is a pair of files that lasts for this run, and the pool that trusts it.
 type certificate struct {
 	cert, key string
 	trust     *x509.CertPool

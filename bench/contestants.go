@@ -413,7 +413,7 @@ func (s *server) expect(ctx context.Context, bearer string, want int) error {
 	return nil
 }
 
-// freeAddress is one that nobody listens on. nginx cannot choose by itself.
+// freeAddress is one that no one listens on. nginx cannot choose by itself.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

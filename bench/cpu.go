@@ -199,7 +199,7 @@ type meter struct {
 	cores   []int
 	running *processes
 	// interrupts says that the kernel keeps the time of interrupts apart and charges no process with it. Then ours, which
-	// is most of it with loopback traffic, must not be taken for somebody else's.
+	// is most of it with loopback traffic, must not be taken for someone else's.
 	interrupts bool
 }
 
@@ -260,7 +260,7 @@ func (m *meter) own() (time.Duration, error) {
 	return sum, nil
 }
 
-// foreign is the share of the two cores' time between two readings that somebody else had. Steal counts: it is another
+// foreign is the share of the two cores' time between two readings that someone else had. Steal counts: it is another
 // machine's. The kernel samples by ticks, so a turn of a second is known to about one part in fifty.
 func (m *meter) foreign(from, to reading) float64 {
 	wall := to.at.Sub(from.at) * time.Duration(len(m.cores))

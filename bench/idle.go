@@ -166,7 +166,7 @@ func askOnce(ctx context.Context, address string, head []byte) (net.Conn, error)
 	return conn, nil
 }
 
-// start starts everybody in turn, again and again, with a configuration and keys that are there already.
+// start starts everyone in turn, again and again, with a configuration and keys that are there already.
 func start(ctx context.Context, b *bench, r *Case) error {
 	list := b.starters()
 	samples := make([][]float64, len(list))

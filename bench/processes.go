@@ -89,7 +89,7 @@ func (ps *processes) start(name string, core int, logPath string, argv ...string
 	ps.all = append(ps.all, p)
 	go func() {
 		defer close(p.exited)
-		_ = p.cmd.Wait() // whoever cares asks for the log
+		_ = p.cmd.Wait() // the log has it
 	}()
 	return p, nil
 }

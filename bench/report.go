@@ -180,7 +180,7 @@ func (r *Case) circumstances() string {
 	return text
 }
 
-// print writes a case for whoever is watching.
+// print writes a case to the terminal.
 func (r *Case) print(out io.Writer) {
 	figures, ratios := r.rows()
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

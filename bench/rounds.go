@@ -46,7 +46,7 @@ type Thrown struct {
 // settle is how long a contestant may tidy up, after its connections were closed, before its clock is read.
 const settle = 20 * time.Millisecond
 
-// play plays rounds until enough of them count. One turn of load for everybody goes first and is not counted: caches
+// play plays rounds until enough of them count. One turn of load for everyone goes first and is not counted: caches
 // and connections to the app fill.
 func (b *bench) play(ctx context.Context, all []*contestant) ([]round, Thrown, error) {
 	for _, c := range all {
@@ -100,7 +100,7 @@ func byForeign(a, b turn) int {
 	return 0
 }
 
-// round gives everybody a turn, in the contestants' order or backwards.
+// round gives everyone a turn, in the contestants' order or backwards.
 func (b *bench) round(ctx context.Context, all []*contestant, backwards bool) (round, error) {
 	r := make(round, len(all))
 	for i := range all {

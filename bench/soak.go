@@ -84,7 +84,7 @@ func (b *bench) half(ctx context.Context, s *server) (int, error) {
 // soakPiece is how much is asked before it is looked whether anything grew.
 const soakPiece = 10 * time.Second
 
-// endure asks, and gives the resident memory after each piece.
+// endure asks, and returns the resident memory after each piece.
 func (b *bench) endure(ctx context.Context, s *server, rate int) (resident []float64, err error) {
 	var heads [][]byte
 	for _, bearer := range b.tokens.good["ES256"] {

@@ -54,7 +54,7 @@ func findTools() (tools, []string) {
 	return t, missing
 }
 
-// find looks where Debian has servers too, which is not on everybody's path.
+// find looks where Debian has servers too, which is not on everyone's path.
 func find(program string) string {
 	if path, err := exec.LookPath(program); err == nil {
 		return path

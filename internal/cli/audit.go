@@ -16,7 +16,7 @@ import (
 	"github.com/jotgate/jotgate/issuer"
 )
 
-// audit writes one line to standard error, as serve's log has them there: what is issued or withdrawn past the gate
+// audit writes one line to standard error, as serve's log has them there: what is issued or revoked past the gate
 // must not leave less of a trace. It comes before the result, so that no credential is out that no line tells of.
 func (p *Process) audit(event string, fields []zap.Field) error {
 	to := &remembering{Writer: p.Stderr}
@@ -31,7 +31,7 @@ func (p *Process) audit(event string, fields []zap.Field) error {
 	return nil
 }
 
-// A remembering writer keeps what went wrong, which a logger has nobody to tell.
+// A remembering writer keeps what went wrong, since a logger does not return it.
 type remembering struct {
 	io.Writer
 	failed error
@@ -59,8 +59,8 @@ func (p *Process) auditMint(m *mintFlags, claims *token.Claims, refused error) e
 	return p.audit(e.Name, e.Fields())
 }
 
-// auditWithdrawal tells of a withdrawal that was written here; of one that a running gate is asked for, its log tells.
-func (p *Process) auditWithdrawal(w admin.Withdrawal, err error) error {
+// auditRevocation reports a revocation that was written here; of one that a running gate is asked for, its log tells.
+func (p *Process) auditRevocation(w admin.Withdrawal, err error) error {
 	outcome := "done"
 	if err != nil {
 		outcome = "refused"

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Where the audit line cannot be written, nobody gets the token.
+// Where the audit line cannot be written, no one gets the token.
 func TestNoTokenWithoutItsAuditLine(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "config.yaml")

@@ -267,7 +267,7 @@ var (
 	errToldFailed  = &toldError{exitFailed}
 )
 
-// report says on standard error how a command ended, and gives its exit code.
+// report says on standard error how a command ended, and returns its exit code.
 func (p *Process) report(c *command, err error) int {
 	w, s := p.Stderr, p.style(p.Stderr)
 	name := "jotgate"

@@ -119,7 +119,7 @@ func TestCompletionsForZshAndFish(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := exec.LookPath(shell); err != nil {
-			continue // nobody here to ask; that the script is whole was seen above
+			continue // no one here to ask; that the script is whole was seen above
 		}
 		if out, code := bash(t, folder, shell+" -n "+file); code != 0 {
 			t.Errorf("%s does not read its script: %s", shell, out)

@@ -92,7 +92,7 @@ func playDemo(p *Process, c *call) error {
 	})
 }
 
-// demoListen finds the address to serve on: the one that was asked for or, if nobody asked and it is taken, a free one.
+// demoListen returns the address to serve on: the given one or, if none was given and the default is taken, a free one.
 func demoListen(address string, asked bool) (string, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil && !asked {
@@ -108,7 +108,7 @@ func demoListen(address string, asked bool) (string, error) {
 const demoClient = "web"
 
 // demoConfig is the sidecar config of the documentation, but for its addresses and its secret;
-// nobody balances load over it, so that it need not linger.
+// no load balancer is in front of it, so it drains without delay.
 func demoConfig(folder, address, upstream string) (*config.Config, error) {
 	text := fmt.Sprintf(`version: 1
 listen: %q

@@ -145,7 +145,7 @@ func (f *explainFlags) print(w io.Writer, t *proxy.Trace) error {
 
 func printVerdict(w io.Writer, t *proxy.Trace) {
 	if t.Unverified {
-		fmt.Fprintln(w, "UNVERIFIED: nobody knows whether this token is genuine. Anybody may have written it.")
+		fmt.Fprintln(w, "UNVERIFIED: the signature was not checked; anyone may have written this token.")
 	}
 	what := "the token is good here"
 	if t.Request != nil {

@@ -276,7 +276,7 @@ func writeNew(folder string, files []newFile) error {
 	return nil
 }
 
-// writeFile makes a file that must not exist: O_EXCL follows no link that somebody else left there.
+// writeFile makes a file that must not exist: O_EXCL follows no link that someone else left there.
 func writeFile(name string, mode fs.FileMode, text []byte) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/jotgate/jotgate/internal/revoke"
 )
 
-// revokeDeadline bounds how long a running gate may take to make a withdrawal durable.
+// revokeDeadline bounds how long a running gate may take to make a revocation durable.
 const revokeDeadline = 10 * time.Second
 
 func revokeCommand() command {
@@ -23,7 +23,7 @@ func revokeCommand() command {
 		name: "revoke",
 		usage: `(@FILE | - | --jti ID | --subject S | --client ID | --tenant T | --key KID | --all) [--before TIME] ` +
 			`[--issuer URL] [--config FILE] [--json]`,
-		brief: "revoke a token, or every token issued before a time", run: withdraw,
+		brief: "revoke a token, or every token issued before a time", run: revokeTokens,
 		help: `Revokes one token (@FILE, standard input, or --jti), or every token of a subject, client, tenant, signing key or issuer
 that was issued before a time (--before, default now). It needs revocations.file or redis in the config.
 
@@ -46,7 +46,7 @@ type revokeFlags struct {
 	before, issuer                    string
 }
 
-func withdraw(p *Process, c *call) error {
+func revokeTokens(p *Process, c *call) error {
 	fromFlag := configFlag(c.FlagSet)
 	asJSON := jsonFlag(c.FlagSet)
 	var f revokeFlags
@@ -70,13 +70,13 @@ func withdraw(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
-	w, err := f.withdrawal(p, c, settings)
+	w, err := f.revocation(p, c, settings)
 	if err != nil {
 		return err
 	}
 	if settings.Revocations.File == "" && !settings.Revocations.Shared {
 		return refusal.Because(refusal.RevocationOff,
-			"without revocations.file or redis in the config nothing can be withdrawn")
+			"without revocations.file or redis in the config nothing can be revoked")
 	}
 	by, err := p.apply(w, settings)
 	if err != nil {
@@ -86,12 +86,12 @@ func withdraw(p *Process, c *call) error {
 		_, err := fmt.Fprintln(p.Stdout, revoked(w, by))
 		return err
 	}
-	return printJSON(p.Stdout, withdrawalReport{true, w.Kind, w.Issuer, w.Value,
+	return printJSON(p.Stdout, revocationReport{true, w.Kind, w.Issuer, w.Value,
 		time.UnixMilli(w.At).UTC().Format(time.RFC3339Nano), by})
 }
 
-// revoked says in words what was done. How many tokens a mark concerns is not known to anybody: the gate keeps no list of
-// the tokens that it issued, and whether a subject exists is for the backend to say.
+// revoked says in words what was done. How many tokens a mark concerns is not known to anyone: the gate keeps no list
+// of the tokens that it issued, and whether a subject exists is for the backend to say.
 func revoked(w admin.Withdrawal, by string) string {
 	where := map[string]string{
 		"gate": "in force at the running gate", "file": "written to the file; a gate has it in force when it starts",
@@ -105,12 +105,13 @@ func revoked(w admin.Withdrawal, by string) string {
 	if revoke.Kind(w.Kind) == revoke.Issuer {
 		of = ""
 	}
-	return fmt.Sprintf("revoked every token of %s%s that was issued before %s: %s. How many live ones there are cannot be "+
+	return fmt.Sprintf("revoked every token of %s%s that was issued before %s: %s. How many live ones there "+
+		"are cannot be "+
 		"known: issued tokens are not listed.", w.Issuer, of, at, where)
 }
 
-// A withdrawalReport is what revoke says.
-type withdrawalReport struct {
+// A revocationReport is what revoke says.
+type revocationReport struct {
 	Revoked bool   `json:"revoked"`
 	Kind    string `json:"kind"`
 	Issuer  string `json:"issuer"`
@@ -119,8 +120,8 @@ type withdrawalReport struct {
 	By      string `json:"by"` // gate: a running one was asked; file, store: it was written here
 }
 
-// withdrawal is what the flags ask for: exactly one thing.
-func (f *revokeFlags) withdrawal(p *Process, c *call, settings *config.Config) (w admin.Withdrawal, err error) {
+// revocation is what the flags ask for: exactly one thing.
+func (f *revokeFlags) revocation(p *Process, c *call, settings *config.Config) (w admin.Withdrawal, err error) {
 	kinds := map[string]struct{ kind, value string }{
 		"jti": {"token", f.jti}, "subject": {string(revoke.Subject), f.subject}, "client": {string(revoke.Client), f.client},
 		"tenant": {string(revoke.Tenant), f.tenant}, "key": {string(revoke.KeyID), f.key}, "all": {string(revoke.Issuer), ""},
@@ -142,7 +143,7 @@ func (f *revokeFlags) withdrawal(p *Process, c *call, settings *config.Config) (
 		if c.given("before") || c.given("issuer") {
 			return w, usagef("--issuer and --before conflict with a token, which names both itself")
 		}
-		return p.tokenWithdrawal(c.operand(""), settings)
+		return p.tokenRevocation(c.operand(""), settings)
 	}
 	if w.Issuer = f.issuer; w.Issuer == "" {
 		if settings.Issuer == nil {
@@ -183,8 +184,8 @@ func longestLife(settings *config.Config) (life time.Duration) {
 	return life
 }
 
-// tokenWithdrawal reads a token that one of the config's issuers signed; it may have expired.
-func (p *Process) tokenWithdrawal(operand string, settings *config.Config) (w admin.Withdrawal, err error) {
+// tokenRevocation reads a token that one of the config's issuers signed; it may have expired.
+func (p *Process) tokenRevocation(operand string, settings *config.Config) (w admin.Withdrawal, err error) {
 	compact, err := p.credential(operand)
 	if err != nil {
 		return w, err
@@ -200,7 +201,7 @@ func (p *Process) tokenWithdrawal(operand string, settings *config.Config) (w ad
 	return admin.Withdrawal{Kind: "token", Issuer: v.Claims.Issuer, Value: v.Claims.ID, At: v.Claims.Expiry}, nil
 }
 
-// apply writes the journal if nobody holds it, and otherwise asks the gate that does.
+// apply writes the journal if no one holds it, and otherwise asks the gate that does.
 func (p *Process) apply(w admin.Withdrawal, settings *config.Config) (by string, err error) {
 	body, err := w.JSON()
 	if err != nil {
@@ -213,7 +214,7 @@ func (p *Process) apply(w admin.Withdrawal, settings *config.Config) (by string,
 	defer cancel()
 	if settings.Revocations.Shared {
 		err := share(ctx, w, settings)
-		return "store", errors.Join(err, p.auditWithdrawal(w, err))
+		return "store", errors.Join(err, p.auditRevocation(w, err))
 	}
 	list, err := revoke.Open(revoke.Options{
 		File: settings.Revocations.File, Capacity: settings.Revocations.Capacity, Clients: clients(settings), Clock: time.Now,
@@ -225,7 +226,7 @@ func (p *Process) apply(w admin.Withdrawal, settings *config.Config) (by string,
 		return "", err
 	}
 	err = errors.Join(w.Apply(ctx, list), list.Close())
-	return "file", errors.Join(err, p.auditWithdrawal(w, err))
+	return "file", errors.Join(err, p.auditRevocation(w, err))
 }
 
 // share writes to the store itself: no gate needs to run.
@@ -243,7 +244,7 @@ func share(ctx context.Context, w admin.Withdrawal, settings *config.Config) err
 	return errors.Join(w.Apply(ctx, list), list.Close(), store.Close())
 }
 
-// ask posts a withdrawal to the running gate.
+// ask posts a revocation to the running gate.
 func ask(ctx context.Context, body []byte, settings *config.Config) error {
 	status, text, err := post(ctx, settings, admin.RevocationsPath, body)
 	switch {

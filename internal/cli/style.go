@@ -24,7 +24,7 @@ func (p *Process) style(w io.Writer) style {
 	return style(atTerminal(w))
 }
 
-// atTerminal tells whether a person reads what is written to w.
+// atTerminal reports whether a person reads what is written to w.
 func atTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && isTerminal(f)

@@ -35,7 +35,7 @@ func newTerminal(t *testing.T) terminal {
 	return terminal{screen, command}
 }
 
-// run runs a command line at the terminal, or with standard output to a pipe, and gives what was written.
+// run runs a command line at the terminal, or with standard output to a pipe, and returns what was written.
 func (m terminal) run(t *testing.T, piped bool, env map[string]string, args ...string) (screen, pipe string, code int) {
 	t.Helper()
 	read := make(chan string)

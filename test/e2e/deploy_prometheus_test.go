@@ -66,7 +66,7 @@ func unmarshal(t *testing.T, file string, to any) {
 	}
 }
 
-// openWatched opens a gate that has every metric to tell: an issuer, a memory of withdrawn tokens, a certificate, a
+// openWatched opens a gate that has every metric to tell: an issuer, a memory of revoked tokens, a certificate, a
 // trusted issuer whose keys cannot be fetched, a route in shadow, and requests of several outcomes. more is more of its
 // config.
 func openWatched(t *testing.T, more string) (g *gate, admin string) {

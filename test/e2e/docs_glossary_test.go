@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// found returns the folders whose Go files, without tests, have a term: first those that are named by it, then those with
-// most lines of it, as a search of the repository shows them.
+// found returns the folders whose Go files, without tests, have a term: first those that are named by it, then those
+// with most lines of it, as a search of the repository shows them.
 func found(t *testing.T, term string) []string {
 	t.Helper()
 	// git grep ends with 1 where nothing is found; the callers complain about that.

@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "write test/e2e/testdata/names.txt as th
 
 // TestNamesThatOperatorsRelyOn holds the names that configurations, dashboards, log queries and scripts use to one
 // list: config keys, reason codes, metrics with their labels, fields of log lines, commands with their flags, and exit
-// codes. A renamed one breaks somebody's setup. A new one is added with: go test ./test/e2e -run TestNames -update
+// codes. A renamed one breaks someone's setup. A new one is added with: go test ./test/e2e -run TestNames -update
 func TestNamesThatOperatorsRelyOn(t *testing.T) {
 	t.Parallel()
 	var names []string

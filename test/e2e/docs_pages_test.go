@@ -179,7 +179,7 @@ func TestTheExamplesOfReasonsAreTrue(t *testing.T) {
 	}
 }
 
-// untilAfter waits for text in what the process writes to standard error after so many bytes, and gives that line.
+// untilAfter waits for text in what the process writes to standard error after so many bytes, and returns that line.
 func (s *sidecar) untilAfter(t *testing.T, start int, text string) string {
 	t.Helper()
 	deadline := time.After(patience)

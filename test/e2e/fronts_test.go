@@ -115,7 +115,7 @@ func openFront(t *testing.T, name, program string, files []string, args ...strin
 	writeFile(t, filepath.Join(folder, "config.yaml"), []byte(config))
 	for _, file := range files {
 		text := ports.Replace(readFile(t, filepath.Join("examples/fronts", name, file)))
-		if program == "nginx" && os.Getuid() == 0 { // its workers are nobody then, and the folder is not theirs
+		if program == "nginx" && os.Getuid() == 0 { // its workers run as the user nobody then, and the folder is not theirs
 			text = "user root root;\n" + text
 		}
 		writeFile(t, filepath.Join(folder, file), []byte(text))

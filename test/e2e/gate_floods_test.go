@@ -482,7 +482,7 @@ func TestTenThousandIdleConnectionsHurtNobody(t *testing.T) {
 	f.calm(t)
 }
 
-// At the cap, whoever is idle makes room: a client that comes later is served, if not at its first try.
+// At the cap, idle connections make room: a client that comes later is served, if not at its first try.
 func TestIdleConnectionsAtTheCapMakeRoom(t *testing.T) {
 	t.Parallel()
 	const most = 200

@@ -166,7 +166,7 @@ func (l *load) settle(t *testing.T, book *ledger) {
 		delete(account, name)
 	}
 	if len(account) > 0 && faults == 0 {
-		t.Errorf("requests that nobody sent: %v", account)
+		t.Errorf("requests that no one sent: %v", account)
 	}
 	for _, f := range book.ambiguities() {
 		t.Errorf("the app read %s", f)

@@ -159,7 +159,7 @@ func TestAThousandReloads(t *testing.T) {
 		last := o.lastReload(t)
 		g.putInPlace(t, strings.ReplaceAll(fresh, "APP", app.URL))
 		switch {
-		case i%100 == 99: // the watch, and nobody else
+		case i%100 == 99: // the watch, and no one else
 			watched++
 		case i%2 == 0:
 			g.signal(t, syscall.SIGHUP)
@@ -269,7 +269,7 @@ func (o *operated) lastReload(t *testing.T) string {
 	return body
 }
 
-// await waits for another reload than the last, whoever caused it.
+// await waits for another reload than the last, whatever caused it.
 func (o *operated) await(t *testing.T, last string) {
 	t.Helper()
 	for end := time.Now().Add(patience); o.lastReload(t) == last; time.Sleep(2 * time.Millisecond) {

@@ -350,7 +350,7 @@ func readStrictly(in *bufio.Reader) (r received, err error) {
 	return r, nil
 }
 
-// isPlain tells whether a field's value has no control bytes and no space at its ends.
+// isPlain reports whether a field's value has no control bytes and no space at its ends.
 func isPlain(value string) bool {
 	return value == strings.Trim(value, " \t") &&
 		!strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })

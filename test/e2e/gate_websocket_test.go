@@ -149,23 +149,23 @@ func TestAWebSocketEndsWithItsToken(t *testing.T) {
 	w.ends(t, policyViolation)
 }
 
-func TestAWebSocketEndsWhenItsTokenIsWithdrawn(t *testing.T) {
+func TestAWebSocketEndsWhenItsTokenIsRevoked(t *testing.T) {
 	t.Parallel()
 	g := openEcho(t)
 	token, bystander := g.token(t), g.token(t)
-	withdrawn, status := g.openWebSocket(t, "/t/acme/ws/1", token)
+	revoked, status := g.openWebSocket(t, "/t/acme/ws/1", token)
 	other, otherStatus := g.openWebSocket(t, "/t/acme/ws/2", bystander)
 	if status != 101 || otherStatus != 101 {
 		t.Fatalf("%d and %d, want 101", status, otherStatus)
 	}
-	withdrawn.say(t, "hello")
+	revoked.say(t, "hello")
 	if err := os.WriteFile(filepath.Join(g.folder, "stolen.jwt"), []byte(token), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	run(t, g.folder, g.env, "revoke", "--config", "config.yaml", "@stolen.jwt")
-	withdrawn.ends(t, policyViolation)
+	revoked.ends(t, policyViolation)
 	if _, status := g.openWebSocket(t, "/t/acme/ws/1", token); status != 401 {
-		t.Errorf("with the withdrawn token again: %d, want 401", status)
+		t.Errorf("with the revoked token again: %d, want 401", status)
 	}
 	other.say(t, "still here")
 }

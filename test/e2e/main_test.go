@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// raceDetected tells whether these tests run with the race detector; then the binary does so too.
+// raceDetected reports whether these tests run with the race detector; then the binary does so too.
 func raceDetected() bool {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -105,7 +105,7 @@ func (p *process) begin(t *testing.T) {
 	})
 }
 
-// exit waits for the process to end and gives its exit code.
+// exit waits for the process to end and returns its exit code.
 func (p *process) exit(t *testing.T) int {
 	t.Helper()
 	select {
@@ -123,7 +123,7 @@ func (p *process) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// until waits for text in a transcript of a process that goes on, and gives what was written up to its line's end.
+// until waits for text in a transcript of a process that goes on, and returns what was written up to its line's end.
 func (p *process) until(t *testing.T, where *transcript, text string) string {
 	t.Helper()
 	deadline := time.After(patience)
@@ -174,7 +174,7 @@ func (t *transcript) String() string {
 	return text
 }
 
-// run plays one command to its end and gives its standard output.
+// run plays one command to its end and returns its standard output.
 func run(t *testing.T, folder string, env []string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -193,7 +193,7 @@ func run(t *testing.T, folder string, env []string, args ...string) string {
 
 var portsGiven atomic.Int32
 
-// freeAddress is a loopback address that nobody listens on, and that nobody else is given: the kernel would hand out a
+// freeAddress is a loopback address that no one listens on, and that no one else is given: the kernel would hand out a
 // port again, to a connection too, as soon as it is let go. Its own choices lie above these.
 func freeAddress(t *testing.T) string {
 	t.Helper()

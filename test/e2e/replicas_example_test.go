@@ -35,7 +35,7 @@ func TestTheReplicasExampleWorksStepByStep(t *testing.T) {
 		}
 		writeFile(t, filepath.Join(folder, name), []byte(replaceAll(t, file, string(text), changes...)))
 	}
-	if os.Getuid() == 0 { // nginx's workers are nobody then, and the folder is not theirs
+	if os.Getuid() == 0 { // nginx's workers are no one then, and the folder is not theirs
 		conf := filepath.Join(folder, "nginx.conf")
 		text, err := os.ReadFile(conf)
 		if err != nil {
@@ -59,7 +59,7 @@ func TestTheReplicasExampleWorksStepByStep(t *testing.T) {
 			ask + ports[port] + `/api/v1/tokens -H 'Content-Type: application/json' -d '{"authorization_code":"'$(cut -d'"' ` +
 			`-f4 run/answer)'"}' > run/status; } && grep -q 201 run/status; do sleep 0.1; done` + "\n"
 	}
-	withdrawn := "until [ $(" + ask + ports["8082"] +
+	revoked := "until [ $(" + ask + ports["8082"] +
 		"/t/acme/orders -H \"Authorization: Bearer $TOKEN\") = 401 ]; do sleep 0.1; done\n"
 	play(t, folder, []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin", "C=curl"},
 		replaceAll(t, "examples/replicas/README.md",
@@ -69,7 +69,7 @@ func TestTheReplicasExampleWorksStepByStep(t *testing.T) {
 			to("127.0.0.1:", "3000"), to("127.0.0.1:", "8080"), to("127.0.0.1:", "8081"), to("127.0.0.1:", "8082"),
 			to("127.0.0.1:", "8083"),
 			to("PORT=", "8081"), to("PORT=", "8082"), to("PORT=", "8083"),
-			change{"sleep 3\n", withdrawn}, change{"sleep 2\n", noticed}, change{"sleep 1\n", ""},
+			change{"sleep 3\n", revoked}, change{"sleep 2\n", noticed}, change{"sleep 1\n", ""},
 			change{"kill %2 %7\n", "kill %2 %7\nwait\n"},
 		))
 }

@@ -159,14 +159,14 @@ type answer struct {
 	err        error
 }
 
-// post sends JSON, and gives what was answered, if anything was.
+// post sends JSON, and returns what was answered, if anything was.
 func (f *fleet) post(t *testing.T, url, bearer, body string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(body))
 	if err != nil {
 		return answer{err: err}
 	}
-	request.GetBody = nil // so that nobody sends it twice
+	request.GetBody = nil // so that no one sends it twice
 	request.Header.Set("Content-Type", "application/json")
 	if bearer != "" {
 		request.Header.Set("Authorization", "Bearer "+bearer)

@@ -113,11 +113,11 @@ func (c *campaign) ask(t *testing.T) *ticket {
 	return &ticket{code: code, born: born}
 }
 
-// quiet tells whether it has been calm since a season.
+// quiet reports whether it has been calm since a season.
 func (c *campaign) quiet(since int64) bool { return since%2 == 0 && c.season.Load() == since }
 
-// present is a code's first round: two to four gates at once, the same one perhaps twice. Whoever got no answer comes
-// again, as people do.
+// present is a code's first round: two to four gates at once, the same one perhaps twice. Anyone who got no answer
+// comes again, as people do.
 func (c *campaign) present(t *testing.T, k *ticket) {
 	for range 3 {
 		var unanswered atomic.Bool
@@ -144,7 +144,7 @@ func (c *campaign) present(t *testing.T, k *ticket) {
 		}
 	}
 	c.mu.Lock()
-	c.tickets = append(c.tickets, k) // not before, so that nobody else can win in calm weather
+	c.tickets = append(c.tickets, k) // not before, so that no one else can win in calm weather
 	c.mu.Unlock()
 	c.done.Add(1)
 }

@@ -77,7 +77,7 @@ func (l *link) carry(gate net.Conn) {
 	if !l.keep(store) {
 		return
 	}
-	p := &passage{link: l}
+	p := &flow{link: l}
 	var answers sync.WaitGroup
 	answers.Go(func() {
 		p.copy(gate, store, true)
@@ -90,14 +90,14 @@ func (l *link) carry(gate net.Conn) {
 	answers.Wait()
 }
 
-// A passage is one connection's two ways.
-type passage struct {
+// A flow is one connection's two ways.
+type flow struct {
 	link *link
 	mu   sync.Mutex
 	lost bool // the next answer
 }
 
-func (p *passage) copy(to, from net.Conn, answers bool) {
+func (p *flow) copy(to, from net.Conn, answers bool) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
@@ -118,14 +118,14 @@ func (p *passage) copy(to, from net.Conn, answers bool) {
 	}
 }
 
-func (p *passage) loses() bool {
+func (p *flow) loses() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lost
 }
 
 // look decides on the answer to a request before the request is passed on.
-func (p *passage) look(request []byte) {
+func (p *flow) look(request []byte) {
 	l := p.link
 	l.mu.Lock()
 	defer l.mu.Unlock()

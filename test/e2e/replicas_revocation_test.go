@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// What is withdrawn on one replica is withdrawn on all, and stays so through whatever happens to the store.
+// What is revoked on one replica is revoked on all, and stays so through whatever happens to the store.
 
-// withdraw withdraws one token on a gate's admin side, and gives the status.
-func (f *fleet) withdraw(t *testing.T, r *replica, token string) int {
+// revoke revokes one token on a gate's admin side, and returns the status.
+func (f *fleet) revoke(t *testing.T, r *replica, token string) int {
 	t.Helper()
 	segments := strings.Split(token, ".")
 	if len(segments) != 3 {
@@ -65,30 +65,30 @@ func (r *replica) metric(t *testing.T, name string) float64 {
 	return 0
 }
 
-// heard waits until a gate has refused a token that was withdrawn at a time. A gate that says that it has asked the
+// heard waits until a gate has refused a token that was revoked at a time. A gate that says that it has asked the
 // store since then must refuse it: that is what bounds the propagation, however slow this machine is.
-func (r *replica) heard(t *testing.T, token string, withdrawn time.Time) {
+func (r *replica) heard(t *testing.T, token string, revoked time.Time) {
 	t.Helper()
-	poll(t, "a withdrawal arrives", func() bool {
+	poll(t, "a revocation arrives", func() bool {
 		asked := time.Now()
 		age := r.metric(t, "jotgate_revocations_age_seconds")
-		knows := age >= 0 && asked.Add(-time.Duration(age*float64(time.Second))).After(withdrawn)
+		knows := age >= 0 && asked.Add(-time.Duration(age*float64(time.Second))).After(revoked)
 		status := r.opens(t, token)
 		if knows && status != http.StatusUnauthorized {
-			t.Fatalf("%d: the list was read %.3f s ago, after the withdrawal was answered", status, age)
+			t.Fatalf("%d: the list was read %.3f s ago, after the revocation was answered", status, age)
 		}
 		return status == http.StatusUnauthorized
 	})
-	t.Logf("refused %s after the withdrawal was answered", time.Since(withdrawn).Round(time.Millisecond))
+	t.Logf("refused %s after the revocation was answered", time.Since(revoked).Round(time.Millisecond))
 }
 
-// refuses waits until a gate refuses a token, whoever told it.
+// refuses waits until a gate refuses a token, however it learned of it.
 func (r *replica) refuses(t *testing.T, token string) {
 	t.Helper()
-	poll(t, "a withdrawal arrives", func() bool { return r.opens(t, token) == http.StatusUnauthorized })
+	poll(t, "a revocation arrives", func() bool { return r.opens(t, token) == http.StatusUnauthorized })
 }
 
-func TestWhatIsWithdrawnOnOneReplicaIsRefusedOnAll(t *testing.T) {
+func TestWhatIsRevokedOnOneReplicaIsRefusedOnAll(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, newStore(t), 3, "")
 	f.well(t)
@@ -101,15 +101,15 @@ func TestWhatIsWithdrawnOnOneReplicaIsRefusedOnAll(t *testing.T) {
 				}
 			}
 		}
-		if got := f.withdraw(t, f.gates[0], token); got != http.StatusNoContent {
-			t.Fatalf("withdrawn: %d", got)
+		if got := f.revoke(t, f.gates[0], token); got != http.StatusNoContent {
+			t.Fatalf("revoked: %d", got)
 		}
-		withdrawn := time.Now()
+		revoked := time.Now()
 		if got := f.gates[0].opens(t, token); got != http.StatusUnauthorized {
 			t.Errorf("the gate that withdrew it answers %d on the very next request", got)
 		}
 		for i, r := range f.gates[1:] {
-			r.heard(t, token, withdrawn)
+			r.heard(t, token, revoked)
 			if got := r.opens(t, other); got != http.StatusOK {
 				t.Errorf("gate %d: another token: %d", i+1, got)
 			}
@@ -117,7 +117,7 @@ func TestWhatIsWithdrawnOnOneReplicaIsRefusedOnAll(t *testing.T) {
 	}
 }
 
-func TestWithdrawalsSurviveTheirStore(t *testing.T) {
+func TestRevocationsSurviveTheirStore(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(t *testing.T, s *store){
 		"flushed":            func(_ *testing.T, s *store) { s.Do("FLUSHALL") },
@@ -130,18 +130,18 @@ func TestWithdrawalsSurviveTheirStore(t *testing.T) {
 			f.well(t)
 			late := f.gates[2]
 			early, apart := f.token(t), f.token(t)
-			if got := f.withdraw(t, f.gates[0], early); got != http.StatusNoContent {
-				t.Fatalf("withdrawn: %d", got)
+			if got := f.revoke(t, f.gates[0], early); got != http.StatusNoContent {
+				t.Fatalf("revoked: %d", got)
 			}
 			f.gates[1].heard(t, early, time.Now())
 			late.kill() // it will know only what the store knows
 
 			f.gates[1].link.turn(ended, 0)
-			if got := f.withdraw(t, f.gates[1], apart); got != http.StatusServiceUnavailable {
-				t.Errorf("withdrawn without a store: %d, want 503", got)
+			if got := f.revoke(t, f.gates[1], apart); got != http.StatusServiceUnavailable {
+				t.Errorf("revoked without a store: %d, want 503", got)
 			}
-			if got := f.withdraw(t, f.gates[0], apart); got != http.StatusNoContent {
-				t.Fatalf("withdrawn: %d", got)
+			if got := f.revoke(t, f.gates[0], apart); got != http.StatusNoContent {
+				t.Fatalf("revoked: %d", got)
 			}
 			lose(t, s)
 			f.gates[1].link.turn(fair, 0)
@@ -169,7 +169,7 @@ func TestAStaleReplicaServesOrRefusesAsItIsTold(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, newStore(t), 2, "revocations: {poll: 100ms, max_staleness: 1s, on_stale: "+c.onStale+"}\n")
 			f.well(t)
-			token, withdrawn := f.token(t), f.token(t)
+			token, revoked := f.token(t), f.token(t)
 			far := f.gates[1]
 			if got := far.opens(t, token); got != http.StatusOK {
 				t.Fatalf("before: %d", got)
@@ -187,8 +187,8 @@ func TestAStaleReplicaServesOrRefusesAsItIsTold(t *testing.T) {
 					t.Errorf("who reaches the store: %d", got)
 				}
 				if w == ended {
-					if got := f.withdraw(t, f.gates[0], withdrawn); got != http.StatusNoContent {
-						t.Fatalf("withdrawn: %d", got)
+					if got := f.revoke(t, f.gates[0], revoked); got != http.StatusNoContent {
+						t.Fatalf("revoked: %d", got)
 					}
 				}
 				far.link.turn(fair, 0)
@@ -196,8 +196,8 @@ func TestAStaleReplicaServesOrRefusesAsItIsTold(t *testing.T) {
 				if got := far.opens(t, token); got != http.StatusOK {
 					t.Errorf("afterwards: %d", got)
 				}
-				if got := far.opens(t, withdrawn); got != http.StatusUnauthorized {
-					t.Errorf("withdrawn meanwhile: %d", got)
+				if got := far.opens(t, revoked); got != http.StatusUnauthorized {
+					t.Errorf("revoked meanwhile: %d", got)
 				}
 			}
 		})

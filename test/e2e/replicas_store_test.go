@@ -44,7 +44,7 @@ func (s *store) info(t *testing.T, field string) string {
 	return ""
 }
 
-// dump has the store write all that it has, and gives the file's content.
+// dump has the store write all that it has, and returns the file's content.
 func (s *store) dump(t *testing.T) []byte {
 	t.Helper()
 	poll(t, "the dump is written", func() bool { // not while a copy is made for a replica

@@ -62,7 +62,7 @@ func troubles(f *fleet, spare *store) []trouble {
 		onLinks("two gates are cut off", 2, ended, 0),
 		onLinks("two gates' packets are lost", 2, hole, 0),
 		onLinks("two gates hear nothing", 2, deaf, 0),
-		onLinks("everybody hears nothing", 5, deaf, 0),
+		onLinks("everyone hears nothing", 5, deaf, 0),
 		onLinks("a slow network", 5, slow, 30*time.Millisecond),
 		onLinks("a network slower than patience", 3, slow, 2*time.Second),
 		{"answers are lost now and then", func(*testing.T) {
@@ -197,8 +197,8 @@ func TestAStoreThatLostItsMarksRefusesTheCodesFromBefore(t *testing.T) {
 	}
 }
 
-// The answer to a redemption is lost after the store has set its mark. Whoever asked asks again, and is recognised;
-// nobody else is.
+// The answer to a redemption is lost after the store has set its mark. The client that asked asks again, and is
+// recognised; no one else is.
 func TestALostAnswerIsAskedForAgainAndRecognised(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -254,7 +254,7 @@ func TestAStoreThatDoesNotAnswerIs503(t *testing.T) {
 	}
 }
 
-// Codes that nobody sealed cost the store nothing that others would have to wait for, even while it stands still.
+// Codes that no one sealed cost the store nothing that others would have to wait for, even while it stands still.
 func TestAFloodOfUnknownCodesWhileTheStoreStandsStillIsAnswered(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -134,7 +134,7 @@ func member(t *testing.T, body, name string) string {
 	return value
 }
 
-// raw sends bytes as they are and gives the status of the answer, which must end the connection or be whole.
+// raw sends bytes as they are and returns the status of the answer, which must end the connection or be whole.
 func (s *sidecar) raw(t *testing.T, request string) (int, string) {
 	t.Helper()
 	c, err := net.Dial("tcp", s.address)
@@ -221,7 +221,7 @@ func TestTheSidecarStory(t *testing.T) {
 	}
 }
 
-// A restart keeps the key, so tokens live on; the codes that are out are refused, since nobody knows which were used.
+// A restart keeps the key, so tokens live on; the codes that are out are refused, since no one knows which were used.
 func TestARestartKeepsTheKeyAndRefusesTheCodesThatAreOut(t *testing.T) {
 	t.Parallel()
 	s := newSidecar(t)
@@ -331,7 +331,7 @@ func TestOfManyConcurrentRedemptionsOneSucceeds(t *testing.T) {
 	}
 }
 
-// slow begins a request that the app does not answer yet, and gives the function that waits for its answer.
+// slow begins a request that the app does not answer yet, and returns the function that waits for its answer.
 func (s *sidecar) slow(t *testing.T) (answer func() (*http.Response, error)) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), "GET", s.url+"/t/acme/slow", nil)

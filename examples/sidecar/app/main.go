@@ -1,5 +1,5 @@
 // App is a stand-in for the app behind the gate. It knows nothing of tokens: who is calling, and for which tenant, is
-// in the headers that the gate sets, and nobody else can.
+// in the headers that the gate sets, and no one else can.
 package main
 
 import (
