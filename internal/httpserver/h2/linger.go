@@ -25,10 +25,11 @@ type patience struct {
 	until  time.Time
 }
 
-// linger lets the client go on sending, and reports whether it may be about to. Conn.mu is held.
+// linger lets the client go on sending, and reports whether it does. A client that waits to be asked for its body is not
+// reset either: curl takes that for an error, even behind a whole answer. Conn.mu is held.
 func (st *stream) linger() bool {
 	c := st.conn
-	if st.body.expected || st.tunnel != nil || c.closed { // it waits to be asked, and is not; or there is no body
+	if st.tunnel != nil || c.closed {
 		return false
 	}
 	st.patience = patience{lingerPause, time.Now().Add(lingerMost)}
