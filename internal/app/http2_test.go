@@ -1,0 +1,195 @@
+package app_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// h2c has the gate's listener speak HTTP/2 without TLS.
+var h2c = []string{"listen: 127.0.0.1:0\nadmin", "listeners: [{name: main, address: \"127.0.0.1:0\", h2c: true}]\nadmin"}
+
+// frames opens an HTTP/2 connection to the gate, to speak frame by frame.
+func (g *gate) frames(settings ...http2.Setting) (*http2.Framer, net.Conn) {
+	g.t.Helper()
+	c, err := net.Dial("tcp", g.Addr("main").String())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	fmt.Fprint(c, http2.ClientPreface)
+	f := http2.NewFramer(c, c)
+	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	if err := f.WriteSettings(settings...); err != nil {
+		g.t.Fatal(err)
+	}
+	return f, c
+}
+
+func headers(t *testing.T, f *http2.Framer, id uint32, ended bool, fields ...string) {
+	t.Helper()
+	var block bytes.Buffer
+	e := hpack.NewEncoder(&block)
+	for i := 0; i < len(fields); i += 2 {
+		_ = e.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}) // a buffer does not fail
+	}
+	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndStream: ended, EndHeaders: true}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What HTTP/2 resets leaves an access line with its reason and a count, and a download that is cut has a reason in its line.
+func TestHTTP2FaultsAreToldToTheOperator(t *testing.T) {
+	t.Parallel()
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) }))
+	defer app.Close()
+	g := startGate(t, append(h2c, "drain:", "limits: {stall_timeout: 300ms}\ndrain:", `{path: /open/, public: true, upstream: "$APP"}`,
+		`{path: /open/, public: true, upstream: "`+app.URL+`"}`)...)
+	f, _ := g.frames()
+	headers(t, f, 1, true, ":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/open/", "connection", "close")
+	headers(t, f, 3, true, ":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/open/") // and no window for its answer
+	for reset := 0; reset < 2; {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch frame := frame.(type) {
+		case *http2.RSTStreamFrame:
+			reset++
+		case *http2.PingFrame:
+			if !frame.IsAck() {
+				_ = f.WritePing(true, frame.Data)
+			}
+		}
+	}
+	g.eventually(`"reason":"request_malformed","detail":"HTTP/2: `)
+	g.eventually(`"status":200`)
+	g.eventually(`"reason":"client_closed","detail":"the client granted no window"`)
+	other, _ := g.frames(make([]http2.Setting, 200)...)
+	for {
+		if _, err := other.ReadFrame(); err != nil {
+			break
+		}
+	}
+	g.eventually(`"reason":"rate_limited","detail":"HTTP/2: `)
+	g.tells(
+		`jotgate_http2_faults_total{reason="protocol_error",scope="stream"} 1`,
+		`jotgate_http2_faults_total{reason="stalled",scope="stream"} 1`,
+		`jotgate_http2_faults_total{reason="enhance_your_calm",scope="connection"} 1`,
+	)
+}
+
+// A slow body at a token endpoint ends its own stream alone.
+func TestSlowTokenRequestEndsItsStreamAlone(t *testing.T) {
+	t.Parallel()
+	g := startGate(t, append(h2c, "drain:", "limits: {body_timeout: 200ms}\ndrain:")...)
+	f, _ := g.frames()
+	headers(t, f, 1, false, ":method", "POST", ":scheme", "http", ":authority", "x", ":path", "/api/v1/tokens", "content-type", "application/json")
+	status := func(id uint32) string {
+		for {
+			frame, err := f.ReadFrame()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, away := frame.(*http2.GoAwayFrame); away {
+				t.Fatal("the connection is to end")
+			}
+			if head, ok := frame.(*http2.MetaHeadersFrame); ok && head.StreamID == id {
+				return head.PseudoValue("status")
+			}
+		}
+	}
+	if got := status(1); got != "408" {
+		t.Errorf("the slow one: %s", got)
+	}
+	headers(t, f, 3, true, ":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/open/")
+	if got := status(3); got != "200" {
+		t.Errorf("another: %s", got)
+	}
+}
+
+// A WebSocket over HTTP/2 goes through the gate to an upstream of HTTP/1.1 where the route allows upgrades, with a token alone, and is
+// refused where it does not.
+func TestWebSocketOverHTTP2ThroughTheGate(t *testing.T) {
+	t.Parallel()
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "websocket" || r.Header.Get("Sec-Websocket-Version") != "13" || r.Header.Get("Sec-Websocket-Key") == "" ||
+			r.Header.Get("X-Jotgate-Subject") != "alice" {
+			t.Errorf("the app saw %v", r.Header)
+		}
+		c, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: a\r\n\r\n")
+		_, _ = io.Copy(c, buffered) // an echo: frames of the client come back as they are
+	}))
+	defer app.Close()
+	g := startGate(t, append(h2c, `action: READ}, upstream: "$APP"}`, `action: READ}, upgrade: true, upstream: "`+app.URL+`"}`)...)
+	f, _ := g.frames()
+	connect := func(id uint32, path string, more ...string) {
+		headers(t, f, id, false, append([]string{":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "x", ":path", path,
+			"sec-websocket-version", "13"}, more...)...)
+	}
+	connect(1, "/t/acme/")
+	connect(3, "/open/")
+	connect(5, "/t/acme/", "authorization", "Bearer "+g.token("acme"))
+	const message = "\x82\x05hello" // a frame of a server is not masked
+	statuses, echoed := map[uint32]string{}, ""
+	for len(statuses) < 3 || echoed != message {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatalf("%v: %v %q", err, statuses, echoed)
+		}
+		switch frame := frame.(type) {
+		case *http2.SettingsFrame:
+			if v, ok := frame.Value(http2.SettingEnableConnectProtocol); !frame.IsAck() && (!ok || v != 1) {
+				t.Error("SETTINGS_ENABLE_CONNECT_PROTOCOL is not there")
+			}
+		case *http2.MetaHeadersFrame:
+			if statuses[frame.StreamID] = frame.PseudoValue("status"); frame.StreamID == 5 {
+				if err := f.WriteData(5, false, []byte(message)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		case *http2.DataFrame:
+			if frame.StreamID == 5 {
+				echoed += string(frame.Data())
+			}
+		}
+	}
+	if statuses[1] != "401" || statuses[3] != "400" || statuses[5] != "200" {
+		t.Errorf("%v", statuses)
+	}
+	if err := f.WriteData(5, true, nil); err != nil {
+		t.Fatal(err)
+	}
+	for ended := false; !ended; {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch frame := frame.(type) {
+		case *http2.DataFrame:
+			ended = frame.StreamID == 5 && frame.StreamEnded()
+		case *http2.RSTStreamFrame:
+			t.Fatal(frame)
+		}
+	}
+	g.eventually(`"status":101`)
+	if log := g.log.String(); strings.Contains(log, "panic") {
+		t.Error(log)
+	}
+}
