@@ -35,7 +35,7 @@ func (b *builder) buildTrustedIssuers() {
 			case b.Issuer != nil && b.Issuer.URL == each.Issuer:
 				b.Fault(at.At, at.Shown+" is issuer.url", "remove this entry: our own tokens are trusted anyway")
 			case seen[each.Issuer]:
-				b.Fault(at.At, at.Shown+" is there twice", "keep one entry for each issuer")
+				b.Fault(at.At, at.Shown+" is listed twice", "keep one entry for each issuer")
 			case each.TrustDomain != "" && domains[each.TrustDomain]:
 				b.Fault(at.At, "has the trust domain of another entry, "+yaml.Quote(each.TrustDomain), "keep one entry for each trust domain")
 			}

@@ -94,6 +94,10 @@ func (b *builder) loadKey(k yaml.Setting[writtenKey], path string, index int) *j
 		)
 		return nil
 	}
+	if why := key.Public().Expensive(); why != nil {
+		b.Warn(w.At, "the key file "+w.Shown+" has "+why.Error()+": each of its signatures, forged ones too, takes much "+
+			"longer to check", "use ES256, or a key of 2048 to 4096 bits with the exponent 65537")
+	}
 	b.guarded(w, path)
 	return key
 }
