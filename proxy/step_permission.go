@@ -53,6 +53,7 @@ func (g *Gate) authorize(p *inbound) error {
 	if i < 0 {
 		return refusal.Because(refusal.TenantDenied, "no entry for tenant %q", token.Shown(asked))
 	}
+	p.x.Entry = &p.grant.permissions[i]
 	if !p.grant.permissions.Allows(asked, q.Action) {
 		return refusal.Because(refusal.ActionDenied, "entry %d does not hold %s", i, q.Action)
 	}

@@ -8,6 +8,7 @@
 //	2  it was called wrongly
 //	3  the config has faults
 //	4  refused by the config's own rules
+//	5  diff: the new config opens what the old one keeps closed
 //
 // Arguments can be read by every user of a machine, so a secret is never asked for as one: it comes from a file, as
 // @FILE, or from standard input, as -.
@@ -32,6 +33,7 @@ const (
 	exitUsage   = 2
 	exitConfig  = 3
 	exitRefused = 4
+	exitOpens   = 5
 )
 
 // A Process is the world that a command runs in. Every member is required, but for the last three.
@@ -74,7 +76,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 
 func commands() []command {
 	return []command{
-		serveCommand(), checkCommand(), explainCommand(), mintCommand(), reloadCommand(), revokeCommand(), keygenCommand(),
+		serveCommand(), checkCommand(), diffCommand(), explainCommand(), mintCommand(), reloadCommand(), revokeCommand(), keygenCommand(),
 		hashCommand(),
 		initCommand(), schemaCommand(), completionCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
 	}
@@ -264,6 +266,7 @@ func (e *toldError) Error() string { return fmt.Sprintf("told; exit code %d", e.
 var (
 	errToldRefused = &toldError{exitRefused}
 	errToldFaults  = &toldError{exitConfig}
+	errToldOpens   = &toldError{exitOpens}
 	errToldFailed  = &toldError{exitFailed}
 )
 

@@ -34,6 +34,7 @@ func TestEveryExampleOfTheHelpWorks(t *testing.T) {
 	// What an example ends with where it is not 0, and what keeps one from lasting for ever.
 	ends := map[string]int{
 		"jotgate serve --config faulty.yaml":                                  exitConfig,
+		"jotgate diff running.yaml config.yaml":                               exitOpens,
 		"jotgate reload --config config.yaml":                                 exitFailed, // no gate runs
 		"jotgate reload --config config.yaml --json":                          exitFailed,
 		"jotgate healthcheck --config config.yaml":                            exitFailed,
@@ -78,7 +79,9 @@ func exampleFolder(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
 	for name, text := range map[string]string{
-		"config.yaml": exampleConfig, "faulty.yaml": "version: 2\n", "web.secret": strings.Repeat("s", 43) + "\n",
+		"config.yaml": exampleConfig, "running.yaml": strings.ReplaceAll(exampleConfig, "action: READ}", "action: WRITE}"),
+		"access.log":  `{"log":"access","msg":"request","method":"GET","host":"a","path":"/nowhere","status":404}` + "\n",
+		"faulty.yaml": "version: 2\n", "web.secret": strings.Repeat("s", 43) + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -25,6 +25,7 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/route"
 	"github.com/jotgate/jotgate/internal/strictjson"
+	"github.com/jotgate/jotgate/internal/token"
 )
 
 // RequestIDHeader carries the request id to the upstream and back to the client.
@@ -65,9 +66,10 @@ type Exchange struct {
 	ClientID  string
 	Tenant    string
 	TokenID   string
-	Upstream  string        // address that was asked
-	Waited    time.Duration // from asking the upstream to the head of its answer
-	BodyError error         // the first error of reading the client's body, other than io.EOF
+	Entry     *token.TenantPermission // of the token's permissions, that decided; nil: none did
+	Upstream  string                  // address that was asked
+	Waited    time.Duration           // from asking the upstream to the head of its answer
+	BodyError error                   // the first error of reading the client's body, other than io.EOF
 
 	ResourceMetadata string   // URL of the metadata that a bearer challenge tells (RFC 9728 §5.1); "": none
 	Scopes           []string // that a challenge asks for (RFC 6750 §3), of the resource; nil: none

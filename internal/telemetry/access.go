@@ -10,6 +10,7 @@ import (
 	"github.com/jotgate/jotgate/internal/endpoint"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/strictjson"
+	"github.com/jotgate/jotgate/internal/token"
 )
 
 // An access line has the shape of the logger's other lines, but is put together here, as an audit line is: a logger's fields
@@ -53,6 +54,9 @@ func (l *Log) Access(r *http.Request, x *request.Exchange, end time.Time) {
 	b = b.some("client_id", x.ClientID)
 	b = b.some("tenant", x.Tenant)
 	b = b.some("jti", x.TokenID)
+	if x.Entry != nil {
+		b = b.entry("entry", x.Entry)
+	}
 	if x.Upstream != "" {
 		b = b.text("upstream", x.Upstream)
 		if x.SentPath != "" {
@@ -122,6 +126,17 @@ func (b line) some(key, value string) line {
 }
 
 func (b line) text(key, value string) line { return strictjson.AppendString(b.key(key), value) }
+
+// entry writes an entry of permissions as its tenant, a space and its actions with commas between them.
+func (b line) entry(key string, p *token.TenantPermission) line {
+	b = strictjson.AppendString(b.key(key), p.Tenant)
+	for i, action := range p.AllowedActions {
+		last := len(b) - 1 // the quote that closes what is there; it gives way, and so does the one that opens what comes
+		b = strictjson.AppendString(b[:last], action)
+		b[last] = " ,"[min(i, 1)]
+	}
+	return b
+}
 
 func (b line) number(key string, n int64) line { return strconv.AppendInt(b.key(key), n, 10) }
 

@@ -72,7 +72,8 @@ const outside = 5
 
 // configImports are the only packages of ours that config imports.
 var configImports = []string{
-	"internal/endpoint", "internal/grammar", "internal/jose", "internal/route", "internal/strictyaml", "internal/token",
+	"internal/endpoint", "internal/grammar", "internal/jose", "internal/route", "internal/strictjson",
+	"internal/strictyaml", "internal/token",
 }
 
 // testHelpers may be imported by tests alone.

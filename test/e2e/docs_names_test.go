@@ -150,7 +150,7 @@ func field(call *ast.CallExpr, telemetry bool) []string {
 	if !ok || len(call.Args) == 0 {
 		return nil
 	}
-	writes := []string{"text", "some", "number", "milliseconds", "address", "key"}
+	writes := []string{"text", "some", "number", "milliseconds", "address", "entry", "key"}
 	name := text(call.Args[0])
 	if zap := typeName(sel.X) == "zap" && len(call.Args) == 2; name == "" || !zap &&
 		!(telemetry && slices.Contains(writes, sel.Sel.Name)) {

@@ -1,0 +1,230 @@
+package app_test
+
+import (
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/app"
+	"github.com/jotgate/jotgate/internal/jose"
+)
+
+const comparedConfig = `version: 1
+trusted_proxies: [10.0.0.0/8]
+issuer:
+  url: http://shop
+  keys: [{file: k.pem, create: true}]
+  clients: [{id: web, may: [issue_codes], delegate: [{tenant: "*", actions: [READ]}]}]
+roles:
+  reader: [{tenant: "{tenant}", actions: [READ]}]
+  auditor: [{tenant: acme, actions: [AUDIT]}]
+trusted_issuers:
+  - {issuer: https://kc.example, keys: [{file: keys.json}], audiences: [api], require_claims: {email_verified: true}, permissions: [{tenant: acme, actions: [AUDIT]}]}
+routes:
+  - {path: "/t/{tenant}/", methods: [GET], require: {tenant_from: path.tenant, action: READ}, upstream: "http://127.0.0.1:3000"}
+  - {path: "/t/{tenant}/", methods: [DELETE], require: {tenant_from: path.tenant, action: DROP}, upstream: "http://127.0.0.1:3000"}
+  - {path: /h/, hosts: ["{tenant}.shop.example"], require: {tenant_from: host.tenant, action: READ}, upstream: "http://127.0.0.1:3000"}
+  - {path: /q/, require: {tenant_from: query.team, action: READ}, upstream: "http://127.0.0.1:3000"}
+  - {path: /x/, require: {tenant_from: header.X-Team, action: READ}, upstream: "http://127.0.0.1:3000"}
+  - {path: /audit/, require: {tenant: acme, action: AUDIT}, upstream: "http://127.0.0.1:3000"}
+  - {path: /me, require: authenticated, upstream: "http://127.0.0.1:3000"}
+  - {path: /public/, public: true, upstream: "http://127.0.0.1:3000"}
+`
+
+func compared(t *testing.T, edits ...string) *config.Config {
+	t.Helper()
+	key, err := jose.Generate("ES256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := jose.NewKeySet(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer(edits...).Replace(comparedConfig)
+	if len(edits) > 0 && text == comparedConfig {
+		t.Fatalf("%q edit nothing", edits)
+	}
+	c, err := config.Parse("x.yaml", []byte(text), config.Options{ReadFile: func(path string) ([]byte, error) {
+		if strings.HasSuffix(path, "keys.json") {
+			return set.JWKS(), nil
+		}
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// lines writes changes as people read them.
+func changed(all []app.Change) (lines []string) {
+	for _, c := range all {
+		line := "closes "
+		if c.Opens {
+			line = "opens "
+		}
+		if c.Setting != "" {
+			lines = append(lines, line+c.Setting)
+			continue
+		}
+		line += strings.Join(c.Methods, ",") + " " + c.Route + ": " + c.Holder
+		if len(c.Tenants) > 0 {
+			line += " on " + strings.Join(c.Tenants, ", ")
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func TestDiffShowsWhatAConfigOpensAndCloses(t *testing.T) {
+	t.Parallel()
+	base := compared(t)
+	keys := base.TrustedIssuers[0].Keys // the same ones on both sides
+	for _, c := range []struct {
+		name   string
+		edits  []string
+		opened []string
+	}{
+		{name: "nothing"},
+		{name: "another order of routes and names", edits: []string{"{path: /me,", "{name: self, path: /me,"}},
+		{
+			name:   "a public route",
+			edits:  []string{"/me, require: authenticated", "/me, public: true"},
+			opened: []string{"opens  /me: without a token"},
+		},
+		{
+			name:  "an optional token",
+			edits: []string{"/me, require: authenticated", "/me, require: optional"}, opened: []string{"opens  /me: without a token"},
+		},
+		{
+			name:  "an action that is asked for no more",
+			edits: []string{"require: {tenant: acme, action: AUDIT}", "require: authenticated"},
+			opened: []string{
+				"opens  /audit/: with any accepted token",
+			},
+		},
+		{
+			name:  "another action",
+			edits: []string{"action: DROP", "action: READ"},
+			opened: []string{
+				"opens DELETE /t/{tenant}/: role reader of a tenant on its own tenant",
+				"opens DELETE /t/{tenant}/: what client web grants, at most",
+			},
+		},
+		{
+			name:   "a wider role",
+			edits:  []string{"{tenant: acme, actions: [AUDIT]}]\ntrusted", "{tenant: acme, actions: [AUDIT, DROP]}]\ntrusted"},
+			opened: []string{"opens DELETE /t/{tenant}/: role auditor on acme"},
+		},
+		{
+			name:  "a new route in a tree",
+			edits: []string{"  - {path: /me,", "  - {path: \"/t/{tenant}/help/\", public: true, upstream: \"http://127.0.0.1:3000\"}\n  - {path: /me,"},
+			opened: []string{
+				"opens  /t/{tenant}/help/: without a token",
+			},
+		},
+		{
+			name:  "another place of the tenant",
+			edits: []string{"hosts: [\"{tenant}.shop.example\"], require: {tenant_from: host.tenant", "hosts: [\"{tenant}.shop.example\"], require: {tenant_from: header.X-Team"},
+		},
+		{
+			name:  "a new client, and a user",
+			edits: []string{"roles:\n", "    - {id: ops, permissions: [{tenant: \"*\", actions: [DROP]}]}\n  users: [{id: 6ba7b810-9dad-11d1-80b4-00c04fd430c8, role: auditor}]\nroles:\n", "clients: [{id: web, may: [issue_codes], delegate: [{tenant: \"*\", actions: [READ]}]}]", "clients:\n    - {id: web, may: [issue_codes], delegate: [{tenant: \"*\", actions: [READ]}]}"},
+			opened: []string{
+				"opens  /audit/: user 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+				"opens  /me: client ops",
+				"opens  /me: user 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+				"opens DELETE /t/{tenant}/: client ops",
+			},
+		},
+		{
+			name: "settings that no request shows",
+			edits: []string{
+				"[10.0.0.0/8]", "[10.0.0.0/8, 192.168.0.0/16]", "audiences: [api], require_claims: {email_verified: true}", "audiences: [api, other]",
+				"may: [issue_codes]", "may: [issue_codes, exchange]", "/public/, public: true", "/public/, public: true, cors: {origins: [\"*\"]}, insecure_allow: [semicolon]",
+			},
+			opened: []string{
+				"opens issuer.clients[web].may: exchange",
+				"opens routes[/public/].cors.origins: *",
+				"opens routes[/public/].insecure_allow: semicolon",
+				"opens trusted_issuers[https://kc.example].audiences: other",
+				"opens trusted_issuers[https://kc.example].require_claims, dropped: email_verified true",
+				"opens trusted_proxies: 192.168.0.0/16",
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			fresh := compared(t, c.edits...)
+			fresh.TrustedIssuers[0].Keys = keys
+			for _, way := range []struct {
+				what       string
+				old, fresh *config.Config
+				want       []string
+			}{{"there", base, fresh, c.opened}, {"back", fresh, base, closing(c.opened)}} {
+				d, err := app.NewDiff(way.old, way.fresh, time.Now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer d.Close()
+				if diff := cmp.Diff(way.want, changed(d.Changes())); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", way.what, diff)
+				}
+			}
+		})
+	}
+}
+
+// closing is the way back: what opened closes.
+func closing(opened []string) (closed []string) {
+	for _, line := range opened {
+		closed = append(closed, "closes"+strings.TrimPrefix(line, "opens"))
+	}
+	return closed
+}
+
+func TestDiffOfALog(t *testing.T) {
+	t.Parallel()
+	d, err := app.NewDiff(compared(t), compared(t, "action: DROP", "action: READ", "/me, require: authenticated", "/me, public: true",
+		"tenant_from: query.team, action: READ", "tenant_from: query.team, action: AUDIT"), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	const token = `"issuer":"http://shop","client_id":"web","tenant":"acme","entry":"acme READ,WRITE"`
+	changes, lines, err := d.Log(strings.NewReader(`{"log":"access","msg":"request","method":"DELETE","host":"a","path":"/t/acme/1","status":403,` + token + `}
+{"log":"access","msg":"request","method":"DELETE","host":"a","path":"/t/acme/1","status":403,` + token + `}
+{"log":"access","msg":"request","method":"GET","host":"a","path":"/t/acme/1","status":200,` + token + `}
+{"log":"access","msg":"request","method":"GET","host":"a","path":"/q/","status":200,` + token + `}
+{"log":"access","msg":"request","method":"GET","host":"a","path":"/me","status":401}
+{"log":"audit","msg":"code_issue"}
+` + strings.Repeat("x", 2<<20) + `
+no JSON
+{"log":"access","msg":"request","method":"GET","host":"a","path":"/me","status":200,"issuer":"http://shop","client_id":"web"}`))
+	if err != nil || lines != 6 {
+		t.Errorf("%d lines, %v", lines, err)
+	}
+	want := []app.Change{
+		{Opens: true, Route: "a/me", Methods: []string{"GET"}, Holder: "without a token", Count: 1},
+		{Opens: true, Route: "a/t/acme/1", Methods: []string{"DELETE"}, Holder: "client web", Tenants: []string{"acme"}, Count: 2},
+		{Route: "a/q/", Methods: []string{"GET"}, Holder: "client web", Tenants: []string{"acme"}, Count: 1},
+	}
+	if diff := cmp.Diff(want, changes); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The access log says which entry decided, so that a log can be judged again.
+func TestAccessLineHasTheEntryThatDecided(t *testing.T) {
+	t.Parallel()
+	g := startGate(t, `reader: [{tenant: "{tenant}", actions: [READ]}]`, `reader: [{tenant: "{tenant}", actions: [READ, WRITE]}]`)
+	if status, _, _ := g.get("/t/acme/", "Authorization", "Bearer "+g.token("acme")); status != 200 {
+		t.Fatalf("status %d", status)
+	}
+	g.eventually(`"entry":"acme READ,WRITE"`)
+}
