@@ -105,9 +105,9 @@ func TestIssuersThatAreThereTwice(t *testing.T) {
 	}
 	const spiffe = "preset: spiffe\n    issuer: "
 	for name, c := range map[string]struct{ text, want string }{
-		"two entries": {second("issuer: a", "issuer: a"), "is there twice"},
+		"two entries": {second("issuer: a", "issuer: a"), "is listed twice"},
 		"an entry and a value": {
-			second("issuer: https://x/a", "issuer_pattern: \"https://x/{t}\"\n    issuer_values: {t: [a, b]}"), "is there twice",
+			second("issuer: https://x/a", "issuer_pattern: \"https://x/{t}\"\n    issuer_values: {t: [a, b]}"), "is listed twice",
 		},
 		"two trust domains": {second(spiffe+"spiffe://example.org", spiffe+"https://example.org"), "has the trust domain of another entry"},
 		"ours":              {"issuer: {url: \"http://shop:8080\", keys: []}\n" + entry("issuer: http://shop:8080"), "is issuer.url"},

@@ -72,12 +72,12 @@ var presets = []Preset{
 	},
 	{
 		Name: "github_actions", TokenTypes: []string{"JWT"}, Kinds: []string{"workload"}, Tenants: "repository_owner", Roles: "repository",
-		Odd: "Anybody on GitHub gets tokens of this issuer, for any audience: name the repository, and ref or environment, in " +
+		Odd: "Anyone on GitHub gets tokens of this issuer, for any audience: name the repository, and ref or environment, in " +
 			"require_claims.",
 	},
 	{
 		Name: "gitlab", TokenTypes: []string{"JWT"}, Kinds: []string{"workload"}, Tenants: "namespace_path", Roles: "project_path",
-		Odd: "Anybody on gitlab.com gets tokens of it: name project_path, and ref or environment, in require_claims. ref_protected " +
+		Odd: "Anyone on gitlab.com gets tokens of it: name project_path, and ref or environment, in require_claims. ref_protected " +
 			`is the text "true", not a boolean.`,
 	},
 	{
