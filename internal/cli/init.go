@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -34,7 +35,7 @@ const imageUser = 65532
 
 func initCommand() command {
 	return command{
-		name: "init", usage: "[FOLDER] [--profile PROFILE] [--docker] [--url URL] [--upstream URL]",
+		name: "init", usage: "[FOLDER] [--profile PROFILE] [--docker] [--url URL] [--upstream URL] [--issuer URL|@FILE]",
 		brief: "write a commented config and its keys", run: initialize,
 		words: map[string][]string{"profile": profiles},
 		help: `Writes a first config into FOLDER (default: the current folder) and prints the next two commands:
@@ -47,6 +48,10 @@ func initCommand() command {
   keys/main.pem    the key that signs tokens, ES256, mode 0600
   keys/web.secret  the backend's secret, mode 0600
   .gitignore       keeps keys and state out of a repository
+
+With --issuer the gate issues nothing: it accepts the tokens of another issuer (docs/issuers.md), for example
+--issuer https://kc.example.com/realms/shop --audience shop-api. The issuer's metadata is fetched once (OpenID Connect
+Discovery), or read from a file: --issuer @openid-configuration.json. No keys are written then.
 
 Existing files are never changed. With --docker the gate listens on all addresses of its container, reaches an app on
 the host, and the printed commands run the image.
@@ -73,8 +78,17 @@ func initialize(p *Process, c *call) error {
 		"(default http://localhost:8080; edge: https://localhost:8443)")
 	c.StringVar(&o.Upstream, "upstream", "", "`URL` of the app (default http://127.0.0.1:3000; "+
 		"--docker: http://host.docker.internal:3000; decision has none)")
+	var trusted, audience string
+	c.StringVar(&trusted, "issuer", "", "accept the tokens of the issuer at this `URL`, or whose metadata @FILE holds")
+	c.StringVar(&audience, "audience", "", "`VALUE` that its tokens have in aud for this API (default api)")
 	if err := c.parse(1); err != nil {
 		return err
+	}
+	switch {
+	case trusted == "" && c.given("audience"):
+		return usagef("--audience has no effect without --issuer")
+	case trusted != "" && (c.given("profile") || c.given("url")):
+		return usagef("--issuer conflicts with --profile and --url: the gate issues nothing then")
 	}
 	if !slices.Contains(profiles, o.Profile) {
 		return usagef("--profile %q is not one of %s", o.Profile, strings.Join(profiles, ", "))
@@ -90,6 +104,9 @@ func initialize(p *Process, c *call) error {
 	}
 	folder := c.operand(".")
 	files, err := initialFiles(o)
+	if trusted != "" {
+		files, err = trustedFiles(context.Background(), o, trusted, audience)
+	}
 	if err != nil {
 		return err
 	}

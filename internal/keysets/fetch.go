@@ -1,6 +1,7 @@
 package keysets
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/strictjson"
@@ -241,26 +243,56 @@ func (f *fetcher) places() [2]*url.URL {
 	return places
 }
 
-// metadata reads jwks_uri from a document that says whose it is. It must be this issuer's, byte by byte (RFC 8414
-// §3.3): otherwise one tenant of a server could pass its keys off as another's.
-func (f *fetcher) metadata(text []byte) (jwksURI string, err error) {
-	issuer := ""
+// Metadata are what an issuer says of itself (OpenID Connect Discovery 1.0 §3, RFC 8414 §2).
+type Metadata struct{ Issuer, JWKSURI string }
+
+// ParseMetadata reads the document that an issuer publishes.
+func ParseMetadata(text []byte) (m Metadata, err error) {
 	err = strictjson.Document(text, func(r *strictjson.Reader, name string) (err error) {
 		switch name {
 		case "issuer":
-			issuer, err = r.String()
+			m.Issuer, err = r.String()
 		case "jwks_uri":
-			jwksURI, err = r.String()
+			m.JWKSURI, err = r.String()
 		default:
 			err = r.Skip()
 		}
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("the metadata is not JSON as it must be: %w", err)
+		return Metadata{}, fmt.Errorf("the metadata is not JSON as it must be: %w", err)
 	}
-	if issuer != f.settings.Issuer {
-		return "", fmt.Errorf("the metadata is of issuer %.200q", issuer)
+	return m, nil
+}
+
+// Discover fetches an issuer's metadata once. They may name another issuer, as Microsoft Entra's common endpoints do.
+func Discover(ctx context.Context, issuer string) (Metadata, error) {
+	f, err := newFetcher(Settings{Issuer: issuer, Timeout: time.Minute})
+	if err != nil {
+		return Metadata{}, err
+	}
+	defer f.close()
+	var first error
+	for _, place := range f.places() {
+		text, err := f.get(ctx, place)
+		if err == nil {
+			return ParseMetadata(text)
+		}
+		first = cmp.Or(first, err)
+	}
+	return Metadata{}, first
+}
+
+// metadata reads jwks_uri from a document that says whose it is. It must be this issuer's, byte by byte (RFC 8414 §3.3):
+// otherwise one tenant of a server could pass its keys off as another's.
+func (f *fetcher) metadata(text []byte) (jwksURI string, err error) {
+	m, err := ParseMetadata(text)
+	if err != nil {
+		return "", err
+	}
+	jwksURI = m.JWKSURI
+	if m.Issuer != f.settings.Issuer {
+		return "", fmt.Errorf("the metadata is of issuer %.200q", m.Issuer)
 	}
 	u, err := f.allowed(jwksURI)
 	if err != nil {
