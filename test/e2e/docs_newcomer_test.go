@@ -1,18 +1,22 @@
 package e2e_test
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A newcomerApp is what a stranger has: an app that Jotgate has never seen.
@@ -145,4 +149,44 @@ func copyFile(to, from string) error {
 		return err
 	}
 	return target.Close()
+}
+
+// From `git clone` to the demo's first line and its end, with a warm build cache and, in a campaign, with a cold one. Run
+// with -v it reports the seconds; README.md has the figures.
+func TestFromACloneToTheDemosFirstLine(t *testing.T) {
+	t.Parallel()
+	caches := map[string]string{"warm": ""}
+	if os.Getenv("JOTGATE_CAMPAIGN") != "" {
+		caches["cold"] = t.TempDir()
+	}
+	for name, cache := range caches {
+		began := time.Now()
+		clone := filepath.Join(t.TempDir(), "jotgate")
+		if out, err := exec.Command("git", "clone", "-q", ".", clone).CombinedOutput(); err != nil {
+			t.Fatalf("git clone: %v\n%s", err, out)
+		}
+		cmd := exec.CommandContext(t.Context(), "go", "run", ".", "demo", "--once", "--listen", "127.0.0.1:0")
+		cmd.Dir = clone
+		if cache != "" {
+			cmd.Env = append(os.Environ(), "GOCACHE="+cache)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewReader(out)
+		first, err := lines.ReadString('\n')
+		if err != nil || !strings.HasPrefix(first, "Jotgate demo: ") {
+			t.Errorf("%s: the first line is %q (%v)", name, first, err)
+		}
+		t.Logf("%s: the first line after %.1f s", name, time.Since(began).Seconds())
+		story, err := io.ReadAll(lines)
+		if err := errors.Join(err, cmd.Wait()); err != nil || !strings.Contains(string(story), "403 Forbidden") {
+			t.Errorf("%s: %v\n%s", name, err, story)
+		}
+		t.Logf("%s: the end after %.1f s", name, time.Since(began).Seconds())
+	}
 }
