@@ -207,8 +207,10 @@ func idler(t *testing.T) (*bench, *process) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{settings: &settings{rounds: 2, tries: 5, foreign: 1e9, quick: true}, running: newProcesses(),
-		out: io.Discard}
+	b := &bench{
+		settings: &settings{rounds: 2, tries: 5, foreign: 1e9, quick: true}, running: newProcesses(),
+		out: io.Discard,
+	}
 	t.Cleanup(b.running.endAll)
 	b.meter = newMeter(cores[0], cores[len(cores)-1], b.running)
 	b.meter.cores = cores[:1]
@@ -368,8 +370,10 @@ func TestTheTableAndThePictureSayWhatTheResultsSay(t *testing.T) {
 		{Name: "haproxy ES256", Samples: []float64{100, 150}},
 	}}
 	c.conclude([]pair{{gateName, nginxName, 2}, {"haproxy ES256", gateName, 1}, {gateName, baseName, 0}})
-	r := &Results{Date: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Command: "go run ./bench -cases cached",
-		Cases: []*Case{c}}
+	r := &Results{
+		Date: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Command: "go run ./bench -cases cached",
+		Cases: []*Case{c},
+	}
 	folder := t.TempDir()
 	if err := r.write(folder, io.Discard); err != nil {
 		t.Fatal(err)

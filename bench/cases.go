@@ -25,8 +25,10 @@ func allCases() []*caseOf {
 		{"cached", "a token that is known, ES256, 1,000 of them, GET 1 KB, access log on", perRequest, cached},
 		{"missed", "a token that is not known: more tokens than the cache has room for", perRequest, missed},
 		{"refused", "a token that is refused: by its signature, and before it", perRequest, refused},
-		{"mint", "a token signed, and a code redeemed for one, beside the bare signature behind an empty handler", perRequest,
-			mint},
+		{
+			"mint", "a token signed, and a code redeemed for one, beside the bare signature behind an empty handler", perRequest,
+			mint,
+		},
 		{"store", "what is remembered in Redis, beside the same in memory", perRequest, store},
 		{"routes", "the same request with more routes", perRequest, routes},
 		{"bodies", "1 MB up, 1 MB down, streamed", perRequest, bodies},

@@ -64,8 +64,10 @@ func newCertificate(folder string, now time.Time) (*certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the key of a certificate: %w", err)
 	}
-	c := &certificate{cert: filepath.Join(folder, "tls.pem"), key: filepath.Join(folder, "tls.key"),
-		trust: x509.NewCertPool()}
+	c := &certificate{
+		cert: filepath.Join(folder, "tls.pem"), key: filepath.Join(folder, "tls.key"),
+		trust: x509.NewCertPool(),
+	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	c.trust.AppendCertsFromPEM(text)
 	return c, errors.Join(

@@ -92,7 +92,8 @@ func (b *bench) paced(ctx context.Context, address string) (tally, error) {
 // openLoop sends n requests, each at its moment or as soon after as a connection is free, and measures from that
 // moment.
 func openLoop(ctx context.Context, address string, heads [][]byte, n int, every time.Duration,
-	connections int) (took []time.Duration, wrong int, err error) {
+	connections int,
+) (took []time.Duration, wrong int, err error) {
 	type asked struct {
 		i   int
 		due time.Time

@@ -134,7 +134,8 @@ func readH2load(out string) (tally, error) {
 // post sends every body once, over so many connections at a time, and hands out the answers. wrk cannot do that: a code
 // is good for one request.
 func post(ctx context.Context, address, path, bearer string, connections int, bodies [][]byte, want int,
-	each func(i int, answer []byte)) (tally, error) {
+	each func(i int, answer []byte),
+) (tally, error) {
 	var next, wrong atomic.Int64
 	var group sync.WaitGroup
 	failed := make([]error, connections)

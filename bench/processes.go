@@ -77,8 +77,10 @@ func (ps *processes) start(name string, core int, logPath string, argv ...string
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: name, cmd: exec.Command(argv[0], argv[1:]...), logPath: logPath, log: log,
-		exited: make(chan struct{})}
+	p := &process{
+		name: name, cmd: exec.Command(argv[0], argv[1:]...), logPath: logPath, log: log,
+		exited: make(chan struct{}),
+	}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	ps.mu.Lock()
 	defer ps.mu.Unlock()

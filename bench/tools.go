@@ -44,8 +44,11 @@ func findTools() (tools, []string) {
 		to                *string
 		program, packaged string
 	}{
-		{&t.nginx, "nginx", "nginx"}, {&t.haproxy, "haproxy", "haproxy"}, {&t.redis, "redis-server", "redis-server"},
-		{&t.wrk, "wrk", "wrk"}, {&t.h2load, "h2load", "nghttp2-client"},
+		{&t.nginx, "nginx", "nginx"},
+		{&t.haproxy, "haproxy", "haproxy"},
+		{&t.redis, "redis-server", "redis-server"},
+		{&t.wrk, "wrk", "wrk"},
+		{&t.h2load, "h2load", "nghttp2-client"},
 	} {
 		if *x.to = find(x.program); *x.to == "" {
 			missing = append(missing, x.packaged)

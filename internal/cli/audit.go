@@ -45,8 +45,10 @@ func (w *remembering) Write(line []byte) (int, error) {
 
 // auditMint tells of a token that was signed here, or refused.
 func (p *Process) auditMint(m *mintFlags, claims *token.Claims, refused error) error {
-	e := issuer.Event{Name: "mint", Outcome: "granted", ClientID: m.client, Subject: m.subject, Tenant: m.tenant,
-		Role: m.role}
+	e := issuer.Event{
+		Name: "mint", Outcome: "granted", ClientID: m.client, Subject: m.subject, Tenant: m.tenant,
+		Role: m.role,
+	}
 	if m.scope != "" {
 		e.Note = "scope " + m.scope
 	}

@@ -55,8 +55,10 @@ func printCompletion(p *Process, c *call) error {
 	case !known:
 		return usagef("no completions for %q; there are some for %s", shell, strings.Join(c.command.words[""], ", "))
 	}
-	t, err := template.New(shell).Funcs(template.FuncMap{"quote": quoted, "zsh": zshText, "fish": fishQuoted,
-		"join": strings.Join}).Parse(text)
+	t, err := template.New(shell).Funcs(template.FuncMap{
+		"quote": quoted, "zsh": zshText, "fish": fishQuoted,
+		"join": strings.Join,
+	}).Parse(text)
 	if err != nil {
 		return err
 	}

@@ -18,10 +18,14 @@ func TestTheMemoryLimitOfAControlGroup(t *testing.T) {
 		"no control groups": {files{}, 0},
 		"version 2":         {files{own: "0::/\n", v2 + "memory.max": "268435456\n"}, 268435456},
 		"version 2, none":   {files{own: "0::/\n", v2 + "memory.max": "max\n"}, 0},
-		"version 2, a path": {files{own: "0::/a/b\n", v2 + "a/b/memory.max": "1000\n",
-			v2 + "a/memory.max": "max\n"}, 1000},
-		"version 2, a tighter ancestor": {files{own: "0::/a/b\n", v2 + "a/b/memory.max": "1000\n",
-			v2 + "a/memory.max": "900\n"}, 900},
+		"version 2, a path": {files{
+			own: "0::/a/b\n", v2 + "a/b/memory.max": "1000\n",
+			v2 + "a/memory.max": "max\n",
+		}, 1000},
+		"version 2, a tighter ancestor": {files{
+			own: "0::/a/b\n", v2 + "a/b/memory.max": "1000\n",
+			v2 + "a/memory.max": "900\n",
+		}, 900},
 		"version 2, a path not there": {files{own: "0::/../host/path\n", v2 + "memory.max": "700\n"}, 700},
 		"version 1": {
 			files{own: "5:cpu,cpuacct:/x\n4:memory:/docker/1\n0::/\n", v1 + "docker/1/memory.limit_in_bytes": "5000\n"}, 5000,
@@ -30,8 +34,10 @@ func TestTheMemoryLimitOfAControlGroup(t *testing.T) {
 			files{own: "4:hugetlb,memory:/docker/1\n", v1 + "memory.limit_in_bytes": "6000\n"}, 6000,
 		},
 		"version 1, none": {files{own: "4:memory:/\n", v1 + "memory.limit_in_bytes": "9223372036854771712\n"}, 0},
-		"both": {files{own: "4:memory:/\n0::/\n", v1 + "memory.limit_in_bytes": "10\n", v2 + "memory.max": "9\n"},
-			9},
+		"both": {
+			files{own: "4:memory:/\n0::/\n", v1 + "memory.limit_in_bytes": "10\n", v2 + "memory.max": "9\n"},
+			9,
+		},
 		"not a number": {files{own: "0::/\nx\n", v2 + "memory.max": "-5\n"}, 0},
 	} {
 		root := fstest.MapFS{}

@@ -31,13 +31,17 @@ func TestReloadAsksTheRunningGate(t *testing.T) {
 		says              string
 	}{
 		{"done", `token: "` + token + `"`, "", nil, exitFine, 1, ""},
-		{"refused", `token: "` + token + `"`, "", errors.New("listeners: cannot change"), exitFailed, 1,
-			"the running gate answered 409: listeners: cannot change"},
+		{
+			"refused", `token: "` + token + `"`, "", errors.New("listeners: cannot change"), exitFailed, 1,
+			"the running gate answered 409: listeners: cannot change",
+		},
 		{"another token", `token: "9876543210987654321098"`, "", nil, exitFailed, 0, "the running gate answered 401"},
 		{"no token", "", "", nil, exitFailed, 0, "set admin.listen and admin.token"},
 		{"faults", `token: "` + token + `"`, "rutes: []", nil, exitConfig, 0, "did you mean routes?"},
-		{"a failing test", `token: "` + token + `"`, `tests: [{request: "GET http://x/a", expect: refuse}]`, nil, exitConfig,
-			0, "tests[0]"},
+		{
+			"a failing test", `token: "` + token + `"`, `tests: [{request: "GET http://x/a", expect: refuse}]`, nil, exitConfig,
+			0, "tests[0]",
+		},
 	} {
 		asked, answer = 0, c.answer
 		text := fmt.Sprintf("version: 1\nadmin: {listen: %q, %s}\nroutes: [{path: /a, public: true, upstream: "+

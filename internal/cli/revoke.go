@@ -86,8 +86,10 @@ func revokeTokens(p *Process, c *call) error {
 		_, err := fmt.Fprintln(p.Stdout, revoked(w, by))
 		return err
 	}
-	return printJSON(p.Stdout, revocationReport{true, w.Kind, w.Issuer, w.Value,
-		time.UnixMilli(w.At).UTC().Format(time.RFC3339Nano), by})
+	return printJSON(p.Stdout, revocationReport{
+		true, w.Kind, w.Issuer, w.Value,
+		time.UnixMilli(w.At).UTC().Format(time.RFC3339Nano), by,
+	})
 }
 
 // revoked says in words what was done. How many tokens a mark concerns is not known to anyone: the gate keeps no list

@@ -105,8 +105,10 @@ func (p *Process) serve(settings *config.Config, logTo io.Writer, story func(ctx
 	if err := s.Start(); err != nil {
 		return errors.Join(err, s.Close())
 	}
-	return (&attendant{gate: s, signals: signals, manager: sdnotify.New(p.LookupEnv),
-		log: log.Named("systemd")}).attend(story)
+	return (&attendant{
+		gate: s, signals: signals, manager: sdnotify.New(p.LookupEnv),
+		log: log.Named("systemd"),
+	}).attend(story)
 }
 
 // An attendant listens to signals while a gate runs, and tells the service manager, if there is one, how it is.

@@ -44,11 +44,13 @@ func (m terminal) run(t *testing.T, piped bool, env map[string]string, args ...s
 		read <- strings.ReplaceAll(string(text), "\r\n", "\n")
 	}()
 	var out strings.Builder
-	p := &Process{Args: args, Stdin: strings.NewReader(""), Stdout: m.command, Stderr: m.command,
+	p := &Process{
+		Args: args, Stdin: strings.NewReader(""), Stdout: m.command, Stderr: m.command,
 		LookupEnv: func(name string) (string, bool) {
 			value, ok := env[name]
 			return value, ok
-		}}
+		},
+	}
 	if piped {
 		p.Stdout = &out
 	}
@@ -81,13 +83,19 @@ func TestColoursAreForTerminalsAlone(t *testing.T) {
 		{"the list of commands", []string{"--help"}, "\x1b[1mUsage:\x1b[0m jotgate [COMMAND]", exitFine},
 		{"a command's help", []string{"check", "--help"}, "\x1b[1mExamples:\x1b[0m\n  jotgate check", exitFine},
 		{"a fine config", []string{"check", "--config", good}, "good.yaml is \x1b[32mfine\x1b[0m: 1 listener", exitFine},
-		{"its routes", []string{"check", "--config", good},
+		{
+			"its routes",
+			[]string{"check", "--config", good},
 			"\x1b[2mROUTE         HOSTS  PATH          METHODS    NEEDS                              UPSTREAM\x1b[0m\n" +
 				"/t/{tenant}/  any    /t/{tenant}/  the usual  READ on the tenant in path.tenant  http://127.0.0.1:3000\n",
-			exitFine},
+			exitFine,
+		},
 		{"a fault", []string{"check", "--config", faulty}, "\x1b[1m" + faulty + ":1:10:\x1b[0m version: ", exitConfig},
-		{"a refusal explained", []string{"explain", "--config", good, "--request", "GET http://x/t/acme/1"},
-			"\x1b[1;31mREFUSED\x1b[0m  401 token_missing\n", exitRefused},
+		{
+			"a refusal explained",
+			[]string{"explain", "--config", good, "--request", "GET http://x/t/acme/1"},
+			"\x1b[1;31mREFUSED\x1b[0m  401 token_missing\n", exitRefused,
+		},
 	} {
 		screen, _, code := newTerminal(t).run(t, false, xterm, c.args...)
 		if code != c.code || !strings.Contains(screen, c.want) {
@@ -125,8 +133,10 @@ func TestWhatIsNoTerminal(t *testing.T) {
 	}
 	defer r.Close()
 	defer w.Close()
-	for name, to := range map[string]io.Writer{"/dev/null": null, "a file": file, "a pipe": w,
-		"a buffer": &strings.Builder{}} {
+	for name, to := range map[string]io.Writer{
+		"/dev/null": null, "a file": file, "a pipe": w,
+		"a buffer": &strings.Builder{},
+	} {
 		if atTerminal(to) {
 			t.Errorf("%s counts as a terminal", name)
 		}

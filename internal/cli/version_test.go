@@ -38,8 +38,10 @@ func TestStampReadsGosBuildSettings(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ modified, revision string }{{"false", "abc"}, {"true", "abc+dirty"}} {
 		revision, built := stamp([]debug.BuildSetting{
-			{Key: "vcs", Value: "git"}, {Key: "vcs.revision", Value: "abc"},
-			{Key: "vcs.time", Value: "2026-01-02T03:04:05Z"}, {Key: "vcs.modified", Value: c.modified},
+			{Key: "vcs", Value: "git"},
+			{Key: "vcs.revision", Value: "abc"},
+			{Key: "vcs.time", Value: "2026-01-02T03:04:05Z"},
+			{Key: "vcs.modified", Value: c.modified},
 		})
 		if revision != c.revision || built != "2026-01-02T03:04:05Z" {
 			t.Errorf("modified %s: %q %q", c.modified, revision, built)

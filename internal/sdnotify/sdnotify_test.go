@@ -60,7 +60,9 @@ func TestWithoutAManagerNothingIsSent(t *testing.T) {
 		}
 	}
 	for _, wrong := range []map[string]string{
-		{"WATCHDOG_USEC": "-1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "9223372036854775807"},
+		{"WATCHDOG_USEC": "-1"},
+		{"WATCHDOG_USEC": "soon"},
+		{"WATCHDOG_USEC": "9223372036854775807"},
 		{"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"},
 	} {
 		wrong["NOTIFY_SOCKET"] = "/nowhere"

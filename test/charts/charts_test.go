@@ -437,8 +437,10 @@ func checks(t *testing.T, config string, folders []string) {
 			t.Fatal(err)
 		}
 		config = strings.ReplaceAll(config, mount+"/", place+"/")
-		for name, args := range map[string][]string{"main.pem": {"keygen"}, "web": {"keygen", "--secret"},
-			"code": {"keygen", "--secret"}, "redis-password": {"keygen", "--secret"}} {
+		for name, args := range map[string][]string{
+			"main.pem": {"keygen"}, "web": {"keygen", "--secret"},
+			"code": {"keygen", "--secret"}, "redis-password": {"keygen", "--secret"},
+		} {
 			secret, err := exec.Command(binary, args...).Output()
 			if err != nil {
 				t.Fatal(err)

@@ -82,8 +82,10 @@ func newWorld(t *testing.T, requireNonce bool) world {
 	w := world{issuer: "http://" + address, nonce: requireNonce}
 	var public []byte
 	public, w.jwk = newSigner(t)
-	for name, data := range map[string][]byte{"signer.json": public,
-		"gate.yaml": fmt.Appendf(nil, settings, address, clientSecret, backend.URL, requireNonce)} {
+	for name, data := range map[string][]byte{
+		"signer.json": public,
+		"gate.yaml":   fmt.Appendf(nil, settings, address, clientSecret, backend.URL, requireNonce),
+	} {
 		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -204,10 +206,14 @@ func TestGoOAuth2(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, false)
 	endpoint := oauth2.Endpoint{TokenURL: w.issuer + "/oauth2/token"}
-	for name, style := range map[string]oauth2.AuthStyle{"detected": oauth2.AuthStyleAutoDetect,
-		"header": oauth2.AuthStyleInHeader, "params": oauth2.AuthStyleInParams} {
-		c := clientcredentials.Config{ClientID: "web", ClientSecret: clientSecret, TokenURL: endpoint.TokenURL,
-			AuthStyle: style}
+	for name, style := range map[string]oauth2.AuthStyle{
+		"detected": oauth2.AuthStyleAutoDetect,
+		"header":   oauth2.AuthStyleInHeader, "params": oauth2.AuthStyleInParams,
+	} {
+		c := clientcredentials.Config{
+			ClientID: "web", ClientSecret: clientSecret, TokenURL: endpoint.TokenURL,
+			AuthStyle: style,
+		}
 		answer, err := c.Client(t.Context()).Get(w.issuer + "/t/acme/")
 		if err != nil || answer.StatusCode != 200 {
 			t.Fatalf("%s: %v %v", name, err, answer)
@@ -235,8 +241,10 @@ func TestGoOAuth2(t *testing.T) {
 // code asks for a code of spa's, as the backend that has logged its user in.
 func (w world) code(t *testing.T, challenge string) string {
 	t.Helper()
-	c := clientcredentials.Config{ClientID: "web", ClientSecret: clientSecret, TokenURL: w.issuer + "/oauth2/token",
-		Scopes: []string{"issue_codes"}}
+	c := clientcredentials.Config{
+		ClientID: "web", ClientSecret: clientSecret, TokenURL: w.issuer + "/oauth2/token",
+		Scopes: []string{"issue_codes"},
+	}
 	body := fmt.Sprintf(`{"subject":"alice","role":"reader","tenant":"acme","client_id":"spa","code_challenge":%q,"code_challenge_method":"S256"}`, challenge)
 	answer, err := c.Client(t.Context()).Post(w.issuer+"/api/v1/authorization-codes", "application/json",
 		strings.NewReader(body))

@@ -111,8 +111,10 @@ func servesWhatInitWrites(t *testing.T, static string) {
 	gate, admin := freeAddress(t), freeAddress(t)
 	writeFile(t, file, []byte(replaceAll(t, "config.yaml", readFile(t, file),
 		change{`":8080"`, strconv.Quote(gate)}, change{"127.0.0.1:9090", admin})))
-	p := &process{Cmd: exec.Command("/jotgate"), stdout: newTranscript(), stderr: newTranscript(),
-		exited: make(chan struct{})}
+	p := &process{
+		Cmd: exec.Command("/jotgate"), stdout: newTranscript(), stderr: newTranscript(),
+		exited: make(chan struct{}),
+	}
 	p.Dir, p.Env = "/", []string{"JOTGATE_CONFIG=/etc/jotgate/config.yaml"}
 	p.Stdout, p.Stderr = p.stdout, p.stderr
 	p.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}

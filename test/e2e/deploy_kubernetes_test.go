@@ -147,8 +147,10 @@ func TestTheKubernetesExampleHoldsTogether(t *testing.T) {
 	if code := refused.exit(t); code != 3 || strings.Count(refused.stderr.String(), "\n") != 2 {
 		t.Errorf("the placeholders: exit code %d, want 3 and a fault for each\n%s", code, refused.stderr)
 	}
-	genuine := map[string]string{"main.pem": run(t, t.TempDir(), nil, "keygen"),
-		"web": run(t, t.TempDir(), nil, "keygen", "--secret")}
+	genuine := map[string]string{
+		"main.pem": run(t, t.TempDir(), nil, "keygen"),
+		"web":      run(t, t.TempDir(), nil, "keygen", "--secret"),
+	}
 	if len(genuine) != len(all["Secret"].StringData) {
 		t.Errorf("the Secret has %d files", len(all["Secret"].StringData))
 	}

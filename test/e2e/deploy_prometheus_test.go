@@ -91,8 +91,13 @@ routes:
 	for _, r := range []struct {
 		path, bearer string
 		want         int
-	}{{"/t/acme/", token, 200}, {"/t/acme/", token, 200}, {"/t/other/", token, 403}, {"/nowhere", "", 404},
-		{"/tried/", "", 200}} {
+	}{
+		{"/t/acme/", token, 200},
+		{"/t/acme/", token, 200},
+		{"/t/other/", token, 403},
+		{"/nowhere", "", 404},
+		{"/tried/", "", 200},
+	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+g.at(t, "main")+r.path, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -127,8 +127,10 @@ func TestASocketOfSystemdOutlivesTheGate(t *testing.T) {
 		"drain: {delay: 0s}\nroutes: [{path: /a, public: true, upstream: \"http://127.0.0.1:9\"}]\n"))
 	serve := func() *process {
 		// The process that systemd starts knows its own id from LISTEN_PID.
-		p := &process{Cmd: exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" serve --config config.yaml`, binary),
-			stdout: newTranscript(), stderr: newTranscript(), exited: make(chan struct{})}
+		p := &process{
+			Cmd:    exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" serve --config config.yaml`, binary),
+			stdout: newTranscript(), stderr: newTranscript(), exited: make(chan struct{}),
+		}
 		p.Dir, p.ExtraFiles = folder, []*os.File{passed}
 		p.Env = append(os.Environ(), "LISTEN_FDS=1", "LISTEN_FDNAMES=main")
 		p.Stdout, p.Stderr = p.stdout, p.stderr

@@ -201,8 +201,10 @@ func TestTheClientsExampleWorksStepByStep(t *testing.T) {
 		replaceAll(t, example+"README.md", shellBlocks(t, example+"README.md"),
 			change{"go build -o bin/ ../.. ../sidecar/app\n", fmt.Sprintf("go build -C %q -o %q ../.. ../sidecar/app\n", source,
 				filepath.Join(folder, "bin")+"/")},
-			change{"go build -o bin/client ./go\n",
-				fmt.Sprintf("go build -C %q -o %q ./go\n", source, filepath.Join(folder, "bin/client"))},
+			change{
+				"go build -o bin/client ./go\n",
+				fmt.Sprintf("go build -C %q -o %q ./go\n", source, filepath.Join(folder, "bin/client")),
+			},
 			change{"bin/app &", "bin/app -listen " + upstream + " &"},
 			change{"http://127.0.0.1:8080", "http://" + listen},
 			change{"kill %2 %1\n", "kill %2 %1\nwait\n"},
@@ -298,8 +300,10 @@ func TestTheDocumentsLinksLeadSomewhere(t *testing.T) {
 func documents(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "examples/*/*.md", "bench/*.md",
-		"test/e2e/testdata/*/*.md"} {
+	for _, pattern := range []string{
+		"*.md", "docs/*.md", "docs/*/*.md", "examples/*/*.md", "bench/*.md",
+		"test/e2e/testdata/*/*.md",
+	} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -195,14 +195,27 @@ func (h *frontHouse) play(t *testing.T) {
 		{"no token", "GET", "/t/acme/orders", nil, 401},
 		{"a token that is none", "GET", "/t/acme/orders", []string{"Authorization: Bearer a.b.c"}, 401},
 		{"POST with a READ token", "POST", "/t/acme/orders", []string{bearer}, 403},
-		{"POST that says it is a GET", "POST", "/t/acme/orders",
-			[]string{bearer, "X-Original-Method: GET", "X-Forwarded-Method: GET", "X-HTTP-Method-Override: GET"}, 403},
-		{"GET that says it is for another tenant's page", "GET", "/t/globex/orders",
-			[]string{bearer, "X-Original-URI: /t/acme/orders", "X-Original-URL: http://app.test/t/acme/orders",
-				"X-Forwarded-Uri: /t/acme/orders"}, 403},
-		{"a spoofed identity", "GET", "/t/acme/orders",
-			[]string{bearer, "X-Jotgate-Tenant: globex", "X-Jotgate-Subject: root",
-				"x-jotgate-actions: ADMIN"}, 200},
+		{
+			"POST that says it is a GET", "POST", "/t/acme/orders",
+			[]string{bearer, "X-Original-Method: GET", "X-Forwarded-Method: GET", "X-HTTP-Method-Override: GET"},
+			403,
+		},
+		{
+			"GET that says it is for another tenant's page", "GET", "/t/globex/orders",
+			[]string{
+				bearer, "X-Original-URI: /t/acme/orders", "X-Original-URL: http://app.test/t/acme/orders",
+				"X-Forwarded-Uri: /t/acme/orders",
+			},
+			403,
+		},
+		{
+			"a spoofed identity", "GET", "/t/acme/orders",
+			[]string{
+				bearer, "X-Jotgate-Tenant: globex", "X-Jotgate-Subject: root",
+				"x-jotgate-actions: ADMIN",
+			},
+			200,
+		},
 		{"a spoofed identity on a public route", "GET", "/assets/a", []string{"X-Jotgate-Subject: root"}, 200},
 		{"encoded slash", "GET", "/t/globex%2f..%2facme/orders", []string{bearer}, 400},
 		{"double slash", "GET", "//t/acme/orders", []string{bearer}, 400},
@@ -214,12 +227,18 @@ func (h *frontHouse) play(t *testing.T) {
 		{"query tenant twice", "GET", "/search?tenant=acme&tenant=globex", []string{bearer}, 400},
 		{"no route", "GET", "/elsewhere", []string{bearer}, 404},
 		{"a method that no route has", "DELETE", "/t/acme/orders", []string{bearer}, 405},
-		{"WebSocket", "GET", "/live/a", []string{bearer, "Upgrade: websocket", "Sec-WebSocket-Version: 13",
-			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="}, 200},
-		{"WebSocket without a token", "GET", "/live/a", []string{"Upgrade: websocket", "Sec-WebSocket-Version: 13",
-			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="}, 401},
-		{"WebSocket where none is allowed", "GET", "/t/acme/orders", []string{bearer, "Sec-WebSocket-Version: 13",
-			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="}, 400},
+		{"WebSocket", "GET", "/live/a", []string{
+			bearer, "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+		}, 200},
+		{"WebSocket without a token", "GET", "/live/a", []string{
+			"Upgrade: websocket", "Sec-WebSocket-Version: 13",
+			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+		}, 401},
+		{"WebSocket where none is allowed", "GET", "/t/acme/orders", []string{
+			bearer, "Sec-WebSocket-Version: 13",
+			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+		}, 400},
 		{"gRPC without a token", "POST", "/t/acme/orders", []string{"Content-Type: application/grpc"}, 401},
 		{"public", "GET", "/assets/a.css", nil, 200},
 	} {
@@ -398,8 +417,11 @@ func TestEnvoyAsks(t *testing.T) {
 		{"wrong tenant", "GET", "/t/globex/orders", bearer, "", 403},
 		{"no token", "GET", "/t/acme/orders", nil, "", 401},
 		{"POST with a READ token", "POST", "/t/acme/orders", bearer, "", 403},
-		{"two tokens, as Envoy joins them", "GET", "/t/acme/orders",
-			map[string]string{"authorization": "Bearer " + token + ",Bearer " + token}, "", 401},
+		{
+			"two tokens, as Envoy joins them", "GET", "/t/acme/orders",
+			map[string]string{"authorization": "Bearer " + token + ",Bearer " + token},
+			"", 401,
+		},
 		{"encoded slash", "GET", "/t/globex%2f..%2facme/orders", bearer, "", 400},
 		{"double slash", "GET", "//t/acme/orders", bearer, "", 400},
 		{"query tenant", "GET", "/search?tenant=acme", bearer, "", 0},
@@ -408,8 +430,10 @@ func TestEnvoyAsks(t *testing.T) {
 		{"no path", "GET", "", bearer, "", 400},
 		{"no route", "GET", "/elsewhere", bearer, "", 404},
 		{"gRPC without a token", "POST", "/t/acme/orders", map[string]string{"content-type": "application/grpc"}, "", 401},
-		{"WebSocket that is not allowed", "GET", "/t/acme/x", map[string]string{"authorization": "Bearer " + token,
-			"sec-websocket-key": "AAAA"}, "", 400},
+		{"WebSocket that is not allowed", "GET", "/t/acme/x", map[string]string{
+			"authorization":     "Bearer " + token,
+			"sec-websocket-key": "AAAA",
+		}, "", 400},
 		{"raw headers", "GET", "/t/acme/x", nil, `"headerMap": {"headers": [{"key": "authorization", "rawValue": "` +
 			base64.StdEncoding.EncodeToString([]byte("Bearer "+token)) + `"}]}`, 0},
 		{"two raw tokens", "GET", "/t/acme/x", nil, `"headerMap": {"headers": [{"key": "authorization", "value": "Bearer ` +

@@ -301,8 +301,10 @@ type h2Client struct {
 
 func (f *flooded) dialH2(t *testing.T, path string) *h2Client {
 	t.Helper()
-	conn, err := tls.Dial("tcp", f.tls, &tls.Config{RootCAs: f.authority, ServerName: "gate.test",
-		NextProtos: []string{"h2"}})
+	conn, err := tls.Dial("tcp", f.tls, &tls.Config{
+		RootCAs: f.authority, ServerName: "gate.test",
+		NextProtos: []string{"h2"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,8 +315,12 @@ func (f *flooded) dialH2(t *testing.T, path string) *h2Client {
 	c := &h2Client{Framer: http2.NewFramer(conn, conn), conn: conn, gone: make(chan error, 1)}
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
-	for _, field := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "gate.test"},
-		{":path", path}} {
+	for _, field := range [][2]string{
+		{":method", "GET"},
+		{":scheme", "https"},
+		{":authority", "gate.test"},
+		{":path", path},
+	} {
 		if err := encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
 			t.Fatal(err)
 		}
@@ -371,8 +377,10 @@ func TestARapidResetIsBounded(t *testing.T) {
 			attackers.Go(func() {
 				defer c.conn.Close()
 				for id := uint32(1); id < 2*streams; id += 2 {
-					if c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.head, EndStream: true,
-						EndHeaders: true}) != nil ||
+					if c.WriteHeaders(http2.HeadersFrameParam{
+						StreamID: id, BlockFragment: c.head, EndStream: true,
+						EndHeaders: true,
+					}) != nil ||
 						c.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 						return
 					}
@@ -399,8 +407,10 @@ func TestAContinuationFloodIsCut(t *testing.T) {
 		// Fields that are not indexed, each as long as a frame.
 		var block bytes.Buffer
 		encoder := hpack.NewEncoder(&block)
-		if err := encoder.WriteField(hpack.HeaderField{Name: "x", Value: strings.Repeat("~", 8<<10),
-			Sensitive: true}); err != nil {
+		if err := encoder.WriteField(hpack.HeaderField{
+			Name: "x", Value: strings.Repeat("~", 8<<10),
+			Sensitive: true,
+		}); err != nil {
 			t.Fatal(err)
 		}
 		sent := 0

@@ -152,8 +152,10 @@ admin: {listen: ""}
 routes: [{path: /open/, public: true, upstream: %q}]
 `, book.url()))
 	g.serve(t)
-	r := &requestRun{book: book, plain: g.at(t, "plain"), tls: g.at(t, "tls"), authority: authority,
-		expected: map[string]int{}}
+	r := &requestRun{
+		book: book, plain: g.at(t, "plain"), tls: g.at(t, "tls"), authority: authority,
+		expected: map[string]int{},
+	}
 
 	t.Run("cases", func(t *testing.T) {
 		names := map[string]bool{}

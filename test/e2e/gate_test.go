@@ -160,8 +160,10 @@ func openLedger(t *testing.T) *ledger {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &ledger{address: listener.Addr().String(), whole: map[string]int{}, begun: map[string]int{},
-		bodies: map[string]string{}}
+	l := &ledger{
+		address: listener.Addr().String(), whole: map[string]int{}, begun: map[string]int{},
+		bodies: map[string]string{},
+	}
 	var serving sync.WaitGroup
 	open := &connections{}
 	serving.Go(func() {

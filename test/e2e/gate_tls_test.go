@@ -132,8 +132,10 @@ routes: [{path: /open/, public: true, upstream: %q}]
 		{"an address", "GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n", 308, "https://[::1]:" + port + "/"},
 		{"a form", "POST /open/1 HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 5\r\n\r\nhello", 308, "https://shop.test:" +
 			port + "/open/1"},
-		{"two slashes, which would be a host", "GET //evil.test/ HTTP/1.1\r\nHost: shop.test\r\n\r\n", 308,
-			"https://shop.test:" + port + "//evil.test/"},
+		{
+			"two slashes, which would be a host", "GET //evil.test/ HTTP/1.1\r\nHost: shop.test\r\n\r\n", 308,
+			"https://shop.test:" + port + "//evil.test/",
+		},
 		{"a host that is none", "GET / HTTP/1.1\r\nHost: shop.test/evil\r\n\r\n", 400, ""},
 		{"a user before the host", "GET / HTTP/1.1\r\nHost: shop.test@evil.test\r\n\r\n", 400, ""},
 		{"a header in the target", "GET /\rSet-Cookie:x HTTP/1.1\r\nHost: shop.test\r\n\r\n", 400, ""},

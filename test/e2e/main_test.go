@@ -78,8 +78,10 @@ type process struct {
 // start runs the binary in a folder until the test is over, at the latest.
 func start(t *testing.T, folder string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(binary, args...), stdout: newTranscript(), stderr: newTranscript(),
-		exited: make(chan struct{})}
+	p := &process{
+		Cmd: exec.Command(binary, args...), stdout: newTranscript(), stderr: newTranscript(),
+		exited: make(chan struct{}),
+	}
 	p.Dir, p.Env = folder, append(os.Environ(), env...)
 	p.Stdout, p.Stderr = p.stdout, p.stderr
 	p.begin(t)

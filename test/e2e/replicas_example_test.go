@@ -25,8 +25,10 @@ func TestTheReplicasExampleWorksStepByStep(t *testing.T) {
 	for name, changes := range map[string][]change{
 		"config.yaml": {to("127.0.0.1:", "6379"), to("127.0.0.1:", "3000")},
 		"redis.conf":  {to("port ", "6379")},
-		"nginx.conf": {to("127.0.0.1:", "8080"), to("127.0.0.1:", "8081"), to("127.0.0.1:", "8082"),
-			to("127.0.0.1:", "8083")},
+		"nginx.conf": {
+			to("127.0.0.1:", "8080"), to("127.0.0.1:", "8081"), to("127.0.0.1:", "8082"),
+			to("127.0.0.1:", "8083"),
+		},
 	} {
 		file := filepath.Join("examples/replicas", name)
 		text, err := os.ReadFile(file)

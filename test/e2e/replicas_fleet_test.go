@@ -57,8 +57,10 @@ func newFleet(t *testing.T, s *store, n int, more string) *fleet {
 	}))
 	t.Cleanup(app.Close)
 	for range n {
-		r := &replica{folder: t.TempDir(), address: freeAddress(t), admin: freeAddress(t), audit: f.audit,
-			env: []string{"CODE_SECRET=" + f.secret}}
+		r := &replica{
+			folder: t.TempDir(), address: freeAddress(t), admin: freeAddress(t), audit: f.audit,
+			env: []string{"CODE_SECRET=" + f.secret},
+		}
 		r.url = "http://" + r.address
 		sharing := ""
 		if s != nil {

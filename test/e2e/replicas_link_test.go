@@ -43,8 +43,10 @@ func newLink(t *testing.T, to string) *link {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &link{address: listener.Addr().String(), listener: listener, to: to, changed: make(chan struct{}),
-		open: map[net.Conn]bool{}}
+	l := &link{
+		address: listener.Addr().String(), listener: listener, to: to, changed: make(chan struct{}),
+		open: map[net.Conn]bool{},
+	}
 	l.serving.Go(l.serve)
 	t.Cleanup(l.close)
 	return l

@@ -55,8 +55,10 @@ func troubles(f *fleet, spare *store) []trouble {
 				r.start(t)
 			}
 		}},
-		{"a gate stands still", func(t *testing.T) { some(1)[0].signal(t, syscall.SIGSTOP) },
-			func(t *testing.T) { who[0].signal(t, syscall.SIGCONT) }},
+		{
+			"a gate stands still", func(t *testing.T) { some(1)[0].signal(t, syscall.SIGSTOP) },
+			func(t *testing.T) { who[0].signal(t, syscall.SIGCONT) },
+		},
 		{"kill -9 of the store", func(*testing.T) { f.store.Kill() }, func(*testing.T) { f.store.Restart() }},
 		{"the store stands still", func(t *testing.T) { f.store.Stop() }, func(t *testing.T) { f.store.Continue() }},
 		onLinks("two gates are cut off", 2, ended, 0),
@@ -98,8 +100,10 @@ func troubles(f *fleet, spare *store) []trouble {
 			f.store.forget(t)
 			f.store.RestartWith()
 		}},
-		{"an old dump is restored", func(t *testing.T) { dump = f.store.dump(t) },
-			func(t *testing.T) { f.store.restore(t, dump) }},
+		{
+			"an old dump is restored", func(t *testing.T) { dump = f.store.dump(t) },
+			func(t *testing.T) { f.store.restore(t, dump) },
+		},
 		{"a failover that loses writes", func(t *testing.T) { spare.copies(t, f.store) }, func(*testing.T) {
 			f.store.Kill()
 			for _, r := range f.gates {
@@ -108,8 +112,10 @@ func troubles(f *fleet, spare *store) []trouble {
 			f.store, spare = spare, f.store
 			spare.RestartWith()
 		}},
-		{"the store takes over an old copy of itself", func(t *testing.T) { spare.copies(t, f.store) },
-			func(t *testing.T) { f.store.copies(t, spare) }},
+		{
+			"the store takes over an old copy of itself", func(t *testing.T) { spare.copies(t, f.store) },
+			func(t *testing.T) { f.store.copies(t, spare) },
+		},
 	}
 }
 
@@ -225,8 +231,10 @@ func TestAStoreThatDoesNotAnswerIs503(t *testing.T) {
 		"cut off":  {func(_ *testing.T, f *fleet) { f.turn(ended, 0) }, func(_ *testing.T, f *fleet) { f.turn(fair, 0) }},
 		"lost":     {func(_ *testing.T, f *fleet) { f.turn(hole, 0) }, func(_ *testing.T, f *fleet) { f.turn(fair, 0) }},
 		"deaf":     {func(_ *testing.T, f *fleet) { f.turn(deaf, 0) }, func(_ *testing.T, f *fleet) { f.turn(fair, 0) }},
-		"too slow": {func(_ *testing.T, f *fleet) { f.turn(slow, 20*time.Second) },
-			func(_ *testing.T, f *fleet) { f.turn(fair, 0) }},
+		"too slow": {
+			func(_ *testing.T, f *fleet) { f.turn(slow, 20*time.Second) },
+			func(_ *testing.T, f *fleet) { f.turn(fair, 0) },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -65,8 +65,10 @@ func sidecarConfig(t *testing.T, listen, upstream string) string {
 
 func newSidecar(t *testing.T) *sidecar {
 	t.Helper()
-	s := &sidecar{folder: t.TempDir(), address: freeAddress(t),
-		app: &app{entered: make(chan struct{}, 8), leave: make(chan struct{})}}
+	s := &sidecar{
+		folder: t.TempDir(), address: freeAddress(t),
+		app: &app{entered: make(chan struct{}, 8), leave: make(chan struct{})},
+	}
 	upstream := httptest.NewServer(s.app)
 	t.Cleanup(upstream.Close)
 	s.url = "http://" + s.address

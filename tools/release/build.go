@@ -79,8 +79,10 @@ func (r *release) describe(ctx context.Context) error {
 		}
 		r.shared = append(r.shared, file{"completions/" + name, 0o644, []byte(script)})
 	}
-	for _, name := range []string{"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "config.example.yaml",
-		"config.schema.json"} {
+	for _, name := range []string{
+		"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "config.example.yaml",
+		"config.schema.json",
+	} {
 		text, err := os.ReadFile(filepath.Join(r.source, name))
 		if err != nil {
 			return err

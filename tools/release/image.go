@@ -69,7 +69,10 @@ func (r *release) platformImage(p platform) (v1.Image, error) {
 	}
 	// Folders of the system come first; what the image's user owns is in no layer, so that a read-only root works.
 	text, err := tarballOf([]file{
-		{"etc/", 0o755, nil}, {"etc/jotgate/", 0o755, nil}, {"etc/ssl/", 0o755, nil}, {"etc/ssl/certs/", 0o755, nil},
+		{"etc/", 0o755, nil},
+		{"etc/jotgate/", 0o755, nil},
+		{"etc/ssl/", 0o755, nil},
+		{"etc/ssl/certs/", 0o755, nil},
 		{"etc/ssl/certs/ca-certificates.crt", 0o644, certificates()},
 		{"etc/passwd", 0o644, []byte("jotgate:x:65532:65532:jotgate:/:/sbin/nologin\n")},
 		{"etc/group", 0o644, []byte("jotgate:x:65532:\n")},

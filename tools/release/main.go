@@ -32,7 +32,11 @@ type platform struct{ os, arch string }
 func (p platform) String() string { return p.os + "/" + p.arch }
 
 var everyPlatform = []platform{
-	{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}, {"freebsd", "amd64"},
+	{"linux", "amd64"},
+	{"linux", "arm64"},
+	{"darwin", "amd64"},
+	{"darwin", "arm64"},
+	{"freebsd", "amd64"},
 	{"freebsd", "arm64"},
 }
 
@@ -93,8 +97,13 @@ func run(ctx context.Context, args []string) error {
 		name string
 		do   func(context.Context) error
 	}{
-		{"binaries", r.buildAll}, {"man page and completions", r.describe}, {"archives", r.archives},
-		{"packages", r.packages}, {"image", r.image}, {"bill of materials", r.materials}, {"checksums", r.checksums},
+		{"binaries", r.buildAll},
+		{"man page and completions", r.describe},
+		{"archives", r.archives},
+		{"packages", r.packages},
+		{"image", r.image},
+		{"bill of materials", r.materials},
+		{"checksums", r.checksums},
 	} {
 		began := time.Now()
 		if err := step.do(ctx); err != nil {

@@ -50,8 +50,10 @@ func (r *release) info(p platform) (*nfpm.Info, error) {
 	}
 	contents := files.Contents{}
 	add := func(kind, name string, mode os.FileMode, source string) {
-		contents = append(contents, &files.Content{Type: kind, Destination: name, Source: source,
-			FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: mode, MTime: r.at}})
+		contents = append(contents, &files.Content{
+			Type: kind, Destination: name, Source: source,
+			FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: mode, MTime: r.at},
+		})
 	}
 	var written error
 	text := func(kind, name string, data []byte) {

@@ -48,8 +48,10 @@ func TestMain(m *testing.M) {
 				fmt.Fprintf(os.Stderr, "git clone: %v\n%s", err, text)
 				return 1
 			}
-			if err := run(context.Background(), []string{"-source", clone, "-out", out, "-version", testedVersion,
-				"-platforms", "linux/" + runtime.GOARCH}); err != nil {
+			if err := run(context.Background(), []string{
+				"-source", clone, "-out", out, "-version", testedVersion,
+				"-platforms", "linux/" + runtime.GOARCH,
+			}); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				return 1
 			}
@@ -172,8 +174,10 @@ func TestTheArchiveHasABinaryThatSaysItsCommit(t *testing.T) {
 	if !strings.HasPrefix(page, ".TH JOTGATE 1 ") || strings.Contains(page, "\x1b") {
 		t.Errorf("the man page begins %.60q", page)
 	}
-	for shell, script := range map[string]string{"bash": "completions/jotgate.bash", "zsh": "completions/_jotgate",
-		"fish": "completions/jotgate.fish"} {
+	for shell, script := range map[string]string{
+		"bash": "completions/jotgate.bash", "zsh": "completions/_jotgate",
+		"fish": "completions/jotgate.fish",
+	} {
 		tool(t, inside, nil, shell, "-n", script)
 	}
 }
@@ -305,8 +309,11 @@ func ports(t *testing.T, config string) (gate, admin string) {
 	t.Helper()
 	gate, admin = free(t), free(t)
 	text := string(read(t, config))
-	for _, change := range [][2]string{{"127.0.0.1:8080", gate}, {`":8080"`, strconv.Quote(gate)},
-		{"127.0.0.1:9090", admin}} {
+	for _, change := range [][2]string{
+		{"127.0.0.1:8080", gate},
+		{`":8080"`, strconv.Quote(gate)},
+		{"127.0.0.1:9090", admin},
+	} {
 		text = strings.ReplaceAll(text, change[0], change[1])
 	}
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
