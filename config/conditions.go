@@ -83,6 +83,7 @@ func prefixes(texts []yaml.Setting[string]) (all []netip.Prefix) {
 
 // buildConditions takes over what a route asks for beside a permission.
 func (b *builder) buildConditions(w *writtenRoute, r *Route) {
+	b.buildRouteSources(w, r)
 	r.AllowFrom, r.DenyFrom = prefixes(w.allowFrom), prefixes(w.denyFrom)
 	for i := range w.rateLimit.Value {
 		if s := &w.rateLimit.Value[i]; !s.Bad {

@@ -63,6 +63,7 @@ type Config struct {
 
 	IdentityHeaders IdentityHeaders
 	ClaimHeaders    []ClaimHeader  // of every route
+	TokenFrom       *TokenSources  // of routes without their own; nil: Authorization
 	TenantPattern   *regexp.Regexp // what a tenant's name looks like, anchored
 	Upstreams       map[string]*Upstream
 	Routes          []*Route
@@ -429,6 +430,7 @@ type Route struct {
 	RateLimits   []RateLimit
 	ClaimHeaders []ClaimHeader // its own, and the top level's
 	Hop          Hop
+	TokenFrom    *TokenSources // its own, or the top level's; nil: Authorization
 }
 
 // Require is what a token must bring. The zero value asks for authentication alone.

@@ -62,6 +62,7 @@ type writtenFile struct {
 	replicas       yaml.Setting[int]
 	identity       yaml.Setting[writtenIdentity]
 	claimHeaders   []yaml.Setting[writtenClaimHeader]
+	tokenFrom      yaml.Setting[[]yaml.Setting[writtenSource]]
 	upstreams      []yaml.Named[writtenUpstream]
 	routes         yaml.Setting[[]yaml.Setting[writtenRoute]]
 	tests          []yaml.Setting[writtenTest]
@@ -127,6 +128,8 @@ func file() yaml.Kind[writtenFile] {
 			"number of processes that serve this configuration; more than one requires replay.store: redis").Or("1"),
 		yaml.Placed("identity_headers", identity(), func(f *t) *yaml.Setting[writtenIdentity] { return &f.identity },
 			"request headers that carry the caller's identity to the upstream").Filled(),
+		yaml.Placed("token_from", tokenFrom(), func(f *t) *yaml.Setting[[]yaml.Setting[writtenSource]] { return &f.tokenFrom },
+			"where a request may have its token: authorization, websocket_protocol, {header: NAME}, {cookie: NAME}; default authorization"),
 		yaml.Plain("claim_headers", claimHeaders(), func(f *t) *[]yaml.Setting[writtenClaimHeader] { return &f.claimHeaders },
 			"request headers that carry claims of the token to the upstream, on every route"),
 		yaml.Plain("upstreams", yaml.Names(yaml.Text(isUpstreamName).Like(upstreamNameLike), upstream()),
@@ -1139,6 +1142,7 @@ type writtenRoute struct {
 	rateLimit     yaml.Setting[[]yaml.Setting[writtenRateLimit]]
 	claimHeaders  []yaml.Setting[writtenClaimHeader]
 	hop           writtenHop
+	tokenFrom     yaml.Setting[[]yaml.Setting[writtenSource]]
 }
 
 func routeKind() yaml.Kind[writtenRoute] {
@@ -1206,6 +1210,8 @@ func routeKind() yaml.Kind[writtenRoute] {
 		yaml.Plain("deny_from", yaml.Distinct(1, yaml.Text(isPrefix).Like(filledLike)),
 			func(x *t) *[]yaml.Setting[string] { return &x.denyFrom },
 			"addresses and CIDR ranges of clients that are refused (403), also those in allow_from; default none"),
+		yaml.Placed("token_from", tokenFrom(), func(x *t) *yaml.Setting[[]yaml.Setting[writtenSource]] { return &x.tokenFrom },
+			"where a request may have its token, instead of the top level's"),
 		yaml.Plain("claim_headers", claimHeaders(), func(x *t) *[]yaml.Setting[writtenClaimHeader] { return &x.claimHeaders },
 			"request headers that carry claims of the token to the upstream, beside the top level's"),
 		yaml.Placed("rate_limit", rateLimits(), func(x *t) *yaml.Setting[[]yaml.Setting[writtenRateLimit]] { return &x.rateLimit },

@@ -130,6 +130,7 @@ func (b *builder) build() {
 	b.buildAdmin()
 	b.buildDecision()
 	b.buildIdentityHeaders()
+	b.TokenFrom = b.buildTokenFrom(b.file.tokenFrom)
 	b.ClaimHeaders = b.buildClaimHeaders(b.file.claimHeaders, nil)
 	b.CORS = b.buildCORS(b.file.cors)
 	b.buildRoles()

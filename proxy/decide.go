@@ -50,6 +50,13 @@ func (g *Gate) Decide(x *request.Exchange, r *http.Request) (Decision, error) {
 	if name := p.tenantHeader(); name != "" {
 		d.Set = append(d.Set, Field{name, p.tenant})
 	}
+	for name, value := range g.concealed(p) {
+		if value == "" {
+			d.Remove = append(d.Remove, name)
+		} else {
+			d.Set = append(d.Set, Field{name, value})
+		}
+	}
 	if !p.passesAuthorization() {
 		d.Remove = append(d.Remove, "Authorization")
 	}
@@ -57,6 +64,19 @@ func (g *Gate) Decide(x *request.Exchange, r *http.Request) (Decision, error) {
 		d.Remove = append(d.Remove, "Dpop") // it was spent here
 	}
 	return d, nil
+}
+
+// concealed returns the fields of the client that may hold a token, with what is left of them.
+func (g *Gate) concealed(p *inbound) map[string]string {
+	before := p.r.Header.Clone()
+	p.conceal()
+	changed := make(map[string]string)
+	for name, values := range before {
+		if rest := strings.Join(p.r.Header[name], ", "); rest != strings.Join(values, ", ") && name != "Authorization" {
+			changed[name] = rest
+		}
+	}
+	return changed
 }
 
 // decided returns the identity fields of a request that was let through.

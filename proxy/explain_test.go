@@ -25,6 +25,7 @@ func (h *house) trace(text string, as Bearer) *Trace {
 	}
 	x := new(request.Exchange)
 	x.Begin(silent{}, h.clock())
+	x.Scheme = "http"
 	if x.Host, err = route.CanonicalHost(r.Host); err == nil {
 		err = x.Target.Parse(r.RequestURI)
 	}

@@ -254,6 +254,14 @@ func (f *forwarding) head() (announced int) {
 
 // passing yields the fields of the upstream's answer that go further than one hop. What the chain in front has set stays.
 func (f *forwarding) passing(yield func(name, value string) bool) {
+	if f.elsewhere {
+		f.cacheable(f.answered)(yield)
+		return
+	}
+	f.answered(yield)
+}
+
+func (f *forwarding) answered(yield func(name, value string) bool) {
 	ours, hops := f.x.Header(), f.listed()
 	edits := f.plan.response
 	for _, h := range f.answer.Fields {

@@ -70,31 +70,32 @@ type Revocations interface {
 
 // A Gate judges requests by one configuration. It is immutable and safe for concurrent use.
 type Gate struct {
-	table       *route.Table[*config.Route]
-	routes      []*config.Route   // in the file's order
-	plans       []plan            // by the routes' places in the file
-	judges      map[string]*judge // by issuer
-	clients     map[string]*config.Client
-	fields      *fields
-	tenants     tenantNames
-	limits      config.Limits
-	verifier    *jose.Verifier
-	cache       *Cache
-	revocations Revocations
-	proofs      *dpop.Checker
-	clock       func() time.Time
-	draining    <-chan struct{}
-	sign        func(typ string, claims []byte) (string, error)
-	issuer      string       // ours, for assertions
-	cors        *cors.Policy // of what no route decides
-	speaksCORS  bool         // here, or on some route
-	buffers     buffers
-	forwardings sync.Pool // of *forwarding
-	choosing    step      // of the route
-	further     []step    // of tests
-	offline     bool
-	claims      []config.ClaimHeader // of all routes, each once
-	releases    []func()
+	table        *route.Table[*config.Route]
+	routes       []*config.Route   // in the file's order
+	plans        []plan            // by the routes' places in the file
+	judges       map[string]*judge // by issuer
+	clients      map[string]*config.Client
+	fields       *fields
+	tenants      tenantNames
+	limits       config.Limits
+	verifier     *jose.Verifier
+	cache        *Cache
+	revocations  Revocations
+	proofs       *dpop.Checker
+	clock        func() time.Time
+	draining     <-chan struct{}
+	sign         func(typ string, claims []byte) (string, error)
+	issuer       string       // ours, for assertions
+	cors         *cors.Policy // of what no route decides
+	speaksCORS   bool         // here, or on some route
+	buffers      buffers
+	forwardings  sync.Pool // of *forwarding
+	choosing     step      // of the route
+	further      []step    // of tests
+	offline      bool
+	claims       []config.ClaimHeader // of all routes, each once
+	tokenCookies []string             // that hold a token on any route
+	releases     []func()
 }
 
 // New makes a gate of a configuration. The gate must be closed when no more requests come to it.
@@ -117,6 +118,7 @@ func New(o Options) (*Gate, error) {
 	if o.Rates == nil {
 		o.Rates = new(Rates)
 	}
+	g.tokenCookies = o.Config.TokenCookies()
 	if err := g.plan(&o); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("gate: %w", err)
@@ -147,10 +149,12 @@ type inbound struct {
 	actions string // those of the permission that decided, as the upstream gets them
 	trial   *trial // nil: the request is served
 
-	decision  bool     // another proxy asks, and forwards the request itself
-	preflight bool     // a preflight, which the gate answers itself: the route is that of the request that is to come
-	methods   []string // that its route takes
-	anonymous bool     // it has no token, and its route can do without
+	decision      bool     // another proxy asks, and forwards the request itself
+	preflight     bool     // a preflight, which the gate answers itself: the route is that of the request that is to come
+	methods       []string // that its route takes
+	elsewhere     bool     // the token stood outside of Authorization
+	offeredBearer bool     // in Sec-WebSocket-Protocol
+	anonymous     bool     // it has no token, and its route can do without
 }
 
 // ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical host
@@ -166,6 +170,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.x.Preflight(p.methods)
 		return
 	}
+	p.conceal()
 	g.forward(p)
 }
 

@@ -250,7 +250,9 @@ func websocketSpelling(name string) string {
 
 // passesAuthorization reports whether the client's credential goes on. On a public route nothing was judged, so it is the app's
 // affair.
-func (p *inbound) passesAuthorization() bool { return p.plan.route.Public || p.plan.route.ForwardToken }
+func (p *inbound) passesAuthorization() bool {
+	return p.plan.route.Public || p.plan.route.ForwardToken && p.plan.sources.Authorization
+}
 
 func traceField(name string) bool { return name == otel.Parent || name == otel.State }
 

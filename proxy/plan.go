@@ -19,6 +19,7 @@ type plan struct {
 	cors      *cors.Policy
 	rates     []rateLimit
 	claims    []claimField
+	sources   sources
 
 	hop               *config.Hop // nil: the path goes on as it came
 	request, response *edits      // nil: no field is set or removed
@@ -47,8 +48,10 @@ func (g *Gate) plan(o *Options) error {
 		if err != nil {
 			return fmt.Errorf("route %s: rate_limit: %w", r.Name, err)
 		}
-		g.plans[i] = plan{route: r, rates: rates, claims: g.claimFields(r), upstream: r.Upstream, pool: pool, bodyLimit: limit,
-			pattern: r.Path.String(), steps: g.stepsOf(r), cors: CORS(r.CORS)}
+		g.plans[i] = plan{
+			route: r, upstream: r.Upstream, pool: pool, bodyLimit: limit, pattern: r.Path.String(), steps: g.stepsOf(r),
+			cors: CORS(r.CORS), rates: rates, claims: g.claimFields(r), sources: g.sourcesOf(r),
+		}
 		if r.Hop.StripPrefix != "" || r.Hop.AddPrefix != "" {
 			g.plans[i].hop = &r.Hop
 		}

@@ -144,7 +144,7 @@ func TestWhatAShadowSpares(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"action_denied", "assertion_used", "claim_denied", "client_unauthenticated", "credential_unknown", "delegate_exceeded", "grantor_not_covering",
+		"action_denied", "assertion_used", "claim_denied", "client_unauthenticated", "credential_unknown", "cross_site", "delegate_exceeded", "grantor_not_covering",
 		"grantor_unknown", "issuer_denied", "issuer_unavailable", "master_required", "scope_missing", // the token side's are never the gate's
 	}
 	if d := cmp.Diff(want, got); d != "" {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -11,9 +12,16 @@ import (
 func stepCredential() step {
 	return step{
 		name: "bearer", about: aboutToken, run: (*Gate).credential,
-		say: func(*Gate, *inbound) string { return "one, in Authorization" },
+		say: func(_ *Gate, p *inbound) string {
+			if p.elsewhere {
+				return "one, where token_from has it"
+			}
+			return "one, in Authorization"
+		},
 		need: func(_ *Gate, _ *inbound, reason refusal.Reason) string {
 			switch reason {
+			case refusal.CrossSite:
+				return "a request that the browser says a page of the same origin makes"
 			case refusal.TokenMissing, refusal.TokenInQuery, refusal.TokenSchemeUnsupported:
 				return "one header Authorization: Bearer TOKEN"
 			}
@@ -29,6 +37,9 @@ func stepCredential() step {
 func (g *Gate) credential(p *inbound) error {
 	if p.trial != nil && p.trial.as.Claims != "" {
 		return omitted // the trial says what the token claims
+	}
+	if s := &p.plan.sources; s.TokenSources != nil && s.elsewhere(p.r.Header) {
+		return g.credentialElsewhere(p, s)
 	}
 	fields := p.r.Header["Authorization"]
 	inQuery := p.x.Target.HasQuery && hasAccessToken(p.x.Target.Query)
@@ -53,6 +64,35 @@ func (g *Gate) credential(p *inbound) error {
 	return g.takeToken(p, fields[0])
 }
 
+// credentialElsewhere takes the one credential of a request that has, or may have, it in other places than Authorization.
+func (g *Gate) credentialElsewhere(p *inbound, s *sources) error {
+	one, err := s.find(p)
+	inQuery := p.x.Target.HasQuery && hasAccessToken(p.x.Target.Query)
+	cookie := request.HasTokenCookie(p.r.Header["Cookie"]) && !slices.Contains(s.Cookies, "access_token")
+	switch {
+	case err != nil:
+		return err
+	case one == nil && inQuery:
+		return &refusal.Error{Reason: refusal.TokenInQuery}
+	case one != nil && inQuery:
+		return refusal.Because(refusal.CredentialsMultiple, "%s beside access_token in the query", one.where)
+	case one != nil && cookie:
+		return refusal.Because(refusal.CredentialsMultiple, "%s beside a cookie access_token", one.where)
+	case one == nil && p.plan.route.Require.Optional:
+		p.anonymous = true
+		if p.trial != nil {
+			return skipped("there is none, and the route can do without")
+		}
+		return nil
+	case one == nil:
+		return &refusal.Error{Reason: refusal.TokenMissing}
+	case one.where == "Authorization":
+		return g.takeToken(p, one.field)
+	}
+	p.token, p.elsewhere = one.token, true
+	return g.shortEnough(p)
+}
+
 func (g *Gate) takeToken(p *inbound, field string) error {
 	switch {
 	case ofScheme(field, "bearer"):
@@ -63,6 +103,10 @@ func (g *Gate) takeToken(p *inbound, field string) error {
 		return &refusal.Error{Reason: refusal.TokenSchemeUnsupported}
 	}
 	p.token = strings.TrimLeft(field, " ")
+	return g.shortEnough(p)
+}
+
+func (g *Gate) shortEnough(p *inbound) error {
 	if len(p.token) > g.limits.TokenBytes {
 		return refusal.Because(refusal.TokenTooLarge, "%d bytes, %d are allowed", len(p.token), g.limits.TokenBytes)
 	}

@@ -119,7 +119,14 @@ func (f *forwarding) switchProtocols(client net.Conn) error {
 			line(name, value)
 		}
 	}
-	f.passing(line)
+	chosen := false
+	f.passing(func(name, value string) bool {
+		chosen = chosen || name == protocolField
+		return line(name, value)
+	})
+	if f.offeredBearer && !chosen { // a browser fails the connection if none of what it offered is chosen (RFC 6455 §4.1)
+		line(protocolField, bearerProtocol)
+	}
 	head.WriteString("\r\n")
 	_, err := io.WriteString(client, head.String())
 	return err

@@ -47,6 +47,7 @@ const (
 const (
 	CredentialsMultiple    Reason = "credentials_multiple"     // two bearers, or a bearer beside access_token
 	TokenMissing           Reason = "token_missing"            // no Authorization header
+	CrossSite              Reason = "cross_site"               // a cookie that another site may have sent
 	TokenInQuery           Reason = "token_in_query"           // access_token as a query member alone
 	TokenSchemeUnsupported Reason = "token_scheme_unsupported" // Authorization is not Bearer
 	TokenTooLarge          Reason = "token_too_large"          // limits.token_bytes
@@ -156,7 +157,7 @@ var statuses = map[Reason]int{
 	RouteNotFound: 404, FrontForbidden: 403, QuestionMalformed: 400, MethodNotAllowed: 405, MediaUnsupported: 415, BodyInvalid: 400, RateLimited: 429,
 	InFlightFull: 503, StreamsFull: 503, Draining: 503, InternalError: 500, ClientClosed: 499,
 
-	CredentialsMultiple: 400, TokenMissing: 401, TokenInQuery: 401, TokenSchemeUnsupported: 401, TokenTooLarge: 401,
+	CredentialsMultiple: 400, TokenMissing: 401, TokenInQuery: 401, CrossSite: 403, TokenSchemeUnsupported: 401, TokenTooLarge: 401,
 	TokenMalformed: 401, TokenTypeRefused: 401, TokenHeaderRefused: 401, TokenAlgorithmRefused: 401,
 	TokenKeyUnknown: 401, TokenSignatureInvalid: 401, TokenClaimsMalformed: 401, TokenExpired: 401,
 	TokenNotYetValid: 401, TokenLifetimeTooLong: 401, TokenIssuerUnknown: 401, TokenAudienceMismatch: 401,
