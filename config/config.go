@@ -37,6 +37,8 @@ type Config struct {
 	Digest  string  // the first 16 hex digits of that file's SHA-256
 	Watch   bool    // a source that changes causes a reload
 
+	DenyWidening bool // a reload that opens what this configuration keeps closed is refused
+
 	Listeners      []Listener
 	Admin          Admin
 	Decision       *Decision // nil: no questions of other proxies are answered

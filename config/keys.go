@@ -39,6 +39,7 @@ var synonyms = map[string]string{
 type writtenFile struct {
 	version        int
 	watch          bool
+	reload         writtenReload
 	listen         yaml.Setting[string]
 	listeners      yaml.Setting[[]yaml.Setting[writtenListener]]
 	admin          yaml.Setting[writtenAdmin]
@@ -75,6 +76,8 @@ func file() yaml.Kind[writtenFile] {
 			"version of the configuration format").Must("begin with version: 1"),
 		yaml.Plain("watch", yaml.Boolean(), func(f *t) *bool { return &f.watch },
 			"reload when the content of this file, or of a file that it names, changes").Or("true"),
+		yaml.Plain("reload", reload(), func(f *t) *writtenReload { return &f.reload },
+			"what a reload may do").Filled(),
 		yaml.Placed("listen", yaml.Text(isListenAddress).Like(addressLike),
 			func(f *t) *yaml.Setting[string] { return &f.listen },
 			"address to listen on, as host:port, or systemd for a socket that it passes; short for one listener named main; "+
@@ -154,6 +157,15 @@ func version() yaml.Kind[int] {
 		}
 		return n, ok && n == 1
 	}}
+}
+
+type writtenReload struct{ denyWidening bool }
+
+func reload() yaml.Kind[writtenReload] {
+	return yaml.Mapping(
+		yaml.Plain("deny_widening", yaml.Boolean(), func(r *writtenReload) *bool { return &r.denyWidening },
+			"refuse a reload that opens what the running configuration keeps closed, as jotgate diff shows it").Or("false"),
+	)
 }
 
 type writtenListener struct {

@@ -119,7 +119,7 @@ type builder struct {
 // build goes from what others refer to, to what refers to it.
 func (b *builder) build() {
 	b.Limits, b.Log, b.Drain, b.ClockLeeway = b.file.limits.Limits, b.file.log, b.file.drain, b.file.clockLeeway
-	b.Watch = b.file.watch
+	b.Watch, b.DenyWidening = b.file.watch, b.file.reload.denyWidening
 	b.TenantPattern = anchored("[A-Za-z0-9._~-]{1,64}")
 	if p := b.file.tenantPattern; p.Usable() {
 		b.TenantPattern = anchored(p.Value)

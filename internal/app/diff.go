@@ -104,6 +104,18 @@ func (d *Diff) Changes() (all []Change) {
 	return all
 }
 
+// String says what changes, but for the direction.
+func (c Change) String() string {
+	if c.Setting != "" {
+		return c.Setting
+	}
+	text := orElse(strings.Join(c.Methods, ","), "any method of") + " " + c.Route + " " + c.Holder
+	if len(c.Tenants) > 0 {
+		text += " on " + strings.Join(c.Tenants, ", ")
+	}
+	return text
+}
+
 // follows reports whether a change goes without saying: it is another's that needs less of a holder.
 func (c Change) follows(from Change) bool {
 	less := from.Holder == nobody && c.Holder != nobody || from.Holder == anybody && c.Holder != nobody && c.Holder != anybody
@@ -321,6 +333,9 @@ func wider(old, fresh *config.Config) (all []string) {
 				all = append(all, setting+": "+word)
 			}
 		}
+	}
+	if old.DenyWidening && !fresh.DenyWidening { // or else a reload that narrows could open the way for the next
+		all = append(all, "reload.deny_widening: false")
 	}
 	add("trusted_proxies", texts(old.TrustedProxies), texts(fresh.TrustedProxies))
 	add("cors.origins", originsOf(old.CORS), originsOf(fresh.CORS))

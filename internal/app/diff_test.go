@@ -228,3 +228,28 @@ func TestAccessLineHasTheEntryThatDecided(t *testing.T) {
 	}
 	g.eventually(`"entry":"acme READ,WRITE"`)
 }
+
+// The running configuration's word counts: one that denies widening is reloaded when it narrows, and never widens itself.
+func TestReloadThatDeniesWidening(t *testing.T) {
+	t.Parallel()
+	deny := []string{"watch: false\n", "watch: false\nreload: {deny_widening: true}\n"}
+	g := startGate(t, deny...)
+	g.write("/open/, public: true", "/open/, public: true, insecure_allow: [semicolon]")
+	err := g.Reload()
+	want := "reload.deny_widening: the new configuration opens reload.deny_widening: false; " +
+		"routes[/open/].insecure_allow: semicolon; restart the gate to widen it"
+	if err == nil || err.Error() != want {
+		t.Errorf("wider, without the key: %v, want %s", err, want)
+	}
+	g.write(append(deny, "action: READ}, upstream", "action: WRITE}, upstream")...)
+	if err := g.Reload(); err != nil {
+		t.Errorf("narrower: %v", err)
+	}
+	g.write(deny...)
+	if err := g.Reload(); err == nil || !strings.Contains(err.Error(), `opens any method of /t/{tenant}/ role reader of a tenant on its own tenant; `) {
+		t.Errorf("the way back: %v", err)
+	}
+	if status, _, _ := g.get("/t/acme/", "Authorization", "Bearer "+g.token("acme")); status != 403 {
+		t.Errorf("status %d, want 403", status)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -133,7 +134,36 @@ func (g *Gate) rehearse(options config.Options) error {
 		return err
 	}
 	defer snap.close()
-	return snap.policy(g.clock())
+	if err := snap.policy(g.clock()); err != nil {
+		return err
+	}
+	return g.denyWidening(c)
+}
+
+// denyWidening refuses a configuration that opens what the one in force keeps closed, where that one says so.
+func (g *Gate) denyWidening(next *config.Config) error {
+	if !g.Config().DenyWidening {
+		return nil
+	}
+	d, err := NewDiff(g.Config(), next, g.clock)
+	if err != nil {
+		return err
+	}
+	var opened []string
+	for _, c := range d.Changes() {
+		if c.Opens {
+			opened = append(opened, c.String())
+		}
+	}
+	const few = 5
+	switch n := len(opened); {
+	case n > few:
+		opened = append(opened[:few], fmt.Sprintf("and %d more", n-few))
+	case n == 0:
+		return d.Close()
+	}
+	return errors.Join(fmt.Errorf("reload.deny_widening: the new configuration opens %s; restart the gate to widen it",
+		strings.Join(opened, "; ")), d.Close())
 }
 
 // reconfigure tells the guard of the new clients and capacity, while the old snapshot still serves: what a client that
