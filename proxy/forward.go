@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/request"
@@ -103,6 +104,10 @@ func (f *forwarding) run() {
 			f.x.Refuse(err)
 		}
 		return
+	}
+	if f.body != nil && f.speaksFirst() {
+		// Both sides of a stream may be silent from now on: gRPC has deadlines of its own. A server that cannot do that keeps its bound.
+		_ = http.NewResponseController(f.x).SetReadDeadline(time.Time{})
 	}
 	announced := f.head()
 	f.x.Answer(f.answer.Status, f.answer.Length, f.pass)

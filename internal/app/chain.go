@@ -25,6 +25,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer g.finish(x, r, snap)
 
 	x.CORS = snap.cors.Answer(r)             // what a script of another origin sees of refusals from before a route
+	x.GRPC = request.IsGRPC(r)               // in whose words a refusal is told
 	g.peer(x, r, snap)                       // who asks: request id, client address, scheme
 	x.Trace = g.begin(x, r)                  // whose trace it is a part of; nil without tracing
 	if err := snap.admit(x, r); err != nil { // what nobody may ask, whatever the route

@@ -73,6 +73,7 @@ type Exchange struct {
 
 	ResourceMetadata string   // URL of the metadata that a bearer challenge tells (RFC 9728 §5.1); "": none
 	Scopes           []string // that a challenge asks for (RFC 6750 §3), of the resource; nil: none
+	GRPC             bool     // refusals are answered in gRPC's words
 	DPoP             bool     // the credential is of the scheme DPoP (RFC 9449 §7.1), and so is the challenge
 
 	CORS cors.Answer // what the answer says to scripts of other origins; zero: nothing, and an app's own fields pass
@@ -255,6 +256,13 @@ func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 			c += `, scope="` + strings.Join(x.Scopes, " ") + `"`
 		}
 		h.Set("WWW-Authenticate", c)
+	}
+	if x.GRPC {
+		if h.Get(RequestIDHeader) == "" && requestID != "" {
+			h.Set(RequestIDHeader, requestID)
+		}
+		x.refuseGRPC(reason)
+		return
 	}
 	title := http.StatusText(status)
 	if title == "" {

@@ -119,10 +119,8 @@ func (s *server) acquire(ctx context.Context, patience time.Duration, connection
 	if s.slots == nil {
 		return nil, nil
 	}
-	own, err := s.enter(connection)
-	if err != nil {
-		return nil, err
-	}
+	var err error
+	own := s.enter(connection)
 	if own != nil {
 		if err := s.wait(ctx, own.slots, patience, "the connection holds its share of the places"); err != nil {
 			s.leave(own)
@@ -168,10 +166,10 @@ func (s *server) wait(ctx context.Context, slots chan struct{}, patience time.Du
 	}
 }
 
-// enter finds the share of a connection; nil where it needs none.
-func (s *server) enter(connection string) (*share, error) {
+// enter finds the share of a connection; nil where it needs none. limits.h2_streams bounds the requests that wait for one.
+func (s *server) enter(connection string) *share {
 	if s.share == 0 || connection == "" {
-		return nil, nil
+		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,11 +178,8 @@ func (s *server) enter(connection string) (*share, error) {
 		own = &share{connection: connection, slots: make(chan struct{}, s.share)}
 		s.shares[connection] = own
 	}
-	if own.users >= 2*s.share {
-		return nil, s.busy("the connection holds its share of the places and of the queue")
-	}
 	own.users++
-	return own, nil
+	return own
 }
 
 func (s *server) leave(own *share) {

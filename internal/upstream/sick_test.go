@@ -691,7 +691,13 @@ func TestOneConnectionHasAShare(t *testing.T) {
 	}
 	<-entered
 	<-entered
-	for busy.Load() != 6 { // two have places, two wait for them
+	only := p.members.Load().all[0]
+	users := func() int {
+		only.mu.Lock()
+		defer only.mu.Unlock()
+		return only.shares["greedy"].users
+	}
+	for users() != 10 { // two have places, eight wait for them
 		time.Sleep(time.Millisecond)
 	}
 	for i := range 6 {
@@ -702,10 +708,9 @@ func TestOneConnectionHasAShare(t *testing.T) {
 	}
 	close(leave)
 	all.Wait()
-	if fine.Load() != 10 || busy.Load() != 6 {
+	if fine.Load() != 16 || busy.Load() != 0 {
 		t.Errorf("%d fine, %d busy", fine.Load(), busy.Load())
 	}
-	only := p.members.Load().all[0]
 	if len(only.shares) != 0 || len(only.slots) != 0 {
 		t.Errorf("%d shares and %d places are left", len(only.shares), len(only.slots))
 	}

@@ -233,12 +233,15 @@ func (b *body) Close() error {
 	return nil
 }
 
-// by bounds all reads, one that waits too.
+// by bounds all reads, one that waits too. The zero time takes every bound away, that on the pace too: the body may be silent.
 func (b *body) by(t time.Time) error {
 	c := b.stream.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b.asked = t
+	if t.IsZero() {
+		b.pace = httpserver.Pace{}
+	}
 	b.stream.readable.ring()
 	return nil
 }
