@@ -24,6 +24,8 @@ format:
 
 vet:
 	$(GO) vet ./...
+	$(GO) vet -C tools/release ./...
+	$(GO) vet -C test/charts ./...
 
 staticcheck:
 	$(GO) run $(STATICCHECK) ./...
@@ -33,6 +35,8 @@ lint: ## errcheck, unparam, deadcode, misspell; lines of code and prose end at 1
 
 tidy:
 	$(GO) mod tidy -diff
+	cd tools/release && $(GO) mod tidy -diff
+	cd test/charts && $(GO) mod tidy -diff
 
 noskip: # a skipped test proves nothing
 	@! grep -rnE '\bt\.Skip(f|Now)?\(' --include='*_test.go' .
