@@ -174,9 +174,17 @@ func (r *release) identify(ctx context.Context) (err error) {
 	return nil
 }
 
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
 var released = regexp.MustCompile(`(?m)^## \[(\d+\.\d+\.\d+)\]`)
 
-// nextVersion is the tag of the commit or, without one, a version after the latest of the changelog.
+// nextVersion is the tag of the commit or, without one, a pre-release of the version that comes next.
 func (r *release) nextVersion(ctx context.Context) (string, error) {
 	if tag, err := r.git(ctx, "describe", "--tags", "--exact-match", "--match", "v*"); err == nil {
 		return strings.TrimPrefix(tag, "v"), nil
@@ -185,11 +193,20 @@ func (r *release) nextVersion(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	latest := "0.0.0"
+	next := "0.1.0"
 	if m := released.FindSubmatch(text); m != nil {
-		latest = string(m[1])
+		next = string(m[1])
 	}
-	return latest + "-dev." + r.at.Format("20060102150405") + ".g" + r.revision[:12], nil
+	// A version that is tagged is out; what follows it comes after it.
+	if _, err := r.git(ctx, "rev-parse", "--verify", "--quiet", "v"+next+"^{commit}"); err == nil {
+		head, patch, _ := cutLast(next, ".")
+		n, err := strconv.Atoi(patch)
+		if err != nil {
+			return "", err
+		}
+		next = head + "." + strconv.Itoa(n+1)
+	}
+	return next + "-dev." + r.at.Format("20060102150405") + ".g" + r.revision[:12], nil
 }
 
 func (r *release) git(ctx context.Context, args ...string) (string, error) {

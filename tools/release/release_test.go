@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,36 +30,46 @@ const (
 	patience      = 60 * time.Second
 )
 
-// built is one release for the platform of this machine, from a clone; TestMain makes it twice.
-var first, second string
+var folder string // of all tests
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		folder, err := os.MkdirTemp("", "jotgate-release-test-")
-		if err != nil {
+		var err error
+		if folder, err = os.MkdirTemp("", "jotgate-release-test-"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		defer os.RemoveAll(folder)
 		os.Unsetenv("SOURCE_DATE_EPOCH")
-		// The clones are of different names, and the second release begins when the clock says something else.
-		for i, name := range []string{"one", "another-folder"} {
-			clone, out := filepath.Join(folder, name), filepath.Join(folder, "dist"+strconv.Itoa(i))
-			if text, err := exec.Command("git", "clone", "-q", "../..", clone).CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "git clone: %v\n%s", err, text)
-				return 1
-			}
-			if err := run(context.Background(), []string{
-				"-source", clone, "-out", out, "-version", testedVersion,
-				"-platforms", "linux/" + runtime.GOARCH,
-			}); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				return 1
-			}
-			first, second = second, out
-		}
 		return m.Run()
 	}())
+}
+
+// build makes a release for the platform of this machine twice, from clones of different names; the second begins when
+// the clock says something else.
+var build = sync.OnceValues(func() (outs [2]string, err error) {
+	for i, name := range []string{"one", "another-folder"} {
+		clone := filepath.Join(folder, name)
+		outs[i] = filepath.Join(folder, "dist"+strconv.Itoa(i))
+		if text, err := exec.Command("git", "clone", "-q", "../..", clone).CombinedOutput(); err != nil {
+			return outs, fmt.Errorf("git clone: %w\n%s", err, text)
+		}
+		if err := run(context.Background(), []string{
+			"-source", clone, "-out", outs[i], "-version", testedVersion, "-platforms", "linux/" + runtime.GOARCH,
+		}); err != nil {
+			return outs, err
+		}
+	}
+	return outs, nil
+})
+
+func built(t *testing.T) (first, second string) {
+	t.Helper()
+	outs, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return outs[0], outs[1]
 }
 
 func names(t *testing.T, folder string) (all []string) {
@@ -83,6 +94,7 @@ func read(t *testing.T, name string) []byte {
 }
 
 func TestTwoBuildsOfOneCommitAreTheSameBytes(t *testing.T) {
+	first, second := built(t)
 	files := names(t, first)
 	if len(files) != 7 || !slices.Equal(files, names(t, second)) {
 		t.Fatalf("the releases have %v and %v", files, names(t, second))
@@ -98,7 +110,10 @@ func TestTwoBuildsOfOneCommitAreTheSameBytes(t *testing.T) {
 	}
 }
 
-func release1(name string) string {
+// artefact returns a file of the first release.
+func artefact(t *testing.T, name string) string {
+	t.Helper()
+	first, _ := built(t)
 	return filepath.Join(first, strings.NewReplacer("V", testedVersion, "ARCH", runtime.GOARCH).Replace(name))
 }
 
@@ -152,7 +167,7 @@ func unpack(t *testing.T, text io.Reader, folder string) {
 }
 
 func TestTheArchiveHasABinaryThatSaysItsCommit(t *testing.T) {
-	z, err := gzip.NewReader(bytes.NewReader(read(t, release1("jotgate_V_linux_ARCH.tar.gz"))))
+	z, err := gzip.NewReader(bytes.NewReader(read(t, artefact(t, "jotgate_V_linux_ARCH.tar.gz"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +210,7 @@ func TestTheDebInstallsAndServes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	package_ := release1("jotgate_V_ARCH.deb")
+	package_ := artefact(t, "jotgate_V_ARCH.deb")
 	install := []string{"dpkg", "--root=" + root, "--force-script-chrootless", "--log=/dev/null", "-i", package_}
 	tool(t, root, nil, install...)
 	serves(t, root)
@@ -221,7 +236,7 @@ func TestTheDebInstallsAndServes(t *testing.T) {
 
 func TestTheRPMInstallsAndServes(t *testing.T) {
 	root := t.TempDir()
-	package_ := release1("jotgate_V_ARCH.rpm")
+	package_ := artefact(t, "jotgate_V_ARCH.rpm")
 	if about := tool(t, root, nil, "rpm", "-qip", package_); !strings.Contains(about, "License     : Apache-2.0") ||
 		!strings.Contains(about, "Build Host  : localhost") {
 		t.Errorf("rpm -qi says\n%s", about)
@@ -396,7 +411,7 @@ type imageConfig struct {
 // `init --docker` writes at /etc/jotgate.
 func TestTheImageServesOnAReadOnlyRoot(t *testing.T) {
 	layout := t.TempDir()
-	unpack(t, bytes.NewReader(read(t, release1("jotgate_V_image_linux_ARCH.tar"))), layout)
+	unpack(t, bytes.NewReader(read(t, artefact(t, "jotgate_V_image_linux_ARCH.tar"))), layout)
 	decode := func(name string, into any) {
 		t.Helper()
 		if err := json.Unmarshal(read(t, filepath.Join(layout, name)), into); err != nil {
@@ -462,7 +477,7 @@ mount -o remount,ro,bind "$0/etc/jotgate" && shift && exec chroot --userspec=` +
 
 func TestTheImageOfAllPlatformsIsOneIndex(t *testing.T) {
 	layout := t.TempDir()
-	unpack(t, bytes.NewReader(read(t, release1("jotgate_V_image.tar"))), layout)
+	unpack(t, bytes.NewReader(read(t, artefact(t, "jotgate_V_image.tar"))), layout)
 	var index struct {
 		MediaType string
 		Manifests []struct {
@@ -491,7 +506,7 @@ func TestTheImageOfAllPlatformsIsOneIndex(t *testing.T) {
 // The bill of materials has each module of go.mod that is linked, with its checksum, and no other.
 func TestTheBillOfMaterialsNamesWhatIsLinked(t *testing.T) {
 	var b bom
-	d := json.NewDecoder(bytes.NewReader(read(t, release1("jotgate_V.cdx.json"))))
+	d := json.NewDecoder(bytes.NewReader(read(t, artefact(t, "jotgate_V.cdx.json"))))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&b); err != nil {
 		t.Fatal(err)
@@ -534,4 +549,36 @@ func TestUnfitArgumentsAreRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.args, err, c.want)
 		}
 	}
+}
+
+func TestTheNextVersionComesAfterTheTags(t *testing.T) {
+	folder := t.TempDir()
+	r := &release{source: folder, revision: strings.Repeat("ab", 20), at: time.Unix(1e9, 0).UTC()}
+	git := func(args ...string) {
+		t.Helper()
+		tool(t, folder, nil, append([]string{"git", "-c", "user.name=a", "-c", "user.email=a@example.com"}, args...)...)
+	}
+	changelog := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(folder, "CHANGELOG.md"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := func(want string) {
+		t.Helper()
+		if got, err := r.nextVersion(t.Context()); err != nil || got != want {
+			t.Errorf("%s (%v), want %s", got, err, want)
+		}
+	}
+	const suffix = "-dev.20010909014640.gabababababab"
+	git("init", "-q")
+	changelog("## [Unreleased]\n")
+	git("commit", "-q", "--allow-empty", "-m", "a")
+	next("0.1.0" + suffix)
+	changelog("## [Unreleased]\n\n## [0.2.9] - 2026-01-02\n")
+	next("0.2.9" + suffix)
+	git("tag", "v0.2.9")
+	next("0.2.9")
+	git("commit", "-q", "--allow-empty", "-m", "b")
+	next("0.2.10" + suffix)
 }
