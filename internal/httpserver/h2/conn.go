@@ -180,6 +180,7 @@ func (c *Conn) Retire(time.Time) {
 func (c *Conn) Evict() {
 	c.mu.Lock()
 	if c.idle() {
+		c.endLingering()
 		_ = c.socket.SetWriteDeadline(time.Now().Add(lingerTime)) // a client that does not read is not waited for
 		c.nameLast()
 	}
@@ -198,9 +199,10 @@ func (c *Conn) IdleSince() (time.Time, bool) {
 	return c.since, c.idle()
 }
 
-// idle tells that there is no request, and that all was written. c.mu is held.
+// idle reports whether there is no request, and all was written. One that is answered is none, although its client still sends.
+// c.mu is held.
 func (c *Conn) idle() bool {
-	return c.active() == 0 && c.going == staying && !c.closed && !c.flushing && c.out == nil
+	return c.running == 0 && c.going == staying && !c.closed && !c.flushing && c.out == nil
 }
 
 // active counts the streams that the client may take for open. c.mu is held.

@@ -77,6 +77,16 @@ func (c *Conn) lapsed() {
 	c.kick()
 }
 
+// endLingering resets the streams that linger. Conn.mu is held.
+func (c *Conn) endLingering() {
+	for _, st := range c.streams {
+		if st.lingers {
+			st.cut(http2.ErrCodeNo)
+			st.leave(errAnswerOver)
+		}
+	}
+}
+
 // hurryLingerers gives streams that linger a short time to end. Conn.mu is held.
 func (c *Conn) hurryLingerers() {
 	until := time.Now().Add(lingerDrain)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -422,4 +423,129 @@ func TestExcessiveSettings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A connection whose only streams are answered makes room for another, although its client still sends.
+func TestLingeringConnectionIsEvicted(t *testing.T) {
+	t.Parallel()
+	p, c := connected(t, ours(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }))
+	p.ask(1, false, request("POST", "/")...)
+	p.until("1: END")
+	for idle := false; !idle; runtime.Gosched() {
+		_, idle = c.IdleSince()
+	}
+	c.Evict()
+	log := p.rest()
+	if !p.saw("1: RST NO_ERROR") || log[len(log)-1] != "GOAWAY 1 NO_ERROR" {
+		t.Errorf("%q", log)
+	}
+}
+
+// A thousand streams over ten connections are open at once, each in a conversation: what one side says arrives before the other goes
+// on, and what the handlers get is what their own clients sent.
+func TestThousandConversations(t *testing.T) {
+	t.Parallel()
+	const connections, streams, rounds = 10, 100, 5
+	var open atomic.Int32
+	all := make(chan struct{})
+	address := serve(t, ours(func(w http.ResponseWriter, r *http.Request) {
+		if open.Add(1) == connections*streams {
+			close(all)
+		}
+		w.Header().Set("Trailer", "X-Sum")
+		flush(w)
+		<-all
+		line, sum := make([]byte, 64), 0
+		for {
+			n, err := r.Body.Read(line)
+			sum += n
+			if n > 0 {
+				_, _ = w.Write(line[:n])
+				flush(w)
+			}
+			if err != nil {
+				break
+			}
+		}
+		w.Header().Set("X-Sum", fmt.Sprint(sum))
+	}))
+	var g sync.WaitGroup
+	for connection := range connections {
+		client := gentle(t, 64<<10)
+		for stream := range streams {
+			g.Go(func() {
+				from, to := io.Pipe()
+				defer to.Close()
+				a, err := client.Post("http://"+address, "", from)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer a.Body.Close()
+				sent := 0
+				for round := range rounds {
+					word := fmt.Sprintf("%d-%d-%d", connection, stream, round)
+					if _, err := io.WriteString(to, word); err != nil {
+						t.Error(err)
+						return
+					}
+					sent += len(word)
+					got := make([]byte, len(word))
+					if _, err := io.ReadFull(a.Body, got); err != nil || string(got) != word {
+						t.Errorf("%q for %q, %v", got, word, err)
+						return
+					}
+				}
+				_ = to.Close()
+				if rest, err := io.ReadAll(a.Body); err != nil || len(rest) > 0 || a.Trailer.Get("X-Sum") != fmt.Sprint(sent) {
+					t.Errorf("%q %v %v, %d sent", rest, err, a.Trailer, sent)
+				}
+			})
+		}
+	}
+	g.Wait()
+}
+
+// A client that reads slowly holds a bounded part of an answer here, however fast its handler is, and a handler that reads slowly a
+// bounded part of an upload.
+func TestSlowReadersHoldLittle(t *testing.T) {
+	t.Parallel()
+	var written atomic.Int64
+	release := make(chan struct{})
+	s := ours(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "POST" {
+			<-release
+			drained(w, r)
+			return
+		}
+		for range 4 << 10 {
+			n, err := w.Write(make([]byte, 4<<10))
+			if written.Add(int64(n)); err != nil {
+				return
+			}
+		}
+	})
+	p := dial(t, serve(t, s), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10_000})
+	p.ask(1, true, get("/")...)
+	for got := 0; got < 10_000; {
+		frame, more := p.next()
+		if !more {
+			t.Fatal(p.log)
+		}
+		if data, ok := frame.(*http2.DataFrame); ok {
+			got += len(data.Data())
+		}
+	}
+	p.must(p.WritePing(false, [8]byte([]byte("and then"))))
+	p.until("PING and then")
+	if n := written.Load(); n > 10_000+16<<10 {
+		t.Errorf("the handler wrote %d bytes to a window of 10000", n)
+	}
+	p.ask(3, false, request("POST", "/")...)
+	for range 4 {
+		p.must(p.WriteData(3, false, make([]byte, 16<<10)))
+	}
+	p.must(p.WriteData(3, false, make([]byte, 1))) // behind the window
+	p.until("3: RST FLOW_CONTROL_ERROR")
+	close(release)
 }

@@ -259,7 +259,7 @@ func (st *stream) finish(whole bool) {
 		st.leave(errAnswerOver)
 	}
 	c.release(st.body.discard())
-	if c.running--; c.active() == 0 {
+	if c.running--; c.running == 0 {
 		c.rested()
 	}
 	c.flush()
@@ -268,7 +268,7 @@ func (st *stream) finish(whole bool) {
 	st.lifetime.End()
 }
 
-// rested notes that there is no stream any more. c.mu is held.
+// rested notes that there is no request any more. c.mu is held.
 func (c *Conn) rested() {
 	c.since = time.Now()
 	c.await(c.since)
