@@ -193,3 +193,82 @@ func TestWebSocketOverHTTP2ThroughTheGate(t *testing.T) {
 		t.Error(log)
 	}
 }
+
+// With each server of HTTP/2, and without, clients that offer HTTP/2 see the same gate: what passes, what is refused, both bodies.
+func TestEachServerOfHTTP2(t *testing.T) {
+	t.Parallel()
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		w.Header().Set("Trailer", "X-Late")
+		fmt.Fprintf(w, "%s %s %s %d %d %v %q", r.Method, r.RequestURI, r.Header.Get("X-Jotgate-Subject"), r.ContentLength, len(body), err, r.Header["Transfer-Encoding"])
+		_, _ = w.Write(body)
+		w.Header().Set("X-Late", "late")
+	}))
+	t.Cleanup(app.Close)
+	for server, proto := range map[string]string{"own": "HTTP/2.0", "standard": "HTTP/2.0", "off": "HTTP/1.1"} {
+		t.Run(server, func(t *testing.T) {
+			t.Parallel()
+			listener := h2c[1]
+			if server == "off" {
+				listener = strings.Replace(listener, ", h2c: true", "", 1)
+			}
+			g := startGate(t, h2c[0], listener, "drain:", "limits: {http2: "+server+", stall_timeout: 1s, body_bytes: 1MiB}\ndrain:",
+				`upstream: "$APP"`, `upstream: "`+app.URL+`"`)
+			transport := &http.Transport{Protocols: new(http.Protocols)}
+			transport.Protocols.SetUnencryptedHTTP2(server != "off")
+			transport.Protocols.SetHTTP1(server == "off")
+			defer transport.CloseIdleConnections()
+			ask := func(method, path, token string, body io.Reader) string {
+				r, err := http.NewRequestWithContext(t.Context(), method, g.url(path), body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if token != "" {
+					r.Header.Set("Authorization", "Bearer "+token)
+				}
+				a, err := transport.RoundTrip(r)
+				if err != nil {
+					return err.Error()
+				}
+				defer a.Body.Close()
+				text, err := io.ReadAll(a.Body)
+				if err != nil {
+					return err.Error()
+				}
+				if a.StatusCode != 200 {
+					return fmt.Sprint(a.Proto, " ", a.StatusCode)
+				}
+				return fmt.Sprintf("%s %d %.60s %d %s", a.Proto, a.StatusCode, text, len(text), a.Trailer.Get("X-Late"))
+			}
+			token := g.token("acme")
+			for _, row := range []struct {
+				method, path, token string
+				body                io.Reader
+				want                string
+			}{
+				{"GET", "/t/acme/a%20b?c", token, nil, `200 GET /t/acme/a%20b?c alice 0 0 <nil> [] 38 late`},
+				{"GET", "/t/acme/", "", nil, "401"},
+				{"GET", "/t/other/", token, nil, "403"},
+				{"GET", "/nowhere", token, nil, "404"},
+				{"GET", "/open/../t/acme/", token, nil, "400"},
+				{"POST", "/open/", "", strings.NewReader(strings.Repeat("x", 500_000)), "200 POST /open/  500000 500000 <nil> []" + strings.Repeat("x", 25) + " 500035 late"},
+				{"POST", "/open/", "", io.MultiReader(strings.NewReader("streamed")), "200 POST /open/  -1 8 <nil> []streamed 34 late"},
+				{"POST", "/open/", "", strings.NewReader(strings.Repeat("x", 2<<20)), "413"},
+				{"DELETE", "/open/", "", io.MultiReader(strings.NewReader("")), "200 DELETE /open/  0 0 <nil> [] 27 late"},
+			} {
+				if got := ask(row.method, row.path, row.token, row.body); got != proto+" "+row.want {
+					t.Errorf("%s %s:\n got %q\nwant %q", row.method, row.path, got, proto+" "+row.want)
+				}
+			}
+			silent, feeding := io.Pipe()
+			defer feeding.Close()
+			go func() { _, _ = feeding.Write([]byte("a")) }()
+			if got := ask("POST", "/open/", "", silent); got != proto+" 408" {
+				t.Errorf("a body that stops: %s", got)
+			}
+			if log := g.log.String(); strings.Contains(log, "panic") {
+				t.Error(log)
+			}
+		})
+	}
+}
