@@ -162,6 +162,10 @@ func TestSituations(t *testing.T) {
 			`{"org":"acme","r":"a","tenantPermissions":[{"tenant":"*","allowedActions":["*"]}]}`, "acme:READ"},
 		{"roles from two claims", []string{plainIssuer, tenants, "roles: [{from: a, map: {x: reader}}, {from: b.c, map: {y: editor}}]"}, rsaKeys, at,
 			`{"org":["acme","globex"],"a":"x","b":{"c":["y"]}}`, "acme:READ,WRITE globex:READ,WRITE"},
+		{"Entra's v1.0 token", []string{`issuer_pattern: "https://sts.windows.net/{tid}/"`, "issuer_values: {tid: [t1]}", plainKeys, "preset: entra",
+			"client_claim: appid", "tenants: {from: tid, map: {t1: acme}}", "actions: {map: {Orders.Read: READ}}"}, rsaKeys,
+			`{"typ":"JWT","alg":"RS256","x5t":"k1","kid":"k1"}`,
+			`{"iss":"https://sts.windows.net/t1/","tid":"t1","appid":"web","appidacr":"1","scp":"Orders.Read","ver":"1.0","scope":null}`, "acme:READ"},
 		{"AD's groups with split", []string{plainIssuer, `tenants: {from: org, split: ","}`, scopes}, rsaKeys, at, `{"org":"acme,globex","scope":"orders:read"}`, "acme:READ globex:READ"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -46,8 +46,9 @@ var presets = []Preset{
 		Name: "entra", TokenTypes: []string{"JWT"}, Kinds: []string{"access"}, ClientClaim: "azp",
 		Tenants: "tid", Roles: "roles", Actions: "scp",
 		Odd: "v2.0 tokens have iss https://login.microsoftonline.com/{tid}/v2.0; v1.0 tokens have iss https://sts.windows.net/{tid}/ " +
-			"and the client in appid, so write issuer_pattern and client_claim: appid for them. Keys of the common key set name " +
-			"the issuer that they are for.",
+			"and the client in appid, so write issuer_pattern, client_claim: appid and the key set " +
+			"https://login.microsoftonline.com/common/discovery/keys for them. Keys of the common v2.0 key set name the issuer " +
+			"that they are for, and count for its tokens alone.",
 	},
 	{
 		Name: "cognito", TokenTypes: []string{"none", "JWT"}, Kinds: []string{"access"}, AudienceClaims: []string{"aud", "client_id"},

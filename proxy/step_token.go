@@ -60,6 +60,10 @@ func stepToken() step {
 			switch reason {
 			case refusal.TokenSignatureInvalid, refusal.TokenKeyUnknown, refusal.TokenAlgorithmRefused:
 				return "a token that a present key of its issuer has signed with the key's own algorithm"
+			case refusal.TokenTypeRefused:
+				return "a token with a typ and of a kind that its issuer's entry accepts (token_types, kinds)"
+			case refusal.TokenClaimRequired:
+				return "claims that hold what require_claims of the issuer's entry asks for"
 			case refusal.IssuerUnavailable:
 				if g.offline {
 					return "the keys that the issuer publishes, which are not fetched here: ask POST /explain on a running gate's admin " +

@@ -81,13 +81,14 @@ func (x *Verified) readRules(issuer *trusted, payload string) error {
 	}
 	for n := range issuer.Require {
 		if q := &issuer.Require[n]; !q.Condition.Holds(values[r.require+n]) {
-			return refusal.Because(refusal.TokenClaimRequired, "issuer %s: %s is not %s", issuer.URL, q.Claim, q.Condition)
+			return refusal.Because(refusal.TokenClaimRequired, "issuer %s: %s is %s, required is %s", issuer.URL, q.Claim,
+				values[r.require+n].shown(), q.Condition)
 		}
 	}
 	for n := range issuer.Words {
 		rule, value := &issuer.Words[n], values[r.words+n]
 		if text, isText := value.Text(); rule.Fixed != "" && value != "" && !(isText && text == rule.Fixed) {
-			return refusal.Because(refusal.TokenClaimRequired, "%s is not %s, which the issuer's name has", rule.From,
+			return refusal.Because(refusal.TokenClaimRequired, "%s is %s, the issuer's name has %s", rule.From, value.shown(),
 				brief(rule.Fixed))
 		}
 		x.Words = append(x.Words, rule.words(value))

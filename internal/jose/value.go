@@ -11,6 +11,18 @@ import (
 // A Value is a claim's JSON, which was read strictly; "" stands for a claim that is missing, or null.
 type Value string
 
+// shown is the value for a log line.
+func (v Value) shown() string {
+	const most = 64
+	switch {
+	case v == "":
+		return "missing"
+	case len(v) > most:
+		return strings.ToValidUTF8(string(v[:most]), "") + "…"
+	}
+	return string(v)
+}
+
 // Text is a string claim's text; ok is false for any other.
 func (v Value) Text() (text string, ok bool) {
 	if v == "" || v[0] != '"' {

@@ -19,7 +19,7 @@ server.listen(0, '127.0.0.1', () => {
       redirect_uris: [], response_types: [],
     }],
     scopes: ['read', 'openid'],
-    extraTokenClaims: () => ({ realm: { roles: ['auditor'] } }),
+    extraTokenClaims: () => ({ realm: { roles: ['auditor'] }, organization: { acme: { id: '42' } } }),
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },

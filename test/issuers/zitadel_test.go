@@ -51,6 +51,15 @@ func TestZitadelProvider(t *testing.T) {
 	elsewhere := startGate(t, entry)
 	elsewhere.want("where its audience is another", "acme", access, "401")
 
+	own := startGate(t, `issuer: "`+provider+`", preset: zitadel, algorithms: [RS256], roles: {map: {auditor: reader}}, `+
+		`permissions: [{tenant: "*", actions: ["*"]}]`, "shop")
+	own.want("a role that its organization granted", "acme", access, "200 id1 from shop")
+	own.want("another organization", "other", access, "403")
+	own.want("its id_token, by the preset", "acme", id, "401")
+	moved := startGate(t, `issuer: "`+provider+`", preset: zitadel, algorithms: [RS256], tenants: {map: {acme: other}}, `+
+		`roles: {map: {auditor: reader}}, permissions: [{tenant: "*", actions: ["*"]}]`, "shop")
+	moved.want("an organization that is another tenant here", "acme", access, "403")
+
 	all := mutants(t, access, publishedKey(t, provider))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		g.want("mutant: "+name, "acme", all[name], "401")

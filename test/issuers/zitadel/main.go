@@ -66,7 +66,11 @@ func (s *jwtStorage) GetClientByClientID(ctx context.Context, id string) (op.Cli
 }
 
 func (s *jwtStorage) GetPrivateClaimsFromScopes(context.Context, string, string, []string) (map[string]any, error) {
-	return map[string]any{"realm": map[string]any{"roles": []string{"auditor"}}}, nil
+	return map[string]any{
+		"realm":                                 map[string]any{"roles": []string{"auditor"}},
+		"urn:zitadel:iam:org:project:roles":     map[string]any{"auditor": map[string]any{"acme": "acme.example"}},
+		"urn:zitadel:iam:user:resourceowner:id": "acme",
+	}, nil
 }
 
 type jwtClient struct{ op.Client }
