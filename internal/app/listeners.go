@@ -36,7 +36,7 @@ func (g *Gate) listenOptions(c *config.Config) listen.Options {
 			listener.HTTPSPort = httpsPort(c.Listeners)
 		}
 		if certificates := g.certificates[l.Name]; certificates != nil {
-			listener.TLS = certificates.Config()
+			listener.TLS = certificates
 		}
 		o.Listeners = append(o.Listeners, listener)
 	}

@@ -29,7 +29,7 @@ func TestCertificateByName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ls := start(t, listen.Options{Listeners: []listen.Listener{{Name: "main", TLS: certs.Config()}}}, new(ledger))
+	ls := start(t, listen.Options{Listeners: []listen.Listener{{Name: "main", TLS: certs}}}, new(ledger))
 	for name, want := range map[string]string{
 		"first.example": "first.example", "B.example": "b.example", "y.wild.example": "b.example", "x.wild.example": "x.wild.example",
 		"y.y.wild.example": "first.example", "unknown.example": "first.example", "": "first.example",

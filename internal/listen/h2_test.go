@@ -32,7 +32,7 @@ func secure(t testing.TB, limits listen.Limits) (listen.Options, *listen.Certifi
 	if err != nil {
 		t.Fatal(err)
 	}
-	return listen.Options{Limits: limits, Listeners: []listen.Listener{{Name: "main", TLS: certs.Config()}}}, certs
+	return listen.Options{Limits: limits, Listeners: []listen.Listener{{Name: "main", TLS: certs}}}, certs
 }
 
 // bothH2 runs a test with each server of HTTP/2.
@@ -359,7 +359,7 @@ func TestH2TakeoverLosesNothing(t *testing.T) {
 			n.(*atomic.Int32).Add(1)
 		})
 		open := func(address string) *listen.Listeners {
-			return start(t, listen.Options{Limits: listen.Limits{HTTP2: server}, Listeners: []listen.Listener{{Name: "main", Address: address, ReusePort: true, TLS: certs.Config()}}}, count)
+			return start(t, listen.Options{Limits: listen.Limits{HTTP2: server}, Listeners: []listen.Listener{{Name: "main", Address: address, ReusePort: true, TLS: certs}}}, count)
 		}
 		now := open("127.0.0.1:0")
 		address := now.Addr("main").String()

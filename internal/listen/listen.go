@@ -16,7 +16,6 @@ package listen
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io/fs"
 	"net"
@@ -37,7 +36,8 @@ type Listener struct {
 	Address       string          // host:port, unix:PATH, systemd or systemd:NAME
 	Mode          fs.FileMode     // of a Unix socket; 0: by the umask
 	Proxies       func(Peer) bool // not nil: each connection begins with a PROXY header, from these peers alone
-	TLS           *tls.Config     // nil: plain; see Certificates.Config
+	TLS           *Certificates   // nil: plain
+	ACME          []*Certificates // whose HTTP-01 challenges RedirectHTTPS answers
 	H2C           bool            // plain: HTTP/2 is served too, to clients that begin with its preface
 	RedirectHTTPS bool            // answer every request 308 to https
 	HTTPSPort     int             // port that RedirectHTTPS redirects to; 0 and 443: the default port

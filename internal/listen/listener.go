@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/crypto/acme"
 
 	"github.com/jotgate/jotgate/internal/httpserver/h1"
 	"github.com/jotgate/jotgate/internal/httpserver/h2"
@@ -75,8 +76,7 @@ func newListener(ls *Listeners, options Listener, raw rawListener) *listener {
 		l.h2, l.setH2 = standardH2{standard}, func(h http.Handler) { standard.Handler = h }
 	}
 	if l.h2 == nil && options.TLS != nil {
-		l.TLS = options.TLS.Clone()
-		l.TLS.NextProtos = []string{"http/1.1"}
+		l.TLS.withoutHTTP2()
 	}
 	if options.H2C && options.TLS == nil && l.h2 != nil {
 		l.h1.HTTP2 = func(c net.Conn, early []byte) {
@@ -94,6 +94,12 @@ func (l *listener) use(handler http.Handler) {
 	}
 	if l.RedirectHTTPS {
 		handler = redirect{port: l.HTTPSPort, refuse: l.all.refuse}
+		for _, certificates := range l.ACME {
+			handler = certificates.HTTP01(handler)
+		}
+	}
+	if l.TLS != nil {
+		handler = judging{certificates: l.TLS, refuse: l.all.refuse, next: handler}
 	}
 	l.h1.Handler = handler
 	if l.setH2 != nil {
@@ -189,15 +195,19 @@ func (l *listener) handshake(s *socket) connection {
 		_ = s.SetDeadline(time.Time{})
 		return l.h1.NewConn(s)
 	}
-	t := tls.Server(s, l.TLS)
+	t := tls.Server(s, l.TLS.Config())
 	if err := t.HandshakeContext(context.Background()); err != nil {
 		l.all.log.Debug("handshake failed", zap.String("listener", l.Name), zap.Error(err))
 		_ = s.Close()
 		return nil
 	}
 	_ = s.SetDeadline(time.Time{})
-	if t.ConnectionState().NegotiatedProtocol == "h2" {
+	switch t.ConnectionState().NegotiatedProtocol {
+	case "h2":
 		return l.h2.conn(t)
+	case acme.ALPNProto: // the handshake was the answer
+		_ = t.Close()
+		return nil
 	}
 	return l.h1.NewConn(t)
 }

@@ -36,6 +36,7 @@ const (
 	MediaUnsupported   Reason = "media_unsupported"   // a token endpoint was sent another Content-Type
 	BodyInvalid        Reason = "body_invalid"        // a token endpoint's body does not say what it must
 	RateLimited        Reason = "rate_limited"        // more calls than the client may make
+	ClientCertRefused  Reason = "client_cert_refused" // the connection's certificate is not good any more, after a reload
 	InFlightFull       Reason = "in_flight_full"      // limits.in_flight
 	StreamsFull        Reason = "streams_full"        // limits.streams
 	Draining           Reason = "draining"            // the process is on its way out
@@ -155,7 +156,7 @@ var statuses = map[Reason]int{
 	HeaderTimeout: 408, VersionUnsupported: 505, ExpectationUnknown: 417,
 	BodyTooLarge: 413, BodyMalformed: 400, BodyTimeout: 408, MethodUnsupported: 405, UpgradeNotAllowed: 400,
 	RouteNotFound: 404, FrontForbidden: 403, QuestionMalformed: 400, MethodNotAllowed: 405, MediaUnsupported: 415, BodyInvalid: 400, RateLimited: 429,
-	InFlightFull: 503, StreamsFull: 503, Draining: 503, InternalError: 500, ClientClosed: 499,
+	ClientCertRefused: 403, InFlightFull: 503, StreamsFull: 503, Draining: 503, InternalError: 500, ClientClosed: 499,
 
 	CredentialsMultiple: 400, TokenMissing: 401, TokenInQuery: 401, CrossSite: 403, TokenSchemeUnsupported: 401, TokenTooLarge: 401,
 	TokenMalformed: 401, TokenTypeRefused: 401, TokenHeaderRefused: 401, TokenAlgorithmRefused: 401,
