@@ -121,6 +121,17 @@ type ProxyProtocol struct {
 // TLS names the certificates of a listener; the handshake's server name chooses among them, the first is the default.
 type TLS struct {
 	Certificates []Certificate
+	ClientCA     string // PEM; "": clients are asked for no certificate
+	ClientAuth   string // required, optional; with ClientCA
+	ACME         *ACME  // nil: none; else Certificates may be empty
+}
+
+// ACME has certificates issued and renewed by a certification authority.
+type ACME struct {
+	Domains   []string
+	Email     string
+	Directory string // URL; "": Let's Encrypt
+	Storage   string // folder
 }
 
 // A Certificate is a pair of PEM files.

@@ -231,6 +231,32 @@ func proxyProtocol() yaml.Kind[writtenProxyProtocol] {
 
 type writtenTLS struct {
 	certificates []yaml.Setting[writtenCertificate]
+	clientCA     yaml.Setting[string]
+	clientAuth   yaml.Setting[string]
+	acme         yaml.Setting[writtenACME]
+}
+
+type writtenACME struct {
+	domains            []yaml.Setting[string]
+	email              string
+	directory, storage yaml.Setting[string]
+}
+
+func acmeKind() yaml.Kind[writtenACME] {
+	type t = writtenACME
+	return yaml.Mapping(
+		yaml.Plain("domains", yaml.Distinct(1, yaml.Text(isDomain).Like(domainLike)),
+			func(x *t) *[]yaml.Setting[string] { return &x.domains }, "host names to have certificates issued for").
+			Must("name the host names, in lower case"),
+		yaml.Plain("email", yaml.Text(nil), func(x *t) *string { return &x.email },
+			"contact address of the account; default none"),
+		yaml.Placed("directory", yaml.Text(isHTTPS).Like(httpsLike),
+			func(x *t) *yaml.Setting[string] { return &x.directory },
+			"https URL of the authority's directory; default Let's Encrypt"),
+		yaml.Placed("storage", yaml.Text(isPath).Like(filledLike),
+			func(x *t) *yaml.Setting[string] { return &x.storage },
+			"directory for the account's key, the certificates and their keys").Must("name a directory that only the gate can read"),
+	)
 }
 
 type writtenCertificate struct{ cert, key yaml.Setting[string] }
@@ -247,8 +273,15 @@ func tlsKind() yaml.Kind[writtenTLS] {
 	return yaml.Mapping(
 		yaml.Plain("certificates", yaml.List(1, certificate),
 			func(x *writtenTLS) *[]yaml.Setting[c] { return &x.certificates },
-			"certificates, chosen by server name (SNI); the first is the default").
-			Must("name at least one: [{cert: a.pem, key: a.key}]"),
+			"certificates, chosen by server name (SNI); the first is the default"),
+		yaml.Placed("client_ca", yaml.Text(isPath).Like(filledLike),
+			func(x *writtenTLS) *yaml.Setting[string] { return &x.clientCA },
+			"PEM file of the authorities of client certificates; without it clients are asked for none"),
+		yaml.Placed("client_auth", yaml.Word("required", "optional"),
+			func(x *writtenTLS) *yaml.Setting[string] { return &x.clientAuth },
+			"whether a client must show a certificate; one that is shown is verified in any case").Or("required"),
+		yaml.Placed("acme", acmeKind(), func(x *writtenTLS) *yaml.Setting[writtenACME] { return &x.acme },
+			"certificates that an authority issues and renews (RFC 8555)"),
 	)
 }
 

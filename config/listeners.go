@@ -76,7 +76,7 @@ func (b *builder) buildListener(w yaml.Setting[writtenListener]) {
 		)
 	}
 	if w.Value.tls.Given {
-		l.TLS = b.buildTLS(w.Value.tls.Value)
+		l.TLS = b.buildTLS(w.Value.tls)
 	}
 	b.Listeners = append(b.Listeners, l)
 }
@@ -87,6 +87,15 @@ func (b *builder) listenAddress(address string) string {
 		return "unix:" + b.Resolve(path)
 	}
 	return address
+}
+
+func (b *builder) buildClientAuth(t *TLS, w writtenTLS) {
+	switch {
+	case w.clientCA.Given && !w.clientCA.Bad:
+		t.ClientCA, t.ClientAuth = b.authorities(w.clientCA), w.clientAuth.Value
+	case w.clientAuth.Given && !w.clientCA.Given:
+		b.Fault(w.clientAuth.At, "has no authority to verify certificates with", "set client_ca to a PEM file")
+	}
 }
 
 // isTCP reports whether a listener binds its own TCP socket.
@@ -118,8 +127,18 @@ func (b *builder) listensOn(address string) bool {
 
 // buildTLS tries every pair, so that a certificate that does not fit its key is found by check and not by the first
 // client.
-func (b *builder) buildTLS(w writtenTLS) *TLS {
-	t := &TLS{}
+func (b *builder) buildTLS(s yaml.Setting[writtenTLS]) *TLS {
+	t, w := &TLS{}, s.Value
+	if !s.Bad && len(w.certificates) == 0 && !w.acme.Given {
+		b.Fault(s.At, "has no certificate", "set certificates: [{cert: a.pem, key: a.key}], or acme")
+	}
+	b.buildClientAuth(t, w)
+	if w.acme.Usable() && w.acme.Given {
+		t.ACME = &ACME{
+			Domains: yaml.Values(w.acme.Value.domains), Email: w.acme.Value.email,
+			Directory: w.acme.Value.directory.Value, Storage: b.Resolve(w.acme.Value.storage.Value),
+		}
+	}
 	for _, c := range w.certificates {
 		pair := Certificate{Cert: b.Resolve(c.Value.cert.Value), Key: b.Resolve(c.Value.key.Value)}
 		cert, certOK := b.contents(c.Value.cert)

@@ -36,6 +36,8 @@ const (
 	filledLike        = `[\s\S]`
 	uuidLike          = `^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`
 	addressLike       = `^((\[[^\]]+\]|[^:]*):[0-9]{1,5}|unix:.+|systemd(:[A-Za-z0-9_.-]{1,255})?)$`
+	domainLike        = `^[a-z0-9.-]{1,253}$`
+	httpsLike         = `^https://[!-~]+$`
 	modeLike          = `^0?[0-7]{3}$`
 	addressOrNoneLike = `^((\[[^\]]+\]|[^:]*):[0-9]{1,5})?$`
 	issuerURLLike     = `^https?://[!-~]*[^/]$`
@@ -220,6 +222,24 @@ func isUnixPath(path string) (problem, remedy string) {
 		return "is an abstract socket, which has no mode", "write a path, like unix:/run/jotgate/gate.sock"
 	case len(path) > longestUnixPath:
 		return "has a path longer than 100 bytes", "choose a shorter one, like unix:/run/jotgate/gate.sock"
+	}
+	return "", ""
+}
+
+// isDomain reads a host name that a certificate can be issued for.
+func isDomain(s string) (problem, remedy string) {
+	host, err := route.CanonicalHost(s)
+	if err != nil || host != s || !strings.Contains(s, ".") || !domainPattern.MatchString(s) || net.ParseIP(s) != nil {
+		return "is not a host name", "write it in lower case, like shop.example.com; ACME has no wildcards here"
+	}
+	return "", ""
+}
+
+var domainPattern = regexp.MustCompile(domainLike)
+
+func isHTTPS(s string) (problem, remedy string) {
+	if u, err := webURL(s); err != nil || u.Scheme != "https" || u.String() != s {
+		return "is not an https URL", "write it like https://acme-v02.api.letsencrypt.org/directory"
 	}
 	return "", ""
 }

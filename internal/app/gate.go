@@ -142,6 +142,7 @@ func (g *Gate) Start() error {
 			g.failed <- err
 		}
 	})
+	g.obtain()
 	if g.path != "" {
 		g.background.Go(g.watching)
 	}
@@ -160,6 +161,18 @@ func (g *Gate) Start() error {
 	}
 	g.warn(g.snapshot.Load())
 	return nil
+}
+
+// obtain has certificates issued that are not there yet, so that the first client need not wait for it. The authority may
+// be slow: this does not end with the gate.
+func (g *Gate) obtain() {
+	for listener, certificates := range g.certificates {
+		go func() {
+			if err := certificates.Obtain(); err != nil {
+				g.log.Error("no certificate by ACME yet; each handshake tries again", zap.String("listener", listener), zap.Error(err))
+			}
+		}()
+	}
 }
 
 // warn tells what is not wrong with a configuration that comes into force, but worth a word.

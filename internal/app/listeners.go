@@ -1,6 +1,7 @@
 package app
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -34,6 +35,7 @@ func (g *Gate) listenOptions(c *config.Config) listen.Options {
 		}
 		if l.Redirect {
 			listener.HTTPSPort = httpsPort(c.Listeners)
+			listener.ACME = slices.Collect(maps.Values(g.certificates))
 		}
 		if certificates := g.certificates[l.Name]; certificates != nil {
 			listener.TLS = certificates

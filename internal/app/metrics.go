@@ -50,6 +50,8 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		for _, e := range certificates.Expiries() {
 			gauge(to, describe("certificate_expiry_timestamp_seconds", "When a listener's certificate ends.", "listener", "file"),
 				seconds(e.NotAfter), listener, e.File)
+			gauge(to, describe("certificate_remaining_seconds", "Until a listener's certificate expires.", "listener", "file"),
+				e.NotAfter.Sub(g.server.clock()).Seconds(), listener, e.File)
 		}
 	}
 	g.upstreams(to)

@@ -245,11 +245,16 @@ func loadCertificates(listeners []config.Listener) (map[string]*listen.Certifica
 		if l.TLS == nil {
 			continue
 		}
-		var pairs []listen.KeyPair
-		for _, c := range l.TLS.Certificates {
-			pairs = append(pairs, listen.KeyPair(c))
+		options := listen.CertificateOptions{
+			Clients: listen.ClientAuth{CAs: l.TLS.ClientCA, Required: l.TLS.ClientAuth == "required"},
 		}
-		loaded, err := listen.LoadCertificates(pairs)
+		for _, c := range l.TLS.Certificates {
+			options.Pairs = append(options.Pairs, listen.KeyPair(c))
+		}
+		if l.TLS.ACME != nil {
+			options.ACME = (*listen.ACME)(l.TLS.ACME)
+		}
+		loaded, err := listen.LoadTLS(options)
 		if err != nil {
 			return nil, fmt.Errorf("listener %q: %w", l.Name, err)
 		}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -16,7 +15,7 @@ import (
 // ClientAuth says whose certificates clients show (mutual TLS). A certificate that a client shows is verified whether it
 // is required or not.
 type ClientAuth struct {
-	CAFile   string // PEM; "": clients are asked for no certificate
+	CAs      string // PEM; "": clients are asked for no certificate
 	Required bool   // a client without a certificate is refused in the handshake
 }
 
@@ -30,17 +29,13 @@ type clients struct {
 }
 
 func loadClients(o ClientAuth) (c clients, err error) {
-	if o.CAFile == "" {
+	if o.CAs == "" {
 		return c, nil
 	}
-	text, err := os.ReadFile(o.CAFile)
-	if err != nil {
-		return c, fmt.Errorf("tls: client_ca: %w", err)
-	}
 	c = clients{
-		authorities: x509.NewCertPool(), roots: map[string]bool{}, digest: sha256.Sum256(text), required: o.Required,
+		authorities: x509.NewCertPool(), roots: map[string]bool{}, digest: sha256.Sum256([]byte(o.CAs)), required: o.Required,
 	}
-	for rest := text; ; {
+	for rest := []byte(o.CAs); ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
@@ -50,13 +45,13 @@ func loadClients(o ClientAuth) (c clients, err error) {
 		}
 		root, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return c, fmt.Errorf("tls: client_ca %s: %w", o.CAFile, err)
+			return c, fmt.Errorf("tls: client_ca: %w", err)
 		}
 		c.authorities.AddCert(root)
 		c.roots[string(root.Raw)] = true
 	}
 	if len(c.roots) == 0 {
-		return c, fmt.Errorf("tls: client_ca %s: has no certificate in PEM", o.CAFile)
+		return c, errors.New("tls: client_ca: has no certificate in PEM")
 	}
 	return c, nil
 }

@@ -12,8 +12,6 @@ import (
 	"io"
 	"math/big"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +22,7 @@ import (
 
 // An authority issues client certificates.
 type authority struct {
-	file string
+	pem  string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
@@ -43,11 +41,8 @@ func newAuthority(t *testing.T, name string) *authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &authority{file: filepath.Join(t.TempDir(), name+".pem"), key: key}
+	a := &authority{pem: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), key: key}
 	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return a
@@ -132,7 +127,7 @@ func TestClientCertificates(t *testing.T) {
 	stolen := tls.Certificate{Certificate: good.Certificate, PrivateKey: foreign.PrivateKey}
 	pair := listentest.WritePair(t, "main.example", "127.0.0.1")
 	for _, required := range []bool{true, false} {
-		certs := mutual(t, pair, listen.ClientAuth{CAFile: ours.file, Required: required})
+		certs := mutual(t, pair, listen.ClientAuth{CAs: ours.pem, Required: required})
 		ls := start(t, listen.Options{Listeners: []listen.Listener{{Name: "main", TLS: certs}}}, http.HandlerFunc(whose))
 		url := "https://" + ls.Addr("main").String() + "/"
 		without := "nobody"
@@ -169,24 +164,18 @@ func TestClientCertificates(t *testing.T) {
 func TestKeptConnectionsAfterTheAuthorityHasChanged(t *testing.T) {
 	t.Parallel()
 	ours, next := newAuthority(t, "ours"), newAuthority(t, "next")
-	both := filepath.Join(t.TempDir(), "both.pem")
-	a, _ := os.ReadFile(ours.file)
-	b, _ := os.ReadFile(next.file)
-	if err := os.WriteFile(both, append(a, b...), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	pair := listentest.WritePair(t, "main.example", "127.0.0.1")
 	for name, c := range map[string]struct {
 		before, after listen.ClientAuth
 		cert          bool
 		want, fresh   string
 	}{
-		"another authority":   {listen.ClientAuth{CAFile: ours.file}, listen.ClientAuth{CAFile: next.file}, true, "403 Forbidden", "nobody"},
-		"one more authority":  {listen.ClientAuth{CAFile: ours.file, Required: true}, listen.ClientAuth{CAFile: both, Required: true}, true, "orders", "orders"},
-		"required now":        {listen.ClientAuth{}, listen.ClientAuth{CAFile: ours.file, Required: true}, false, "403 Forbidden", "refused"},
-		"optional now":        {listen.ClientAuth{CAFile: ours.file, Required: true}, listen.ClientAuth{CAFile: ours.file}, true, "orders", "orders"},
-		"no authority":        {listen.ClientAuth{CAFile: ours.file}, listen.ClientAuth{}, true, "403 Forbidden", "nobody"},
-		"nothing has changed": {listen.ClientAuth{CAFile: ours.file}, listen.ClientAuth{CAFile: ours.file}, true, "orders", "orders"},
+		"another authority":   {listen.ClientAuth{CAs: ours.pem}, listen.ClientAuth{CAs: next.pem}, true, "403 Forbidden", "nobody"},
+		"one more authority":  {listen.ClientAuth{CAs: ours.pem, Required: true}, listen.ClientAuth{CAs: ours.pem + next.pem, Required: true}, true, "orders", "orders"},
+		"required now":        {listen.ClientAuth{}, listen.ClientAuth{CAs: ours.pem, Required: true}, false, "403 Forbidden", "refused"},
+		"optional now":        {listen.ClientAuth{CAs: ours.pem, Required: true}, listen.ClientAuth{CAs: ours.pem}, true, "orders", "orders"},
+		"no authority":        {listen.ClientAuth{CAs: ours.pem}, listen.ClientAuth{}, true, "403 Forbidden", "nobody"},
+		"nothing has changed": {listen.ClientAuth{CAs: ours.pem}, listen.ClientAuth{CAs: ours.pem}, true, "orders", "orders"},
 	} {
 		for _, h2 := range []bool{true, false} {
 			certs := mutual(t, pair, c.before)
@@ -219,9 +208,9 @@ func TestSessionTicketsArePerListener(t *testing.T) {
 	ours, theirs := newAuthority(t, "ours"), newAuthority(t, "theirs")
 	pair := listentest.WritePair(t, "main.example", "127.0.0.1")
 	ls := start(t, listen.Options{Listeners: []listen.Listener{
-		{Name: "ours", TLS: mutual(t, pair, listen.ClientAuth{CAFile: ours.file})},
-		{Name: "again", TLS: mutual(t, pair, listen.ClientAuth{CAFile: ours.file})},
-		{Name: "theirs", TLS: mutual(t, pair, listen.ClientAuth{CAFile: theirs.file})},
+		{Name: "ours", TLS: mutual(t, pair, listen.ClientAuth{CAs: ours.pem})},
+		{Name: "again", TLS: mutual(t, pair, listen.ClientAuth{CAs: ours.pem})},
+		{Name: "theirs", TLS: mutual(t, pair, listen.ClientAuth{CAs: theirs.pem})},
 	}}, http.HandlerFunc(whose))
 	sessions := tls.NewLRUClientSessionCache(8)
 	ask := func(listener string, certs ...tls.Certificate) string {
