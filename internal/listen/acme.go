@@ -100,11 +100,22 @@ func (c *Certificates) Obtain() error {
 	return nil
 }
 
+// offerHTTP01 has the manager choose HTTP-01 where TLS-ALPN-01 fails.
+func (c *Certificates) offerHTTP01(set *chainSet) {
+	if c.http01 && set.acme != nil {
+		_ = set.acme.manager.HTTPHandler(nil)
+	}
+}
+
 // HTTP01 answers the authority's challenges on plain HTTP, and has next answer everything else.
 func (c *Certificates) HTTP01(next http.Handler) http.Handler {
+	c.http01 = true
+	c.offerHTTP01(c.now.Load())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if set := c.now.Load(); set.acme != nil && strings.HasPrefix(r.URL.Path, "/.well-known/acme-challenge/") {
-			set.acme.manager.HTTPHandler(next).ServeHTTP(w, r)
+			asked := *r
+			asked.Host = withPort(r.Host, 0) // the manager compares it with the domains
+			set.acme.manager.HTTPHandler(next).ServeHTTP(w, &asked)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -18,8 +18,9 @@ type KeyPair struct{ Cert, Key string }
 // Certificates are the certificates of a TLS listener, chosen by SNI (RFC 6066 section 3). Replace swaps them for new
 // handshakes; open connections stay.
 type Certificates struct {
-	now   atomic.Pointer[chainSet]
-	http1 bool // HTTP/2 is not offered
+	now    atomic.Pointer[chainSet]
+	http1  bool // HTTP/2 is not offered
+	http01 bool // a listener answers HTTP-01
 }
 
 type chainSet struct {
@@ -96,6 +97,7 @@ func (c *Certificates) put(set *chainSet) {
 	} else {
 		set.config = c.newConfig(set)
 	}
+	c.offerHTTP01(set)
 	c.now.Store(set)
 }
 

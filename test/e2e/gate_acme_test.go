@@ -1,0 +1,188 @@
+package e2e_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Pebble is an authority for tests of ACME clients, by Let's Encrypt; it is no part of go.mod.
+const pebbleModule, pebbleVersion = "github.com/letsencrypt/pebble/v2/cmd/", "@v2.10.3"
+
+// A pebble is a running authority: it looks for HTTP-01 and TLS-ALPN-01 at two ports of this machine, whatever the domain.
+type pebble struct {
+	directory     string // URL
+	authority     string // PEM file, of the directory's own certificate
+	httpAt, tlsAt string
+	admin         string // of the gate
+}
+
+func startPebble(t *testing.T) *pebble {
+	t.Helper()
+	folder := t.TempDir()
+	install := exec.Command("go", "install", pebbleModule+"pebble"+pebbleVersion, pebbleModule+"pebble-challtestsrv"+pebbleVersion)
+	install.Env = append(os.Environ(), "GOBIN="+folder, "GOFLAGS=")
+	install.Dir = folder
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("go install pebble: %v\n%s", err, out)
+	}
+	certificate(t, folder, "directory", 1, "localhost")
+	listen, names, management := freeAddress(t), freeAddress(t), freeAddress(t)
+	p := &pebble{
+		directory: "https://" + listen + "/dir", authority: filepath.Join(folder, "directory.pem"),
+		httpAt: freeAddress(t), tlsAt: freeAddress(t), admin: freeAddress(t),
+	}
+	port := func(address string) json.Number { return json.Number(address[strings.LastIndexByte(address, ':')+1:]) }
+	settings, err := json.Marshal(map[string]any{"pebble": map[string]any{
+		"listenAddress": listen, "managementListenAddress": freeAddress(t),
+		"certificate": p.authority, "privateKey": filepath.Join(folder, "directory.key"),
+		"httpPort": port(p.httpAt), "tlsPort": port(p.tlsAt),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(folder, "pebble.json"), settings)
+	for _, c := range []*exec.Cmd{
+		exec.Command(folder+"/pebble-challtestsrv", "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-dnsserver", names,
+			"-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-management", management),
+		exec.Command(folder+"/pebble", "-config", "pebble.json", "-dnsserver", names, "-strict"),
+	} {
+		c.Dir, c.Env = folder, append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = c.Process.Kill()
+			_ = c.Wait()
+		})
+	}
+	for _, address := range []string{management, listen} {
+		for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+			c, err := net.Dial("tcp", address)
+			if err == nil {
+				_ = c.Close()
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal(err)
+			}
+		}
+	}
+	return p
+}
+
+// issued waits for a certificate of the authority, and returns it.
+func issued(t *testing.T, address, domain string) *x509.Certificate {
+	t.Helper()
+	var last error
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		// Its root is made anew at each start of the authority.
+		c, err := tls.Dial("tcp", address, &tls.Config{ServerName: domain, InsecureSkipVerify: true})
+		if last = err; err != nil {
+			continue
+		}
+		leaf := c.ConnectionState().PeerCertificates[0]
+		_ = c.Close()
+		if strings.Contains(leaf.Issuer.CommonName, "Pebble") && leaf.VerifyHostname(domain) == nil {
+			return leaf
+		}
+		last = fmt.Errorf("certificate of %s for %v", leaf.Issuer, leaf.DNSNames)
+	}
+	t.Fatalf("no certificate for %s: %v", domain, last)
+	return nil
+}
+
+func (p *pebble) config(tlsAt, httpAt string) string {
+	return fmt.Sprintf(`version: 1
+listeners:
+  - {name: main, address: %q, tls: {acme: {domains: [shop.test, www.shop.test], email: ops@shop.test, directory: %q, storage: acme}}}
+  - {name: plain, address: %q, redirect: https}
+admin: {listen: %q}
+drain: {delay: 0s}
+routes: [{path: /, public: true, upstream: "http://127.0.0.1:9"}]
+`, tlsAt, p.directory, httpAt, p.admin)
+}
+
+// The certificates are there before the first client asks, are kept over a restart, and a name of nobody's gets none of
+// its own.
+func TestCertificatesByACME(t *testing.T) {
+	t.Parallel()
+	p := startPebble(t)
+	g := &gate{folder: t.TempDir(), env: []string{"SSL_CERT_FILE=" + p.authority}}
+	g.configure(t, p.config(p.tlsAt, freeAddress(t)))
+	g.serve(t)
+	first := issued(t, p.tlsAt, "shop.test")
+	www := issued(t, p.tlsAt, "www.shop.test")
+	if www.SerialNumber.Cmp(first.SerialNumber) == 0 {
+		t.Error("both domains have one certificate")
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: "shop.test", InsecureSkipVerify: true}}}
+	defer client.CloseIdleConnections()
+	if answer, err := client.Get("https://" + p.tlsAt + "/"); err != nil || answer.StatusCode != 502 {
+		t.Errorf("%v %v, want the gate's 502", answer, err)
+	}
+	c, err := tls.Dial("tcp", p.tlsAt, &tls.Config{ServerName: "stranger.test", InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if leaf := c.ConnectionState().PeerCertificates[0]; leaf.SerialNumber.Cmp(first.SerialNumber) != 0 {
+		t.Errorf("an unknown name is shown %v, want the first domain's certificate", leaf.DNSNames)
+	}
+	_ = c.Close()
+	_, _, metrics := ask(t, "GET", "http://"+p.admin+"/metrics", "", "")
+	for _, domain := range []string{"shop.test", "www.shop.test"} {
+		if want := `jotgate_certificate_remaining_seconds{file="acme:` + domain + `",listener="main"} `; !strings.Contains(metrics, want) {
+			t.Errorf("no metric %s", want)
+		}
+	}
+	g.signal(t, syscall.SIGTERM)
+	if code := g.exit(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	g.serve(t)
+	if again := issued(t, p.tlsAt, "shop.test"); again.SerialNumber.Cmp(first.SerialNumber) != 0 {
+		t.Error("another certificate after a restart: the first was not kept")
+	}
+	files, err := os.ReadDir(filepath.Join(g.folder, "acme"))
+	if err != nil || len(files) < 3 {
+		t.Errorf("storage has %v (%v), want the account's key and two certificates", files, err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: mode %v (%v), want 0600", f.Name(), info.Mode(), err)
+		}
+	}
+}
+
+// Where the authority does not reach the TLS port, the listener that redirects answers HTTP-01, and nothing else.
+func TestCertificatesByACMEOverHTTP(t *testing.T) {
+	t.Parallel()
+	p := startPebble(t)
+	g := &gate{folder: t.TempDir(), env: []string{"SSL_CERT_FILE=" + p.authority}}
+	secured := freeAddress(t) // not where the authority looks
+	g.configure(t, p.config(secured, p.httpAt))
+	g.serve(t)
+	issued(t, secured, "shop.test")
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for path, want := range map[string]int{"/.well-known/acme-challenge/guess": 404, "/": 308} {
+		r, err := http.NewRequest(http.MethodGet, "http://"+p.httpAt+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "shop.test"
+		answer, err := client.Do(r)
+		if err != nil || answer.StatusCode != want {
+			t.Errorf("%s: %v %v, want %d", path, answer, err, want)
+		}
+	}
+}
