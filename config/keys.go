@@ -250,7 +250,7 @@ func acmeKind() yaml.Kind[writtenACME] {
 			Must("name the host names, in lower case"),
 		yaml.Plain("email", yaml.Text(nil), func(x *t) *string { return &x.email },
 			"contact address of the account; default none"),
-		yaml.Placed("directory", yaml.Text(isHTTPS).Like(httpsLike),
+		yaml.Placed("directory", yaml.Text(isACMEDirectory).Like(httpsLike),
 			func(x *t) *yaml.Setting[string] { return &x.directory },
 			"https URL of the authority's directory; default Let's Encrypt"),
 		yaml.Placed("storage", yaml.Text(isPath).Like(filledLike),

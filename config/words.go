@@ -237,7 +237,7 @@ func isDomain(s string) (problem, remedy string) {
 
 var domainPattern = regexp.MustCompile(domainLike)
 
-func isHTTPS(s string) (problem, remedy string) {
+func isACMEDirectory(s string) (problem, remedy string) {
 	if u, err := webURL(s); err != nil || u.Scheme != "https" || u.String() != s {
 		return "is not an https URL", "write it like https://acme-v02.api.letsencrypt.org/directory"
 	}
