@@ -29,7 +29,8 @@ func (b *builder) buildAdmin() {
 	for i, second := range own[1:] {
 		for _, first := range own[:i+1] {
 			switch {
-			case !second.at.Given, second.at.Value == "", second.at.Value != first.at.Value, strings.HasSuffix(second.at.Value, ":0"):
+			case !second.at.Given, second.at.Value == "", second.at.Value != first.at.Value,
+				strings.HasSuffix(second.at.Value, ":0"):
 			case first.name == "admin.listen":
 				b.Fault(second.at.At, second.at.Shown+" is admin.listen",
 					"remove "+second.name+": the admin listener serves "+second.serves+" too")

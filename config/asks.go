@@ -11,8 +11,9 @@ import (
 	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
-// asks lists what a request to r at a host of this pattern must meet, so that routes can be compared by what they ask for.
-// A condition that is new here must come into the list, or a path that two readers take differently could escape it.
+// asks lists what a request to r at a host of this pattern must meet, so that routes can be compared by what they ask
+// for. A condition that is new here must come into the list, or a path that two readers take differently could escape
+// it.
 func (r *Route) asks(host route.Host) []route.Demand {
 	if r.Public {
 		return r.conditions()
@@ -70,8 +71,8 @@ func (r *Route) conditions() (list []route.Demand) {
 
 var tenantSources = map[Source]string{FromHeader: "header", FromQuery: "query"}
 
-// lintNested warns of a guarded route inside a looser one of the same upstream: what the app takes for the guarded path,
-// in a spelling that is not known here, is judged by the looser route.
+// lintNested warns of a guarded route inside a looser one of the same upstream: what the app takes for the guarded
+// path, in a spelling that is not known here, is judged by the looser route.
 func (b *builder) lintNested() {
 	seen := map[*Route]bool{}
 	for _, n := range b.Table.Nestings() {
@@ -83,7 +84,8 @@ func (b *builder) lintNested() {
 		b.Warn(b.file.routes.Value[strict.Index].At,
 			fmt.Sprintf("asks for more than %s (%s), which takes the same path in another spelling to the same upstream",
 				placeOf(loose), yaml.Quote(loose.Path.String())),
-			"let the app compare paths exactly, or let the looser route ask for as much; with another letter case or last slash a path is "+
+			"let the app compare paths exactly, or let the looser route ask for as much; with another letter case or last "+
+				"slash a path is "+
 				"refused as ambiguous")
 	}
 }

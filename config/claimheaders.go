@@ -29,7 +29,8 @@ func claimHeaders() yaml.Kind[[]yaml.Setting[writtenClaimHeader]] {
 		yaml.Placed("claim", claimPath(), func(x *t) *yaml.Setting[jose.Path] { return &x.claim },
 			"name of the claim: names joined by dots, or a list of names").Must("name the claim"),
 		yaml.Placed("header", yaml.Text(isHeader).Like(headerLike), func(x *t) *yaml.Setting[string] { return &x.header },
-			"request header that carries it; the client's own is removed on every route").Must("name the header, like X-User-Email"),
+			"request header that carries it; the client's own is removed on every route").Must("name the header, like "+
+			"X-User-Email"),
 		yaml.Placed("join", yaml.Text(isJoin).Like("^[,;| ]{1,3}$"), func(x *t) *yaml.Setting[string] { return &x.join },
 			`text between the words of a list; default ","`),
 	))
@@ -42,7 +43,8 @@ func isJoin(s string) (problem, remedy string) {
 	return "", ""
 }
 
-// buildClaimHeaders reads a list of claim headers. over is the list that it adds to: a header of both is taken from this one.
+// buildClaimHeaders reads a list of claim headers. over is the list that it adds to: a header of both is taken from
+// this one.
 func (b *builder) buildClaimHeaders(written []yaml.Setting[writtenClaimHeader], over []ClaimHeader) []ClaimHeader {
 	var all []ClaimHeader
 	for i := range written {
@@ -115,9 +117,11 @@ func (b *builder) lintClaimHeaders() {
 	for i, r := range b.Routes {
 		at := b.file.routes.Value[i].At
 		if r.Require.From == FromHeader && slices.Contains(names, textproto.CanonicalMIMEHeaderKey(r.Require.Name)) {
-			b.Fault(at, fmt.Sprintf("reads the tenant from %s, which claim_headers sets", r.Require.Name), "choose another header for one of the two")
+			b.Fault(at, fmt.Sprintf("reads the tenant from %s, which claim_headers sets", r.Require.Name),
+				"choose another header for one of the two")
 		}
-		if r.Upstream != nil && r.Upstream.Assertion != nil && slices.Contains(names, canonicalHeader(r.Upstream.Assertion.Header)) {
+		if r.Upstream != nil && r.Upstream.Assertion != nil &&
+			slices.Contains(names, canonicalHeader(r.Upstream.Assertion.Header)) {
 			b.Fault(at, fmt.Sprintf("%s carries the upstream's assertion and a claim", r.Upstream.Assertion.Header),
 				"choose another header for one of the two")
 		}

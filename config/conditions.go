@@ -40,7 +40,8 @@ func rateLimit() yaml.Kind[writtenRateLimit] {
 	return yaml.Mapping(
 		yaml.Placed("requests", yaml.Integer(1, 1_000_000), func(x *t) *yaml.Setting[int] { return &x.requests },
 			"number of requests that are forwarded per period").Must("write a number of requests, like 100"),
-		yaml.Placed("per", yaml.Duration(time.Second, 24*time.Hour), func(x *t) *yaml.Setting[time.Duration] { return &x.per },
+		yaml.Placed("per", yaml.Duration(time.Second, 24*time.Hour),
+			func(x *t) *yaml.Setting[time.Duration] { return &x.per },
 			"the period").Or("1s"),
 		yaml.Placed("burst", yaml.Integer(1, 1_000_000), func(x *t) *yaml.Setting[int] { return &x.burst },
 			"size of the bucket: requests that may come at once; default requests"),
@@ -92,7 +93,8 @@ func (b *builder) buildConditions(w *writtenRoute, r *Route) {
 	}
 	for _, issuer := range w.require.Value.issuers {
 		if !issuer.Bad && !b.knowsIssuer(issuer.Value) {
-			b.Fault(issuer.At, issuer.Shown+" is not the URL of an issuer here", "name issuer.url, or the issuer of one of trusted_issuers")
+			b.Fault(issuer.At, issuer.Shown+" is not the URL of an issuer here",
+				"name issuer.url, or the issuer of one of trusted_issuers")
 		}
 	}
 	for _, c := range w.require.Value.claims {

@@ -302,8 +302,8 @@ type TrustedIssuer struct {
 	MaxTokenTTL    time.Duration
 }
 
-// Opens returns what a token of this issuer opens: what its words open, or else what it says in tenantPermissions, cut to
-// the ceiling that trusting the issuer has. A scope or a master flag alone opens nothing.
+// Opens returns what a token of this issuer opens: what its words open, or else what it says in tenantPermissions, cut
+// to the ceiling that trusting the issuer has. A scope or a master flag alone opens nothing.
 func (t *TrustedIssuer) Opens(v *jose.Verified) (token.Permissions, error) {
 	return t.Mapping.Opens(v.Words, v.Claims.Permissions)
 }
@@ -487,9 +487,10 @@ type Test struct {
 	Method, URL string
 	Headers     map[string]string
 	Permissions token.Permissions // what the token opens that the request brings; nil: it has Claims, or brings none
-	Claims      string            // what that token says, a JSON object that may lack any claim; "": it has Permissions, or brings none
-	Allow       bool
-	Reason      string // the expected reason of a refusal, or "" for any
+	// what that token says, a JSON object that may lack any claim; "": it has Permissions, or brings none
+	Claims string
+	Allow  bool
+	Reason string // the expected reason of a refusal, or "" for any
 
 	test, expect Fault // their places
 }

@@ -31,7 +31,8 @@ func TestExampleLoadsWithoutAnyEnvironmentAndOpensNothing(t *testing.T) {
 	if len(c.Warnings) > 0 {
 		t.Errorf("warnings: %v", c.Warnings)
 	}
-	if want := filepath.Join(filepath.Dir(path), "keys", "main.pem"); len(c.MissingKeys) != 1 || c.MissingKeys[0].Path != want {
+	if want := filepath.Join(filepath.Dir(path), "keys", "main.pem"); len(c.MissingKeys) != 1 ||
+		c.MissingKeys[0].Path != want {
 		t.Errorf("missing keys %v, want %s", c.MissingKeys, want)
 	}
 	for _, l := range c.Listeners {

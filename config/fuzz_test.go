@@ -115,7 +115,8 @@ func sound(t *testing.T, c *Config) {
 }
 
 func soundIssuer(t *testing.T, i *Issuer) {
-	if i.URL == "" || len(i.Keys) == 0 || slices.Contains(i.Keys, nil) || len(i.Audiences) == 0 || slices.Contains(i.Audiences, i.URL) {
+	if i.URL == "" || len(i.Keys) == 0 || slices.Contains(i.Keys, nil) || len(i.Audiences) == 0 ||
+		slices.Contains(i.Audiences, i.URL) {
 		t.Errorf("issuer has a hole: %+v", i)
 	}
 	for _, d := range []time.Duration{i.CodeTTL, i.TokenTTL, i.MaxTokenTTL, i.MaxAccessTokenTTL} {
@@ -132,10 +133,12 @@ func soundIssuer(t *testing.T, i *Issuer) {
 			t.Errorf("client %+v", c)
 		}
 		ids[c.ID] = true
-		if c.Secret != "" && len(c.Secret) < 22 || c.AccessTokenID != "" && len(c.AccessTokenID) < 22 || c.Secret != "" && c.SecretSHA256 != nil {
+		if c.Secret != "" && len(c.Secret) < 22 || c.AccessTokenID != "" && len(c.AccessTokenID) < 22 || c.Secret != "" &&
+			c.SecretSHA256 != nil {
 			t.Errorf("client %s has a weak secret", c.ID)
 		}
-		if c.Delegate.Templated() || c.Permissions.Templated() || c.Delegate.Shadowed() >= 0 || c.Permissions.Shadowed() >= 0 {
+		if c.Delegate.Templated() || c.Permissions.Templated() || c.Delegate.Shadowed() >= 0 ||
+			c.Permissions.Shadowed() >= 0 {
 			t.Errorf("client %s: %+v", c.ID, c)
 		}
 	}

@@ -16,11 +16,13 @@ func many(t testing.TB, n int) string {
 	var b strings.Builder
 	b.WriteString("version: 1\nissuer:\n  url: https://gate.test\n  keys: [{file: main.pem, create: true}]\n  clients:\n")
 	for i := range n {
-		fmt.Fprintf(&b, "    - {id: c%d, secret: 0123456789abcdefghijkl%d, may: [issue_codes], delegate: [{tenant: \"*\", actions: [READ]}]}\n", i, i)
+		fmt.Fprintf(&b, "    - {id: c%d, secret: 0123456789abcdefghijkl%d, may: [issue_codes], delegate: [{tenant: \"*\", "+
+			"actions: [READ]}]}\n", i, i)
 	}
 	b.WriteString("roles: {reader: [{tenant: \"{tenant}\", actions: [READ]}]}\nroutes:\n")
 	for i := range n {
-		fmt.Fprintf(&b, "  - {path: \"/r%d/{tenant}/\", require: {tenant_from: path.tenant, action: READ}, upstream: \"http://127.0.0.1:3000\"}\n", i)
+		fmt.Fprintf(&b, "  - {path: \"/r%d/{tenant}/\", require: {tenant_from: path.tenant, action: READ}, upstream: "+
+			"\"http://127.0.0.1:3000\"}\n", i)
 	}
 	file := filepath.Join(t.TempDir(), "gate.yaml")
 	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
@@ -29,8 +31,8 @@ func many(t testing.TB, n int) string {
 	return file
 }
 
-// Reading a config costs each client and each route the same, however many there are. What is counted is allocations, which no
-// other load on the machine changes: work that grows with the square would show.
+// Reading a config costs each client and each route the same, however many there are. What is counted is allocations,
+// which no other load on the machine changes: work that grows with the square would show.
 func TestReadingAConfigIsLinear(t *testing.T) {
 	cost := func(n int) float64 {
 		file := many(t, n)

@@ -46,8 +46,10 @@ type writtenEdits struct {
 func headerEdits() yaml.Kind[writtenHeaders] {
 	edits := func() yaml.Kind[writtenEdits] {
 		return yaml.Mapping(
-			yaml.Plain("set", yaml.Names(yaml.Text(isFieldName).Like(fieldNameLike), yaml.Text(isHeaderValue).Like(headerValueLike)),
-				func(e *writtenEdits) *[]yaml.Named[string] { return &e.set }, "fields that are set, in place of those that are there"),
+			yaml.Plain("set", yaml.Names(yaml.Text(isFieldName).Like(fieldNameLike),
+				yaml.Text(isHeaderValue).Like(headerValueLike)),
+				func(e *writtenEdits) *[]yaml.Named[string] { return &e.set },
+				"fields that are set, in place of those that are there"),
 			yaml.Plain("remove", yaml.Distinct(1, yaml.Text(isFieldName).Like(fieldNameLike)),
 				func(e *writtenEdits) *[]yaml.Setting[string] { return &e.remove }, "fields that are removed"),
 		)
@@ -66,7 +68,8 @@ const (
 )
 
 func isHeaderValue(s string) (problem, remedy string) {
-	if s == "" || len(s) > 4096 || strings.TrimSpace(s) != s || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
+	if s == "" || len(s) > 4096 || strings.TrimSpace(s) != s ||
+		strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
 		return "is not a valid header value", "use 1 to 4096 printable ASCII characters, without a space at either end"
 	}
 	return "", ""
@@ -175,12 +178,13 @@ func (b *builder) notEditable(name string) string {
 
 // framing are fields of one hop (RFC 9110 §7.6.1) or about the message's framing.
 var framing = []string{
-	"connection", "proxy-connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-authentication-info", "te",
+	"connection", "proxy-connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
+	"proxy-authentication-info", "te",
 	"trailer", "transfer-encoding", "content-length", "upgrade", "http2-settings", "expect",
 }
 
-// rewrittenPlaces refuses routes by which a request reaches, at the same upstream, the place of a route that asks for more:
-// once paths are rewritten, the table of routes no longer keeps them apart.
+// rewrittenPlaces refuses routes by which a request reaches, at the same upstream, the place of a route that asks for
+// more: once paths are rewritten, the table of routes no longer keeps them apart.
 func (b *builder) rewrittenPlaces() {
 	for i, loose := range b.Routes {
 		for j, strict := range b.Routes {

@@ -37,7 +37,8 @@ func (b *builder) buildTrustedIssuers() {
 			case seen[each.Issuer]:
 				b.Fault(at.At, at.Shown+" is listed twice", "keep one entry for each issuer")
 			case each.TrustDomain != "" && domains[each.TrustDomain]:
-				b.Fault(at.At, "has the trust domain of another entry, "+yaml.Quote(each.TrustDomain), "keep one entry for each trust domain")
+				b.Fault(at.At, "has the trust domain of another entry, "+yaml.Quote(each.TrustDomain),
+					"keep one entry for each trust domain")
 			}
 			seen[each.Issuer] = true
 			domains[each.TrustDomain] = true

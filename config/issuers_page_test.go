@@ -54,7 +54,8 @@ func recipes(t *testing.T) (head string, all map[string]string) {
 	return head, all
 }
 
-// TestIssuersPage: the table and the remarks are the presets', and each preset has a recipe that loads without a warning.
+// TestIssuersPage: the table and the remarks are the presets', and each preset has a recipe that loads without a
+// warning.
 func TestIssuersPage(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(issuersPage)
@@ -68,7 +69,8 @@ func TestIssuersPage(t *testing.T) {
 		t.Fatal("the page has no place for the table")
 	}
 	var table strings.Builder
-	table.WriteString("\n| preset | token_types | kinds | client_claim | tenants.from | roles.from | actions.from | further |\n")
+	table.WriteString("\n| preset | token_types | kinds | client_claim | tenants.from | roles.from | actions.from " +
+		"| further |\n")
 	table.WriteString("|---|---|---|---|---|---|---|---|\n")
 	for _, p := range config.Presets() {
 		var further []string
@@ -180,7 +182,8 @@ func (k vendorKey) fill(jwks string) string {
 	if err != nil {
 		panic(err)
 	}
-	return strings.NewReplacer("$N", encode(k.rsa.N.Bytes()), "$X", encode(point[1:33]), "$Y", encode(point[33:])).Replace(jwks)
+	return strings.NewReplacer("$N", encode(k.rsa.N.Bytes()), "$X", encode(point[1:33]), "$Y",
+		encode(point[33:])).Replace(jwks)
 }
 
 // sign makes a token; the header says RS256 or ES256.

@@ -44,23 +44,58 @@ func TestIssuerFaults(t *testing.T) {
 		{"no URL, without keys", []string{"issuer: urn:shop:idp"}, "only a URL says where its keys are"},
 		{"no URL, with jwks_url", []string{"issuer: urn:shop:idp", plainKeys}, ""},
 		{"any text, with jwks_url", []string{"issuer: shop", plainKeys}, ""},
-		{"issuer and issuer_pattern", []string{plainIssuer, pattern, plainKeys, "issuer_values: {tid: [a]}"}, "conflicts with issuer"},
-		{"issuer_values without a pattern", []string{plainIssuer, "issuer_values: {tid: [a]}"}, "has no effect without issuer_pattern"},
+		{
+			"issuer and issuer_pattern",
+			[]string{plainIssuer, pattern, plainKeys, "issuer_values: {tid: [a]}"},
+			"conflicts with issuer",
+		},
+		{
+			"issuer_values without a pattern",
+			[]string{plainIssuer, "issuer_values: {tid: [a]}"},
+			"has no effect without issuer_pattern",
+		},
 		{"a pattern without keys", []string{pattern, "issuer_values: {tid: [a]}"}, "needs to know where the keys are"},
 		{"a pattern without values", []string{pattern, plainKeys}, "has no issuer_values"},
-		{"a pattern with another name", []string{pattern, plainKeys, "issuer_values: {tenant: [a]}"}, "is not in issuer_pattern exactly once"},
-		{"a name without values", []string{`issuer_pattern: "https://{a}.example.com/{b}"`, plainKeys, "issuer_values: {a: [x]}"}, "has a {name} without values"},
+		{
+			"a pattern with another name",
+			[]string{pattern, plainKeys, "issuer_values: {tenant: [a]}"},
+			"is not in issuer_pattern exactly once",
+		},
+		{"a name without values", []string{
+			`issuer_pattern: "https://{a}.example.com/{b}"`, plainKeys,
+			"issuer_values: {a: [x]}",
+		}, "has a {name} without values"},
 		{"a value with a slash", []string{pattern, plainKeys, "issuer_values: {tid: [a/b]}"}, "is not a value"},
 		{"a value twice", []string{pattern, plainKeys, "issuer_values: {tid: [a, a]}"}, "is listed twice"},
 		{"a preset that is none", []string{plainIssuer, "preset: keycloack"}, "did you mean keycloak?"},
-		{"trust_domain without spiffe", []string{plainIssuer, "trust_domain: example.org"}, "has no effect without preset: spiffe"},
-		{"spiffe without a domain", []string{"issuer: Shop_1/x", plainKeys, "preset: spiffe"}, "does not say the trust domain"},
-		{"actions without tenants", []string{plainIssuer, "actions: {from: scope}"}, "has no tenants that the actions are for"},
+		{
+			"trust_domain without spiffe",
+			[]string{plainIssuer, "trust_domain: example.org"},
+			"has no effect without preset: spiffe",
+		},
+		{
+			"spiffe without a domain",
+			[]string{"issuer: Shop_1/x", plainKeys, "preset: spiffe"},
+			"does not say the trust domain",
+		},
+		{
+			"actions without tenants",
+			[]string{plainIssuer, "actions: {from: scope}"},
+			"has no tenants that the actions are for",
+		},
 		{"actions with tenants", []string{plainIssuer, "actions: {from: scope}", "tenants: {from: org}"}, ""},
-		{"a role with {tenant} without tenants", []string{plainIssuer, "roles: {from: r, map: {a: reader}}"}, "nothing names a tenant here"},
+		{
+			"a role with {tenant} without tenants",
+			[]string{plainIssuer, "roles: {from: r, map: {a: reader}}"},
+			"nothing names a tenant here",
+		},
 		{"… with tenants", []string{plainIssuer, "roles: {from: r, map: {a: reader}}", "tenants: {from: org}"}, ""},
 		{"… with tenants: keys", []string{plainIssuer, "roles: {from: r, keys: true, tenants: keys, map: {a: reader}}"}, ""},
-		{"tenants: keys without keys", []string{plainIssuer, "roles: {from: r, tenants: keys, map: {a: reader}}"}, "needs keys: true"},
+		{
+			"tenants: keys without keys",
+			[]string{plainIssuer, "roles: {from: r, tenants: keys, map: {a: reader}}"},
+			"needs keys: true",
+		},
 		{"roles without from", []string{plainIssuer, "roles: {map: {a: acme}}"}, "roles.from: is missing"},
 		{"roles without from, with a preset", []string{plainIssuer, "preset: keycloak", "roles: {map: {a: acme}}"}, ""},
 		{"a list of roles", []string{plainIssuer, "roles: [{from: a, map: {x: acme}}, {from: b, map: {y: acme}}]"}, ""},
@@ -70,9 +105,21 @@ func TestIssuerFaults(t *testing.T) {
 		{"a condition that is empty", []string{plainIssuer, "require_claims: {a: []}"}, "is empty; list at least one"},
 		{"a condition with another key", []string{plainIssuer, "require_claims: {a: {has: x}}"}, "a.has"},
 		{"a yes", []string{plainIssuer, "require_claims: {a: 0x10}"}, "that JSON cannot spell"},
-		{"bearer over http", []string{"issuer: http://127.0.0.1:1", `fetch: {bearer: "${file:/x/token}"}`}, "would go over plain http"},
-		{"headers over http", []string{"issuer: http://127.0.0.1:1", `fetch: {headers: {X-Key: k}}`}, "would go over plain http"},
-		{"a header that is ours", []string{plainIssuer, `fetch: {headers: {Authorization: k}}`}, "use bearer for Authorization"},
+		{
+			"bearer over http",
+			[]string{"issuer: http://127.0.0.1:1", `fetch: {bearer: "${file:/x/token}"}`},
+			"would go over plain http",
+		},
+		{
+			"headers over http",
+			[]string{"issuer: http://127.0.0.1:1", `fetch: {headers: {X-Key: k}}`},
+			"would go over plain http",
+		},
+		{
+			"a header that is ours",
+			[]string{plainIssuer, `fetch: {headers: {Authorization: k}}`},
+			"use bearer for Authorization",
+		},
 		{"bearer", []string{plainIssuer, `fetch: {bearer: "${file:/x/token}"}`}, ""},
 		{"every tenant, by a * role", []string{plainIssuer, "roles: {from: r, map: {a: any}}"}, "warning: open every tenant"},
 		{"… with tenants", []string{plainIssuer, "roles: {from: r, map: {a: any}}", "tenants: {from: org}"}, ""},
@@ -101,18 +148,28 @@ func TestIssuerFaults(t *testing.T) {
 func TestIssuersThatAreThereTwice(t *testing.T) {
 	t.Parallel()
 	second := func(first, second string) string {
-		return entry(first, plainKeys) + "  - " + strings.Join([]string{second, plainKeys, "audiences: [shop]", "permissions: [{tenant: acme, actions: [READ]}]"}, "\n    ") + "\n"
+		return entry(first, plainKeys) + "  - " +
+			strings.Join([]string{second, plainKeys, "audiences: [shop]", "permissions: [{tenant: acme, actions: [READ]}]"},
+				"\n    ") + "\n"
 	}
 	const spiffe = "preset: spiffe\n    issuer: "
 	for name, c := range map[string]struct{ text, want string }{
 		"two entries": {second("issuer: a", "issuer: a"), "is listed twice"},
 		"an entry and a value": {
-			second("issuer: https://x/a", "issuer_pattern: \"https://x/{t}\"\n    issuer_values: {t: [a, b]}"), "is listed twice",
+			second("issuer: https://x/a", "issuer_pattern: \"https://x/{t}\"\n    issuer_values: {t: [a, b]}"),
+			"is listed twice",
 		},
-		"two trust domains": {second(spiffe+"spiffe://example.org", spiffe+"https://example.org"), "has the trust domain of another entry"},
-		"ours":              {"issuer: {url: \"http://shop:8080\", keys: []}\n" + entry("issuer: http://shop:8080"), "is issuer.url"},
+		"two trust domains": {
+			second(spiffe+"spiffe://example.org", spiffe+"https://example.org"),
+			"has the trust domain of another entry",
+		},
+		"ours": {
+			"issuer: {url: \"http://shop:8080\", keys: []}\n" + entry("issuer: http://shop:8080"),
+			"is issuer.url",
+		},
 	} {
-		if _, err := parse(strings.Replace("version: 1\n"+strings.ReplaceAll(c.text, "version: 1\n", ""), "\n\n", "\n", -1)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := parse(strings.Replace("version: 1\n"+strings.ReplaceAll(c.text, "version: 1\n", ""), "\n\n", "\n",
+			-1)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -124,49 +181,140 @@ func TestSituations(t *testing.T) {
 	const base = `{"iss":"https://idp.example.com","sub":"s","aud":"shop","scope":"x"}`
 	const at = `{"alg":"RS256","typ":"at+jwt","kid":"k1"}`
 	tenants, scopes := "tenants: {from: org}", `actions: {from: scope, map: {"orders:read": READ, "orders:write": WRITE}}`
-	twoRSA := `{"keys":[{"kty":"RSA","use":"sig","n":"` + strings.Repeat("3", 342) + `","e":"AQAB"},{"kty":"RSA","use":"sig","n":"$N","e":"AQAB"}]}`
+	twoRSA := `{"keys":[{"kty":"RSA","use":"sig","n":"` + strings.Repeat("3", 342) +
+		`","e":"AQAB"},{"kty":"RSA","use":"sig","n":"$N","e":"AQAB"}]}`
 	for _, c := range []struct {
 		name                 string
 		lines                []string
 		jwks, header, claims string
 		want                 string
 	}{
-		{"WSO2 with application as an object", []string{plainIssuer, tenants, scopes}, rsaKeys, at,
-			`{"application":{"owner":"admin","tier":"Unlimited","id":7},"org":"acme","scope":"orders:read"}`, "acme:READ"},
-		{"UAA and SAP with jku in each header", []string{plainIssuer, tenants, scopes}, rsaKeys,
-			`{"alg":"RS256","typ":"at+jwt","kid":"k1","jku":"https://uaa.example.com/token_keys"}`, `{"org":"acme","scope":"orders:read"}`, "acme:READ"},
-		{".NET's key set with empty and null members", []string{plainIssuer, tenants, scopes},
+		{
+			"WSO2 with application as an object",
+			[]string{plainIssuer, tenants, scopes},
+			rsaKeys, at,
+			`{"application":{"owner":"admin","tier":"Unlimited","id":7},"org":"acme","scope":"orders:read"}`, "acme:READ",
+		},
+		{
+			"UAA and SAP with jku in each header",
+			[]string{plainIssuer, tenants, scopes},
+			rsaKeys,
+			`{"alg":"RS256","typ":"at+jwt","kid":"k1","jku":"https://uaa.example.com/token_keys"}`,
+			`{"org":"acme","scope":"orders:read"}`, "acme:READ",
+		},
+		{
+			".NET's key set with empty and null members",
+			[]string{plainIssuer, tenants, scopes},
 			`{"keys":[{"alg":"RS256","crv":null,"d":null,"dp":null,"dq":"","e":"AQAB","k":null,"key_ops":[],"keyid":"k1","kid":"k1","kty":"RSA","n":"$N","oth":null,"p":"","q":null,"qi":null,"use":"sig","x":null,"x5c":[],"x5t":"","x5u":"","y":null,"keysize":2048,"hasprivatekey":false}]}`,
-			at, `{"org":"acme","scope":"orders:read"}`, "acme:READ"},
-		{"one key under one kid for three algorithms", []string{plainIssuer, tenants, scopes},
+			at, `{"org":"acme","scope":"orders:read"}`, "acme:READ",
+		},
+		{
+			"one key under one kid for three algorithms",
+			[]string{plainIssuer, tenants, scopes},
 			`{"keys":[{"kty":"RSA","alg":"RS512","kid":"k1","n":"$N","e":"AQAB"},{"kty":"RSA","alg":"RS384","kid":"k1","n":"$N","e":"AQAB"},{"kty":"RSA","alg":"RS256","kid":"k1","n":"$N","e":"AQAB"}]}`,
-			at, `{"org":"acme","scope":"orders:read"}`, "acme:READ"},
-		{"no kid at all with two RSA keys", []string{plainIssuer, tenants, scopes}, twoRSA, `{"alg":"RS256","typ":"at+jwt"}`,
-			`{"org":"acme","scope":"orders:read"}`, "acme:READ"},
-		{"a kid, and the only key has none", []string{plainIssuer, tenants, scopes}, `{"keys":[{"kty":"RSA","n":"$N","e":"AQAB"}]}`, at,
-			`{"org":"acme","scope":"orders:read"}`, "acme:READ"},
-		{"a kid, and two keys that have none", []string{plainIssuer, tenants, scopes}, twoRSA, at, `{"org":"acme"}`, "refused: token_key_unknown"},
-		{"scope as an array", []string{plainIssuer, tenants, scopes}, rsaKeys, at, `{"org":"acme","scope":["orders:read","orders:write"]}`, "acme:READ,WRITE"},
+			at, `{"org":"acme","scope":"orders:read"}`, "acme:READ",
+		},
+		{
+			"no kid at all with two RSA keys",
+			[]string{plainIssuer, tenants, scopes},
+			twoRSA, `{"alg":"RS256","typ":"at+jwt"}`,
+			`{"org":"acme","scope":"orders:read"}`, "acme:READ",
+		},
+		{
+			"a kid, and the only key has none",
+			[]string{plainIssuer, tenants, scopes},
+			`{"keys":[{"kty":"RSA","n":"$N","e":"AQAB"}]}`, at,
+			`{"org":"acme","scope":"orders:read"}`, "acme:READ",
+		},
+		{
+			"a kid, and two keys that have none",
+			[]string{plainIssuer, tenants, scopes},
+			twoRSA, at, `{"org":"acme"}`,
+			"refused: token_key_unknown",
+		},
+		{
+			"scope as an array",
+			[]string{plainIssuer, tenants, scopes},
+			rsaKeys, at,
+			`{"org":"acme","scope":["orders:read","orders:write"]}`, "acme:READ,WRITE",
+		},
 		{"scope null", []string{plainIssuer, tenants, scopes}, rsaKeys, at, `{"org":"acme","scope":null}`, ""},
-		{"scope with two spaces", []string{plainIssuer, tenants, scopes}, rsaKeys, at, `{"org":"acme","scope":"orders:read  orders:write"}`, "acme:READ,WRITE"},
-		{"a literal typ none is not no typ", []string{plainIssuer, "token_types: [none]"}, rsaKeys, `{"alg":"RS256","typ":"none","kid":"k1"}`, ``, "refused: token_type_refused"},
-		{"no typ", []string{plainIssuer, "token_types: [none]", tenants, scopes}, rsaKeys, `{"alg":"RS256","kid":"k1"}`, `{"org":"acme","scope":"orders:read"}`, "acme:READ"},
-		{"a key that names another issuer", []string{plainIssuer}, strings.Replace(rsaKeys, `"kty"`, `"issuer":"https://other","kty"`, 1), at, ``, "refused: token_key_unknown"},
-		{"a key that names the issuer", []string{plainIssuer, tenants, scopes}, strings.Replace(rsaKeys, `"kty"`, `"issuer":"https://idp.example.com","kty"`, 1), at, `{"org":"acme","scope":"orders:read"}`, "acme:READ"},
-		{"65 tenants", []string{plainIssuer, tenants, scopes}, rsaKeys, at, `{"scope":"orders:read","org":["` + strings.Join(tenantNames(65), `","`) + `"]}`, "refused: 65 tenants, the limit is 64"},
+		{
+			"scope with two spaces",
+			[]string{plainIssuer, tenants, scopes},
+			rsaKeys, at,
+			`{"org":"acme","scope":"orders:read  orders:write"}`, "acme:READ,WRITE",
+		},
+		{
+			"a literal typ none is not no typ",
+			[]string{plainIssuer, "token_types: [none]"},
+			rsaKeys,
+			`{"alg":"RS256","typ":"none","kid":"k1"}`, ``, "refused: token_type_refused",
+		},
+		{
+			"no typ",
+			[]string{plainIssuer, "token_types: [none]", tenants, scopes},
+			rsaKeys, `{"alg":"RS256","kid":"k1"}`,
+			`{"org":"acme","scope":"orders:read"}`, "acme:READ",
+		},
+		{
+			"a key that names another issuer",
+			[]string{plainIssuer},
+			strings.Replace(rsaKeys, `"kty"`, `"issuer":"https://other","kty"`, 1), at, ``, "refused: token_key_unknown",
+		},
+		{
+			"a key that names the issuer",
+			[]string{plainIssuer, tenants, scopes},
+			strings.Replace(rsaKeys, `"kty"`, `"issuer":"https://idp.example.com","kty"`, 1), at,
+			`{"org":"acme","scope":"orders:read"}`, "acme:READ",
+		},
+		{"65 tenants", []string{plainIssuer, tenants, scopes}, rsaKeys, at, `{"scope":"orders:read","org":["` +
+			strings.Join(tenantNames(65), `","`) + `"]}`, "refused: 65 tenants, the limit is 64"},
 		{"* as a tenant", []string{plainIssuer, tenants, scopes}, rsaKeys, at, `{"org":"*","scope":"orders:read"}`, ""},
-		{"* as an action", []string{plainIssuer, tenants, "actions: {from: scope}"}, rsaKeys, at, `{"org":"acme","scope":"* READ"}`, "acme:READ"},
-		{"a token for a tenant that its tenantPermissions exceed", []string{plainIssuer, tenants}, rsaKeys, at,
-			`{"org":"acme","tenantPermissions":[{"tenant":"acme","allowedActions":["READ"]},{"tenant":"*","allowedActions":["*"]}]}`, "acme:READ"},
-		{"tenantPermissions beside roles", []string{plainIssuer, tenants, "roles: {from: r, map: {a: reader}}"}, rsaKeys, at,
-			`{"org":"acme","r":"a","tenantPermissions":[{"tenant":"*","allowedActions":["*"]}]}`, "acme:READ"},
-		{"roles from two claims", []string{plainIssuer, tenants, "roles: [{from: a, map: {x: reader}}, {from: b.c, map: {y: editor}}]"}, rsaKeys, at,
-			`{"org":["acme","globex"],"a":"x","b":{"c":["y"]}}`, "acme:READ,WRITE globex:READ,WRITE"},
-		{"Entra's v1.0 token", []string{`issuer_pattern: "https://sts.windows.net/{tid}/"`, "issuer_values: {tid: [t1]}", plainKeys, "preset: entra",
-			"client_claim: appid", "tenants: {from: tid, map: {t1: acme}}", "actions: {map: {Orders.Read: READ}}"}, rsaKeys,
+		{
+			"* as an action",
+			[]string{plainIssuer, tenants, "actions: {from: scope}"},
+			rsaKeys, at,
+			`{"org":"acme","scope":"* READ"}`, "acme:READ",
+		},
+		{
+			"a token for a tenant that its tenantPermissions exceed",
+			[]string{plainIssuer, tenants},
+			rsaKeys, at,
+			`{"org":"acme","tenantPermissions":[{"tenant":"acme","allowedActions":["READ"]},{"tenant":"*","allowedActions":["*"]}]}`, "acme:READ",
+		},
+		{
+			"tenantPermissions beside roles",
+			[]string{plainIssuer, tenants, "roles: {from: r, map: {a: reader}}"},
+			rsaKeys, at,
+			`{"org":"acme","r":"a","tenantPermissions":[{"tenant":"*","allowedActions":["*"]}]}`, "acme:READ",
+		},
+		{
+			"roles from two claims",
+			[]string{
+				plainIssuer, tenants,
+				"roles: [{from: a, map: {x: reader}}, {from: b.c, map: {y: editor}}]",
+			},
+			rsaKeys, at,
+			`{"org":["acme","globex"],"a":"x","b":{"c":["y"]}}`, "acme:READ,WRITE globex:READ,WRITE",
+		},
+		{
+			"Entra's v1.0 token",
+			[]string{
+				`issuer_pattern: "https://sts.windows.net/{tid}/"`, "issuer_values: {tid: [t1]}",
+				plainKeys, "preset: entra",
+				"client_claim: appid", "tenants: {from: tid, map: {t1: acme}}", "actions: {map: {Orders.Read: READ}}",
+			},
+			rsaKeys,
 			`{"typ":"JWT","alg":"RS256","x5t":"k1","kid":"k1"}`,
-			`{"iss":"https://sts.windows.net/t1/","tid":"t1","appid":"web","appidacr":"1","scp":"Orders.Read","ver":"1.0","scope":null}`, "acme:READ"},
-		{"AD's groups with split", []string{plainIssuer, `tenants: {from: org, split: ","}`, scopes}, rsaKeys, at, `{"org":"acme,globex","scope":"orders:read"}`, "acme:READ globex:READ"},
+			`{"iss":"https://sts.windows.net/t1/","tid":"t1","appid":"web","appidacr":"1","scp":"Orders.Read","ver":"1.0","scope":null}`, "acme:READ",
+		},
+		{
+			"AD's groups with split",
+			[]string{plainIssuer, `tenants: {from: org, split: ","}`, scopes},
+			rsaKeys, at,
+			`{"org":"acme,globex","scope":"orders:read"}`, "acme:READ globex:READ",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -185,11 +333,13 @@ func tenantNames(n int) (all []string) {
 	return all
 }
 
-// TestKeyThatIsGivenAKid: a PEM has no kid of its own, so that a token with one would never find it in a set of several.
+// TestKeyThatIsGivenAKid: a PEM has no kid of its own, so that a token with one would never find it in a set of
+// several.
 func TestKeyThatIsGivenAKid(t *testing.T) {
 	t.Parallel()
 	text := entry(plainIssuer, "keys: [{file: a.pem, kid: a}]")
-	got, err := config.Parse("gate.yaml", []byte(text), config.Options{ReadFile: func(string) ([]byte, error) { return pemOf(t), nil }})
+	got, err := config.Parse("gate.yaml", []byte(text),
+		config.Options{ReadFile: func(string) ([]byte, error) { return pemOf(t), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,12 +361,16 @@ func TestKeyThatIsGivenAKid(t *testing.T) {
 func TestPatternsMakeIssuers(t *testing.T) {
 	t.Parallel()
 	c := load(t, entry(`issuer_pattern: "https://{region}.example.com/{tid}"`, plainKeys,
-		"issuer_values: {region: [eu, us], tid: [a, b]}", "tenants: {from: tid, map: {a: acme, b: globex}}", "actions: {from: scope}"))
+		"issuer_values: {region: [eu, us], tid: [a, b]}", "tenants: {from: tid, map: {a: acme, b: globex}}",
+		"actions: {from: scope}"))
 	var names []string
 	for _, i := range c.TrustedIssuers {
 		names = append(names, i.Issuer)
 	}
-	want := []string{"https://eu.example.com/a", "https://eu.example.com/b", "https://us.example.com/a", "https://us.example.com/b"}
+	want := []string{
+		"https://eu.example.com/a", "https://eu.example.com/b", "https://us.example.com/a",
+		"https://us.example.com/b",
+	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
 	}
@@ -229,7 +383,8 @@ func TestPatternsMakeIssuers(t *testing.T) {
 		`{"iss":"https://us.example.com/b","tid":["b"]}`: "refused: token_claim_required",
 		`{"iss":"https://us.example.com/{tid}"}`:         "refused: token_issuer_unknown",
 	} {
-		bearer := theKey.sign(t, `{"alg":"RS256","typ":"at+jwt","kid":"k1"}`, claimsOf(t, `{"sub":"s","aud":"shop","scope":"READ"}`, claims))
+		bearer := theKey.sign(t, `{"alg":"RS256","typ":"at+jwt","kid":"k1"}`,
+			claimsOf(t, `{"sub":"s","aud":"shop","scope":"READ"}`, claims))
 		if have := opens(t, c, rsaKeys, bearer); have != want {
 			t.Errorf("%s: have %q, want %q", claims, have, want)
 		}
@@ -240,7 +395,8 @@ func TestPatternsMakeIssuers(t *testing.T) {
 func TestMappedSays(t *testing.T) {
 	t.Parallel()
 	c := load(t, entry(plainIssuer, "tenants: {from: org, map: {o1: acme}}",
-		"roles: [{from: realm.roles, map: {staff: reader}}, {from: granted, keys: true, tenants: keys, map: {chief: editor}}]",
+		"roles: [{from: realm.roles, map: {staff: reader}}, {from: granted, keys: true, tenants: keys, map: "+
+			"{chief: editor}}]",
 		`actions: {from: scope, map: {"orders:read": READ}}`))
 	for claims, want := range map[string][]string{
 		`{"org":["o1","o9"],"realm":{"roles":["staff","x"]},"granted":{"chief":{"o1":1}},"scope":"orders:read openid"}`: {
@@ -268,8 +424,10 @@ func TestMappedSays(t *testing.T) {
 
 // FuzzMapping: whatever a token's claims hold, it opens no more than the ceiling, and no tenant that it does not name.
 func FuzzMapping(f *testing.F) {
-	text := strings.Replace(entry(plainIssuer, `tenants: {from: org, global: true, map: {o1: acme, o2: globex, "*": initech}}`,
-		"roles: [{from: realm.roles, map: {a: reader, b: any, c: acme}}, {from: granted, keys: true, tenants: keys, map: {a: editor}}]",
+	text := strings.Replace(entry(plainIssuer,
+		`tenants: {from: org, global: true, map: {o1: acme, o2: globex, "*": initech}}`,
+		"roles: [{from: realm.roles, map: {a: reader, b: any, c: acme}}, {from: granted, keys: true, tenants: keys, map: "+
+			"{a: editor}}]",
 		"actions: {from: scope}"), `permissions: [{tenant: "*", actions: ["*"]}]`,
 		`permissions: [{tenant: globex, actions: [READ]}, {tenant: "*", actions: [READ, WRITE]}]`, 1)
 	c, err := parse(text)
@@ -277,8 +435,10 @@ func FuzzMapping(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, seed := range []string{
-		`{"org":"o1","realm":{"roles":["a"]}}`, `{"org":["o1","o2","*"],"scope":"READ * DELETE"}`, `{"org":{"o1":{},"acme":1}}`,
-		`{"granted":{"a":{"o2":1,"*":1}},"org":"o2"}`, `{"org":null,"scope":["READ"],"tenantPermissions":[{"tenant":"*","allowedActions":["*"]}]}`,
+		`{"org":"o1","realm":{"roles":["a"]}}`, `{"org":["o1","o2","*"],"scope":"READ * DELETE"}`,
+		`{"org":{"o1":{},"acme":1}}`,
+		`{"granted":{"a":{"o2":1,"*":1}},"org":"o2"}`,
+		`{"org":null,"scope":["READ"],"tenantPermissions":[{"tenant":"*","allowedActions":["*"]}]}`,
 	} {
 		f.Add(seed)
 	}
@@ -299,7 +459,8 @@ func FuzzMapping(f *testing.F) {
 					t.Fatalf("%s opens %v, which the ceiling does not", claims, p)
 				}
 			}
-			if named, known := names[e.Tenant]; e.Tenant != "\x00global" && (!known || !strings.Contains(claims, named) && !strings.Contains(claims, `\u`)) {
+			if named, known := names[e.Tenant]; e.Tenant != "\x00global" &&
+				(!known || !strings.Contains(claims, named) && !strings.Contains(claims, `\u`)) {
 				t.Fatalf("%s opens %v: it does not name %s", claims, p, e.Tenant)
 			}
 		}

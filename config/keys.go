@@ -88,7 +88,8 @@ func file() yaml.Kind[writtenFile] {
 		yaml.Placed("admin", admin(), func(f *t) *yaml.Setting[writtenAdmin] { return &f.admin },
 			"the admin listener: health, metrics, and endpoints that need its token").Filled(),
 		yaml.Placed("decision", decision(), func(f *t) *yaml.Setting[writtenDecision] { return &f.decision },
-			"listener for other proxies (nginx, Traefik, Caddy, HAProxy, Envoy) that ask about requests and forward them themselves"),
+			"listener for other proxies (nginx, Traefik, Caddy, HAProxy, Envoy) that ask about requests and forward "+
+				"them themselves"),
 		yaml.Plain("trusted_proxies", yaml.Distinct(0, yaml.Text(nil)),
 			func(f *t) *[]yaml.Setting[string] { return &f.trustedProxies },
 			"addresses and CIDR ranges of the proxies whose X-Forwarded-* headers are trusted; unix: peers on a Unix socket; "+
@@ -131,8 +132,10 @@ func file() yaml.Kind[writtenFile] {
 			"number of processes that serve this configuration; more than one requires replay.store: redis").Or("1"),
 		yaml.Placed("identity_headers", identity(), func(f *t) *yaml.Setting[writtenIdentity] { return &f.identity },
 			"request headers that carry the caller's identity to the upstream").Filled(),
-		yaml.Placed("token_from", tokenFrom(), func(f *t) *yaml.Setting[[]yaml.Setting[writtenSource]] { return &f.tokenFrom },
-			"where a request may have its token: authorization, websocket_protocol, {header: NAME}, {cookie: NAME}; default authorization"),
+		yaml.Placed("token_from", tokenFrom(),
+			func(f *t) *yaml.Setting[[]yaml.Setting[writtenSource]] { return &f.tokenFrom },
+			"where a request may have its token: authorization, websocket_protocol, {header: NAME}, {cookie: NAME}; default "+
+				"authorization"),
 		yaml.Plain("claim_headers", claimHeaders(), func(f *t) *[]yaml.Setting[writtenClaimHeader] { return &f.claimHeaders },
 			"request headers that carry claims of the token to the upstream, on every route"),
 		yaml.Plain("upstreams", yaml.Names(yaml.Text(isUpstreamName).Like(upstreamNameLike), upstream()),
@@ -187,7 +190,8 @@ func listener() yaml.Kind[writtenListener] {
 			"name in logs; default the address"),
 		yaml.Placed("address", yaml.Text(isListenAddress).Like(addressLike),
 			func(l *t) *yaml.Setting[string] { return &l.address },
-			"host:port; without a host, every interface; unix:PATH; systemd or systemd:NAME for a socket that it passes").Must(`write it like ":8080"`),
+			"host:port; without a host, every interface; unix:PATH; systemd or systemd:NAME for a socket that it passes").Must(
+			`write it like ":8080"`),
 		yaml.Placed("mode", yaml.Text(isMode).Like(modeLike), func(l *t) *yaml.Setting[string] { return &l.mode },
 			"permissions of a Unix socket, in octal; default by the umask"),
 		yaml.Placed("proxy_protocol", proxyProtocol(),
@@ -199,7 +203,8 @@ func listener() yaml.Kind[writtenListener] {
 		yaml.Placed("redirect", yaml.Word("https"), func(l *t) *yaml.Setting[string] { return &l.redirect },
 			"redirect every request to https"),
 		yaml.Placed("h2c", yaml.Boolean(), func(l *t) *yaml.Setting[bool] { return &l.h2c },
-			"serve HTTP/2 without TLS, too, to clients that begin with its preface (prior knowledge), such as gRPC's").Or("false"),
+			"serve HTTP/2 without TLS, too, to clients that begin with its preface (prior knowledge), such as gRPC's").Or(
+			"false"),
 		yaml.Plain("reuse_port", yaml.Boolean(),
 			func(l *t) *bool { return &l.reusePort },
 			"let another process listen on the same address, to take over while this one drains; Linux only").Or("false"),
@@ -255,7 +260,8 @@ func acmeKind() yaml.Kind[writtenACME] {
 			"https URL of the authority's directory; default Let's Encrypt"),
 		yaml.Placed("storage", yaml.Text(isPath).Like(filledLike),
 			func(x *t) *yaml.Setting[string] { return &x.storage },
-			"directory for the account's key, the certificates and their keys").Must("name a directory that only the gate can read"),
+			"directory for the account's key, the certificates and their keys").Must("name a directory that only the "+
+			"gate can read"),
 	)
 }
 
@@ -321,12 +327,14 @@ type writtenResource struct {
 func resourceKind() yaml.Kind[writtenResource] {
 	type t = writtenResource
 	return yaml.Mapping(
-		yaml.Placed("resource", yaml.Text(isAudience).Like(audienceLike), func(r *t) *yaml.Setting[string] { return &r.resource },
+		yaml.Placed("resource", yaml.Text(isAudience).Like(audienceLike),
+			func(r *t) *yaml.Setting[string] { return &r.resource },
 			"resource identifier: a URL; the routes below path take only tokens whose aud has it").
 			Must("write it like https://shop.example.com/api"),
 		yaml.Placed("path", yaml.Text(isPathPattern).Like(pathLike), func(r *t) *yaml.Setting[string] { return &r.path },
 			"path of its routes: /mcp for that path alone, /api/ for the tree below it; default the path of resource"),
-		yaml.Plain("authorization_servers", yaml.Distinct(1, yaml.Text(isIssuer)), func(r *t) *[]yaml.Setting[string] { return &r.servers },
+		yaml.Plain("authorization_servers", yaml.Distinct(1, yaml.Text(isIssuer)),
+			func(r *t) *[]yaml.Setting[string] { return &r.servers },
 			"issuers that a client can get its tokens from; default issuer.url and the trusted issuers that are URLs"),
 		yaml.Plain("scopes", yaml.Distinct(1, yaml.Text(isScope)), func(r *t) *[]yaml.Setting[string] { return &r.scopes },
 			"scopes that a client asks for, told in the metadata and in challenges"),
@@ -759,7 +767,8 @@ func corsKind() yaml.Kind[writtenCORS] {
 	return yaml.Mapping(
 		yaml.Plain("origins", yaml.Distinct(1, yaml.Text(isScriptOrigin).Like(scriptOriginLike)),
 			func(c *t) *[]yaml.Setting[string] { return &c.origins },
-			`origins of the scripts, such as https://app.example.com; "https://*.example.com" matches one label, "*" any origin`).
+			`origins of the scripts, such as https://app.example.com; "https://*.example.com" matches one label, `+
+				`"*" any origin`).
 			Must(`write them like ["https://app.example.com"]`),
 		yaml.Plain("methods", yaml.Distinct(0, yaml.Text(isMethod).Like(methodLike)),
 			func(c *t) *[]yaml.Setting[string] { return &c.methods },
@@ -1145,7 +1154,8 @@ func upstream() yaml.Kind[writtenUpstream] {
 			func(u *t) *yaml.Setting[int] { return &u.maxIdle },
 			"maximum idle connections per server; default max_connections"),
 		yaml.Plain("per_client", yaml.Ratio(), func(u *t) *float64 { return &u.perClient },
-			"share of a server's max_connections that one HTTP/2 client connection may hold, at least one; 0 and 1 set no share").
+			"share of a server's max_connections that one HTTP/2 client connection may hold, at least one; 0 and 1 "+
+				"set no share").
 			Or("0.25"),
 		yaml.Plain("balance", balanceKind(), func(u *t) *string { return &u.balance },
 			"how a server is chosen").Or("round_robin"),
@@ -1206,13 +1216,15 @@ func routeKind() yaml.Kind[writtenRoute] {
 			func(x *t) *[]yaml.Setting[string] { return &x.methods },
 			"request methods; default GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
 		yaml.Placed("require", require(), func(x *t) *yaml.Setting[writtenRequire] { return &x.require },
-			"authenticated; optional (a request without a token passes without identity); or an action and its tenant, or other conditions"),
+			"authenticated; optional (a request without a token passes without identity); or an action and its tenant, or "+
+				"other conditions"),
 		yaml.Placed("public", yaml.OnlyTrue(),
 			func(x *t) *yaml.Setting[bool] { return &x.public },
 			"true: no token is required or judged"),
 		yaml.Placed("upstream", yaml.Text(isUpstream).Like(upstreamLike),
 			func(x *t) *yaml.Setting[string] { return &x.upstream },
-			"name of an upstream, a URL, or none: the route is for questions to decision alone").Must("name one of upstreams, or write a URL"),
+			"name of an upstream, a URL, or none: the route is for questions to decision alone").Must("name one of upstreams, "+
+			"or write a URL"),
 		yaml.Plain(
 			"insecure_allow",
 			yaml.Distinct(0, yaml.Word(route.OddityWords()...)),
@@ -1255,11 +1267,13 @@ func routeKind() yaml.Kind[writtenRoute] {
 		yaml.Plain("deny_from", yaml.Distinct(1, yaml.Text(isPrefix).Like(filledLike)),
 			func(x *t) *[]yaml.Setting[string] { return &x.denyFrom },
 			"addresses and CIDR ranges of clients that are refused (403), also those in allow_from; default none"),
-		yaml.Placed("token_from", tokenFrom(), func(x *t) *yaml.Setting[[]yaml.Setting[writtenSource]] { return &x.tokenFrom },
+		yaml.Placed("token_from", tokenFrom(),
+			func(x *t) *yaml.Setting[[]yaml.Setting[writtenSource]] { return &x.tokenFrom },
 			"where a request may have its token, instead of the top level's"),
 		yaml.Plain("claim_headers", claimHeaders(), func(x *t) *[]yaml.Setting[writtenClaimHeader] { return &x.claimHeaders },
 			"request headers that carry claims of the token to the upstream, beside the top level's"),
-		yaml.Placed("rate_limit", rateLimits(), func(x *t) *yaml.Setting[[]yaml.Setting[writtenRateLimit]] { return &x.rateLimit },
+		yaml.Placed("rate_limit", rateLimits(),
+			func(x *t) *yaml.Setting[[]yaml.Setting[writtenRateLimit]] { return &x.rateLimit },
 			"how many requests are forwarded (else 429), or a list of such limits; default no limit"),
 	).OneOf("require", "public")
 }

@@ -39,7 +39,8 @@ func (b *builder) keySet(w []yaml.Setting[writtenKeySet]) *jose.KeySet {
 		}
 		for _, key := range set.Keys() {
 			if why := key.Expensive(); why != nil {
-				b.Warn(file.At, file.Shown+" has "+why.Error()+": each of its signatures, forged ones too, takes much longer to check",
+				b.Warn(file.At, file.Shown+" has "+why.Error()+
+					": each of its signatures, forged ones too, takes much longer to check",
 					"use a key of 2048 to 4096 bits with the exponent 65537")
 			}
 		}

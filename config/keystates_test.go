@@ -143,7 +143,8 @@ func TestKeysOfAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := LoadWith(path, Options{Env: noEnvironment})
-	if err != nil || len(c.Warnings) == 0 || !strings.Contains(c.Warnings[0].String(), `"keys/README" is ignored: it is not named like a key file`) {
+	if err != nil || len(c.Warnings) == 0 ||
+		!strings.Contains(c.Warnings[0].String(), `"keys/README" is ignored: it is not named like a key file`) {
 		t.Errorf("a file that is no key: %v", err)
 	}
 	for _, c := range []struct{ from, to, want string }{

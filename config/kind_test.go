@@ -92,7 +92,10 @@ routes: []
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantLookup := &UserLookup{URL: "http://users/{user_id}", Timeout: 2 * time.Second, Cache: 30 * time.Second, Entries: 10000, Bytes: 64 << 10}
+	wantLookup := &UserLookup{
+		URL: "http://users/{user_id}", Timeout: 2 * time.Second, Cache: 30 * time.Second,
+		Entries: 10000, Bytes: 64 << 10,
+	}
 	if diff := cmp.Diff(&Users{Lookup: wantLookup}, c.Issuer.Users, same); diff != "" {
 		t.Errorf("users (-want +got):\n%s", diff)
 	}
@@ -105,7 +108,8 @@ routes: []
 	if client := c.Issuer.Clients[0]; client.CodeTTL != 10*time.Minute || !client.Public {
 		t.Errorf("client %+v", client)
 	}
-	if _, err := Parse("gate.yaml", []byte(text), hermetic); err == nil || !strings.Contains(err.Error(), "secret_sha256: [redacted] is nothing in YAML, not a string") {
+	if _, err := Parse("gate.yaml", []byte(text), hermetic); err == nil ||
+		!strings.Contains(err.Error(), "secret_sha256: [redacted] is nothing in YAML, not a string") {
 		t.Errorf("a null secret: %v", err)
 	}
 }

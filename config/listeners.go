@@ -61,7 +61,8 @@ func (b *builder) buildListener(w yaml.Setting[writtenListener]) {
 	switch {
 	case !l.H2C:
 	case w.Value.tls.Given:
-		b.Fault(w.Value.h2c.At, "conflicts with tls", "remove it: a listener with tls serves HTTP/2 to each client that asks for it")
+		b.Fault(w.Value.h2c.At, "conflicts with tls",
+			"remove it: a listener with tls serves HTTP/2 to each client that asks for it")
 	case b.file.limits.HTTP2 == "off":
 		b.Fault(w.Value.h2c.At, "conflicts with limits.http2: off", "remove one of the two")
 	}

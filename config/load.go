@@ -13,7 +13,8 @@ import (
 type Options struct {
 	Env      func(name string) (value string, set bool) // nil: os.LookupEnv
 	ReadFile func(path string) ([]byte, error)          // nil: os.ReadFile; a missing file's error is fs.ErrNotExist
-	ReadDir  func(path string) ([]fs.DirEntry, error)   // in the order of their names; nil: os.ReadDir, or there is none beside a ReadFile
+	// in the order of their names; nil: os.ReadDir, or there is none beside a ReadFile
+	ReadDir func(path string) ([]fs.DirEntry, error)
 	// KeysElsewhere takes a throw-away key for every private key that cannot be read here. What those keys signed cannot
 	// be verified then.
 	KeysElsewhere bool

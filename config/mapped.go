@@ -9,8 +9,8 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// Mapped tells an operator what the words of a token's claims came to: one line for each claim that gives tenants, roles or
-// actions, with what it holds and what of it counts. roles are the words that roles were looked for in.
+// Mapped tells an operator what the words of a token's claims came to: one line for each claim that gives tenants,
+// roles or actions, with what it holds and what of it counts. roles are the words that roles were looked for in.
 func (t *TrustedIssuer) Mapped(v *jose.Verified) (roles, lines []string) {
 	m := t.Mapping
 	if len(v.Words) != len(t.Words) { // the token was refused before they were read

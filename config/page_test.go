@@ -75,7 +75,8 @@ func (p *page) nested(path string, s *yaml.Shape) {
 
 // isPermissions knows the lists that stand in many places and are told once, with roles.
 func isPermissions(s *yaml.Shape) bool {
-	return s.Items.Type == "mapping" && len(s.Items.Keys) == 2 && s.Items.Keys[0].Name == "tenant" && s.Items.Keys[1].Name == "actions"
+	return s.Items.Type == "mapping" && len(s.Items.Keys) == 2 && s.Items.Keys[0].Name == "tenant" &&
+		s.Items.Keys[1].Name == "actions"
 }
 
 func describe(s *yaml.Shape) string {

@@ -58,7 +58,8 @@ func (b *builder) isTenantName(w yaml.Setting[string]) bool {
 	if b.TenantPattern.MatchString(w.Value) && w.Value != "." && w.Value != ".." {
 		return true
 	}
-	remedy := "tenant names match " + b.TenantPattern.String()[len(`\A(?:`):len(b.TenantPattern.String())-len(`)\z`)] + " (tenant_pattern)"
+	remedy := "tenant names match " + b.TenantPattern.String()[len(`\A(?:`):len(b.TenantPattern.String())-len(`)\z`)] +
+		" (tenant_pattern)"
 	b.Fault(w.At, w.Shown+" is not a tenant name", remedy)
 	return false
 }

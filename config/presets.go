@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Preset is what is known of one vendor's tokens: defaults for an entry of trusted_issuers. docs/issuers.md shows the same
-// table; a test holds the two together.
+// A Preset is what is known of one vendor's tokens: defaults for an entry of trusted_issuers. docs/issuers.md shows the
+// same table; a test holds the two together.
 type Preset struct {
 	Name           string
 	TokenTypes     []string // none: a token without typ
@@ -33,7 +33,8 @@ var presets = []Preset{
 	{
 		Name: "auth0", TokenTypes: []string{"JWT", "at+jwt"}, Kinds: []string{"access"}, ClientClaim: "azp",
 		Tenants: "org_id", Roles: "permissions", Actions: "permissions",
-		Odd: "iss ends with a slash. The RFC 9068 profile writes client_id in place of azp: set client_claim: client_id for it. " +
+		Odd: "iss ends with a slash. The RFC 9068 profile writes client_id in place of azp: set client_claim: " +
+			"client_id for it. " +
 			"permissions is there if the API has RBAC with permissions in the token; claims of your own have URLs as names.",
 	},
 	{
@@ -45,40 +46,52 @@ var presets = []Preset{
 	{
 		Name: "entra", TokenTypes: []string{"JWT"}, Kinds: []string{"access"}, ClientClaim: "azp",
 		Tenants: "tid", Roles: "roles", Actions: "scp",
-		Odd: "v2.0 tokens have iss https://login.microsoftonline.com/{tid}/v2.0; v1.0 tokens have iss https://sts.windows.net/{tid}/ " +
+		Odd: "v2.0 tokens have iss https://login.microsoftonline.com/{tid}/v2.0; v1.0 tokens have iss " +
+			"https://sts.windows.net/{tid}/ " +
 			"and the client in appid, so write issuer_pattern, client_claim: appid and the key set " +
-			"https://login.microsoftonline.com/common/discovery/keys for them. Keys of the common v2.0 key set name the issuer " +
+			"https://login.microsoftonline.com/common/discovery/keys for them. Keys of the common v2.0 key set " +
+			"name the issuer " +
 			"that they are for, and count for its tokens alone.",
 	},
 	{
-		Name: "cognito", TokenTypes: []string{"none", "JWT"}, Kinds: []string{"access"}, AudienceClaims: []string{"aud", "client_id"},
-		Roles: "cognito:groups", Actions: "scope",
+		Name: "cognito", TokenTypes: []string{"none", "JWT"}, Kinds: []string{"access"},
+		AudienceClaims: []string{"aud", "client_id"},
+		Roles:          "cognito:groups", Actions: "scope",
 		Odd: "Access tokens have no aud: client_id stands in for it. token_use tells access tokens from id_tokens.",
 	},
 	{
-		Name: "google", TokenTypes: []string{"JWT"}, Kinds: []string{"id", "access"}, ClientClaim: "azp", Tenants: "hd", Roles: "email",
-		Odd: "Google's access tokens are opaque; these are its id_tokens. Those of service accounts have azp and no at_hash, so " +
+		Name: "google", TokenTypes: []string{"JWT"}, Kinds: []string{"id", "access"}, ClientClaim: "azp", Tenants: "hd",
+		Roles: "email",
+		Odd: "Google's access tokens are opaque; these are its id_tokens. Those of service accounts have azp and no " +
+			"at_hash, so " +
 			"they count as access tokens. hd is there for Workspace accounts alone.",
 	},
 	{
 		Name: "firebase", TokenTypes: []string{"JWT"}, Kinds: []string{"id"}, Tenants: "firebase.tenant", Roles: "role",
-		Odd: "The issuer is https://securetoken.google.com/PROJECT and aud is PROJECT. Tokens are id_tokens without a nonce. " +
+		Odd: "The issuer is https://securetoken.google.com/PROJECT and aud is PROJECT. Tokens are id_tokens " +
+			"without a nonce. " +
 			"firebase.tenant is there with Identity Platform's multi-tenancy alone.",
 	},
 	{
-		Name: "kubernetes", TokenTypes: []string{"none", "JWT"}, Kinds: []string{"workload"}, Tenants: "kubernetes.io.namespace",
-		Roles: "sub", MaxTokenTTL: 8784 * time.Hour,
-		Odd: "Tokens for the API server's own audience live up to a year; project tokens with an audience of your own, which " +
+		Name: "kubernetes", TokenTypes: []string{"none", "JWT"}, Kinds: []string{"workload"},
+		Tenants: "kubernetes.io.namespace",
+		Roles:   "sub", MaxTokenTTL: 8784 * time.Hour,
+		Odd: "Tokens for the API server's own audience live up to a year; project tokens with an audience of " +
+			"your own, which " +
 			"live an hour, and lower max_token_ttl. The key set usually needs fetch.bearer and fetch.ca_file.",
 	},
 	{
-		Name: "github_actions", TokenTypes: []string{"JWT"}, Kinds: []string{"workload"}, Tenants: "repository_owner", Roles: "repository",
-		Odd: "Anyone on GitHub gets tokens of this issuer, for any audience: name the repository, and ref or environment, in " +
+		Name: "github_actions", TokenTypes: []string{"JWT"}, Kinds: []string{"workload"}, Tenants: "repository_owner",
+		Roles: "repository",
+		Odd: "Anyone on GitHub gets tokens of this issuer, for any audience: name the repository, and ref or " +
+			"environment, in " +
 			"require_claims.",
 	},
 	{
-		Name: "gitlab", TokenTypes: []string{"JWT"}, Kinds: []string{"workload"}, Tenants: "namespace_path", Roles: "project_path",
-		Odd: "Anyone on gitlab.com gets tokens of it: name project_path, and ref or environment, in require_claims. ref_protected " +
+		Name: "gitlab", TokenTypes: []string{"JWT"}, Kinds: []string{"workload"}, Tenants: "namespace_path",
+		Roles: "project_path",
+		Odd: "Anyone on gitlab.com gets tokens of it: name project_path, and ref or environment, in require_claims. " +
+			"ref_protected " +
 			`is the text "true", not a boolean.`,
 	},
 	{
@@ -88,13 +101,17 @@ var presets = []Preset{
 	{
 		Name: "supabase", TokenTypes: []string{"JWT"}, Kinds: []string{"access", "workload"}, Roles: "role",
 		Tenants: "app_metadata.tenant",
-		Odd: "The issuer is https://PROJECT.supabase.co/auth/v1, the audience authenticated. User sessions say nothing of what they " +
-			"are. user_metadata can be changed by the user: never map it. Projects with the old shared secret (HS256) publish no key.",
+		Odd: "The issuer is https://PROJECT.supabase.co/auth/v1, the audience authenticated. User sessions say nothing " +
+			"of what they " +
+			"are. user_metadata can be changed by the user: never map it. Projects with the old shared secret (HS256) " +
+			"publish no key.",
 	},
 	{
-		Name: "clerk", TokenTypes: []string{"JWT", "at+jwt"}, Kinds: []string{"access"}, AudienceClaims: []string{"aud", "azp"},
-		Tenants: "o.id", Roles: "o.rol",
-		Odd: "Session tokens have no aud unless a template adds it: azp, the origin of the app, stands in for it. Version 1 of the " +
+		Name: "clerk", TokenTypes: []string{"JWT", "at+jwt"}, Kinds: []string{"access"},
+		AudienceClaims: []string{"aud", "azp"},
+		Tenants:        "o.id", Roles: "o.rol",
+		Odd: "Session tokens have no aud unless a template adds it: azp, the origin of the app, stands in for it. " +
+			"Version 1 of the " +
 			"claims has org_id and org_role in place of o.",
 	},
 	{
@@ -106,13 +123,16 @@ var presets = []Preset{
 	{
 		Name: "zitadel", TokenTypes: []string{"JWT", "at+jwt"}, Kinds: []string{"access"},
 		Tenants: "urn:zitadel:iam:user:resourceowner:id", Roles: "urn:zitadel:iam:org:project:roles", RolesPerTenant: true,
-		Odd: "Roles are an object of objects, each role with the organizations that granted it. Access tokens are JWTs if the " +
+		Odd: "Roles are an object of objects, each role with the organizations that granted it. Access tokens are " +
+			"JWTs if the " +
 			"application says so; roles are in them if the project asserts them.",
 	},
 	{
-		Name: "cloudflare_access", TokenTypes: []string{"JWT", "none"}, Kinds: []string{"workload"}, ClientClaim: "common_name",
-		Roles: "custom.groups", JWKSPath: "/cdn-cgi/access/certs",
-		Odd: "The token comes in Cf-Access-Jwt-Assertion; aud is the application's AUD tag. Service tokens have an empty sub, and " +
+		Name: "cloudflare_access", TokenTypes: []string{"JWT", "none"}, Kinds: []string{"workload"},
+		ClientClaim: "common_name",
+		Roles:       "custom.groups", JWKSPath: "/cdn-cgi/access/certs",
+		Odd: "The token comes in Cf-Access-Jwt-Assertion; aud is the application's AUD tag. Service tokens have an " +
+			"empty sub, and " +
 			"common_name.",
 	},
 }

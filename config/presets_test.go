@@ -25,7 +25,8 @@ var vendors = map[string]vendor{
 		`{"alg":"RS256","typ":"JWT","kid":"k1"}`,
 		`{"jti":"onrtac:1","iss":"https://kc.example.com/realms/shop","aud":["shop-api","account"],"sub":"7f1e","typ":"Bearer",` +
 			`"azp":"web","sid":"s1","acr":"1","allowed-origins":["https://shop.example.com"],"realm_access":{"roles":["shop-reader","offline_access"]},` +
-			`"resource_access":{"account":{"roles":["view-profile"]}},"scope":"openid profile organization","organization":["acme"]}`,
+			`"resource_access":{"account":{"roles":["view-profile"]}},"scope":"openid profile ` +
+			`organization","organization":["acme"]}`,
 		"acme:READ",
 		[]variant{
 			{"before Keycloak 25, with a nonce", "", `{"nonce":"n"}`, "acme:READ"},
@@ -35,7 +36,10 @@ var vendors = map[string]vendor{
 			{"its id_token", "", `{"typ":"ID","nonce":"n","at_hash":"h","aud":"shop-api"}`, "refused: token_type_refused"},
 			{"its refresh token", "", `{"typ":"Refresh"}`, "refused: token_type_refused"},
 			{"its offline token", "", `{"typ":"Offline"}`, "refused: token_type_refused"},
-			{"its logout token", "", `{"typ":"Logout","events":{"http://schemas.openid.net/event/backchannel-logout":{}}}`, "refused: token_type_refused"},
+			{
+				"its logout token", "", `{"typ":"Logout","events":{"http://schemas.openid.net/event/backchannel-logout":{}}}`,
+				"refused: token_type_refused",
+			},
 			{"another audience's", "", `{"aud":"account"}`, "refused: token_audience_mismatch"},
 			{"another realm's", "", `{"iss":"https://kc.example.com/realms/other"}`, "refused: token_issuer_unknown"},
 		},
@@ -52,8 +56,14 @@ var vendors = map[string]vendor{
 			{"machine to machine", "", `{"gty":"client-credentials","sub":"m2m@clients","scope":"orders:read"}`, "acme:READ"},
 			{"another tenant's", "", `{"org_id":"org_7y"}`, "globex:READ"},
 			{"a tenant that is not mapped", "", `{"org_id":"org_none"}`, ""},
-			{"its id_token", "", `{"aud":"web","nonce":"n","scope":null,"azp":null,"permissions":null}`, "refused: token_type_refused"},
-			{"its id_token, silent", "", `{"aud":"https://api.shop.example.com","scope":null,"azp":null,"permissions":null}`, "refused: token_type_refused"},
+			{
+				"its id_token", "", `{"aud":"web","nonce":"n","scope":null,"azp":null,"permissions":null}`,
+				"refused: token_type_refused",
+			},
+			{
+				"its id_token, silent", "", `{"aud":"https://api.shop.example.com","scope":null,"azp":null,"permissions":null}`,
+				"refused: token_type_refused",
+			},
 			{"another audience's", "", `{"aud":"https://other"}`, "refused: token_audience_mismatch"},
 			{"without the slash", "", `{"iss":"https://shop.eu.auth0.com"}`, "refused: token_issuer_unknown"},
 		},
@@ -65,7 +75,10 @@ var vendors = map[string]vendor{
 		"acme:READ,WRITE",
 		[]variant{
 			{"without the group", "", `{"groups":["Everyone"]}`, "acme:READ"},
-			{"its id_token", "", `{"scp":null,"cid":null,"uid":null,"amr":["pwd"],"nonce":"n","at_hash":"h"}`, "refused: token_type_refused"},
+			{
+				"its id_token", "", `{"scp":null,"cid":null,"uid":null,"amr":["pwd"],"nonce":"n","at_hash":"h"}`,
+				"refused: token_type_refused",
+			},
 			{"its id_token, silent", "", `{"scp":null,"cid":null,"uid":null,"amr":["pwd"]}`, "refused: token_type_refused"},
 			{"another audience's", "", `{"aud":"api://other"}`, "refused: token_audience_mismatch"},
 			{"another tenant's", "", `{"tenant":"globex"}`, "globex:READ,WRITE"},
@@ -83,11 +96,23 @@ var vendors = map[string]vendor{
 		[]variant{
 			{"an app's own", "", `{"scp":null,"roles":["Orders.Write.All"],"idtyp":"app"}`, "acme:READ,WRITE"},
 			{"another tenant's", "", `{"iss":"https://login.microsoftonline.com/66666666-7777-4888-9999-000000000000/v2.0","tid":"66666666-7777-4888-9999-000000000000"}`, "globex:READ"},
-			{"a tenant that is not on the list", "", `{"iss":"https://login.microsoftonline.com/77777777-7777-4888-9999-000000000000/v2.0","tid":"77777777-7777-4888-9999-000000000000"}`, "refused: token_issuer_unknown"},
-			{"a tid that is not its issuer's", "", `{"tid":"66666666-7777-4888-9999-000000000000"}`, "refused: token_claim_required"},
+			{
+				"a tenant that is not on the list", "",
+				`{"iss":"https://login.microsoftonline.com/77777777-7777-4888-9999-000000000000/v2.0","tid":"77777777-7777-4888-9999-000000000000"}`, "refused: token_issuer_unknown",
+			},
+			{
+				"a tid that is not its issuer's", "", `{"tid":"66666666-7777-4888-9999-000000000000"}`,
+				"refused: token_claim_required",
+			},
 			{"a key that is for another issuer", `{"typ":"JWT","alg":"RS256","kid":"k2"}`, ``, "refused: token_key_unknown"},
-			{"its id_token", "", `{"scp":null,"azp":null,"azpacr":null,"nonce":"n","preferred_username":"alice"}`, "refused: token_type_refused"},
-			{"its id_token, silent", "", `{"scp":null,"azp":null,"azpacr":null,"preferred_username":"alice"}`, "refused: token_type_refused"},
+			{
+				"its id_token", "", `{"scp":null,"azp":null,"azpacr":null,"nonce":"n","preferred_username":"alice"}`,
+				"refused: token_type_refused",
+			},
+			{
+				"its id_token, silent", "", `{"scp":null,"azp":null,"azpacr":null,"preferred_username":"alice"}`,
+				"refused: token_type_refused",
+			},
 			{"another audience's", "", `{"aud":"00000003-0000-0000-c000-000000000000"}`, "refused: token_audience_mismatch"},
 		},
 	},
@@ -99,7 +124,10 @@ var vendors = map[string]vendor{
 		[]variant{
 			{"without the group", "", `{"cognito:groups":null}`, ""},
 			{"its id_token", "", `{"token_use":"id","aud":"1h57kf5cpq17m0eml12EXAMPLE","client_id":null,"scope":null,"at_hash":"h"}`, "refused: token_type_refused"},
-			{"its id_token with a client", "", `{"token_use":"id","aud":"1h57kf5cpq17m0eml12EXAMPLE"}`, "refused: token_type_refused"},
+			{
+				"its id_token with a client", "", `{"token_use":"id","aud":"1h57kf5cpq17m0eml12EXAMPLE"}`,
+				"refused: token_type_refused",
+			},
 			{"another client's", "", `{"client_id":"other"}`, "refused: token_audience_mismatch"},
 			{"an aud decides", "", `{"aud":"other"}`, "refused: token_audience_mismatch"},
 		},
@@ -110,7 +138,10 @@ var vendors = map[string]vendor{
 			`"sub":"1121","email":"batch@shop-123.iam.gserviceaccount.com","email_verified":true}`,
 		"acme:READ",
 		[]variant{
-			{"a user's id_token", "", `{"aud":"32555940559.apps.googleusercontent.com","hd":"example.com","at_hash":"h"}`, "acme:READ"},
+			{
+				"a user's id_token", "", `{"aud":"32555940559.apps.googleusercontent.com","hd":"example.com","at_hash":"h"}`,
+				"acme:READ",
+			},
 			{"an email that is not verified", "", `{"email_verified":false}`, "refused: token_claim_required"},
 			{"… verified as a text", "", `{"email_verified":"true"}`, "refused: token_claim_required"},
 			{"another account's", "", `{"email":"eve@shop-123.iam.gserviceaccount.com"}`, ""},
@@ -125,7 +156,10 @@ var vendors = map[string]vendor{
 		[]variant{
 			{"another tenant's", "", `{"firebase":{"sign_in_provider":"password","tenant":"other-1"}}`, ""},
 			{"without a tenant", "", `{"firebase":{"sign_in_provider":"password"}}`, ""},
-			{"another project's", "", `{"iss":"https://securetoken.google.com/other","aud":"other"}`, "refused: token_issuer_unknown"},
+			{
+				"another project's", "", `{"iss":"https://securetoken.google.com/other","aud":"other"}`,
+				"refused: token_issuer_unknown",
+			},
 			{"another audience's", "", `{"aud":"other"}`, "refused: token_audience_mismatch"},
 			{"an access token, which Firebase has none of", "", `{"scope":"x"}`, "refused: token_type_refused"},
 			{"without a subject", "", `{"sub":null}`, "refused: token_claims_malformed"},
@@ -140,7 +174,10 @@ var vendors = map[string]vendor{
 		[]variant{
 			{"another account's", "", `{"sub":"system:serviceaccount:shop-acme:eve"}`, ""},
 			{"another namespace's", "", `{"kubernetes.io":{"namespace":"other"}}`, ""},
-			{"the API server's audience", "", `{"aud":["https://kubernetes.default.svc.cluster.local"]}`, "refused: token_audience_mismatch"},
+			{
+				"the API server's audience", "", `{"aud":["https://kubernetes.default.svc.cluster.local"]}`,
+				"refused: token_audience_mismatch",
+			},
 			{"one that lives a year", "", `{"exp":1831000000}`, "refused: token_lifetime_too_long"},
 			{"an id_token", "", `{"nonce":"n"}`, "refused: token_type_refused"},
 		},
@@ -182,7 +219,10 @@ var vendors = map[string]vendor{
 			{"typ JOSE", `{"alg":"ES256","kid":"k1","typ":"JOSE"}`, ``, "acme:READ"},
 			{"no typ", `{"alg":"ES256","kid":"k1"}`, ``, "acme:READ"},
 			{"another workload's", "", `{"sub":"spiffe://example.org/ns/acme/sa/eve"}`, ""},
-			{"another trust domain's", "", `{"sub":"spiffe://evil.example/ns/acme/sa/orders"}`, "refused: token_claims_malformed"},
+			{
+				"another trust domain's", "", `{"sub":"spiffe://evil.example/ns/acme/sa/orders"}`,
+				"refused: token_claims_malformed",
+			},
 			{"another audience's", "", `{"aud":["other"]}`, "refused: token_audience_mismatch"},
 		},
 	},
@@ -202,7 +242,8 @@ var vendors = map[string]vendor{
 		},
 	},
 	"clerk": {
-		`{"keys":[{"use":"sig","kty":"RSA","kid":"k1","alg":"RS256","n":"$N","e":"AQAB"}]}`, `{"alg":"RS256","cat":"cl_B7","kid":"k1","typ":"JWT"}`,
+		`{"keys":[{"use":"sig","kty":"RSA","kid":"k1","alg":"RS256","n":"$N","e":"AQAB"}]}`,
+		`{"alg":"RS256","cat":"cl_B7","kid":"k1","typ":"JWT"}`,
 		`{"azp":"https://shop.example.com","fva":[7,-1],"iss":"https://clerk.shop.example.com","sid":"sess_1","sub":"user_1","v":2,"pla":"u:free",` +
 			`"o":{"id":"org_2abc","rol":"admin","slg":"acme","per":"read,manage","fpm":"3,2"}}`,
 		"acme:READ,WRITE",
@@ -223,20 +264,27 @@ var vendors = map[string]vendor{
 		[]variant{
 			{"fewer permissions", "", `{"permissions":["posts:read"]}`, "acme:READ"},
 			{"another organization's", "", `{"org_id":"org_other"}`, ""},
-			{"another client's", "", `{"iss":"https://api.workos.com/user_management/client_02"}`, "refused: token_issuer_unknown"},
+			{
+				"another client's", "", `{"iss":"https://api.workos.com/user_management/client_02"}`,
+				"refused: token_issuer_unknown",
+			},
 			{"for an audience", "", `{"aud":"other"}`, "refused: token_audience_mismatch"},
 			{"an id_token", "", `{"nonce":"n"}`, "refused: token_type_refused"},
 		},
 	},
 	"zitadel": {
-		`{"keys":[{"use":"sig","kty":"RSA","kid":"k1","alg":"RS256","n":"$N","e":"AQAB"}]}`, `{"alg":"RS256","kid":"k1","typ":"JWT"}`,
+		`{"keys":[{"use":"sig","kty":"RSA","kid":"k1","alg":"RS256","n":"$N","e":"AQAB"}]}`,
+		`{"alg":"RS256","kid":"k1","typ":"JWT"}`,
 		`{"iss":"https://shop.zitadel.cloud","sub":"1","aud":["69234237810729234@shop","69234237810729019"],"client_id":"69234237810729234@shop","jti":"j",` +
 			`"urn:zitadel:iam:org:project:roles":{"editor":{"acme":"acme.zitadel.cloud"},"reader":{"acme":"acme.zitadel.cloud","globex":"globex.zitadel.cloud"}}}`,
 		"acme:READ,WRITE globex:READ",
 		[]variant{
 			{"roles as a list count for no organization", "", `{"urn:zitadel:iam:org:project:roles":["editor"]}`, ""},
 			{"roles as a list of objects", "", `{"urn:zitadel:iam:org:project:roles":[{"editor":{"acme":"x"}}]}`, ""},
-			{"its id_token", "", `{"at_hash":"h","azp":"69234237810729234@shop","client_id":null}`, "refused: token_type_refused"},
+			{
+				"its id_token", "", `{"at_hash":"h","azp":"69234237810729234@shop","client_id":null}`,
+				"refused: token_type_refused",
+			},
 			{"another project's", "", `{"aud":["1"]}`, "refused: token_audience_mismatch"},
 		},
 	},

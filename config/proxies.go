@@ -7,7 +7,8 @@ import (
 )
 
 func (b *builder) buildTrustedProxies() {
-	b.TrustedProxies, b.TrustUnix = b.peers(b.file.trustedProxies, "name the proxies alone: any client can now forge its address")
+	b.TrustedProxies, b.TrustUnix = b.peers(b.file.trustedProxies,
+		"name the proxies alone: any client can now forge its address")
 }
 
 // peers reads addresses, ranges and the word unix.

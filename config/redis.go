@@ -57,7 +57,8 @@ func (b *builder) buildRedis() {
 	}
 	b.Redis = r
 	if b.file.clockLeeway > w.skew {
-		b.Fault(b.file.redis.At, "has a skew of "+w.skew.String()+", which is less than clock_leeway, "+b.file.clockLeeway.String(),
+		b.Fault(b.file.redis.At, "has a skew of "+w.skew.String()+", which is less than clock_leeway, "+
+			b.file.clockLeeway.String(),
 			"raise redis.skew to at least clock_leeway: replicas accept what was made so far ahead of their clocks")
 	}
 	switch {

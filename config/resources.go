@@ -10,8 +10,8 @@ import (
 	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
-// A Resource is a protected resource with metadata of its own (RFC 9728), such as an MCP server. The routes below its path take
-// only tokens whose aud has it.
+// A Resource is a protected resource with metadata of its own (RFC 9728), such as an MCP server. The routes below its
+// path take only tokens whose aud has it.
 type Resource struct {
 	URL     string // the resource identifier, which is an audience of tokens
 	Path    route.Path
@@ -23,7 +23,8 @@ type Resource struct {
 	Host      string // canonical, of URL
 }
 
-// buildResources reads the resources and gives their routes the one audience. It comes between the routes and their table.
+// buildResources reads the resources and gives their routes the one audience. It comes between the routes and their
+// table.
 func (b *builder) buildResources() {
 	first := map[string]int{} // by the URL of the metadata
 	for i := range b.file.resources {
@@ -65,7 +66,8 @@ func (b *builder) buildResource(w *writtenResource) *Resource {
 		text, at = w.path.Value, w.path.At
 	}
 	if r.Path, err = route.ParsePath(text); err != nil || len(r.Path.Params()) > 0 {
-		b.Fault(at, yaml.Quote(text)+" is not a path without {…}", "write path: /api/ for the tree below it, or /mcp for that path alone")
+		b.Fault(at, yaml.Quote(text)+" is not a path without {…}",
+			"write path: /api/ for the tree below it, or /mcp for that path alone")
 		return nil
 	}
 	if len(r.Servers) == 0 {
@@ -90,8 +92,8 @@ func (b *builder) authorizationServers() (all []string) {
 	return all
 }
 
-// protect gives every route below the resource's path its audience. A route that is partly below it would judge those requests
-// without the audience, so one for the path itself must be there.
+// protect gives every route below the resource's path its audience. A route that is partly below it would judge those
+// requests without the audience, so one for the path itself must be there.
 func (b *builder) protect(w *writtenResource, r *Resource) {
 	whole, covered := false, false
 	var broader *Route
@@ -116,7 +118,8 @@ func (b *builder) protect(w *writtenResource, r *Resource) {
 	}
 	switch {
 	case !covered && broader == nil:
-		b.Fault(w.resource.At, "has no route at "+yaml.Quote(r.Path.String()), "add a route there, or set path to where its routes are")
+		b.Fault(w.resource.At, "has no route at "+yaml.Quote(r.Path.String()),
+			"add a route there, or set path to where its routes are")
 	case !whole && broader != nil:
 		b.Fault(w.resource.At, fmt.Sprintf("is partly behind route %s (%s), which takes other audiences",
 			yaml.Quote(broader.Name), yaml.Quote(broader.Path.String())), "add a route with path: "+r.Path.String())

@@ -153,7 +153,8 @@ func (b *builder) buildRequire(w *writtenRoute, r *Route) {
 
 // buildWithoutAction takes a require that asks for other conditions alone; any good token that meets them will do.
 func (b *builder) buildWithoutAction(w *writtenRoute, q *writtenRequire) {
-	if q.tenant.Given || q.tenantFrom.Given || q.global.Given || len(q.scopes) == 0 && len(q.issuers) == 0 && len(q.claims) == 0 {
+	if q.tenant.Given || q.tenantFrom.Given || q.global.Given || len(q.scopes) == 0 && len(q.issuers) == 0 &&
+		len(q.claims) == 0 {
 		b.Fault(w.require.At.Key("action"), "is missing", "name the action that the token must allow, like READ")
 	}
 }

@@ -131,7 +131,8 @@ func documentedConfigs(t *testing.T) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, m := range regexp.MustCompile("(?ms)^```yaml\n((?:# [^\n]*\n)?version: 1\n.*?)^```$").FindAllSubmatch(text, -1) {
+		for i, m := range regexp.MustCompile("(?ms)^```yaml\n((?:# [^\n]*\n)?version: 1\n.*?)^```$").FindAllSubmatch(text,
+			-1) {
 			all[fmt.Sprintf("%s, config %d", file, i)] = m[1]
 		}
 	}
@@ -157,11 +158,16 @@ func TestSchemaTakesGoodFiles(t *testing.T) {
 
 // beyondSchema are the faults of testdata/bad that need more than one value, or the spelling of the YAML, to be seen.
 var beyondSchema = []string{
-	"audience-is-the-issuer", "certificate-without-its-key", "clients-of-one-digest", "h2c", "key-file-broken", "key-file-missing",
-	"key-files-of-the-wrong-kind", "limits-shared-without-redis", "merge-key", "method-any", "missing-file", "no-key-signs", "nothing-to-do", "password-in-a-url",
-	"placeholder-outside-roles", "redis-missing", "redis-skew-below-leeway", "redis-tls", "redis-without-code-secrets", "replay-too-small", "replicas-with-memory-store",
-	"revocations-in-two-places", "revocations-stale-too-soon", "role-placeholder-inside", "role-shadowed", "roles-of-one-digest",
-	"route-inside-ours", "route-rewritten", "route-tenant-from", "route-without-any-issuer", "routes-conflict", "routes-equal", "same-key-twice",
+	"audience-is-the-issuer", "certificate-without-its-key", "clients-of-one-digest", "h2c", "key-file-broken",
+	"key-file-missing",
+	"key-files-of-the-wrong-kind", "limits-shared-without-redis", "merge-key", "method-any", "missing-file",
+	"no-key-signs", "nothing-to-do", "password-in-a-url",
+	"placeholder-outside-roles", "redis-missing", "redis-skew-below-leeway", "redis-tls", "redis-without-code-secrets",
+	"replay-too-small", "replicas-with-memory-store",
+	"revocations-in-two-places", "revocations-stale-too-soon", "role-placeholder-inside", "role-shadowed",
+	"roles-of-one-digest",
+	"route-inside-ours", "route-rewritten", "route-tenant-from", "route-without-any-issuer", "routes-conflict",
+	"routes-equal", "same-key-twice",
 	"second-document", "secret-of-two-lines", "tag", "tenant-pattern-open-paren", "tenant-pattern-open-quote",
 	"tenant-pattern-star", "tenant-pattern", "trusted-proxies", "ttl-over-the-limit", "unset-variable",
 	"users-without-role",
@@ -194,8 +200,10 @@ func TestSchemaIsNeverStricterThanTheReader(t *testing.T) {
 	t.Parallel()
 	schema := compiledSchema(t)
 	odd := []string{
-		"0", "1", "65536", "-1", "01", "1.5", "true", "false", "null", `""`, "[]", "{}", "60s", "1m30s", "2KiB", `"12"`, "a", "x y",
-		`"*"`, `"{tenant}"`, `"${env:WEB_SECRET}"`, `":0"`, "http://h", "https://h/p", "HTTP://H:1", "[a]", "authenticated", "/", "READ",
+		"0", "1", "65536", "-1", "01", "1.5", "true", "false", "null", `""`, "[]", "{}", "60s", "1m30s", "2KiB", `"12"`, "a",
+		"x y",
+		`"*"`, `"{tenant}"`, `"${env:WEB_SECRET}"`, `":0"`, "http://h", "https://h/p", "HTTP://H:1", "[a]", "authenticated",
+		"/", "READ",
 	}
 	taken := 0
 	for name, data := range goodFiles(t) {
@@ -278,7 +286,8 @@ func patternHolds(t *rapid.T, s *strictyaml.Shape) {
 	pattern := regexp.MustCompile(s.Pattern)
 	candidates := []*rapid.Generator[string]{
 		rapid.StringMatching(s.Pattern), rapid.String(), rapid.StringMatching(`[ -~]{0,80}`),
-		rapid.StringMatching(`[A-Za-z0-9_./:@{}*\[\]%?#-]{0,70}`), rapid.StringMatching(`[Hh]ttps?://[a-zA-Z0-9:@/?#\[\].-]{1,30}`),
+		rapid.StringMatching(`[A-Za-z0-9_./:@{}*\[\]%?#-]{0,70}`),
+		rapid.StringMatching(`[Hh]ttps?://[a-zA-Z0-9:@/?#\[\].-]{1,30}`),
 	}
 	text := rapid.OneOf(candidates...).Draw(t, "text")
 	if problem, _ := s.Check(text); problem == "" && !pattern.MatchString(text) {

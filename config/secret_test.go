@@ -32,7 +32,8 @@ func printed(t *testing.T, value any) map[string]string {
 	data, err = yaml.Marshal(value)
 	marshal("yaml", data, err)
 	var logged bytes.Buffer
-	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&logged), zap.DebugLevel)
+	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&logged),
+		zap.DebugLevel)
 	zap.New(core).Info("zap", zap.Any("any", value), zap.Reflect("reflect", value))
 	zap.New(core).Sugar().Infof("%v", value)
 	out["zap"] = logged.String()
@@ -58,7 +59,10 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 		Issuer{CodeSecrets: []Secret{secret}},
 	} {
 		for how, got := range printed(t, value) {
-			for _, leak := range []string{"hunter2", fmt.Sprintf("%x", text), fmt.Sprintf("%X", text), fmt.Sprintf("% x", text), "104 117 110"} {
+			for _, leak := range []string{
+				"hunter2", fmt.Sprintf("%x", text), fmt.Sprintf("%X", text), fmt.Sprintf("% x", text),
+				"104 117 110",
+			} {
 				if strings.Contains(got, leak) {
 					t.Errorf("%T by %s prints %s", value, how, got)
 				}

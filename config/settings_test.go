@@ -35,7 +35,10 @@ var files = sync.OnceValue(func() map[string][]byte {
 	if err != nil {
 		panic(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"localhost"},
+	}
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		panic(err)
@@ -134,7 +137,8 @@ func defaults() *Config {
 		Limits: Limits{
 			HeaderBytes: 32 << 10, URIBytes: 16 << 10, TokenBytes: 8 << 10, TokenBodyBytes: 64 << 10, BodyBytes: 1 << 30,
 			Connections: 10000, H2Streams: 100, HTTP2: "own", InFlight: 10000, Streams: 10000, PreparedKeys: 64,
-			HeaderTimeout: 10 * time.Second, BodyTimeout: 10 * time.Second, StallTimeout: 30 * time.Second, IdleTimeout: 75 * time.Second,
+			HeaderTimeout: 10 * time.Second, BodyTimeout: 10 * time.Second, StallTimeout: 30 * time.Second,
+			IdleTimeout:     75 * time.Second,
 			TokenCacheBytes: 64 << 20, IssueRate: 10000,
 		},
 		Log:         Log{Level: "info", Access: true},
@@ -188,7 +192,10 @@ func TestSidecarMeansWhatItSays(t *testing.T) {
 			Delegate: token.Permissions{{Tenant: "*", AllowedActions: []string{"*"}}}, CodeTTL: time.Minute,
 		}},
 	}
-	want.Roles["reader"] = &Role{Name: "reader", Permissions: token.Permissions{{Tenant: "{tenant}", AllowedActions: []string{"READ"}}}}
+	want.Roles["reader"] = &Role{
+		Name:        "reader",
+		Permissions: token.Permissions{{Tenant: "{tenant}", AllowedActions: []string{"READ"}}},
+	}
 	want.Upstreams = map[string]*Upstream{where: app}
 	want.Routes = []*Route{{
 		Name: "/t/{tenant}/", Path: path(t, "/t/{tenant}/"), Require: Require{Action: "READ", From: FromPath, Name: "tenant"},
@@ -205,12 +212,18 @@ func TestSidecarMeansWhatItSays(t *testing.T) {
 func TestPartsMeanWhatTheySay(t *testing.T) {
 	t.Parallel()
 	app := upstreamWithDefaults("app", server(t, "http://127.0.0.1:3000"))
-	support := &Role{Name: "support", Permissions: token.Permissions{{Tenant: "acme", AllowedActions: []string{"READ_TENANT", "MANAGE_TICKETS"}}}}
+	support := &Role{
+		Name:        "support",
+		Permissions: token.Permissions{{Tenant: "acme", AllowedActions: []string{"READ_TENANT", "MANAGE_TICKETS"}}},
+	}
 	want := defaults()
 	want.File, want.Sources, want.Watch = "/etc/jotgate/parts.yaml", Sources{}, true
 	want.Digest = digestOfGood(t, "parts.yaml")
 	want.Listeners = []Listener{
-		{Name: "main", Address: ":443", TLS: &TLS{Certificates: []Certificate{{Cert: "/etc/jotgate/a.pem", Key: "/etc/jotgate/a.key"}}}},
+		{
+			Name: "main", Address: ":443",
+			TLS: &TLS{Certificates: []Certificate{{Cert: "/etc/jotgate/a.pem", Key: "/etc/jotgate/a.key"}}},
+		},
 		{Name: ":80", Address: ":80", Redirect: true, ReusePort: true},
 	}
 	want.Admin = Admin{Listen: "127.0.0.1:9090", HealthListen: ":9091"}
@@ -228,7 +241,10 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 	}
 	want.Roles = map[string]*Role{
 		"support": support,
-		"clerk":   {Name: "clerk", Permissions: token.Permissions{{Tenant: "{tenant}", AllowedActions: []string{"READ_TENANT"}}}},
+		"clerk": {Name: "clerk", Permissions: token.Permissions{{
+			Tenant:         "{tenant}",
+			AllowedActions: []string{"READ_TENANT"},
+		}}},
 	}
 	want.TrustedIssuers = []*TrustedIssuer{{
 		Issuer: "https://kc.example.com/realms/shop", Keys: &jose.KeySet{}, Audiences: []string{"api"},
@@ -248,12 +264,16 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 	want.Upstreams = map[string]*Upstream{"app": app}
 	want.Routes = []*Route{
 		{
-			Index: 0, Name: "tickets", Hosts: []route.Host{host(t, "app.example.com")}, Path: path(t, "/tenants/{tenant}/tickets/"),
+			Index: 0, Name: "tickets", Hosts: []route.Host{host(t, "app.example.com")},
+			Path:    path(t, "/tenants/{tenant}/tickets/"),
 			Methods: []string{"GET", "HEAD"}, Require: Require{Action: "MANAGE_TICKETS", From: FromPath, Name: "tenant"},
 			Upstream: app, BodyBytes: 1 << 30,
 		},
 		{Index: 1, Name: "/me", Path: path(t, "/me"), Upstream: app, BodyBytes: 1 << 30},
-		{Index: 2, Name: "/tenants", Path: path(t, "/tenants"), Require: Require{Action: "CREATE_TENANT", Global: true}, Upstream: app, BodyBytes: 1 << 30},
+		{
+			Index: 2, Name: "/tenants", Path: path(t, "/tenants"), Require: Require{Action: "CREATE_TENANT", Global: true},
+			Upstream: app, BodyBytes: 1 << 30,
+		},
 		{Index: 3, Name: "/assets/", Path: path(t, "/assets/"), Public: true, Upstream: app, BodyBytes: 1 << 30},
 	}
 	want.Tests = []*Test{{
@@ -261,8 +281,9 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 		Permissions: token.Permissions{{Tenant: "acme", AllowedActions: []string{"*"}}}, Allow: true,
 	}}
 	want.Warnings = []Fault{{
-		File: "/etc/jotgate/parts.yaml", Line: 28, Column: 10, Path: "roles.clerk", Problem: "opens no route that requires an action",
-		Remedy: "compare its tenants and actions with what the routes require",
+		File: "/etc/jotgate/parts.yaml", Line: 28, Column: 10, Path: "roles.clerk",
+		Problem: "opens no route that requires an action",
+		Remedy:  "compare its tenants and actions with what the routes require",
 	}}
 	want.MissingKeys = []MissingKey{{Path: "/etc/jotgate/keys/main.pem", fault: Fault{
 		File: "/etc/jotgate/parts.yaml", Line: 12, Column: 17, Path: "issuer.keys[0].file",
@@ -289,8 +310,14 @@ func TestExpansion(t *testing.T) {
 		{"default of an empty one", `":${env:EMPTY:-82}"`, ":82", ""},
 		{"twice", `"127.0.0.${env:NONE:-1}:${env:PORT}"`, "127.0.0.1:9000", ""},
 		{"not again", `"${env:NESTED}"`, "", `listen: "${env:NESTED}" has no port from 0 to 65535`},
-		{"adds no keys", `"${env:ODD}"`, "", "listen: comes from the environment variable ODD, which is not one line of UTF-8 text"},
-		{"nothing from a file of two lines", `"${file:two-lines}"`, "", `listen: comes from the file "two-lines", which is not one line of UTF-8 text`},
+		{
+			"adds no keys", `"${env:ODD}"`, "",
+			"listen: comes from the environment variable ODD, which is not one line of UTF-8 text",
+		},
+		{
+			"nothing from a file of two lines", `"${file:two-lines}"`, "",
+			`listen: comes from the file "two-lines", which is not one line of UTF-8 text`,
+		},
 	} {
 		got, err := Parse("gate.yaml", []byte(head+"listen: "+c.listen+"\n"), opts)
 		switch {
@@ -312,12 +339,14 @@ func TestWarnings(t *testing.T) {
 		{
 			"everyone is a proxy",
 			"trusted_proxies: [0.0.0.0/0]\nroutes: [{path: /, public: true, upstream: \"http://127.0.0.1:3000\"}]\n",
-			`gate.yaml:2:19: trusted_proxies[0]: "0.0.0.0/0" is every address; name the proxies alone: any client can now forge its address`,
+			`gate.yaml:2:19: trusted_proxies[0]: "0.0.0.0/0" is every address; name the proxies alone: any client can now ` +
+				`forge its address`,
 		},
 		{
 			"codes that open nothing",
 			"issuer: {url: http://shop, keys: [{file: k.pem, create: true}], clients: [{id: web, may: [issue_codes]}]}\n",
-			`gate.yaml:2:75: issuer.clients[0]: may issue codes, but has no permissions to grant; add delegate: it is the upper bound of what its codes open`,
+			`gate.yaml:2:75: issuer.clients[0]: may issue codes, but has no permissions to grant; add delegate: it is the ` +
+				`upper bound of what its codes open`,
 		},
 	} {
 		got, err := Parse("gate.yaml", []byte("version: 1\n"+c.text), hermetic)
@@ -358,7 +387,9 @@ routes:
 	if !c.OwnHost(host(t, "gate.example.com")) || c.OwnHost(host(t, "app.example.com")) || c.OwnHost(host(t, "")) {
 		t.Error("own hosts are not issuer.serve.hosts")
 	}
-	_, err = Parse("gate.yaml", []byte(text+"  - {path: /openapi.json, hosts: [gate.example.com], public: true, upstream: \"http://127.0.0.1:3000\"}\n"), hermetic)
+	_, err = Parse("gate.yaml", []byte(text+
+		"  - {path: /openapi.json, hosts: [gate.example.com], public: true, upstream: \"http://127.0.0.1:3000\"}\n"),
+		hermetic)
 	if err == nil || !strings.Contains(err.Error(), "routes[3].path: \"/openapi.json\" is inside") {
 		t.Errorf("a route inside ours on our host: %v", err)
 	}

@@ -68,7 +68,8 @@ func (b *builder) buildTokenFrom(w yaml.Setting[[]yaml.Setting[writtenSource]]) 
 		case one.Value.word == "websocket_protocol":
 			s.WebSocketProtocol = true
 		case one.Value.header.Given == one.Value.cookie.Given:
-			b.Fault(one.At, "names no source, or two", "write authorization, websocket_protocol, {header: NAME} or {cookie: NAME}")
+			b.Fault(one.At, "names no source, or two",
+				"write authorization, websocket_protocol, {header: NAME} or {cookie: NAME}")
 		default:
 			text := name.Value
 			if one.Value.header.Given {

@@ -84,7 +84,8 @@ func (b *builder) buildHealth(w yaml.Setting[writtenHealth]) *Health {
 	}
 	switch {
 	case h.path.Given == h.grpc.Given:
-		b.Fault(w.At, "needs exactly one of path and grpc", "write {path: /healthz}, or {grpc: \"\"} for gRPC's health service")
+		b.Fault(w.At, "needs exactly one of path and grpc",
+			"write {path: /healthz}, or {grpc: \"\"} for gRPC's health service")
 	case h.grpc.Given && len(h.status) > 0:
 		b.Fault(h.grpc.At, "conflicts with status", "remove status: gRPC's health service says SERVING")
 	}

@@ -343,7 +343,8 @@ func isServer(s string) (problem, remedy string) {
 	}
 	if err != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery {
 		return "is not a server URL",
-			"write only http(s)://host:port, without path, query, user and fragment; or h2c://host:port, unix:/path, unix+h2c:/path"
+			"write only http(s)://host:port, without path, query, user and fragment; or h2c://host:port, unix:/path, " +
+				"unix+h2c:/path"
 	}
 	return "", ""
 }
@@ -358,7 +359,8 @@ func cutSocket(s string) (path string, is bool) {
 
 func isSocket(path string) (problem, remedy string) {
 	switch u, err := url.Parse("unix:" + path); {
-	case err != nil || !visible(path) || u.Host != "" || u.RawQuery != "" || u.ForceQuery || strings.ContainsAny(path, "#%"):
+	case err != nil || !visible(path) || u.Host != "" || u.RawQuery != "" || u.ForceQuery ||
+		strings.ContainsAny(path, "#%"):
 		return "is not a socket's path", "write it like unix:/run/app.sock"
 	case !strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/"):
 		return "is not the absolute path of a socket", "write it like unix:/run/app.sock"

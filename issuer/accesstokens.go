@@ -138,7 +138,8 @@ func (c *call) mintAccessToken(h *holder, t *accessToken) (string, error) {
 	}
 	expires := time.UnixMilli(max(t.ExpiresOn, 1000)) // exp is a positive number of whole seconds
 	claims := i.minter.claimsAt(h.client, t.Application, jti.String(), c.now, expires)
-	claims.Permissions, claims.Application, claims.Master, claims.ExpiresOn = t.Permissions, t.Application, t.Master, t.ExpiresOn
+	claims.Permissions, claims.Application, claims.Master, claims.ExpiresOn = t.Permissions, t.Application, t.Master,
+		t.ExpiresOn
 	c.event.TokenID, c.event.TTL = claims.ID, expires.Sub(c.now)
 	if c.event.TTL <= 0 {
 		c.event.Note = "born expired"
@@ -161,7 +162,10 @@ func (c *call) readAccessToken() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	said := accessToken{Application: t.Application, Master: t.Master, Permissions: t.Permissions, ExpiresOn: t.ExpiresOn, ID: id}
+	said := accessToken{
+		Application: t.Application, Master: t.Master, Permissions: t.Permissions, ExpiresOn: t.ExpiresOn,
+		ID: id,
+	}
 	if said.Permissions == nil {
 		said.Permissions = token.Permissions{}
 	}

@@ -27,7 +27,8 @@ func accessFault(status int, code, message string, headers ...string) reply {
 }
 
 func noPermission(action string) reply {
-	return accessFault(403, "ACTION_DENIED", `Current subject does not have permission to execute global action "`+action+`"`)
+	return accessFault(403, "ACTION_DENIED", `Current subject does not have permission to execute global action "`+action+
+		`"`)
 }
 
 // create makes a token with the accessTokenId given.
@@ -59,7 +60,8 @@ func TestCreateAccessToken(t *testing.T) {
 			fmt.Sprintf(`{"application":"sample-app","master":false,"tenantPermissions":[{"tenant":"sample-tenant","allowedActions":["MANAGE_TICKETS","READ_TENANT"]}],"expiresOn":%d,"id":"%s"}`, end, a.ID) + "\n",
 		})
 		same(t, "claims", claims, token.Claims{
-			Issuer: issuerURL, Subject: "sample-app", Audience: []string{issuerURL + "/api"}, ClientID: "maker", Grantor: "maker", ID: claims.ID,
+			Issuer: issuerURL, Subject: "sample-app", Audience: []string{issuerURL + "/api"}, ClientID: "maker",
+			Grantor: "maker", ID: claims.ID,
 			IssuedAt: h.clock.now().Unix() * 1000, Expiry: end / 1000 * 1000, ExpiresOn: end, Application: "sample-app",
 			Permissions: all("sample-tenant", "MANAGE_TICKETS", "READ_TENANT"),
 		})
@@ -96,7 +98,8 @@ func TestExpiresOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	same(t, "expired", got, accessFault(403, "ACCESS_DENIED", `Access token "`+claims.Claims.ID+`" of application "app" expired on 2024-01-01T00:00:00.000Z`))
+	same(t, "expired", got, accessFault(403, "ACCESS_DENIED", `Access token "`+claims.Claims.ID+
+		`" of application "app" expired on 2024-01-01T00:00:00.000Z`))
 }
 
 // TestAccessTokenBody: what is wrong with a body is told as OTHER.
@@ -104,22 +107,46 @@ func TestAccessTokenBody(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
 	for name, c := range map[string]struct{ body, message string }{
-		"not JSON":            {"application=x", notTaken + "byte 0: want an object"},
-		"no application":      {"{}", "application is empty"},
-		"application null":    {`{"application":null}`, notTaken + "byte 15: application: want a string, have null"},
-		"application long":    {`{"application":"` + strings.Repeat("a", 257) + `"}`, "application has 257 bytes, at most 256 are taken"},
+		"not JSON":         {"application=x", notTaken + "byte 0: want an object"},
+		"no application":   {"{}", "application is empty"},
+		"application null": {`{"application":null}`, notTaken + "byte 15: application: want a string, have null"},
+		"application long": {
+			`{"application":"` + strings.Repeat("a", 257) + `"}`,
+			"application has 257 bytes, at most 256 are taken",
+		},
 		"application control": {`{"application":"a\nb"}`, "application has a control character"},
 		"application client":  {`{"application":"plain"}`, "application is the id of a client"},
-		"id chosen":           {`{"application":"a","id":"mine"}`, notTaken + "byte 24: id: the id is ours to make; leave it out"},
-		"unknown member":      {`{"application":"a","tenants":[]}`, notTaken + "there is no member tenants here"},
-		"master a string":     {`{"application":"a","master":"true"}`, notTaken + "byte 28: master: want true or false, have a string"},
-		"permissions null":    {`{"application":"a","tenantPermissions":null}`, notTaken + "byte 39: tenantPermissions: want an array, have null"},
-		"tenant omitted":      {`{"application":"a","tenantPermissions":[{"allowedActions":[]}]}`, notTaken + `byte 61: tenantPermissions[0]: the member tenant is missing; name the tenant, or "*" for all of them`},
-		"actions omitted":     {`{"application":"a","tenantPermissions":[{"tenant":"t"}]}`, notTaken + "byte 54: tenantPermissions[0]: the member allowedActions is missing"},
-		"tenant malformed":    {`{"application":"a","tenantPermissions":[{"tenant":"a b","allowedActions":[]}]}`, notTaken + "byte 55: tenantPermissions[0].tenant: this is not a tenant's name"},
-		"action malformed":    {`{"application":"a","tenantPermissions":[{"tenant":"t","allowedActions":["a b"]}]}`, notTaken + "byte 77: tenantPermissions[0].allowedActions[0]: this is not an action's name"},
-		"expiresOn a date":    {`{"application":"a","expiresOn":"2030-01-01"}`, notTaken + "byte 31: expiresOn: want a number, have a string"},
-		"expiresOn negative":  {`{"application":"a","expiresOn":-1}`, notTaken + "byte 33: expiresOn: this must be milliseconds since 1970, above 0; leave it out for the longest life"},
+		"id chosen": {`{"application":"a","id":"mine"}`, notTaken +
+			"byte 24: id: the id is ours to make; leave it out"},
+		"unknown member": {`{"application":"a","tenants":[]}`, notTaken + "there is no member tenants here"},
+		"master a string": {`{"application":"a","master":"true"}`, notTaken +
+			"byte 28: master: want true or false, have a string"},
+		"permissions null": {
+			`{"application":"a","tenantPermissions":null}`,
+			notTaken + "byte 39: tenantPermissions: want an array, have null",
+		},
+		"tenant omitted": {`{"application":"a","tenantPermissions":[{"allowedActions":[]}]}`, notTaken +
+			`byte 61: tenantPermissions[0]: the member tenant is missing; name the tenant, or "*" for all of them`},
+		"actions omitted": {
+			`{"application":"a","tenantPermissions":[{"tenant":"t"}]}`,
+			notTaken + "byte 54: tenantPermissions[0]: the member allowedActions is missing",
+		},
+		"tenant malformed": {
+			`{"application":"a","tenantPermissions":[{"tenant":"a b","allowedActions":[]}]}`,
+			notTaken + "byte 55: tenantPermissions[0].tenant: this is not a tenant's name",
+		},
+		"action malformed": {
+			`{"application":"a","tenantPermissions":[{"tenant":"t","allowedActions":["a b"]}]}`,
+			notTaken + "byte 77: tenantPermissions[0].allowedActions[0]: this is not an action's name",
+		},
+		"expiresOn a date": {
+			`{"application":"a","expiresOn":"2030-01-01"}`,
+			notTaken + "byte 31: expiresOn: want a number, have a string",
+		},
+		"expiresOn negative": {
+			`{"application":"a","expiresOn":-1}`,
+			notTaken + "byte 33: expiresOn: this must be milliseconds since 1970, above 0; leave it out for the longest life",
+		},
 	} {
 		same(t, name, h.create(makerID, c.body), accessFault(400, "OTHER", c.message))
 	}
@@ -133,13 +160,19 @@ func TestAccessTokenBody(t *testing.T) {
 	for i := range 200 {
 		many = append(many, fmt.Sprintf(`{"tenant":"tenant-%d","allowedActions":["READ_TENANT"]}`, i))
 	}
-	same(t, "an id over 6 KiB", h.create(makerID, `{"application":"a","tenantPermissions":[`+strings.Join(many, ",")+`]}`).Status, 400)
-	if a := h.created(makerID, `{"application":"a","tenantPermissions":[`+strings.Join(many[:70], ",")+`]}`); len(a.ID) >= 6<<10 {
+	same(t, "an id over 6 KiB", h.create(makerID, `{"application":"a","tenantPermissions":[`+strings.Join(many, ",")+
+		`]}`).Status, 400)
+	if a := h.created(makerID, `{"application":"a","tenantPermissions":[`+strings.Join(many[:70], ",")+
+		`]}`); len(a.ID) >= 6<<10 {
 		t.Errorf("an id of %d bytes", len(a.ID))
 	}
 	h.change(func(c *config.Config) { c.Issuer.Serve.MissingTenantIsAny = true })
 	a := h.created(makerID, `{"application":"a","tenantPermissions":[{"tenant":"secret","allowedActions":[]},{"allowedActions":["READ_TENANT"]}]}`)
-	same(t, "insecure_missing_tenant_is_any", a.Permissions, token.Permissions{{Tenant: "secret", AllowedActions: []string{}}, {Tenant: "*", AllowedActions: []string{"READ_TENANT"}}})
+	same(t, "insecure_missing_tenant_is_any", a.Permissions,
+		token.Permissions{
+			{Tenant: "secret", AllowedActions: []string{}},
+			{Tenant: "*", AllowedActions: []string{"READ_TENANT"}},
+		})
 }
 
 // TestAccessTokenCredential: whose accessTokenId, and how it is brought.
@@ -158,17 +191,27 @@ func TestAccessTokenCredential(t *testing.T) {
 		options []option
 		want    reply
 	}{
-		"missing":             {createPath, nil, missing},
-		"empty":               {createPath + "?accessTokenId=", nil, missing},
-		"unknown":             {createPath + "?accessTokenId=e8f5170c-877b-416f-b70f-4b09772f8e2d", nil, none("e8f5170c-877b-416f-b70f-4b09772f8e2d")},
-		"forged":              {createPath + "?accessTokenId=" + changed(master), nil, none(changed(master))},
-		"twice":               {createPath + "?accessTokenId=" + makerID + "&accessTokenId=" + makerID, nil, two},
-		"beside a bearer":     {createPath + "?accessTokenId=" + makerID, []option{bearer(master)}, two},
-		"beside a cookie":     {createPath + "?accessTokenId=" + makerID, []option{header("Cookie", "access_token=x")}, two},
-		"beside Basic":        {createPath + "?accessTokenId=" + makerID, []option{header("Authorization", "Basic eDp5")}, two},
-		"Basic alone":         {createPath, []option{header("Authorization", "Basic eDp5")}, missing},
-		"an empty bearer":     {createPath, []option{header("Authorization", "Bearer ")}, missing},
-		"malformed query":     {createPath + "?accessTokenId=" + makerID + "&a=%zz", nil, accessFault(400, "OTHER", "The query is malformed")},
+		"missing": {createPath, nil, missing},
+		"empty":   {createPath + "?accessTokenId=", nil, missing},
+		"unknown": {
+			createPath + "?accessTokenId=e8f5170c-877b-416f-b70f-4b09772f8e2d", nil,
+			none("e8f5170c-877b-416f-b70f-4b09772f8e2d"),
+		},
+		"forged":          {createPath + "?accessTokenId=" + changed(master), nil, none(changed(master))},
+		"twice":           {createPath + "?accessTokenId=" + makerID + "&accessTokenId=" + makerID, nil, two},
+		"beside a bearer": {createPath + "?accessTokenId=" + makerID, []option{bearer(master)}, two},
+		"beside a cookie": {createPath + "?accessTokenId=" + makerID, []option{header("Cookie", "access_token=x")}, two},
+		"beside Basic": {
+			createPath + "?accessTokenId=" + makerID,
+			[]option{header("Authorization", "Basic eDp5")},
+			two,
+		},
+		"Basic alone":     {createPath, []option{header("Authorization", "Basic eDp5")}, missing},
+		"an empty bearer": {createPath, []option{header("Authorization", "Bearer ")}, missing},
+		"malformed query": {
+			createPath + "?accessTokenId=" + makerID + "&a=%zz", nil,
+			accessFault(400, "OTHER", "The query is malformed"),
+		},
 		"fixed, not a master": {createPath + "?accessTokenId=" + plainID, nil, noPermission("CREATE_TOKEN")},
 	} {
 		same(t, name, h.ask("POST", c.target, body, c.options...), c.want)
@@ -184,7 +227,8 @@ func TestAccessTokenCredential(t *testing.T) {
 	}
 }
 
-// TestOrderCredentialBodyMaster: a stranger learns nothing of his body, and a non-master that it is bad before that he is none.
+// TestOrderCredentialBodyMaster: a stranger learns nothing of his body, and a non-master that it is bad before that he
+// is none.
 func TestOrderCredentialBodyMaster(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
@@ -194,7 +238,8 @@ func TestOrderCredentialBodyMaster(t *testing.T) {
 	if got := h.create(plainID, "not JSON"); got.Status != 400 {
 		t.Errorf("no master, bad body: %v", got)
 	}
-	same(t, "no master", h.create(plainID, `{"application":"a","tenantPermissions":[{"tenant":"*","allowedActions":["*"]}]}`), noPermission("CREATE_TOKEN"))
+	same(t, "no master", h.create(plainID,
+		`{"application":"a","tenantPermissions":[{"tenant":"*","allowedActions":["*"]}]}`), noPermission("CREATE_TOKEN"))
 }
 
 // TestReadAccessToken answers the five members, to a master of the same client.
@@ -206,7 +251,10 @@ func TestReadAccessToken(t *testing.T) {
 	for _, suffix := range []string{"", ".json"} {
 		got := h.ask("GET", path(a.ID)+suffix+"?accessTokenId="+makerID, "")
 		same(t, "200"+suffix, into[accessToken](t, got, 200), a)
-		same(t, "header", got.Header, map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json", "X-Access-Token-Jti": h.claimsOf(a.ID).ID})
+		same(t, "header", got.Header, map[string]string{
+			"Cache-Control": "no-store", "Content-Type": "application/json",
+			"X-Access-Token-Jti": h.claimsOf(a.ID).ID,
+		})
 	}
 	unknown := func(id string) reply {
 		return accessFault(404, "NO_SUCH_ACCESS_TOKEN_ID", `No access token found for ID "`+digest(id)+`"`)
@@ -231,7 +279,8 @@ func TestReadAccessToken(t *testing.T) {
 		t.Errorf("HEAD: %v", got)
 	}
 	h.clock.advance(2 * time.Hour)
-	same(t, "an expired token is still read", into[accessToken](t, h.ask("GET", path(a.ID)+"?accessTokenId="+makerID, ""), 200), a)
+	same(t, "an expired token is still read", into[accessToken](t, h.ask("GET", path(a.ID)+"?accessTokenId="+makerID, ""),
+		200), a)
 }
 
 // TestDeleteAccessToken: at once here, honestly refused without a memory of withdrawals.
@@ -250,21 +299,52 @@ func TestDeleteAccessToken(t *testing.T) {
 		options      []option
 		want         reply
 	}{
-		"no credential":       {path, "", nil, accessFault(403, "ACCESS_DENIED", "Access token ID param missing from request")},
-		"query and form":      {path + "?accessTokenId=" + makerID, "accessTokenId=" + makerID, []option{form}, accessFault(400, "OTHER", "The request brings more than one credential; send exactly one")},
-		"twice in the form":   {path, "accessTokenId=a&accessTokenId=a", []option{form}, accessFault(400, "OTHER", "A member of the form is there twice")},
-		"another form member": {path, "accessTokenId=a&b=c", []option{form}, accessFault(400, "OTHER", "The form takes accessTokenId alone")},
-		"JSON":                {path, `{"accessTokenId":"x"}`, []option{header("Content-Type", "application/json")}, accessFault(415, "OTHER", "The body must be a form, or empty")},
-		"no master":           {path, "accessTokenId=" + plainID, []option{form}, noPermission("DELETE_TOKEN")},
-		"another client":      {path, "accessTokenId=" + h.management("other", token.CreateAccessTokens), []option{form}, noPermission("DELETE_TOKEN")},
-		"unknown":             {"/api/1/access_token/unknown/delete", "accessTokenId=" + makerID, []option{form}, accessFault(404, "NO_SUCH_ACCESS_TOKEN_ID", `No access token found for ID "`+digest("unknown")+`"`)},
+		"no credential": {
+			path, "", nil,
+			accessFault(403, "ACCESS_DENIED", "Access token ID param missing from request"),
+		},
+		"query and form": {
+			path + "?accessTokenId=" + makerID, "accessTokenId=" + makerID,
+			[]option{form},
+			accessFault(400, "OTHER", "The request brings more than one credential; send exactly one"),
+		},
+		"twice in the form": {
+			path, "accessTokenId=a&accessTokenId=a",
+			[]option{form},
+			accessFault(400, "OTHER", "A member of the form is there twice"),
+		},
+		"another form member": {
+			path, "accessTokenId=a&b=c",
+			[]option{form},
+			accessFault(400, "OTHER", "The form takes accessTokenId alone"),
+		},
+		"JSON": {
+			path, `{"accessTokenId":"x"}`,
+			[]option{header("Content-Type", "application/json")},
+			accessFault(415, "OTHER", "The body must be a form, or empty"),
+		},
+		"no master": {path, "accessTokenId=" + plainID, []option{form}, noPermission("DELETE_TOKEN")},
+		"another client": {
+			path, "accessTokenId=" + h.management("other", token.CreateAccessTokens),
+			[]option{form},
+			noPermission("DELETE_TOKEN"),
+		},
+		"unknown": {
+			"/api/1/access_token/unknown/delete", "accessTokenId=" + makerID,
+			[]option{form},
+			accessFault(404, "NO_SUCH_ACCESS_TOKEN_ID", `No access token found for ID "`+digest("unknown")+`"`),
+		},
 	} {
 		same(t, name, h.ask("POST", c.target, c.body, append(c.options, onlyLast("Content-Type"))...), c.want)
 	}
 	want := reply{200, map[string]string{"Cache-Control": "no-store"}, ""}
 	same(t, "200", h.ask("POST", path+".json", "accessTokenId="+makerID, form, onlyLast("Content-Type")), want)
-	same(t, "the audit", h.events.last(), Event{Name: "access_token_delete", Outcome: "granted", ClientID: "maker", Subject: "m", TokenID: h.events.last().TokenID})
-	same(t, "withdrawn, as credential", h.create(a.ID, `{"application":"x"}`), accessFault(403, "ACCESS_DENIED", `No access token found for ID "`+digest(a.ID)+`"`))
+	same(t, "the audit", h.events.last(), Event{
+		Name: "access_token_delete", Outcome: "granted", ClientID: "maker",
+		Subject: "m", TokenID: h.events.last().TokenID,
+	})
+	same(t, "withdrawn, as credential", h.create(a.ID, `{"application":"x"}`),
+		accessFault(403, "ACCESS_DENIED", `No access token found for ID "`+digest(a.ID)+`"`))
 	same(t, "withdrawn, as path", h.ask("GET", "/api/1/access_token/"+a.ID+"?accessTokenId="+makerID, ""),
 		accessFault(404, "NO_SUCH_ACCESS_TOKEN_ID", `No access token found for ID "`+digest(a.ID)+`"`))
 }
@@ -281,7 +361,8 @@ func onlyLast(name string) option {
 func TestAccessTokenPrefix(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(c *config.Config) { c.Issuer.Serve.AccessTokenPrefix = "/crafter-profile" })
-	if got := h.ask("POST", "/crafter-profile"+createPath+"?accessTokenId="+makerID, `{"application":"a"}`); got.Status != 200 {
+	if got := h.ask("POST", "/crafter-profile"+createPath+"?accessTokenId="+makerID,
+		`{"application":"a"}`); got.Status != 200 {
 		t.Errorf("below the prefix: %v", got)
 	}
 	if h.doc.Paths.Value("/crafter-profile"+createPath) == nil || h.doc.Paths.Value(createPath) != nil {
@@ -295,7 +376,11 @@ func TestInternalErrorOfAccessTokens(t *testing.T) {
 	h := newHouse(t, nil)
 	h.issuer.Load().state = nil // whatever breaks
 	got := h.create(makerID, `{"application":"a"}`)
-	same(t, "500", got, reply{500, map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json"}, `{"message":"Internal server error"}` + "\n"})
+	same(t, "500", got, reply{
+		500,
+		map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json"},
+		`{"message":"Internal server error"}` + "\n",
+	})
 }
 
 func TestAccessTokensTooMany(t *testing.T) {
@@ -304,6 +389,7 @@ func TestAccessTokensTooMany(t *testing.T) {
 	for range 2 {
 		h.created(makerID, `{"application":"a"}`)
 	}
-	same(t, "429", h.create(makerID, `{"application":"a"}`), accessFault(429, "OTHER", "Too many requests; the Retry-After header says when to come again",
-		"Retry-After", "1", "X-Ratelimit-Limit", "1", "X-Ratelimit-Remaining", "0", "X-Ratelimit-Reset", "1"))
+	same(t, "429", h.create(makerID, `{"application":"a"}`),
+		accessFault(429, "OTHER", "Too many requests; the Retry-After header says when to come again",
+			"Retry-After", "1", "X-Ratelimit-Limit", "1", "X-Ratelimit-Remaining", "0", "X-Ratelimit-Reset", "1"))
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// TestAnswersAreWrittenAsByTheLibrary compares what is written without reflection with encoding/json's reading of the types.
+// TestAnswersAreWrittenAsByTheLibrary compares what is written without reflection with encoding/json's reading of the
+// types.
 func TestAnswersAreWrittenAsByTheLibrary(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

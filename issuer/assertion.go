@@ -27,8 +27,8 @@ const (
 )
 
 // newAssertions makes the verifier of client assertions (RFC 7523 §3): each client that has keys is the issuer of its
-// own, and its keys are for nothing else. Their typ is "JWT" or absent, as libraries send it, or the explicit one; never
-// that of an access token.
+// own, and its keys are for nothing else. Their typ is "JWT" or absent, as libraries send it, or the explicit one;
+// never that of an access token.
 func newAssertions(cfg *config.Config) (*jose.Verifier, error) {
 	o := jose.Options{
 		Leeway: cfg.ClockLeeway, MaxBytes: cfg.Limits.TokenBytes, PreparedKeys: cfg.Limits.PreparedKeys,
@@ -58,8 +58,8 @@ func (i *Issuer) asserted(c *call, who presented) (*config.Client, error) {
 	return i.clients.byID[v.Claims.Issuer], nil
 }
 
-// meant reports whether the assertion says what RFC 7523 §3 asks for: its subject is its issuer, and it is meant for us.
-// It must name nobody but us: whoever else it named could use it here.
+// meant reports whether the assertion says what RFC 7523 §3 asks for: its subject is its issuer, and it is meant for
+// us. It must name nobody but us: whoever else it named could use it here.
 func (i *Issuer) meant(v *jose.Verified, id string) error {
 	t := &v.Claims
 	switch {
@@ -112,14 +112,15 @@ type Assertions interface {
 	Consume(ctx context.Context, u replay.Use, made int64) error
 }
 
-// errUndated is what a client is told whose assertion says neither when it was made nor from when on it counts: for a while
-// after each start it cannot be told from one that the process before has accepted.
+// errUndated is what a client is told whose assertion says neither when it was made nor from when on it counts: for a
+// while after each start it cannot be told from one that the process before has accepted.
 var errUndated = errors.New("the assertion has no iat, and this server began less than 10 minutes ago; add iat to it")
 
-// spend consumes the jti of an assertion. The memory of them ends with the process, or with the shared store's epoch; so an
-// assertion that was made before it began, and may have been used then, is refused. None is accepted before it was made (iat) and
-// before it counts (nbf), by this clock: what lies ahead within the leeway is held until then, or it could be used again by a
-// process that begins in between. One that has neither claim counts as made as early as it can have been.
+// spend consumes the jti of an assertion. The memory of them ends with the process, or with the shared store's epoch;
+// so an assertion that was made before it began, and may have been used then, is refused. None is accepted before it
+// was made (iat) and before it counts (nbf), by this clock: what lies ahead within the leeway is held until then, or it
+// could be used again by a process that begins in between. One that has neither claim counts as made as early as it can
+// have been.
 func (i *Issuer) spend(c *call, t *token.Claims) error {
 	made := t.IssuedAt
 	if made == 0 {

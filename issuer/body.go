@@ -41,8 +41,8 @@ func readable(err error) string {
 	return err.Error()
 }
 
-// An unknownMember is named to the client only if its name looks like one: what somebody put in the wrong place may be a
-// credential.
+// An unknownMember is named to the client only if its name looks like one: what somebody put in the wrong place may be
+// a credential.
 type unknownMember struct{ name string }
 
 func (u *unknownMember) Error() string {
@@ -135,8 +135,9 @@ func (c *call) read() ([]byte, error) {
 	return data, nil
 }
 
-// brokeOff tells why a body could not be read. Our own servers say it. net/http's cancels the request's context whenever a read over
-// HTTP/2 fails, so that a cancelled context alone does not mean that the client went away: a timeout comes first.
+// brokeOff tells why a body could not be read. Our own servers say it. net/http's cancels the request's context
+// whenever a read over HTTP/2 fails, so that a cancelled context alone does not mean that the client went away: a
+// timeout comes first.
 func (c *call) brokeOff(err error, after int) error {
 	var known *refusal.Error
 	var timeout net.Error

@@ -36,15 +36,16 @@ func (c *call) manager() (*config.Client, error) {
 	}
 	c.x.Issuer, c.event.ClientID = v.Claims.Issuer, client.ID
 	if word := c.endpoint.scope; !v.Claims.HasScope(word) || !may(client, word) {
-		return nil, refusal.Because(refusal.ScopeMissing, "%s is not both in the token's scope and in `may` of client %s", word, client.ID)
+		return nil, refusal.Because(refusal.ScopeMissing, "%s is not both in the token's scope and in `may` of client %s",
+			word, client.ID)
 	}
 	_, err = c.turn(issuing, client)
 	return client, err
 }
 
-// turn takes one of the client's turns: of those that it has on all replicas together where they are counted so, and the
-// store tells, or else of those that it has here. A limit is no reason to stop working. What was refused after all gives its
-// turn back.
+// turn takes one of the client's turns: of those that it has on all replicas together where they are counted so, and
+// the store tells, or else of those that it has here. A limit is no reason to stop working. What was refused after all
+// gives its turn back.
 func (c *call) turn(kind string, client *config.Client) (giveBack func(), err error) {
 	i, perSecond := c.issuer, c.issuer.config.Limits.IssueRate
 	if i.rates != nil {
@@ -76,7 +77,8 @@ func ours(v *jose.Verified) error {
 func (i *Issuer) manages(v *jose.Verified, now time.Time) (*config.Client, error) {
 	t := &v.Claims
 	if !managementToken(t, i.settings.URL) {
-		return nil, refusal.Because(refusal.TokenNotManagement, "aud, scope or tenantPermissions are not a management token's")
+		return nil, refusal.Because(refusal.TokenNotManagement,
+			"aud, scope or tenantPermissions are not a management token's")
 	}
 	client := i.clients.byID[t.ClientID]
 	if client == nil {
@@ -116,7 +118,8 @@ func (c *call) authorization() (string, error) {
 	headers, inQuery := c.r.Header["Authorization"], hasMember(c.r.URL.RawQuery, "access_token")
 	switch {
 	case len(headers) > 1 || len(headers) == 1 && inQuery:
-		return "", refusal.Because(refusal.CredentialsMultiple, "%d Authorization headers, access_token in the query: %t", len(headers), inQuery)
+		return "", refusal.Because(refusal.CredentialsMultiple, "%d Authorization headers, access_token in the query: %t",
+			len(headers), inQuery)
 	case len(headers) == 1 && request.HasTokenCookie(c.r.Header["Cookie"]):
 		return "", refusal.Because(refusal.CredentialsMultiple, "an Authorization header beside a cookie access_token")
 	case inQuery:
@@ -264,8 +267,10 @@ func (i *Issuer) authentic(compact string, now time.Time) (*jose.Verified, error
 		_, err := i.manages(v, now)
 		return v, err
 	}
-	if t.Manages() || !slices.ContainsFunc(t.Audience, func(a string) bool { return slices.Contains(i.settings.Audiences, a) }) {
-		return nil, refusal.Because(refusal.TokenAudienceMismatch, "neither a management token nor for one of issuer.audiences")
+	if t.Manages() || !slices.ContainsFunc(t.Audience,
+		func(a string) bool { return slices.Contains(i.settings.Audiences, a) }) {
+		return nil, refusal.Because(refusal.TokenAudienceMismatch,
+			"neither a management token nor for one of issuer.audiences")
 	}
 	client := i.clients.byID[t.ClientID]
 	if client == nil || i.clients.byID[t.Grantor] == nil {
@@ -306,8 +311,8 @@ func denied(reason refusal.Reason, text string) error {
 	return &fault{reason: reason, code: accessDenied, text: text}
 }
 
-// unknown is the refusal of an id that names no token of ours, whatever is wrong with it. That we cannot tell is another
-// matter.
+// unknown is the refusal of an id that names no token of ours, whatever is wrong with it. That we cannot tell is
+// another matter.
 func unknown(err error, code, id string) error {
 	reason := refusal.Of(err)
 	switch {

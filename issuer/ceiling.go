@@ -115,7 +115,8 @@ func covered(client *config.Client, p token.Permissions) error {
 // longSubject bounds subjects and applications, in bytes.
 const longSubject = 256
 
-// subjectFault holds the name of a subject, or of an application, to what a header can carry and to what is no client's.
+// subjectFault holds the name of a subject, or of an application, to what a header can carry and to what is no
+// client's.
 func (all *clients) subjectFault(member, s string) error {
 	switch {
 	case s == "":

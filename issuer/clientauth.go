@@ -11,8 +11,8 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// The ways in which a client shows who it is (RFC 6749 §2.3, RFC 7523 §2.2), as the metadata names them. A public client
-// only says who it is.
+// The ways in which a client shows who it is (RFC 6749 §2.3, RFC 7523 §2.2), as the metadata names them. A public
+// client only says who it is.
 const (
 	authBasic     = "client_secret_basic"
 	authPost      = "client_secret_post"
@@ -138,8 +138,8 @@ func (i *Issuer) authenticate(c *call, who presented) (*config.Client, error) {
 	return client, nil
 }
 
-// holdsSecret compares a secret with the client's in a time that tells nothing: by digests, and an unknown client's with
-// one that no secret has.
+// holdsSecret compares a secret with the client's in a time that tells nothing: by digests, and an unknown client's
+// with one that no secret has.
 func (all *clients) holdsSecret(id, secret string) bool {
 	want, known := all.secrets[id]
 	have := sha256.Sum256([]byte(secret))

@@ -37,48 +37,70 @@ func TestClientAuthentication(t *testing.T) {
 		options []option
 		want    reply
 	}{
-		"basic":                           {"", []option{basicAuth("svc", svcSecret)}, good},
-		"basic, client_id beside":         {"client_id=svc", []option{basicAuth("svc", svcSecret)}, good},
-		"basic, what encoding changes":    {"", []option{basicAuth("a/b+c", webSecret)}, good},
-		"basic, another case":             {"", []option{raw("bASIC " + b64("svc:"+svcSecret))}, good},
-		"post":                            {form("client_id", "svc", "client_secret", svcSecret), nil, good},
-		"post, what encoding changes":     {form("client_id", "a/b+c", "client_secret", webSecret), nil, good},
-		"a digest, basic":                 {"", []option{basicAuth("digest", "a secret that only its digest knows")}, good},
-		"a digest, post":                  {form("client_id", "digest", "client_secret", "a secret that only its digest knows"), nil, good},
-		"the digest for the secret":       {form("client_id", "digest", "client_secret", "3c8b"), nil, badClient()},
-		"basic, not form-encoded":         {"", []option{raw("Basic " + b64("a/b+c:"+webSecret))}, badClient()},
-		"basic, a wrong secret":           {"", []option{basicAuth("svc", svcSecret+"x")}, badClient()},
-		"basic, the secret's beginning":   {"", []option{basicAuth("svc", svcSecret[:36])}, badClient()},
-		"basic, no secret":                {"", []option{basicAuth("svc", "")}, badClient()},
-		"basic, no colon":                 {"", []option{raw("Basic " + b64("svc"))}, badClient()},
-		"basic, nothing":                  {"", []option{raw("Basic ")}, badClient()},
-		"basic, not base64":               {"", []option{raw("Basic %%%")}, badClient()},
-		"basic, base64url":                {"", []option{raw("Basic " + strings.TrimRight(b64("svc:"+svcSecret), "="))}, badClient()},
-		"basic, half an escape":           {"", []option{raw("Basic " + b64("svc:%2"))}, badClient()},
-		"basic, nobody":                   {"", []option{basicAuth("nobody", svcSecret)}, badClient()},
-		"basic, no name":                  {"", []option{basicAuth("", svcSecret)}, badClient()},
-		"basic, another's secret":         {"", []option{basicAuth("web", svcSecret)}, badClient()},
-		"basic, a public client":          {"", []option{basicAuth("spa", "")}, badClient()},
-		"basic, one with keys":            {"", []option{basicAuth("signer", "")}, badClient()},
-		"basic, one without anything":     {"", []option{basicAuth("shop", "")}, badClient()},
-		"basic, the name in other case":   {"", []option{basicAuth("SVC", svcSecret)}, badClient()},
-		"post, a wrong secret":            {form("client_id", "svc", "client_secret", webSecret), nil, badClient()},
-		"post, no name":                   {form("client_secret", svcSecret), nil, badClient()},
-		"post, a public client":           {form("client_id", "spa", "client_secret", "x"), nil, badClient()},
-		"a name alone":                    {"client_id=svc", nil, badClient()},
-		"a name with keys alone":          {"client_id=signer", nil, badClient()},
-		"another scheme":                  {"", []option{raw("Digest svc")}, badClient()},
-		"a bearer":                        {"", []option{bearer(h.management("svc", token.Exchange))}, badClient()},
-		"an assertion of another type":    {form("client_assertion", signed, "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"), nil, badClient()},
-		"an assertion without a type":     {form("client_assertion", signed), nil, badClient()},
-		"a type without assertion":        {form("client_assertion_type", assertionType), nil, badClient()},
-		"basic and post":                  {form("client_id", "svc", "client_secret", svcSecret), []option{basicAuth("svc", svcSecret)}, multiple},
-		"basic and assertion":             {assertion, []option{basicAuth("svc", svcSecret)}, multiple},
-		"post and assertion":              {assertion + "&client_secret=" + svcSecret, nil, multiple},
-		"two Authorization headers":       {"", []option{basicAuth("svc", svcSecret), raw("Basic " + b64("svc:"+svcSecret))}, multiple},
-		"basic, another client_id":        {"client_id=web", []option{basicAuth("svc", svcSecret)}, oauthFault(400, "invalid_request", "client_id is not the client that authenticates")},
-		"assertion, another client_id":    {assertion + "&client_id=svc", nil, badClient()},
-		"secret and client_id in cookies": {"", []option{header("Cookie", "client_id=svc; client_secret="+svcSecret)}, badClient()},
+		"basic":                        {"", []option{basicAuth("svc", svcSecret)}, good},
+		"basic, client_id beside":      {"client_id=svc", []option{basicAuth("svc", svcSecret)}, good},
+		"basic, what encoding changes": {"", []option{basicAuth("a/b+c", webSecret)}, good},
+		"basic, another case":          {"", []option{raw("bASIC " + b64("svc:"+svcSecret))}, good},
+		"post":                         {form("client_id", "svc", "client_secret", svcSecret), nil, good},
+		"post, what encoding changes":  {form("client_id", "a/b+c", "client_secret", webSecret), nil, good},
+		"a digest, basic":              {"", []option{basicAuth("digest", "a secret that only its digest knows")}, good},
+		"a digest, post": {form("client_id", "digest", "client_secret",
+			"a secret that only its digest knows"), nil, good},
+		"the digest for the secret":     {form("client_id", "digest", "client_secret", "3c8b"), nil, badClient()},
+		"basic, not form-encoded":       {"", []option{raw("Basic " + b64("a/b+c:"+webSecret))}, badClient()},
+		"basic, a wrong secret":         {"", []option{basicAuth("svc", svcSecret+"x")}, badClient()},
+		"basic, the secret's beginning": {"", []option{basicAuth("svc", svcSecret[:36])}, badClient()},
+		"basic, no secret":              {"", []option{basicAuth("svc", "")}, badClient()},
+		"basic, no colon":               {"", []option{raw("Basic " + b64("svc"))}, badClient()},
+		"basic, nothing":                {"", []option{raw("Basic ")}, badClient()},
+		"basic, not base64":             {"", []option{raw("Basic %%%")}, badClient()},
+		"basic, base64url": {
+			"",
+			[]option{raw("Basic " + strings.TrimRight(b64("svc:"+svcSecret), "="))},
+			badClient(),
+		},
+		"basic, half an escape":         {"", []option{raw("Basic " + b64("svc:%2"))}, badClient()},
+		"basic, nobody":                 {"", []option{basicAuth("nobody", svcSecret)}, badClient()},
+		"basic, no name":                {"", []option{basicAuth("", svcSecret)}, badClient()},
+		"basic, another's secret":       {"", []option{basicAuth("web", svcSecret)}, badClient()},
+		"basic, a public client":        {"", []option{basicAuth("spa", "")}, badClient()},
+		"basic, one with keys":          {"", []option{basicAuth("signer", "")}, badClient()},
+		"basic, one without anything":   {"", []option{basicAuth("shop", "")}, badClient()},
+		"basic, the name in other case": {"", []option{basicAuth("SVC", svcSecret)}, badClient()},
+		"post, a wrong secret":          {form("client_id", "svc", "client_secret", webSecret), nil, badClient()},
+		"post, no name":                 {form("client_secret", svcSecret), nil, badClient()},
+		"post, a public client":         {form("client_id", "spa", "client_secret", "x"), nil, badClient()},
+		"a name alone":                  {"client_id=svc", nil, badClient()},
+		"a name with keys alone":        {"client_id=signer", nil, badClient()},
+		"another scheme":                {"", []option{raw("Digest svc")}, badClient()},
+		"a bearer":                      {"", []option{bearer(h.management("svc", token.Exchange))}, badClient()},
+		"an assertion of another type": {form("client_assertion", signed, "client_assertion_type",
+			"urn:ietf:params:oauth:client-assertion-type:saml2-bearer"), nil, badClient()},
+		"an assertion without a type": {form("client_assertion", signed), nil, badClient()},
+		"a type without assertion":    {form("client_assertion_type", assertionType), nil, badClient()},
+		"basic and post": {
+			form("client_id", "svc", "client_secret", svcSecret),
+			[]option{basicAuth("svc", svcSecret)},
+			multiple,
+		},
+		"basic and assertion": {assertion, []option{basicAuth("svc", svcSecret)}, multiple},
+		"post and assertion":  {assertion + "&client_secret=" + svcSecret, nil, multiple},
+		"two Authorization headers": {
+			"",
+			[]option{basicAuth("svc", svcSecret), raw("Basic " + b64("svc:"+svcSecret))},
+			multiple,
+		},
+		"basic, another client_id": {
+			"client_id=web",
+			[]option{basicAuth("svc", svcSecret)},
+			oauthFault(400, "invalid_request", "client_id is not the client that authenticates"),
+		},
+		"assertion, another client_id": {assertion + "&client_id=svc", nil, badClient()},
+		"secret and client_id in cookies": {
+			"",
+			[]option{header("Cookie", "client_id=svc; client_secret="+svcSecret)},
+			badClient(),
+		},
 	} {
 		got := h.token(ownGrant+"&"+c.form, c.options...)
 		if c.want.Status == 200 {
@@ -102,7 +124,10 @@ func (h *house) assertion(change func(*token.Claims)) string {
 func (h *house) signedAssertion(key *jose.PrivateKey, typ string, change func(*token.Claims)) string {
 	h.Helper()
 	now := h.clock.now().UnixMilli()
-	c := &token.Claims{Issuer: "signer", Subject: "signer", Audience: []string{issuerURL}, ID: "0", IssuedAt: now, NotBefore: now, Expiry: now + 60_000}
+	c := &token.Claims{
+		Issuer: "signer", Subject: "signer", Audience: []string{issuerURL}, ID: "0", IssuedAt: now,
+		NotBefore: now, Expiry: now + 60_000,
+	}
 	if change != nil {
 		change(c)
 	}
@@ -122,7 +147,10 @@ func (h *house) assert(assertion string) reply {
 func TestPrivateKeyJWT(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, func(c *config.Config) {
-		c.Issuer.Clients = append(c.Issuer.Clients, &config.Client{ID: "second", Keys: keySet(t, testKey(t, "RS256")), Permissions: all("acme", "READ_TENANT")})
+		c.Issuer.Clients = append(c.Issuer.Clients, &config.Client{
+			ID: "second", Keys: keySet(t, testKey(t, "RS256")),
+			Permissions: all("acme", "READ_TENANT"),
+		})
 	})
 	key := testKey(t, "EdDSA")
 	n := 0
@@ -134,17 +162,19 @@ func TestPrivateKeyJWT(t *testing.T) {
 		})
 	}
 	for name, assertion := range map[string]string{
-		"the issuer":          with(func(*token.Claims) {}),
-		"the token endpoint":  with(func(c *token.Claims) { c.Audience = []string{issuerURL + "/oauth2/token"} }),
-		"both":                with(func(c *token.Claims) { c.Audience = []string{issuerURL, issuerURL + "/oauth2/token"} }),
-		"the longest life":    with(func(c *token.Claims) { c.Expiry = c.IssuedAt + longestAssertion.Milliseconds() }),
-		"without nbf":         with(func(c *token.Claims) { c.NotBefore = 0 }),
-		"an explicit typ":     h.signedAssertion(key, "client-authentication+jwt", func(c *token.Claims) { c.ID = "typ" }),
-		"another algorithm":   h.signedAssertion(testKey(t, "RS256"), "JWT", func(c *token.Claims) { c.Issuer, c.Subject = "second", "second" }),
-		"a clock 1 s ahead":   with(func(c *token.Claims) { c.IssuedAt += 1000 }),
-		"nbf without iat":     with(func(c *token.Claims) { c.IssuedAt = 0 }),
-		"further claims":      with(func(c *token.Claims) { c.Scope, c.ClientID = "x", "signer" }),
-		"the same jti, other": h.signedAssertion(testKey(t, "RS256"), "JWT", func(c *token.Claims) { c.Issuer, c.Subject, c.ID = "second", "second", "j" }),
+		"the issuer":         with(func(*token.Claims) {}),
+		"the token endpoint": with(func(c *token.Claims) { c.Audience = []string{issuerURL + "/oauth2/token"} }),
+		"both":               with(func(c *token.Claims) { c.Audience = []string{issuerURL, issuerURL + "/oauth2/token"} }),
+		"the longest life":   with(func(c *token.Claims) { c.Expiry = c.IssuedAt + longestAssertion.Milliseconds() }),
+		"without nbf":        with(func(c *token.Claims) { c.NotBefore = 0 }),
+		"an explicit typ":    h.signedAssertion(key, "client-authentication+jwt", func(c *token.Claims) { c.ID = "typ" }),
+		"another algorithm": h.signedAssertion(testKey(t, "RS256"), "JWT",
+			func(c *token.Claims) { c.Issuer, c.Subject = "second", "second" }),
+		"a clock 1 s ahead": with(func(c *token.Claims) { c.IssuedAt += 1000 }),
+		"nbf without iat":   with(func(c *token.Claims) { c.IssuedAt = 0 }),
+		"further claims":    with(func(c *token.Claims) { c.Scope, c.ClientID = "x", "signer" }),
+		"the same jti, other": h.signedAssertion(testKey(t, "RS256"), "JWT",
+			func(c *token.Claims) { c.Issuer, c.Subject, c.ID = "second", "second", "j" }),
 	} {
 		if got := h.assert(assertion); got.Status != 200 {
 			t.Errorf("%s: %v: %s", name, got, h.events.last().Reason)
@@ -171,25 +201,36 @@ func TestPrivateKeyJWT(t *testing.T) {
 		"aud is our API":           with(func(c *token.Claims) { c.Audience = []string{issuerURL + "/api"} }),
 		"aud with a slash":         with(func(c *token.Claims) { c.Audience = []string{issuerURL + "/"} }),
 		"no exp":                   with(func(c *token.Claims) { c.Expiry = 0 }),
-		"expired":                  with(func(c *token.Claims) { c.IssuedAt -= 120_000; c.Expiry = h.clock.now().Unix() * 1000 }),
-		"too long a life":          with(func(c *token.Claims) { c.Expiry = c.IssuedAt + longestAssertion.Milliseconds() + 1000 }),
-		"too far an exp, no iat":   with(func(c *token.Claims) { c.IssuedAt, c.Expiry = 0, c.Expiry+longestAssertion.Milliseconds() }),
-		"not yet":                  with(func(c *token.Claims) { c.NotBefore += 60_000 }),
-		"from the future":          with(func(c *token.Claims) { c.IssuedAt += 60_000; c.Expiry += 60_000 }),
-		"before this process":      with(func(c *token.Claims) { c.IssuedAt -= 2000 }),
-		"tampered":                 h.assertion(nil) + "A",
-		"none":                     "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0." + strings.Split(h.assertion(nil), ".")[1] + ".",
-		"not a JWT":                "x",
-		"too large":                strings.Repeat("x", 8193),
+		"expired": with(func(c *token.Claims) {
+			c.IssuedAt -= 120_000
+			c.Expiry = h.clock.now().Unix() * 1000
+		}),
+		"too long a life": with(func(c *token.Claims) {
+			c.Expiry = c.IssuedAt + longestAssertion.Milliseconds() +
+				1000
+		}),
+		"too far an exp, no iat": with(func(c *token.Claims) {
+			c.IssuedAt, c.Expiry = 0,
+				c.Expiry+longestAssertion.Milliseconds()
+		}),
+		"not yet":             with(func(c *token.Claims) { c.NotBefore += 60_000 }),
+		"from the future":     with(func(c *token.Claims) { c.IssuedAt += 60_000; c.Expiry += 60_000 }),
+		"before this process": with(func(c *token.Claims) { c.IssuedAt -= 2000 }),
+		"tampered":            h.assertion(nil) + "A",
+		"none":                "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0." + strings.Split(h.assertion(nil), ".")[1] + ".",
+		"not a JWT":           "x",
+		"too large":           strings.Repeat("x", 8193),
 	} {
 		same(t, name, h.assert(assertion), badClient())
-		if ev := h.events.last(); ev.Outcome != "refused" || ev.Reason != refusal.ClientUnauthenticated && ev.Reason != refusal.AssertionUsed {
+		if ev := h.events.last(); ev.Outcome != "refused" || ev.Reason != refusal.ClientUnauthenticated &&
+			ev.Reason != refusal.AssertionUsed {
 			t.Errorf("%s: %+v", name, ev)
 		}
 	}
 }
 
-// TestUndatedAssertion: without iat and nbf an assertion is refused for ten minutes after a start, and the client is told why.
+// TestUndatedAssertion: without iat and nbf an assertion is refused for ten minutes after a start, and the client is
+// told why.
 func TestUndatedAssertion(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
@@ -211,8 +252,8 @@ func TestUndatedAssertion(t *testing.T) {
 	same(t, "twice", h.assert(b), badClient())
 }
 
-// TestAssertionAheadOfItsTime: what a clock that is ahead has made is not accepted before its time has come, so that a process
-// that begins in between cannot accept it a second time.
+// TestAssertionAheadOfItsTime: what a clock that is ahead has made is not accepted before its time has come, so that a
+// process that begins in between cannot accept it a second time.
 func TestAssertionAheadOfItsTime(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
@@ -235,7 +276,8 @@ func TestAssertionAheadOfItsTime(t *testing.T) {
 	if got := h.assert(assertion); got.Status != 200 {
 		t.Fatal(got)
 	}
-	h.clock.ms.Store(h.clock.now().Truncate(time.Second).Add(2 * time.Second).UnixMilli()) // its time has come; app.New waits for a whole second
+	// its time has come; app.New waits for a whole second
+	h.clock.ms.Store(h.clock.now().Truncate(time.Second).Add(2 * time.Second).UnixMilli())
 	h.state = NewState()
 	h.reload(h.config)
 	same(t, "after a restart", h.assert(assertion), badClient())
@@ -244,8 +286,8 @@ func TestAssertionAheadOfItsTime(t *testing.T) {
 	}
 }
 
-// TestAssertionOnce: of 64 requests with one assertion, one gets a token; a reload changes nothing about it, nor does its
-// spelling matter, only its jti.
+// TestAssertionOnce: of 64 requests with one assertion, one gets a token; a reload changes nothing about it, nor does
+// its spelling matter, only its jti.
 func TestAssertionOnce(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
@@ -293,7 +335,8 @@ func TestAssertionSpentLast(t *testing.T) {
 	}
 }
 
-// TestAssertionAfterRestart: a new process has forgotten what was used, so it takes nothing that the old one may have seen.
+// TestAssertionAfterRestart: a new process has forgotten what was used, so it takes nothing that the old one may have
+// seen.
 func TestAssertionAfterRestart(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)

@@ -178,5 +178,6 @@ func challenge(s string) bool {
 // the same must be presented, byte by byte.
 func redirectURI(s string) bool {
 	u, err := url.Parse(s)
-	return err == nil && u.IsAbs() && len(s) <= 2048 && !strings.Contains(s, "#") && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f })
+	return err == nil && u.IsAbs() && len(s) <= 2048 && !strings.Contains(s, "#") &&
+		!strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f })
 }

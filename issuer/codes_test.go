@@ -52,27 +52,31 @@ func TestRedeem(t *testing.T) {
 		body string
 		want reply
 	}{
-		"not JSON":        {"authorization_code=x", body("byte 0: want an object")},
-		"an array":        {"[]", body("byte 0: want an object, have an array")},
-		"member missing":  {"{}", codeFault(400, 10002, "BadRequestError", "The body lacks the member authorization_code", path)},
+		"not JSON": {"authorization_code=x", body("byte 0: want an object")},
+		"an array": {"[]", body("byte 0: want an object, have an array")},
+		"member missing": {"{}", codeFault(400, 10002, "BadRequestError", "The body lacks the member authorization_code",
+			path)},
 		"null":            {`{"authorization_code":null}`, body("byte 22: authorization_code: want a string, have null")},
 		"a number":        {`{"authorization_code":1}`, body("byte 22: authorization_code: want a string, have a number")},
 		"unknown member":  {`{"authorization_code":"x","more":1}`, body("there is no member more here")},
 		"a member's case": {`{"Authorization_code":"x"}`, body("there is no member Authorization_code here")},
-		"duplicate":       {`{"authorization_code":"x","authorization_code":"x"}`, body("byte 26: authorization_code: the member is there twice")},
-		"trailing data":   {wrap("x") + "{}", body("byte 26: data after the end of the value")},
-		"empty":           {wrap(""), malformed},
-		"length 31":       {wrap(x(31)), malformed},
-		"length 129":      {wrap(x(129)), malformed},
-		"a dot":           {wrap(x(40) + "."), malformed},
-		"padding":         {wrap(x(40) + "="), malformed},
-		"plus":            {wrap(x(40) + "+"), malformed},
-		"slash":           {wrap(x(40) + "/"), malformed},
-		"space":           {wrap(x(40) + " "), malformed},
-		"non-ASCII":       {wrap(x(40) + "é"), malformed},
-		"length 32":       {wrap(x(32)), unknown},
-		"length 127":      {wrap(x(127)), unknown},
-		"forged":          {wrap(x(128)), unknown},
+		"duplicate": {
+			`{"authorization_code":"x","authorization_code":"x"}`,
+			body("byte 26: authorization_code: the member is there twice"),
+		},
+		"trailing data": {wrap("x") + "{}", body("byte 26: data after the end of the value")},
+		"empty":         {wrap(""), malformed},
+		"length 31":     {wrap(x(31)), malformed},
+		"length 129":    {wrap(x(129)), malformed},
+		"a dot":         {wrap(x(40) + "."), malformed},
+		"padding":       {wrap(x(40) + "="), malformed},
+		"plus":          {wrap(x(40) + "+"), malformed},
+		"slash":         {wrap(x(40) + "/"), malformed},
+		"space":         {wrap(x(40) + " "), malformed},
+		"non-ASCII":     {wrap(x(40) + "é"), malformed},
+		"length 32":     {wrap(x(32)), unknown},
+		"length 127":    {wrap(x(127)), unknown},
+		"forged":        {wrap(x(128)), unknown},
 	} {
 		got := h.ask("POST", path, c.body)
 		same(t, name, got, c.want)
@@ -81,7 +85,8 @@ func TestRedeem(t *testing.T) {
 	// No body at all, as a client that forgot it sends it.
 	got := h.ask("POST", path, "", header("Content-Type", "application/json"))
 	same(t, "no body", got, body("byte 0: want an object, but the document ends here"))
-	same(t, "no body, no type", h.ask("POST", path, "", header("Content-Type", "")), body("byte 0: want an object, but the document ends here"))
+	same(t, "no body, no type", h.ask("POST", path, "", header("Content-Type", "")),
+		body("byte 0: want an object, but the document ends here"))
 
 	ok := h.redeem(h.code(`{"subject":"alice","role":"support"}`))
 	h.againstSeed(seed, ok)
@@ -138,7 +143,8 @@ func TestTokenOfACode(t *testing.T) {
 func TestMedia(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
-	refused := codeFault(415, 10016, "UnsupportedMediaTypeError", "The body must be sent as Content-Type: application/json, without a content coding", "/api/v1/tokens")
+	refused := codeFault(415, 10016, "UnsupportedMediaTypeError",
+		"The body must be sent as Content-Type: application/json, without a content coding", "/api/v1/tokens")
 	for _, c := range []struct {
 		types []string
 		want  int
@@ -153,7 +159,8 @@ func TestMedia(t *testing.T) {
 		{[]string{""}, 415},
 		{nil, 415},
 	} {
-		got := h.ask("POST", "/api/v1/tokens", `{"authorization_code":"`+strings.Repeat("x", 128)+`"}`, func(r *http.Request) { r.Header["Content-Type"] = c.types })
+		got := h.ask("POST", "/api/v1/tokens", `{"authorization_code":"`+strings.Repeat("x", 128)+`"}`,
+			func(r *http.Request) { r.Header["Content-Type"] = c.types })
 		if got.Status != c.want {
 			t.Errorf("%q: %v", c.types, got)
 		}
@@ -173,7 +180,8 @@ func TestBodyLimit(t *testing.T) {
 	body := func(n int) string {
 		return strings.Repeat(" ", n-151) + `{"authorization_code":"` + strings.Repeat("x", 126) + `"}`
 	}
-	want := codeFault(413, 10015, "PayloadTooLargeError", "The body is larger than this endpoint takes", "/api/v1/tokens", "Connection", "close")
+	want := codeFault(413, 10015, "PayloadTooLargeError", "The body is larger than this endpoint takes", "/api/v1/tokens",
+		"Connection", "close")
 	chunked := func(r *http.Request) { r.ContentLength = -1 }
 	if got := h.ask("POST", "/api/v1/tokens", body(65536)); got.Status != 404 {
 		t.Errorf("at the limit: %v", got)
@@ -207,25 +215,76 @@ func TestIssueCode(t *testing.T) {
 		"tenant missing":       {`{"subject":"alice","role":"agent"}`, bad("The role needs a tenant")},
 		"tenant not asked for": {`{"subject":"alice","role":"support","tenant":"acme"}`, bad("The role takes no tenant")},
 		"tenant *":             {`{"subject":"alice","role":"agent","tenant":"*"}`, bad("The tenant is not a tenant's name")},
-		"tenant placeholder":   {`{"subject":"alice","role":"agent","tenant":"{tenant}"}`, bad("The tenant is not a tenant's name")},
-		"tenant with a slash":  {`{"subject":"alice","role":"agent","tenant":"a/b"}`, bad("The tenant is not a tenant's name")},
-		"tenant empty":         {`{"subject":"alice","role":"agent","tenant":""}`, bad(notTaken + "byte 45: tenant: this is empty; leave the member out instead")},
-		"subject with CR":      {`{"subject":"a\rb","role":"support"}`, bad("subject has a control character")},
-		"subject a client":     {`{"subject":"plain","role":"support"}`, codeFault(400, 10011, "BadRequestError", "subject is the id of a client", path)},
-		"subject too long":     {`{"subject":"` + strings.Repeat("-g", 18) + `","role":"support"}`, reply{}},
-		"expires_in 0":         {`{"subject":"a","role":"support","expires_in":0}`, bad("expires_in must be from 1 to 60, the client's code_ttl in seconds")},
-		"expires_in 61":        {`{"subject":"a","role":"support","expires_in":61}`, bad("expires_in must be from 1 to 60, the client's code_ttl in seconds")},
-		"expires_in 1.5":       {`{"subject":"a","role":"support","expires_in":1.5}`, bad(notTaken + "byte 45: expires_in: want a whole number")},
-		"expires_in a string":  {`{"subject":"a","role":"support","expires_in":"1"}`, bad(notTaken + "byte 45: expires_in: want a number, have a string")},
-		"client unknown":       {`{"subject":"a","role":"support","client_id":"nobody"}`, bad("client_id is no client of the config")},
-		"challenge alone":      {`{"subject":"a","role":"support","code_challenge":"` + good + `"}`, bad("code_challenge and code_challenge_method go together")},
-		"method alone":         {`{"subject":"a","role":"support","code_challenge_method":"S256"}`, bad("code_challenge and code_challenge_method go together")},
-		"method plain":         {`{"subject":"a","role":"support","code_challenge":"` + good + `","code_challenge_method":"plain"}`, bad("code_challenge_method must be S256")},
-		"challenge short":      {`{"subject":"a","role":"support","code_challenge":"abc","code_challenge_method":"S256"}`, bad("code_challenge must be a SHA-256 in base64url without padding, 43 characters")},
-		"redirect relative":    {`{"subject":"a","role":"support","redirect_uri":"/cb"}`, bad("redirect_uri must be an absolute URI without a fragment")},
-		"redirect fragment":    {`{"subject":"a","role":"support","redirect_uri":"https://a.test/cb#x"}`, bad("redirect_uri must be an absolute URI without a fragment")},
-		"beyond delegate":      {`{"subject":"a","role":"owner"}`, codeFault(403, 10010, "ForbiddenError", "This is more than the client may hand on", path, "Www-Authenticate", `Bearer realm="jotgate", error="insufficient_scope"`)},
-		"a tenant beyond it":   {`{"subject":"a","role":"agent","tenant":"secret"}`, codeFault(403, 10010, "ForbiddenError", "This is more than the client may hand on", path, "Www-Authenticate", `Bearer realm="jotgate", error="insufficient_scope"`)},
+		"tenant placeholder": {
+			`{"subject":"alice","role":"agent","tenant":"{tenant}"}`,
+			bad("The tenant is not a tenant's name"),
+		},
+		"tenant with a slash": {
+			`{"subject":"alice","role":"agent","tenant":"a/b"}`,
+			bad("The tenant is not a tenant's name"),
+		},
+		"tenant empty": {
+			`{"subject":"alice","role":"agent","tenant":""}`,
+			bad(notTaken + "byte 45: tenant: this is empty; leave the member out instead"),
+		},
+		"subject with CR": {`{"subject":"a\rb","role":"support"}`, bad("subject has a control character")},
+		"subject a client": {
+			`{"subject":"plain","role":"support"}`,
+			codeFault(400, 10011, "BadRequestError", "subject is the id of a client", path),
+		},
+		"subject too long": {`{"subject":"` + strings.Repeat("-g", 18) + `","role":"support"}`, reply{}},
+		"expires_in 0": {
+			`{"subject":"a","role":"support","expires_in":0}`,
+			bad("expires_in must be from 1 to 60, the client's code_ttl in seconds"),
+		},
+		"expires_in 61": {
+			`{"subject":"a","role":"support","expires_in":61}`,
+			bad("expires_in must be from 1 to 60, the client's code_ttl in seconds"),
+		},
+		"expires_in 1.5": {
+			`{"subject":"a","role":"support","expires_in":1.5}`,
+			bad(notTaken + "byte 45: expires_in: want a whole number"),
+		},
+		"expires_in a string": {
+			`{"subject":"a","role":"support","expires_in":"1"}`,
+			bad(notTaken + "byte 45: expires_in: want a number, have a string"),
+		},
+		"client unknown": {
+			`{"subject":"a","role":"support","client_id":"nobody"}`,
+			bad("client_id is no client of the config"),
+		},
+		"challenge alone": {
+			`{"subject":"a","role":"support","code_challenge":"` + good + `"}`,
+			bad("code_challenge and code_challenge_method go together"),
+		},
+		"method alone": {
+			`{"subject":"a","role":"support","code_challenge_method":"S256"}`,
+			bad("code_challenge and code_challenge_method go together"),
+		},
+		"method plain": {`{"subject":"a","role":"support","code_challenge":"` + good +
+			`","code_challenge_method":"plain"}`, bad("code_challenge_method must be S256")},
+		"challenge short": {
+			`{"subject":"a","role":"support","code_challenge":"abc","code_challenge_method":"S256"}`,
+			bad("code_challenge must be a SHA-256 in base64url without padding, 43 characters"),
+		},
+		"redirect relative": {
+			`{"subject":"a","role":"support","redirect_uri":"/cb"}`,
+			bad("redirect_uri must be an absolute URI without a fragment"),
+		},
+		"redirect fragment": {
+			`{"subject":"a","role":"support","redirect_uri":"https://a.test/cb#x"}`,
+			bad("redirect_uri must be an absolute URI without a fragment"),
+		},
+		"beyond delegate": {
+			`{"subject":"a","role":"owner"}`,
+			codeFault(403, 10010, "ForbiddenError", "This is more than the client may hand on", path, "Www-Authenticate",
+				`Bearer realm="jotgate", error="insufficient_scope"`),
+		},
+		"a tenant beyond it": {
+			`{"subject":"a","role":"agent","tenant":"secret"}`,
+			codeFault(403, 10010, "ForbiddenError", "This is more than the client may hand on", path, "Www-Authenticate",
+				`Bearer realm="jotgate", error="insufficient_scope"`),
+		},
 	} {
 		got := h.ask("POST", path, c.body, auth)
 		if name == "subject too long" {
@@ -254,10 +313,13 @@ func TestBearerOfIssueCode(t *testing.T) {
 	const body = `{"subject":"alice","role":"support"}`
 	good := h.management("shop", token.IssueCodes)
 	plainChallenge, invalid := `Bearer realm="jotgate"`, `Bearer realm="jotgate", error="invalid_token"`
-	missing := codeFault(401, 10008, "UnauthorizedError", "A management token is needed, as Authorization: Bearer", path, "Www-Authenticate", plainChallenge)
+	missing := codeFault(401, 10008, "UnauthorizedError", "A management token is needed, as Authorization: Bearer", path,
+		"Www-Authenticate", plainChallenge)
 	refused := codeFault(401, 10008, "UnauthorizedError", "The token is not accepted", path, "Www-Authenticate", invalid)
-	two := codeFault(400, 10007, "BadRequestError", "The request brings more than one credential; send exactly one", path, "Www-Authenticate", `Bearer realm="jotgate", error="invalid_request"`)
-	scope := codeFault(403, 10009, "ForbiddenError", "The token's scope, or its client, does not allow this", path, "Www-Authenticate", `Bearer realm="jotgate", error="insufficient_scope"`)
+	two := codeFault(400, 10007, "BadRequestError", "The request brings more than one credential; send exactly one", path,
+		"Www-Authenticate", `Bearer realm="jotgate", error="invalid_request"`)
+	scope := codeFault(403, 10009, "ForbiddenError", "The token's scope, or its client, does not allow this", path,
+		"Www-Authenticate", `Bearer realm="jotgate", error="insufficient_scope"`)
 	for name, c := range map[string]struct {
 		target  string
 		options []option
@@ -297,25 +359,44 @@ func changed(compact string) string {
 // TestCodeRefusedLater: authentic codes whose time or ground is gone are 400, all alike.
 func TestCodeRefusedLater(t *testing.T) {
 	t.Parallel()
-	gone := codeFault(400, 10005, "BadRequestError", "The authorization code is expired, was used before, or may no longer be redeemed", "/api/v1/tokens")
+	gone := codeFault(400, 10005, "BadRequestError",
+		"The authorization code is expired, was used before, or may no longer be redeemed", "/api/v1/tokens")
 	for name, c := range map[string]struct {
 		then   func(h *house)
 		reason refusal.Reason
 	}{
-		"expired by 0 ms":    {func(h *house) { h.clock.advance(time.Minute) }, refusal.CodeExpired},
-		"expired by 1 ms":    {func(h *house) { h.clock.advance(time.Minute + time.Millisecond) }, refusal.CodeExpired},
-		"from the future":    {func(h *house) { h.clock.advance(-5*time.Second - time.Millisecond) }, refusal.CodeNotYetValid},
-		"client gone":        {func(h *house) { h.change(func(c *config.Config) { c.Issuer.Clients = c.Issuer.Clients[1:] }) }, refusal.CodeClientGone},
-		"client may no more": {func(h *house) { h.change(func(c *config.Config) { c.Issuer.Clients[0].May = nil }) }, refusal.CodeClientGone},
-		"role gone":          {func(h *house) { h.change(func(c *config.Config) { delete(c.Roles, "agent") }) }, refusal.CodeRoleGone},
+		"expired by 0 ms": {func(h *house) { h.clock.advance(time.Minute) }, refusal.CodeExpired},
+		"expired by 1 ms": {func(h *house) { h.clock.advance(time.Minute + time.Millisecond) }, refusal.CodeExpired},
+		"from the future": {
+			func(h *house) { h.clock.advance(-5*time.Second - time.Millisecond) },
+			refusal.CodeNotYetValid,
+		},
+		"client gone": {func(h *house) {
+			h.change(
+				func(c *config.Config) { c.Issuer.Clients = c.Issuer.Clients[1:] })
+		}, refusal.CodeClientGone},
+		"client may no more": {
+			func(h *house) { h.change(func(c *config.Config) { c.Issuer.Clients[0].May = nil }) },
+			refusal.CodeClientGone,
+		},
+		"role gone": {
+			func(h *house) { h.change(func(c *config.Config) { delete(c.Roles, "agent") }) },
+			refusal.CodeRoleGone,
+		},
 		"role takes no tenant": {func(h *house) {
 			h.change(func(c *config.Config) { c.Roles["agent"].Permissions = all("acme", "READ_TENANT") })
 		}, refusal.CodeRoleGone},
 		"role beyond delegate": {func(h *house) {
 			h.change(func(c *config.Config) { c.Roles["agent"].Permissions = all(token.Placeholder, "*") })
 		}, refusal.CodeNotCovered},
-		"delegate cut":         {func(h *house) { h.change(func(c *config.Config) { c.Issuer.Clients[0].Delegate = nil }) }, refusal.CodeNotCovered},
-		"subject now a client": {func(h *house) { h.change(func(c *config.Config) { c.Issuer.Clients[3].ID = "alice" }) }, refusal.CodeNotCovered},
+		"delegate cut": {
+			func(h *house) { h.change(func(c *config.Config) { c.Issuer.Clients[0].Delegate = nil }) },
+			refusal.CodeNotCovered,
+		},
+		"subject now a client": {
+			func(h *house) { h.change(func(c *config.Config) { c.Issuer.Clients[3].ID = "alice" }) },
+			refusal.CodeNotCovered,
+		},
 		"code_ttl cut since": {func(h *house) {
 			h.change(func(c *config.Config) { c.Issuer.Clients[0].CodeTTL = time.Second })
 			h.clock.advance(time.Second)
@@ -447,7 +528,8 @@ func TestConcurrentRedemptions(t *testing.T) {
 	for range 64 {
 		wg.Go(func() {
 			<-start
-			response, err := h.server.Client().Post(h.server.URL+"/api/v1/tokens", "application/json", strings.NewReader(`{"authorization_code":"`+sealed+`"}`))
+			response, err := h.server.Client().Post(h.server.URL+"/api/v1/tokens", "application/json",
+				strings.NewReader(`{"authorization_code":"`+sealed+`"}`))
 			if err != nil {
 				t.Error(err)
 				return
@@ -545,7 +627,8 @@ func (c counted) Allow(context.Context, string, int) (time.Duration, error) { re
 
 func (c counted) Return(context.Context, string, int) error { return c.err }
 
-// TestRateOfAllReplicas: where turns are counted for all replicas, that decides; a store that does not tell leaves it to this one.
+// TestRateOfAllReplicas: where turns are counted for all replicas, that decides; a store that does not tell leaves it
+// to this one.
 func TestRateOfAllReplicas(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(c *config.Config) { c.Limits.IssueRate = 1 })
@@ -581,8 +664,8 @@ func (b *bucket) Return(context.Context, string, int) error {
 	return nil
 }
 
-// TestUsedCodesTakeNoTurns: whoever presents a used code again and again leaves the turns to those whose codes are good, and so
-// does who only says that it is a public client.
+// TestUsedCodesTakeNoTurns: whoever presents a used code again and again leaves the turns to those whose codes are
+// good, and so does who only says that it is a public client.
 func TestUsedCodesTakeNoTurns(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, func(c *config.Config) { c.Limits.IssueRate = 2 })
@@ -629,12 +712,14 @@ func TestRateOfIssuing(t *testing.T) {
 			t.Fatalf("%d: %v", i, got)
 		}
 	}
-	want := codeFault(429, 10017, "TooManyRequestsError", "Too many requests; the Retry-After header says when to come again", path,
+	want := codeFault(429, 10017, "TooManyRequestsError",
+		"Too many requests; the Retry-After header says when to come again", path,
 		"Retry-After", "1", "X-Ratelimit-Limit", "2", "X-Ratelimit-Remaining", "0", "X-Ratelimit-Reset", "1")
 	same(t, "429", h.ask("POST", path, `{"subject":"alice","role":"support"}`, auth), want)
 	h.change(func(c *config.Config) { c.Limits.IssueRate = 2 })
 	same(t, "429 after a reload", h.ask("POST", path, `{"subject":"alice","role":"support"}`, auth), want)
-	if got := h.ask("POST", path, `{"subject":"alice","role":"agent","tenant":"acme"}`, bearer(h.management("other", token.IssueCodes))); got.Status != 201 {
+	if got := h.ask("POST", path, `{"subject":"alice","role":"agent","tenant":"acme"}`,
+		bearer(h.management("other", token.IssueCodes))); got.Status != 201 {
 		t.Errorf("another client: %v", got)
 	}
 	h.clock.advance(time.Second)

@@ -15,7 +15,8 @@ func TestDeadlineIsAContext(t *testing.T) {
 		passes, ends, given := within(parent, time.Minute), within(parent, time.Minute), within(parent, time.Hour)
 		child, stop := context.WithCancel(passes)
 		defer stop()
-		if at, ok := passes.Deadline(); !ok || time.Until(at) != time.Minute || passes.Value(key{}) != "value" || passes.Err() != nil {
+		if at, ok := passes.Deadline(); !ok || time.Until(at) != time.Minute || passes.Value(key{}) != "value" ||
+			passes.Err() != nil {
 			t.Errorf("at first: %v, %v, %v", at, passes.Value(key{}), passes.Err())
 		}
 		ends.end()

@@ -114,7 +114,8 @@ func text(reason refusal.Reason) string {
 		return "The DPoP proof needs a nonce; the DPoP-Nonce header has one"
 	case refusal.ProofMissing:
 		return "The client must show its key: send a DPoP proof"
-	case refusal.ProofMalformed, refusal.ProofMismatch, refusal.ProofKeyMismatch, refusal.ProofStale, refusal.ProofSignatureInvalid, refusal.ProofUsed:
+	case refusal.ProofMalformed, refusal.ProofMismatch, refusal.ProofKeyMismatch, refusal.ProofStale,
+		refusal.ProofSignatureInvalid, refusal.ProofUsed:
 		return "The DPoP proof is not accepted for this request"
 	case refusal.TokenBound:
 		return "The token is bound to a key; it is no plain bearer"

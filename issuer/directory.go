@@ -67,9 +67,9 @@ func (open) close() {}
 //	GET <url, with {user_id} replaced>
 //	Authorization: Bearer <if configured>
 //
-// 200 with {"type": "end_user", "permissions": [{"tenant": …, "allowedActions": […]}]} is a user, of one of the types of
-// userTypes; 404 is none. Anything else is no answer. Answers, the 404 too, are believed for a short time; while one is
-// on its way, nobody asks for the same user again.
+// 200 with {"type": "end_user", "permissions": [{"tenant": …, "allowedActions": […]}]} is a user, of one of the types
+// of userTypes; 404 is none. Anything else is no answer. Answers, the 404 too, are believed for a short time; while one
+// is on its way, nobody asks for the same user again.
 type lookup struct {
 	settings *config.UserLookup
 	tenants  *regexp.Regexp
@@ -98,7 +98,9 @@ type sharedLookup struct {
 	users int
 }
 
-func (all *lookups) open(settings *config.UserLookup, tenants *regexp.Regexp, clock func() time.Time) (directory, error) {
+func (all *lookups) open(settings *config.UserLookup, tenants *regexp.Regexp, clock func() time.Time) (directory,
+	error,
+) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	key := lookupKey{*settings, tenants.String()}
@@ -232,7 +234,8 @@ func (l *lookup) get(ctx context.Context, id string) (*config.User, error) {
 	case err != nil:
 		return nil, refusal.Because(refusal.UserLookupFailed, "the user directory's answer broke off: %v", hideURL(err))
 	case int64(len(data)) > l.settings.Bytes:
-		return nil, refusal.Because(refusal.InternalError, "the user directory's answer has more than %d bytes", l.settings.Bytes)
+		return nil, refusal.Because(refusal.InternalError, "the user directory's answer has more than %d bytes",
+			l.settings.Bytes)
 	}
 	user, err := l.read(data)
 	if err != nil {

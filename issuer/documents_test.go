@@ -19,7 +19,10 @@ func TestKeySet(t *testing.T) {
 	})
 	got := h.ask("GET", "/.well-known/jwks.json", "")
 	etag := got.Header["Etag"]
-	same(t, "header", got.Header, map[string]string{"Cache-Control": "public, max-age=300", "Content-Type": "application/json", "Etag": etag})
+	same(t, "header", got.Header, map[string]string{
+		"Cache-Control": "public, max-age=300",
+		"Content-Type":  "application/json", "Etag": etag,
+	})
 	set, skipped, err := jose.ParseKeySet([]byte(got.Body))
 	if err != nil || len(skipped) > 0 || set.Len() != 3 {
 		t.Fatalf("%v %v %s", err, skipped, got.Body)
@@ -70,7 +73,8 @@ func TestDocumentIsWhatIsServed(t *testing.T) {
 		slices.Sort(served)
 		slices.Sort(told)
 		same(t, name, told, served)
-		if got := h.ask("GET", "/openapi.json", ""); !json.Valid([]byte(got.Body)) || got.Header["Cache-Control"] != "public, max-age=300" {
+		if got := h.ask("GET", "/openapi.json", ""); !json.Valid([]byte(got.Body)) ||
+			got.Header["Cache-Control"] != "public, max-age=300" {
 			t.Errorf("%s: %v", name, got.Header)
 		}
 	}

@@ -46,7 +46,10 @@ func newSealer(settings *config.Issuer, state *State, guard Guard) (*codeSealer,
 	if len(secrets) == 0 {
 		secrets = [][]byte{state.codeSecret}
 	}
-	s := &codeSealer{guard: guard, options: code.Options{Issuer: settings.URL, Secrets: secrets, Prefixes: settings.CodePrefixes}}
+	s := &codeSealer{guard: guard, options: code.Options{
+		Issuer: settings.URL, Secrets: secrets,
+		Prefixes: settings.CodePrefixes,
+	}}
 	s.changing, _ = guard.(ChangingGuard)
 	first := s.options
 	if first.Epoch = guard.Epoch(); first.Epoch == nil {

@@ -36,7 +36,8 @@ func TestEscalationOtherTokens(t *testing.T) {
 	}
 	forge := func(change func(*token.Claims)) string {
 		now := h.clock.now()
-		c := h.minter().claimsAt(h.minter().clients.byID["shop"], "shop", "7d44b3b2-5a51-4f0e-9a2f-3f2d5b1c0abc", now, now.Add(time.Hour))
+		c := h.minter().claimsAt(h.minter().clients.byID["shop"], "shop", "7d44b3b2-5a51-4f0e-9a2f-3f2d5b1c0abc", now,
+			now.Add(time.Hour))
 		c.Audience, c.Scope = []string{issuerURL}, token.IssueCodes+" "+token.IssueUserTokens
 		change(c)
 		compact, err := testKey(t, "ES256").Sign(jose.TypeAccessToken, jose.EncodeClaims(nil, c))
@@ -47,7 +48,8 @@ func TestEscalationOtherTokens(t *testing.T) {
 	}
 	foreign, err := foreignKey.Sign(jose.TypeAccessToken, jose.EncodeClaims(nil, &token.Claims{
 		Issuer: "https://foreign.test", Subject: "x", Audience: []string{issuerURL}, ClientID: "shop", ID: "1",
-		IssuedAt: h.clock.now().UnixMilli(), Expiry: h.clock.now().Add(time.Hour).UnixMilli(), Scope: token.IssueCodes + " " + token.IssueUserTokens,
+		IssuedAt: h.clock.now().UnixMilli(), Expiry: h.clock.now().Add(time.Hour).UnixMilli(), Scope: token.IssueCodes + " " +
+			token.IssueUserTokens,
 	}))
 	if err != nil {
 		t.Fatal(err)
@@ -57,22 +59,43 @@ func TestEscalationOtherTokens(t *testing.T) {
 		status int
 		reason refusal.Reason
 	}{
-		"a code":                       {h.code(`{"subject":"alice","role":"support"}`), 401, refusal.TokenMalformed},
-		"an access token":              {h.roleToken("shop", "support", "", "alice"), 403, refusal.TokenNotManagement},
-		"a client's own token":         {own, 403, refusal.TokenNotManagement},
-		"a created token":              {master, 403, refusal.TokenNotManagement},
-		"a user's token":               {into[userTokenAnswer](t, h.askUser(userBody(aliceID)), 200).AccessToken, 403, refusal.TokenNotManagement},
-		"a fixed accessTokenId":        {makerID, 401, refusal.TokenMalformed},
-		"a foreign issuer's token":     {foreign, 401, refusal.TokenIssuerUnknown},
-		"two audiences":                {forge(func(c *token.Claims) { c.Audience = []string{issuerURL, issuerURL + "/api"} }), 403, refusal.TokenNotManagement},
-		"the routes' audience, scoped": {forge(func(c *token.Claims) { c.Audience = []string{issuerURL + "/api"} }), 403, refusal.TokenNotManagement},
-		"scope and permissions":        {forge(func(c *token.Claims) { c.Permissions = token.Permissions{} }), 403, refusal.TokenNotManagement},
-		"no scope":                     {forge(func(c *token.Claims) { c.Scope = "" }), 403, refusal.TokenNotManagement},
-		"a scope that is not ours":     {forge(func(c *token.Claims) { c.Scope = "admin" }), 403, refusal.TokenNotManagement},
-		"a client that is gone":        {forge(func(c *token.Claims) { c.ClientID = "gone" }), 401, refusal.GrantorUnknown},
-		"another client as subject":    {forge(func(c *token.Claims) { c.Subject = "maker" }), 401, refusal.TokenSubjectReserved},
-		"a client without the word":    {forge(func(c *token.Claims) { c.ClientID, c.Subject = "maker", "maker" }), 403, refusal.ScopeMissing},
-		"a born year ago":              {forge(func(c *token.Claims) { c.Expiry = c.IssuedAt - 1000 }), 401, refusal.TokenExpired},
+		"a code":               {h.code(`{"subject":"alice","role":"support"}`), 401, refusal.TokenMalformed},
+		"an access token":      {h.roleToken("shop", "support", "", "alice"), 403, refusal.TokenNotManagement},
+		"a client's own token": {own, 403, refusal.TokenNotManagement},
+		"a created token":      {master, 403, refusal.TokenNotManagement},
+		"a user's token": {
+			into[userTokenAnswer](t, h.askUser(userBody(aliceID)), 200).AccessToken, 403,
+			refusal.TokenNotManagement,
+		},
+		"a fixed accessTokenId":    {makerID, 401, refusal.TokenMalformed},
+		"a foreign issuer's token": {foreign, 401, refusal.TokenIssuerUnknown},
+		"two audiences": {forge(func(c *token.Claims) {
+			c.Audience = []string{issuerURL, issuerURL +
+				"/api"}
+		}), 403, refusal.TokenNotManagement},
+		"the routes' audience, scoped": {
+			forge(func(c *token.Claims) { c.Audience = []string{issuerURL + "/api"} }), 403,
+			refusal.TokenNotManagement,
+		},
+		"scope and permissions": {
+			forge(func(c *token.Claims) { c.Permissions = token.Permissions{} }), 403,
+			refusal.TokenNotManagement,
+		},
+		"no scope":                 {forge(func(c *token.Claims) { c.Scope = "" }), 403, refusal.TokenNotManagement},
+		"a scope that is not ours": {forge(func(c *token.Claims) { c.Scope = "admin" }), 403, refusal.TokenNotManagement},
+		"a client that is gone":    {forge(func(c *token.Claims) { c.ClientID = "gone" }), 401, refusal.GrantorUnknown},
+		"another client as subject": {
+			forge(func(c *token.Claims) { c.Subject = "maker" }), 401,
+			refusal.TokenSubjectReserved,
+		},
+		"a client without the word": {
+			forge(func(c *token.Claims) { c.ClientID, c.Subject = "maker", "maker" }), 403,
+			refusal.ScopeMissing,
+		},
+		"a born year ago": {
+			forge(func(c *token.Claims) { c.Expiry = c.IssuedAt - 1000 }), 401,
+			refusal.TokenExpired,
+		},
 	} {
 		for _, w := range walls() {
 			got := h.ask("POST", w.path, w.body, bearer(c.bearer))
@@ -91,7 +114,8 @@ func (h *house) trust(key *jose.PrivateKey) {
 		h.Fatal(err)
 	}
 	i := h.issuer.Load()
-	i.verifier = verifier(h, h.config, &jose.Issuer{URL: "https://foreign.test", Keys: func() *jose.KeySet { return keys }})
+	i.verifier = verifier(h, h.config,
+		&jose.Issuer{URL: "https://foreign.test", Keys: func() *jose.KeySet { return keys }})
 }
 
 // TestEscalationAccessTokenID: what is no master makes no tokens, however authentic it is.
@@ -101,7 +125,8 @@ func TestEscalationAccessTokenID(t *testing.T) {
 	foreignKey := testKey(t, "EdDSA")
 	h.trust(foreignKey)
 	foreign, err := foreignKey.Sign(jose.TypeAccessToken, jose.EncodeClaims(nil, &token.Claims{
-		Issuer: "https://foreign.test", Subject: "x", Audience: []string{issuerURL + "/api"}, ClientID: "maker", Grantor: "maker", ID: "1", Application: "x", Master: true,
+		Issuer: "https://foreign.test", Subject: "x", Audience: []string{issuerURL + "/api"}, ClientID: "maker",
+		Grantor: "maker", ID: "1", Application: "x", Master: true,
 		IssuedAt: h.clock.now().UnixMilli(), Expiry: h.clock.now().Add(time.Hour).UnixMilli(),
 	}))
 	if err != nil {
@@ -119,8 +144,14 @@ func TestEscalationAccessTokenID(t *testing.T) {
 		"a client that may not":          {plainID, refusal.MasterRequired},
 		"a master whose grantor is gone": {h.master(func(c *token.Claims) { c.Grantor = "gone" }), refusal.GrantorUnknown},
 		"a master whose client is gone":  {h.master(func(c *token.Claims) { c.ClientID = "gone" }), refusal.GrantorUnknown},
-		"a master for other routes":      {h.master(func(c *token.Claims) { c.Audience = []string{"https://other.test"} }), refusal.TokenAudienceMismatch},
-		"a master with a scope of ours":  {h.master(func(c *token.Claims) { c.Scope = token.CreateAccessTokens }), refusal.TokenAudienceMismatch},
+		"a master for other routes": {
+			h.master(func(c *token.Claims) { c.Audience = []string{"https://other.test"} }),
+			refusal.TokenAudienceMismatch,
+		},
+		"a master with a scope of ours": {
+			h.master(func(c *token.Claims) { c.Scope = token.CreateAccessTokens }),
+			refusal.TokenAudienceMismatch,
+		},
 	} {
 		got := h.create(c.id, `{"application":"a"}`)
 		if reason := h.events.last().Reason; got.Status != 403 || reason != c.reason {
@@ -133,7 +164,8 @@ func TestEscalationAccessTokenID(t *testing.T) {
 func (h *house) master(change func(*token.Claims)) string {
 	h.Helper()
 	now := h.clock.now()
-	c := h.minter().claimsAt(h.minter().clients.byID["maker"], "m", "7d44b3b2-5a51-4f0e-9a2f-3f2d5b1c0abd", now, now.Add(time.Hour))
+	c := h.minter().claimsAt(h.minter().clients.byID["maker"], "m", "7d44b3b2-5a51-4f0e-9a2f-3f2d5b1c0abd", now,
+		now.Add(time.Hour))
 	c.Application, c.Master, c.Permissions = "m", true, token.Permissions{}
 	change(c)
 	compact, err := testKey(h, "ES256").Sign(jose.TypeAccessToken, jose.EncodeClaims(nil, c))
@@ -151,7 +183,8 @@ func TestEscalationAnyTenant(t *testing.T) {
 		c.Issuer.Clients[0].Delegate = all("*", "*")
 	})
 	for _, tenant := range []string{"*", "{tenant}"} {
-		got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"agent","tenant":"`+tenant+`"}`, bearer(h.management("shop", token.IssueCodes)))
+		got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"agent","tenant":"`+tenant+`"}`,
+			bearer(h.management("shop", token.IssueCodes)))
 		if got.Status != 400 {
 			t.Errorf("%s: %v", tenant, got)
 		}
@@ -164,9 +197,11 @@ func TestEscalationMaster(t *testing.T) {
 	h := newHouse(t, nil)
 	beyond := accessFault(403, "ACTION_DENIED", "The tenantPermissions are more than the client may hand on")
 	other := h.management("other", token.CreateAccessTokens)
-	same(t, "a master without create_masters", h.create(other, `{"application":"a","master":true}`), noPermission("CREATE_MASTER_TOKEN"))
+	same(t, "a master without create_masters", h.create(other, `{"application":"a","master":true}`),
+		noPermission("CREATE_MASTER_TOKEN"))
 	narrow := h.management("maker", token.CreateAccessTokens)
-	same(t, "a scope without create_masters", h.create(narrow, `{"application":"a","master":true}`), noPermission("CREATE_MASTER_TOKEN"))
+	same(t, "a scope without create_masters", h.create(narrow, `{"application":"a","master":true}`),
+		noPermission("CREATE_MASTER_TOKEN"))
 	for name, permissions := range map[string]string{
 		"an action beyond":           `[{"tenant":"acme","allowedActions":["DELETE_TENANT"]}]`,
 		"every action":               `[{"tenant":"acme","allowedActions":["*"]}]`,
@@ -188,7 +223,8 @@ func TestEscalationMaster(t *testing.T) {
 	h.change(func(c *config.Config) { c.Issuer.Clients[1].May = []string{token.CreateMasters} })
 	same(t, "create_access_tokens taken since", h.create(master, `{"application":"a"}`), noPermission("CREATE_TOKEN"))
 	h.change(func(c *config.Config) { c.Issuer.Clients = append(c.Issuer.Clients[:1:1], c.Issuer.Clients[2:]...) })
-	same(t, "client gone since", h.create(master, `{"application":"a"}`), accessFault(403, "ACCESS_DENIED", `No access token found for ID "`+digest(master)+`"`))
+	same(t, "client gone since", h.create(master, `{"application":"a"}`),
+		accessFault(403, "ACCESS_DENIED", `No access token found for ID "`+digest(master)+`"`))
 }
 
 // TestEscalationConfigCutAfterMinting: a management token is worth what the present config leaves its client.
@@ -198,11 +234,13 @@ func TestEscalationConfigCutAfterMinting(t *testing.T) {
 		h := newHouse(t, nil)
 		bearing := bearer(h.management(w.client, w.scope))
 		h.change(func(c *config.Config) { c.Issuer.Clients[0].May = nil })
-		if got := h.ask("POST", w.path, w.body, bearing); got.Status != 403 || h.events.last().Reason != refusal.ScopeMissing {
+		if got := h.ask("POST", w.path, w.body, bearing); got.Status != 403 ||
+			h.events.last().Reason != refusal.ScopeMissing {
 			t.Errorf("%s, may taken: %v", w.path, got)
 		}
 		h.change(func(c *config.Config) { c.Issuer.Clients = c.Issuer.Clients[1:] })
-		if got := h.ask("POST", w.path, w.body, bearing); got.Status != 401 || h.events.last().Reason != refusal.GrantorUnknown {
+		if got := h.ask("POST", w.path, w.body, bearing); got.Status != 401 ||
+			h.events.last().Reason != refusal.GrantorUnknown {
 			t.Errorf("%s, client gone: %v", w.path, got)
 		}
 		h.change(func(*config.Config) {})
@@ -245,13 +283,22 @@ func TestMinterIsBoundByTheSame(t *testing.T) {
 		mint   func() error
 		reason refusal.Reason
 	}{
-		"a client that is none":        {management("nobody", token.IssueCodes, "", 0), refusal.GrantorUnknown},
-		"a word beyond may":            {management("shop", token.IssueCodes+" "+token.CreateMasters, "", 0), refusal.ScopeMissing},
-		"no word":                      {management("shop", "", "", 0), refusal.ScopeMissing},
-		"two spaces":                   {management("shop", token.IssueCodes+"  "+token.IssueUserTokens, "", 0), refusal.ScopeMissing},
-		"a word that is none":          {management("shop", "admin", "", 0), refusal.ScopeMissing},
-		"another client as subject":    {management("shop", token.IssueCodes, "maker", 0), refusal.SubjectReserved},
-		"beyond max_token_ttl":         {management("shop", token.IssueCodes, "", 2*time.Hour+time.Second), refusal.BodyInvalid},
+		"a client that is none": {management("nobody", token.IssueCodes, "", 0), refusal.GrantorUnknown},
+		"a word beyond may": {
+			management("shop", token.IssueCodes+" "+token.CreateMasters, "", 0),
+			refusal.ScopeMissing,
+		},
+		"no word": {management("shop", "", "", 0), refusal.ScopeMissing},
+		"two spaces": {
+			management("shop", token.IssueCodes+"  "+token.IssueUserTokens, "", 0),
+			refusal.ScopeMissing,
+		},
+		"a word that is none":       {management("shop", "admin", "", 0), refusal.ScopeMissing},
+		"another client as subject": {management("shop", token.IssueCodes, "maker", 0), refusal.SubjectReserved},
+		"beyond max_token_ttl": {
+			management("shop", token.IssueCodes, "", 2*time.Hour+time.Second),
+			refusal.BodyInvalid,
+		},
 		"a negative life":              {management("shop", token.IssueCodes, "", -time.Second), refusal.BodyInvalid},
 		"a role that is none":          {role("shop", "nobody", "", "alice", 0), refusal.BodyInvalid},
 		"a role beyond delegate":       {role("shop", "owner", "", "alice", 0), refusal.DelegateExceeded},
@@ -290,7 +337,8 @@ func TestMinted(t *testing.T) {
 		}
 		compact, told, err := h.minter().Management("shop", token.IssueCodes+" "+token.IssueUserTokens, "", 90*time.Second)
 		same(t, "management", claims("management", compact, told, err), token.Claims{
-			Issuer: issuerURL, Subject: "shop", Audience: []string{issuerURL}, ClientID: "shop", IssuedAt: now, Expiry: now + 90_000,
+			Issuer: issuerURL, Subject: "shop", Audience: []string{issuerURL}, ClientID: "shop", IssuedAt: now, Expiry: now +
+				90_000,
 			Scope: token.IssueCodes + " " + token.IssueUserTokens,
 		})
 		compact, told, err = h.minter().ForRole("shop", "agent", "acme", "alice", 0)
@@ -338,7 +386,10 @@ func TestNoCredentialAnywhere(t *testing.T) {
 	h := newHouse(t, func(c *config.Config) {
 		c.Issuer.CodeSecrets = []config.Secret{"a code secret of thirty-two bytes or more"}
 		c.Issuer.Clients[0].Secret = "shop's own secret of 22 bytes"
-		c.Issuer.Users = &config.Users{Lookup: &config.UserLookup{URL: p.URL + "/u/{user_id}?key=a-key-in-the-url", Bearer: "the-directory-bearer", Timeout: 5 * time.Second, Entries: 2, Bytes: 512}}
+		c.Issuer.Users = &config.Users{Lookup: &config.UserLookup{
+			URL:    p.URL + "/u/{user_id}?key=a-key-in-the-url",
+			Bearer: "the-directory-bearer", Timeout: 5 * time.Second, Entries: 2, Bytes: 512,
+		}}
 	})
 	h.on = true
 	h.reload(h.config)
@@ -370,7 +421,8 @@ func TestNoCredentialAnywhere(t *testing.T) {
 		note(h.ask("POST", "/api/v1/tokens", `{"authorization_code":{`+quoted+`:`+quoted+`}}`))
 		note(h.ask("POST", "/api/v1/tokens", secret))
 		note(h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":`+quoted+`}`, bearer(manage)))
-		note(h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"support","client_id":`+quoted+`}`, bearer(manage)))
+		note(h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"support","client_id":`+quoted+`}`,
+			bearer(manage)))
 		note(h.ask("POST", "/api/v1/authorization-codes", `{}`, bearer(secret+"x")))
 		note(h.ask("POST", "/api/v1/authorization-codes", `{}`, header("Authorization", secret)))
 		note(h.ask("POST", "/api/v1/authorization-codes?access_token="+strings.ReplaceAll(secret, " ", "+"), `{}`))
@@ -392,7 +444,10 @@ func TestNoCredentialAnywhere(t *testing.T) {
 	note(h.askUser(userBody(aliceID)))
 	logs := h.logs.text()
 	for name, secret := range credentials {
-		for _, spelling := range []string{secret, strings.ReplaceAll(secret, " ", "+"), strings.ReplaceAll(secret, " ", "%20")} {
+		for _, spelling := range []string{
+			secret, strings.ReplaceAll(secret, " ", "+"),
+			strings.ReplaceAll(secret, " ", "%20"),
+		} {
 			if strings.Contains(logs, spelling) {
 				t.Errorf("the log has %s", name)
 			}
@@ -401,7 +456,8 @@ func TestNoCredentialAnywhere(t *testing.T) {
 			}
 		}
 	}
-	if !strings.Contains(logs, `"path":"/api/1/access_token/[redacted]"`) || !strings.Contains(logs, `"path":"/api/1/access_token/create"`) {
+	if !strings.Contains(logs, `"path":"/api/1/access_token/[redacted]"`) ||
+		!strings.Contains(logs, `"path":"/api/1/access_token/create"`) {
 		t.Error("the paths are not as they should be in the log")
 	}
 }

@@ -27,7 +27,10 @@ func FuzzAccessTokenBody(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	i := &Issuer{config: &config.Config{TenantPattern: regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`)}, settings: new(config.Issuer)}
+	i := &Issuer{
+		config:   &config.Config{TenantPattern: regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`)},
+		settings: new(config.Issuer),
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var got, want accessToken
 		if err := strictjson.Document(body, got.member(i)); err != nil {

@@ -39,7 +39,8 @@ func (c *call) grantToClient(p params) (*oauthAnswer, error) {
 func (c *call) manageWithin(p params, client *config.Client, scope string, claims *token.Claims) (err error) {
 	for word := range strings.SplitSeq(scope, " ") {
 		if !may(client, word) {
-			return refusal.Because(refusal.ScopeUnknown, "client %s does not have every word of the scope in its `may`", client.ID)
+			return refusal.Because(refusal.ScopeUnknown, "client %s does not have every word of the scope in its `may`",
+				client.ID)
 		}
 	}
 	claims.Scope, claims.Grantor = scope, ""

@@ -29,7 +29,10 @@ func (c *call) grantByCode(p params) (*oauthAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	compact, err := c.redeem(redemption{code: given, presented: binding, client: client, audiences: audiences, replayed: c.revokeReplayed})
+	compact, err := c.redeem(redemption{
+		code: given, presented: binding, client: client, audiences: audiences,
+		replayed: c.revokeReplayed,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -67,8 +70,8 @@ func (c *call) bound(p params, given string, client *config.Client) (b code.Bind
 }
 
 // challenged is the code_challenge that the verifier answers (RFC 7636 §4.6). Verifier and challenge come together: a
-// verifier for a code without challenge is how a client notices that somebody took the challenge away (RFC 9700 §4.8.2).
-// Public clients have no other proof than this one.
+// verifier for a code without challenge is how a client notices that somebody took the challenge away (RFC 9700
+// §4.8.2). Public clients have no other proof than this one.
 func challenged(verifier string, asked bool, client *config.Client) (string, error) {
 	switch {
 	case !asked && verifier != "":
@@ -110,8 +113,8 @@ func (c *call) revokeReplayed(t *token.Claims, issuing *config.Client, codeExpir
 		c.event.Note = "presented again; nothing can be revoked without revocations.file or redis. "
 		return
 	}
-	// Its token was made before now, and no later than the code could be redeemed, under a config that may have let it live
-	// longer than the present one.
+	// Its token was made before now, and no later than the code could be redeemed, under a config that may have let it
+	// live longer than the present one.
 	expiry := min(c.now.UnixMilli(), codeExpiry) + i.state.longestToken(i.settings).Milliseconds()
 	if err := i.revocations.RevokeReplayed(c.r.Context(), t.Issuer, t.ID, issuing.ID, expiry); err != nil {
 		i.log.Error("the token of a code that was presented again could not be revoked: " + err.Error())

@@ -36,16 +36,30 @@ func TestCodeGrant(t *testing.T) {
 		options []option
 		client  string // of the token
 	}{
-		"nobody's code, nobody":             {"", "", nil, "shop"},
-		"nobody's code, a client":           {"", "", []option{basicAuth("web", webSecret)}, "web"},
-		"nobody's code, its issuer":         {"", "", []option{basicAuth("svc", svcSecret)}, "svc"},
-		"nobody's code, redirect_uri":       {"", form("redirect_uri", "https://any.test/cb"), nil, "shop"},
-		"a client's code":                   {`,"client_id":"web"`, "", []option{basicAuth("web", webSecret)}, "web"},
-		"a client's code, by post":          {`,"client_id":"web"`, form("client_id", "web", "client_secret", webSecret), nil, "web"},
-		"a client's code, client_id beside": {`,"client_id":"web"`, "client_id=web", []option{basicAuth("web", webSecret)}, "web"},
-		"a public client's code":            {`,"client_id":"spa"` + pkce, form("client_id", "spa", "code_verifier", appendixVerifier), nil, "spa"},
-		"a challenged code, nobody":         {pkce, form("code_verifier", appendixVerifier), nil, "shop"},
-		"a challenged code, a client":       {pkce, form("code_verifier", appendixVerifier), []option{basicAuth("web", webSecret)}, "web"},
+		"nobody's code, nobody":       {"", "", nil, "shop"},
+		"nobody's code, a client":     {"", "", []option{basicAuth("web", webSecret)}, "web"},
+		"nobody's code, its issuer":   {"", "", []option{basicAuth("svc", svcSecret)}, "svc"},
+		"nobody's code, redirect_uri": {"", form("redirect_uri", "https://any.test/cb"), nil, "shop"},
+		"a client's code":             {`,"client_id":"web"`, "", []option{basicAuth("web", webSecret)}, "web"},
+		"a client's code, by post": {
+			`,"client_id":"web"`, form("client_id", "web", "client_secret", webSecret), nil,
+			"web",
+		},
+		"a client's code, client_id beside": {
+			`,"client_id":"web"`, "client_id=web",
+			[]option{basicAuth("web", webSecret)},
+			"web",
+		},
+		"a public client's code": {
+			`,"client_id":"spa"` + pkce,
+			form("client_id", "spa", "code_verifier", appendixVerifier), nil, "spa",
+		},
+		"a challenged code, nobody": {pkce, form("code_verifier", appendixVerifier), nil, "shop"},
+		"a challenged code, a client": {
+			pkce, form("code_verifier", appendixVerifier),
+			[]option{basicAuth("web", webSecret)},
+			"web",
+		},
 		"a bound redirect_uri": {
 			`,"redirect_uri":"https://app.test/cb?x=1"`, form("redirect_uri", "https://app.test/cb?x=1"), nil, "shop",
 		},
@@ -61,11 +75,13 @@ func TestCodeGrant(t *testing.T) {
 		if flags, err := code.Flags(sealed); err != nil || flags == opened && c.members != "" {
 			t.Fatal(name, flags, err)
 		}
-		claims := h.granted(h.token("grant_type=authorization_code&code="+sealed+"&"+c.form, c.options...), oauthAnswer{TokenType: "Bearer", ExpiresIn: 3600})
+		claims := h.granted(h.token("grant_type=authorization_code&code="+sealed+"&"+c.form, c.options...),
+			oauthAnswer{TokenType: "Bearer", ExpiresIn: 3600})
 		now := h.clock.now().Unix() * 1000
 		id := claims.ID
 		same(t, name, claims, token.Claims{
-			Issuer: issuerURL, Subject: "alice", Audience: []string{issuerURL + "/api", "https://other.test"}, ClientID: c.client, Grantor: "shop",
+			Issuer: issuerURL, Subject: "alice", Audience: []string{issuerURL + "/api", "https://other.test"},
+			ClientID: c.client, Grantor: "shop",
 			ID: id, IssuedAt: now, Expiry: now + 3600_000, Permissions: all("acme", "READ_TENANT", "MANAGE_TICKETS"),
 		})
 	}
@@ -85,31 +101,66 @@ func TestCodeGrantRefusals(t *testing.T) {
 		right         string // the right request for this code
 		rightOptions  []option
 	}{
-		"another client's code":           {`,"client_id":"web"`, "", svc, badGrant(), refusal.CodeUnknown, "", web},
-		"a public client for another's":   {`,"client_id":"web"`, "client_id=spa", nil, badGrant(), refusal.PKCEFailed, "", web},
-		"a client's code, nobody":         {`,"client_id":"web"`, "", nil, badClient(), refusal.ClientUnauthenticated, "", web},
-		"a client's code, its name alone": {`,"client_id":"web"`, "client_id=web", nil, badClient(), refusal.ClientUnauthenticated, "", web},
-		"a client's code, a wrong secret": {`,"client_id":"web"`, "", []option{basicAuth("web", svcSecret)}, badClient(), refusal.ClientUnauthenticated, "", web},
-		"challenge without verifier":      {pkce, "", nil, badGrant(), refusal.PKCEFailed, verified, nil},
-		"verifier without challenge":      {"", verified, nil, badGrant(), refusal.PKCEFailed, "", nil},
-		"downgrade: a public client":      {"", "client_id=spa", nil, badGrant(), refusal.PKCEFailed, "", nil},
-		"a wrong verifier":                {pkce, "code_verifier=" + strings.Repeat("x", 43), nil, badGrant(), refusal.CodeUnknown, verified, nil},
-		"the challenge as verifier":       {pkce, "code_verifier=" + appendixChallenge, nil, badGrant(), refusal.CodeUnknown, verified, nil},
-		"a verifier of 42":                {pkce, "code_verifier=" + appendixVerifier[:42], nil, badGrant(), refusal.PKCEFailed, verified, nil},
-		"a verifier of 129":               {pkce, "code_verifier=" + strings.Repeat("x", 129), nil, badGrant(), refusal.PKCEFailed, verified, nil},
-		"a verifier with a space":         {pkce, "code_verifier=" + appendixVerifier[:42] + "+", nil, badGrant(), refusal.PKCEFailed, verified, nil},
-		"an empty verifier":               {pkce, "code_verifier=", nil, badGrant(), refusal.PKCEFailed, verified, nil},
-		"method plain":                    {pkce, "code_challenge_method=plain&code_verifier=" + appendixChallenge, nil, badGrant(), refusal.CodeUnknown, verified, nil},
+		"another client's code": {`,"client_id":"web"`, "", svc, badGrant(), refusal.CodeUnknown, "", web},
+		"a public client for another's": {
+			`,"client_id":"web"`, "client_id=spa", nil, badGrant(), refusal.PKCEFailed, "",
+			web,
+		},
+		"a client's code, nobody": {
+			`,"client_id":"web"`, "", nil, badClient(), refusal.ClientUnauthenticated, "",
+			web,
+		},
+		"a client's code, its name alone": {
+			`,"client_id":"web"`, "client_id=web", nil, badClient(),
+			refusal.ClientUnauthenticated, "", web,
+		},
+		"a client's code, a wrong secret": {
+			`,"client_id":"web"`, "",
+			[]option{basicAuth("web", svcSecret)},
+			badClient(),
+			refusal.ClientUnauthenticated, "", web,
+		},
+		"challenge without verifier": {pkce, "", nil, badGrant(), refusal.PKCEFailed, verified, nil},
+		"verifier without challenge": {"", verified, nil, badGrant(), refusal.PKCEFailed, "", nil},
+		"downgrade: a public client": {"", "client_id=spa", nil, badGrant(), refusal.PKCEFailed, "", nil},
+		"a wrong verifier": {
+			pkce, "code_verifier=" + strings.Repeat("x", 43), nil, badGrant(),
+			refusal.CodeUnknown, verified, nil,
+		},
+		"the challenge as verifier": {
+			pkce, "code_verifier=" + appendixChallenge, nil, badGrant(), refusal.CodeUnknown,
+			verified, nil,
+		},
+		"a verifier of 42": {
+			pkce, "code_verifier=" + appendixVerifier[:42], nil, badGrant(),
+			refusal.PKCEFailed, verified, nil,
+		},
+		"a verifier of 129": {
+			pkce, "code_verifier=" + strings.Repeat("x", 129), nil, badGrant(),
+			refusal.PKCEFailed, verified, nil,
+		},
+		"a verifier with a space": {
+			pkce, "code_verifier=" + appendixVerifier[:42] + "+", nil, badGrant(),
+			refusal.PKCEFailed, verified, nil,
+		},
+		"an empty verifier": {pkce, "code_verifier=", nil, badGrant(), refusal.PKCEFailed, verified, nil},
+		"method plain": {
+			pkce, "code_challenge_method=plain&code_verifier=" + appendixChallenge, nil,
+			badGrant(), refusal.CodeUnknown, verified, nil,
+		},
 		"another redirect_uri": {
-			`,"redirect_uri":"https://app.test/cb"`, form("redirect_uri", "https://app.test/cb/"), nil, badGrant(), refusal.CodeUnknown,
+			`,"redirect_uri":"https://app.test/cb"`, form("redirect_uri", "https://app.test/cb/"), nil, badGrant(),
+			refusal.CodeUnknown,
 			form("redirect_uri", "https://app.test/cb"), nil,
 		},
 		"no redirect_uri": {
-			`,"redirect_uri":"https://app.test/cb"`, "", nil, badGrant(), refusal.CodeUnknown, form("redirect_uri", "https://app.test/cb"), nil,
+			`,"redirect_uri":"https://app.test/cb"`, "", nil, badGrant(), refusal.CodeUnknown,
+			form("redirect_uri", "https://app.test/cb"), nil,
 		},
 		"another resource": {
 			"", form("resource", "https://evil.test"), nil,
-			oauthFault(400, "invalid_target", "No token is issued here for this resource or audience"), refusal.ResourceUnknown, "", nil,
+			oauthFault(400, "invalid_target", "No token is issued here for this resource or audience"), refusal.ResourceUnknown,
+			"", nil,
 		},
 	} {
 		sealed := h.codeFor(c.members)
@@ -128,7 +179,10 @@ func TestCodeGrantRefusals(t *testing.T) {
 		form string
 		want reply
 	}{
-		"no code":     {"grant_type=authorization_code", oauthFault(400, "invalid_request", "The request lacks the parameter code")},
+		"no code": {
+			"grant_type=authorization_code",
+			oauthFault(400, "invalid_request", "The request lacks the parameter code"),
+		},
 		"no code's":   {"grant_type=authorization_code&code=x", badGrant()},
 		"a forged":    {"grant_type=authorization_code&code=" + strings.Repeat("x", 128), badGrant()},
 		"bad flags":   {"grant_type=authorization_code&code=EQ" + strings.Repeat("x", 126), badGrant()},
@@ -142,8 +196,10 @@ func TestCodeGrantRefusals(t *testing.T) {
 func TestPublicClientsCodesNeedPKCE(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
-	got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"support","client_id":"spa"}`, bearer(h.management("shop", token.IssueCodes)))
-	same(t, "answer", got, codeFault(400, 10002, "BadRequestError", "client_id is a public client: its codes need a code_challenge", "/api/v1/authorization-codes"))
+	got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"support","client_id":"spa"}`,
+		bearer(h.management("shop", token.IssueCodes)))
+	same(t, "answer", got, codeFault(400, 10002, "BadRequestError",
+		"client_id is a public client: its codes need a code_challenge", "/api/v1/authorization-codes"))
 }
 
 // TestPKCEAppendixB is RFC 7636 appendix B.
@@ -153,7 +209,8 @@ func TestPKCEAppendixB(t *testing.T) {
 	for s, want := range map[string]bool{
 		appendixVerifier: true, strings.Repeat("~", 128): true, "-._~" + strings.Repeat("0", 39): true,
 		strings.Repeat("a", 42): false, strings.Repeat("a", 129): false, strings.Repeat("a", 43) + "=": false,
-		strings.Repeat("a", 43) + "\n": false, strings.Repeat("é", 43): false, strings.Repeat("a", 43) + "@": false, strings.Repeat("a", 43) + "[": false,
+		strings.Repeat("a", 43) + "\n": false, strings.Repeat("é", 43): false, strings.Repeat("a", 43) + "@": false,
+		strings.Repeat("a", 43) + "[": false,
 	} {
 		if isVerifier(s) != want {
 			t.Errorf("%q: %t", s, !want)
@@ -188,8 +245,8 @@ func TestCodeGrantOnceAmongMany(t *testing.T) {
 	}
 }
 
-// TestCodePresentedAgainWithdrawsItsToken is RFC 6749 §4.1.2, and only at this endpoint: at the seed's, a holder that tries
-// again would kill its own token.
+// TestCodePresentedAgainWithdrawsItsToken is RFC 6749 §4.1.2, and only at this endpoint: at the seed's, a holder that
+// tries again would kill its own token.
 func TestCodePresentedAgainWithdrawsItsToken(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
@@ -204,7 +261,8 @@ func TestCodePresentedAgainWithdrawsItsToken(t *testing.T) {
 		return h.by[claims.ID] == "shop"
 	}
 	// Whoever cannot redeem the code cannot withdraw its token either.
-	same(t, "a thief without the verifier", h.token("grant_type=authorization_code&code="+sealed+"&code_verifier="+strings.Repeat("x", 43)), badGrant())
+	same(t, "a thief without the verifier", h.token("grant_type=authorization_code&code="+sealed+"&code_verifier="+
+		strings.Repeat("x", 43)), badGrant())
 	if withdrawn() {
 		t.Error("a thief without the verifier withdrew the token")
 	}
@@ -212,10 +270,13 @@ func TestCodePresentedAgainWithdrawsItsToken(t *testing.T) {
 	if !withdrawn() {
 		t.Error("the token is still good")
 	}
-	if until := h.revoked.replayed.Load(); until > h.clock.now().Add(h.config.Issuer.MaxTokenTTL).UnixMilli() || until < claims.Expiry {
-		t.Errorf("remembered until %d, the token ends at %d and the latest that one could end is a max_token_ttl from now", until, claims.Expiry)
+	if until := h.revoked.replayed.Load(); until > h.clock.now().Add(h.config.Issuer.MaxTokenTTL).UnixMilli() ||
+		until < claims.Expiry {
+		t.Errorf("remembered until %d, the token ends at %d and the latest that one could end is a max_token_ttl from now",
+			until, claims.Expiry)
 	}
-	if ev := h.events.last(); ev.Reason != refusal.CodeUsed || ev.TokenID != claims.ID || !strings.Contains(ev.Note, "its token is revoked") {
+	if ev := h.events.last(); ev.Reason != refusal.CodeUsed || ev.TokenID != claims.ID ||
+		!strings.Contains(ev.Note, "its token is revoked") {
 		t.Errorf("the audit says %+v", ev)
 	}
 	plain := h.codeFor("")
@@ -233,7 +294,8 @@ func TestCodeBelowFloorWithdrawsItsToken(t *testing.T) {
 	h.on = true
 	h.reload(h.config)
 	first, second := h.codeFor(""), ""
-	claims := h.granted(h.token("grant_type=authorization_code&code="+first), oauthAnswer{TokenType: "Bearer", ExpiresIn: 3600})
+	claims := h.granted(h.token("grant_type=authorization_code&code="+first),
+		oauthAnswer{TokenType: "Bearer", ExpiresIn: 3600})
 	h.clock.advance(time.Second)
 	second = h.codeFor("")
 	if got := h.token("grant_type=authorization_code&code=" + second); got.Status != 200 {
@@ -251,7 +313,10 @@ func TestCodeGrantResource(t *testing.T) {
 	h := oauthHouse(t, nil)
 	for _, c := range []struct{ resources, want []string }{
 		{[]string{"https://other.test"}, []string{"https://other.test"}},
-		{[]string{"https://other.test", issuerURL + "/api", "https://other.test"}, []string{"https://other.test", issuerURL + "/api"}},
+		{
+			[]string{"https://other.test", issuerURL + "/api", "https://other.test"},
+			[]string{"https://other.test", issuerURL + "/api"},
+		},
 	} {
 		f := "grant_type=authorization_code&code=" + h.codeFor("")
 		for _, r := range c.resources {
@@ -269,10 +334,16 @@ func TestCodeGrantAfterTheConfigChanged(t *testing.T) {
 		change func(*config.Config)
 		reason refusal.Reason
 	}{
-		"its issuer is gone":        {func(c *config.Config) { c.Issuer.Clients = c.Issuer.Clients[1:] }, refusal.CodeClientGone},
-		"its issuer may no more":    {func(c *config.Config) { c.Issuer.Clients[0].May = nil }, refusal.CodeClientGone},
-		"its issuer covers no more": {func(c *config.Config) { c.Issuer.Clients[0].Delegate = all("acme", "READ_TENANT") }, refusal.CodeNotCovered},
-		"its role is gone":          {func(c *config.Config) { delete(c.Roles, "support") }, refusal.CodeRoleGone},
+		"its issuer is gone": {
+			func(c *config.Config) { c.Issuer.Clients = c.Issuer.Clients[1:] },
+			refusal.CodeClientGone,
+		},
+		"its issuer may no more": {func(c *config.Config) { c.Issuer.Clients[0].May = nil }, refusal.CodeClientGone},
+		"its issuer covers no more": {
+			func(c *config.Config) { c.Issuer.Clients[0].Delegate = all("acme", "READ_TENANT") },
+			refusal.CodeNotCovered,
+		},
+		"its role is gone": {func(c *config.Config) { delete(c.Roles, "support") }, refusal.CodeRoleGone},
 		"its subject is a client": {func(c *config.Config) {
 			c.Issuer.Clients = append(c.Issuer.Clients, &config.Client{ID: "alice"})
 		}, refusal.CodeNotCovered},

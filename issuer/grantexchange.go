@@ -23,11 +23,11 @@ const (
 const mostActors = 8
 
 // grantByExchange gives a client that may `exchange` a narrower token for one of ours (RFC 8693). The new token opens
-// nothing that the old one does not, nor anything that the client may not hand on; it ends when the old one does, if not
-// before; it never manages and is never a master. It stands on the old one's grantor, as the old one does, and tells in
-// `act` who exchanged it, and in `exchanged_from` which tokens it comes from: revoking one of these revokes it. A request can
-// narrow it further: by resource and audience, and by our own parameters tenant_permissions (JSON, as the claim) and
-// expires_in (seconds).
+// nothing that the old one does not, nor anything that the client may not hand on; it ends when the old one does, if
+// not before; it never manages and is never a master. It stands on the old one's grantor, as the old one does, and
+// tells in `act` who exchanged it, and in `exchanged_from` which tokens it comes from: revoking one of these revokes
+// it. A request can narrow it further: by resource and audience, and by our own parameters tenant_permissions (JSON, as
+// the claim) and expires_in (seconds).
 func (c *call) grantByExchange(p params) (*oauthAnswer, error) {
 	client, err := c.confidential(p)
 	if err != nil {
@@ -98,7 +98,10 @@ func (c *call) subjectToken(compact string, client *config.Client) (*jose.Verifi
 }
 
 func notExchanged(detail string) error {
-	return &fault{reason: refusal.SubjectTokenRefused, text: "The subject_token is not one that can be exchanged here", detail: detail}
+	return &fault{
+		reason: refusal.SubjectTokenRefused, text: "The subject_token is not one that can be exchanged here",
+		detail: detail,
+	}
 }
 
 // presentable is a token of ours that opens something at this moment, a management token among them.
@@ -179,8 +182,8 @@ func (c *call) narrowedLife(p params, t *token.Claims) (time.Duration, error) {
 	return life, nil
 }
 
-// narrowedPermissions cuts what the old token opens to what the client may hand on, or may itself if the token is its own,
-// and then to what is asked for.
+// narrowedPermissions cuts what the old token opens to what the client may hand on, or may itself if the token is its
+// own, and then to what is asked for.
 func (c *call) narrowedPermissions(p params, t *token.Claims, client *config.Client) (token.Permissions, error) {
 	cut := t.Permissions.Cut(t.Ceiling(client.Permissions, client.Delegate))
 	if asked := p.one("tenant_permissions"); asked != "" {

@@ -13,7 +13,10 @@ import (
 )
 
 func exchangeForm(subject string, more ...string) string {
-	return form(append([]string{"grant_type", grantExchange, "subject_token", subject, "subject_token_type", typeAccessToken}, more...)...)
+	return form(append([]string{
+		"grant_type", grantExchange, "subject_token", subject, "subject_token_type",
+		typeAccessToken,
+	}, more...)...)
 }
 
 func exchanged(expires int64) oauthAnswer {
@@ -29,9 +32,13 @@ func TestExchange(t *testing.T) {
 	before := h.claimsOf(old)
 	h.clock.advance(1500 * time.Millisecond)
 	now := h.clock.now().Unix() * 1000
-	cut := token.Permissions{{Tenant: "acme", AllowedActions: []string{"READ_TENANT"}}, {Tenant: "*", AllowedActions: []string{}}}
+	cut := token.Permissions{
+		{Tenant: "acme", AllowedActions: []string{"READ_TENANT"}},
+		{Tenant: "*", AllowedActions: []string{}},
+	}
 	base := token.Claims{
-		Issuer: issuerURL, Subject: "alice", Audience: []string{issuerURL + "/api", "https://other.test"}, ClientID: "svc", Grantor: "shop",
+		Issuer: issuerURL, Subject: "alice", Audience: []string{issuerURL + "/api", "https://other.test"}, ClientID: "svc",
+		Grantor:  "shop",
 		IssuedAt: now, Expiry: before.Expiry, Permissions: cut, Actors: []string{"svc"},
 		Ancestors: []token.Ancestor{{ID: before.ID, ClientID: "shop", KeyID: kidOf(t, old), IssuedAt: before.IssuedAt}},
 	}
@@ -45,18 +52,36 @@ func TestExchange(t *testing.T) {
 		expires int64
 		want    token.Claims
 	}{
-		"plain":        {nil, 3598, base},
-		"a JWT":        {[]string{"requested_token_type", typeJWT}, 3598, base},
-		"shorter":      {[]string{"expires_in", "60"}, 60, with(func(c *token.Claims) { c.Expiry = now + 60_000 })},
-		"longer":       {[]string{"expires_in", "999999999999"}, 3598, base},
-		"one audience": {[]string{"audience", "https://other.test"}, 3598, with(func(c *token.Claims) { c.Audience = []string{"https://other.test"} })},
-		"one resource": {[]string{"resource", "https://other.test"}, 3598, with(func(c *token.Claims) { c.Audience = []string{"https://other.test"} })},
-		"one of each":  {[]string{"resource", "https://other.test", "audience", issuerURL + "/api"}, 3598, with(func(c *token.Claims) { c.Audience = []string{"https://other.test", issuerURL + "/api"} })},
+		"plain":   {nil, 3598, base},
+		"a JWT":   {[]string{"requested_token_type", typeJWT}, 3598, base},
+		"shorter": {[]string{"expires_in", "60"}, 60, with(func(c *token.Claims) { c.Expiry = now + 60_000 })},
+		"longer":  {[]string{"expires_in", "999999999999"}, 3598, base},
+		"one audience": {
+			[]string{"audience", "https://other.test"},
+			3598,
+			with(func(c *token.Claims) { c.Audience = []string{"https://other.test"} }),
+		},
+		"one resource": {
+			[]string{"resource", "https://other.test"},
+			3598,
+			with(func(c *token.Claims) { c.Audience = []string{"https://other.test"} }),
+		},
+		"one of each": {
+			[]string{"resource", "https://other.test", "audience", issuerURL + "/api"},
+			3598,
+			with(func(c *token.Claims) { c.Audience = []string{"https://other.test", issuerURL + "/api"} }),
+		},
 		"fewer rights": {[]string{"tenant_permissions", `[]`}, 3598, with(func(c *token.Claims) {
-			c.Permissions = token.Permissions{{Tenant: "acme", AllowedActions: []string{}}, {Tenant: "*", AllowedActions: []string{}}}
+			c.Permissions = token.Permissions{
+				{Tenant: "acme", AllowedActions: []string{}},
+				{Tenant: "*", AllowedActions: []string{}},
+			}
 		})},
-		"more rights":   {[]string{"tenant_permissions", `[{"tenant":"*","allowedActions":["*"]}]`}, 3598, base},
-		"other rights":  {[]string{"tenant_permissions", `[{"tenant":"acme","allowedActions":["DELETE_TENANT","READ_TENANT"]}]`}, 3598, base},
+		"more rights": {[]string{"tenant_permissions", `[{"tenant":"*","allowedActions":["*"]}]`}, 3598, base},
+		"other rights": {[]string{
+			"tenant_permissions",
+			`[{"tenant":"acme","allowedActions":["DELETE_TENANT","READ_TENANT"]}]`,
+		}, 3598, base},
 		"unknown param": {[]string{"master", "true"}, 3598, base},
 	} {
 		claims := h.granted(h.token(exchangeForm(old, c.more...), svc), exchanged(c.expires))
@@ -88,8 +113,12 @@ func TestExchangeOfOnesOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims := h.granted(h.token(exchangeForm(own, "tenant_permissions", `[{"tenant":"acme","allowedActions":["MANAGE_TICKETS"]}]`), basicAuth("svc", svcSecret)), exchanged(3600))
-	want := token.Permissions{{Tenant: "acme", AllowedActions: []string{"MANAGE_TICKETS"}}, {Tenant: "*", AllowedActions: []string{}}}
+	claims := h.granted(h.token(exchangeForm(own, "tenant_permissions",
+		`[{"tenant":"acme","allowedActions":["MANAGE_TICKETS"]}]`), basicAuth("svc", svcSecret)), exchanged(3600))
+	want := token.Permissions{
+		{Tenant: "acme", AllowedActions: []string{"MANAGE_TICKETS"}},
+		{Tenant: "*", AllowedActions: []string{}},
+	}
 	same(t, "permissions", claims.Permissions, want)
 	if !claims.Own() || h.issuer.Load().stands(&claims) != nil {
 		t.Errorf("it opens nothing: %+v", claims)
@@ -137,8 +166,10 @@ func TestExchangeRefusals(t *testing.T) {
 	}
 	foreign := func() string {
 		compact, err := testKey(t, "RS256").Sign(jose.TypeAccessToken, jose.EncodeClaims(nil, &token.Claims{
-			Issuer: "https://foreign.test", Subject: "x", Audience: []string{issuerURL + "/api"}, ClientID: "shop", Grantor: "shop", ID: "1",
-			IssuedAt: h.clock.now().UnixMilli(), Expiry: h.clock.now().Add(time.Hour).UnixMilli(), Permissions: all("*", "READ_TENANT"),
+			Issuer: "https://foreign.test", Subject: "x", Audience: []string{issuerURL + "/api"}, ClientID: "shop",
+			Grantor: "shop", ID: "1",
+			IssuedAt: h.clock.now().UnixMilli(), Expiry: h.clock.now().Add(time.Hour).UnixMilli(),
+			Permissions: all("*", "READ_TENANT"),
 		}))
 		if err != nil {
 			t.Fatal(err)
@@ -154,37 +185,115 @@ func TestExchangeRefusals(t *testing.T) {
 		want    reply
 		reason  refusal.Reason
 	}{
-		"nobody":                     {exchangeForm(good), nil, badClient(), refusal.ClientUnauthenticated},
-		"a client that may not":      {exchangeForm(good), []option{basicAuth("web", webSecret)}, notAllowed, refusal.GrantNotAllowed},
-		"a public client":            {exchangeForm(good, "client_id", "spa"), nil, notAllowed, refusal.GrantNotAllowed},
-		"a scope":                    {exchangeForm(good, "scope", token.IssueCodes), svc, oauthFault(400, "invalid_scope", "An exchanged token has no scope"), refusal.ScopeUnknown},
-		"an audience of nobody":      {exchangeForm(good, "audience", "https://evil.test"), svc, oauthFault(400, "invalid_target", "No token is issued here for this resource or audience"), refusal.ResourceUnknown},
-		"the issuer as audience":     {exchangeForm(good, "audience", issuerURL), svc, oauthFault(400, "invalid_target", "No token is issued here for this resource or audience"), refusal.ResourceUnknown},
-		"no subject_token":           {form("grant_type", grantExchange), svc, oauthFault(400, "invalid_request", "The request lacks the parameter subject_token"), refusal.BodyInvalid},
-		"no type":                    {form("grant_type", grantExchange, "subject_token", good), svc, oauthFault(400, "invalid_request", "The request lacks the parameter subject_token_type"), refusal.BodyInvalid},
-		"an id_token":                {form("grant_type", grantExchange, "subject_token", good, "subject_token_type", "urn:ietf:params:oauth:token-type:id_token"), svc, oauthFault(400, "invalid_request", "subject_token_type must be "+kinds), refusal.BodyInvalid},
-		"a refresh token is wanted":  {exchangeForm(good, "requested_token_type", "urn:ietf:params:oauth:token-type:refresh_token"), svc, oauthFault(400, "invalid_request", "requested_token_type must be "+kinds), refusal.BodyInvalid},
-		"an actor_token":             {exchangeForm(good, "actor_token", own, "actor_token_type", typeAccessToken), svc, oauthFault(400, "invalid_request", "The actor is the client that authenticates; leave actor_token out"), refusal.BodyInvalid},
-		"expires_in 0":               {exchangeForm(good, "expires_in", "0"), svc, oauthFault(400, "invalid_request", "expires_in must be a number of seconds, 1 or more"), refusal.BodyInvalid},
-		"expires_in +5":              {exchangeForm(good, "expires_in", "+5"), svc, oauthFault(400, "invalid_request", "expires_in must be a number of seconds, 1 or more"), refusal.BodyInvalid},
-		"expires_in 1e3":             {exchangeForm(good, "expires_in", "1e3"), svc, oauthFault(400, "invalid_request", "expires_in must be a number of seconds, 1 or more"), refusal.BodyInvalid},
-		"permissions without tenant": {exchangeForm(good, "tenant_permissions", `[{"allowedActions":[]}]`), svc, oauthFault(400, "invalid_request", "tenant_permissions is not a list of {tenant, allowedActions}: byte 22: [0]: the member tenant is missing; name the tenant, or '*' for all of them"), refusal.BodyInvalid},
-		"not a token":                {exchangeForm("x"), svc, subject, refusal.SubjectTokenRefused},
-		"a code":                     {exchangeForm(h.codeFor("")), svc, subject, refusal.SubjectTokenRefused},
-		"a management token":         {exchangeForm(h.management("shop", token.IssueCodes)), svc, subject, refusal.SubjectTokenRefused},
-		"one's own management token": {exchangeForm(h.management("svc", token.Exchange)), svc, subject, refusal.SubjectTokenRefused},
-		"another client's own":       {exchangeForm(own), svc, subject, refusal.SubjectTokenRefused},
-		"a foreign token":            {exchangeForm(foreign()), svc, subject, refusal.SubjectTokenRefused},
-		"a withdrawn one":            {exchangeForm(withdrawn), svc, subject, refusal.SubjectTokenRefused},
-		"an expired one":             {exchangeForm(forged(func(c *token.Claims) { c.IssuedAt -= 7200_000; c.Expiry = h.clock.now().Unix() * 1000 })), svc, subject, refusal.SubjectTokenRefused},
-		"a tampered one":             {exchangeForm(good[:len(good)-2] + "AA"), svc, subject, refusal.SubjectTokenRefused},
-		"one beyond its grantor":     {exchangeForm(forged(func(c *token.Claims) { c.Permissions = all("*", "DELETE_TENANT") })), svc, subject, refusal.SubjectTokenRefused},
-		"one of a grantor gone":      {exchangeForm(forged(func(c *token.Claims) { c.Grantor = "gone" })), svc, subject, refusal.SubjectTokenRefused},
-		"one of a client gone":       {exchangeForm(forged(func(c *token.Claims) { c.ClientID = "gone" })), svc, subject, refusal.SubjectTokenRefused},
-		"one for another audience":   {exchangeForm(forged(func(c *token.Claims) { c.Audience = []string{"https://elsewhere.test"} })), svc, subject, refusal.SubjectTokenRefused},
-		"one named like a client":    {exchangeForm(forged(func(c *token.Claims) { c.Subject = "svc" })), svc, subject, refusal.SubjectTokenRefused},
-		"an application like one":    {exchangeForm(forged(func(c *token.Claims) { c.Application = "svc" })), svc, subject, refusal.SubjectTokenRefused},
-		"exchanged eight times":      {exchangeForm(forged(func(c *token.Claims) { c.Actors = []string{"1", "2", "3", "4", "5", "6", "7", "8"} })), svc, subject, refusal.SubjectTokenRefused},
+		"nobody": {exchangeForm(good), nil, badClient(), refusal.ClientUnauthenticated},
+		"a client that may not": {
+			exchangeForm(good),
+			[]option{basicAuth("web", webSecret)},
+			notAllowed,
+			refusal.GrantNotAllowed,
+		},
+		"a public client": {exchangeForm(good, "client_id", "spa"), nil, notAllowed, refusal.GrantNotAllowed},
+		"a scope": {
+			exchangeForm(good, "scope", token.IssueCodes), svc,
+			oauthFault(400, "invalid_scope", "An exchanged token has no scope"), refusal.ScopeUnknown,
+		},
+		"an audience of nobody": {
+			exchangeForm(good, "audience", "https://evil.test"), svc,
+			oauthFault(400, "invalid_target", "No token is issued here for this resource or audience"), refusal.ResourceUnknown,
+		},
+		"the issuer as audience": {
+			exchangeForm(good, "audience", issuerURL), svc,
+			oauthFault(400, "invalid_target", "No token is issued here for this resource or audience"), refusal.ResourceUnknown,
+		},
+		"no subject_token": {
+			form("grant_type", grantExchange), svc,
+			oauthFault(400, "invalid_request", "The request lacks the parameter subject_token"), refusal.BodyInvalid,
+		},
+		"no type": {
+			form("grant_type", grantExchange, "subject_token", good), svc,
+			oauthFault(400, "invalid_request", "The request lacks the parameter subject_token_type"), refusal.BodyInvalid,
+		},
+		"an id_token": {form("grant_type", grantExchange, "subject_token", good, "subject_token_type",
+			"urn:ietf:params:oauth:token-type:id_token"), svc, oauthFault(400, "invalid_request", "subject_token_type must be "+
+			kinds), refusal.BodyInvalid},
+		"a refresh token is wanted": {
+			exchangeForm(good, "requested_token_type",
+				"urn:ietf:params:oauth:token-type:refresh_token"), svc,
+			oauthFault(400, "invalid_request", "requested_token_type must be "+kinds), refusal.BodyInvalid,
+		},
+		"an actor_token": {
+			exchangeForm(good, "actor_token", own, "actor_token_type", typeAccessToken), svc,
+			oauthFault(400, "invalid_request", "The actor is the client that authenticates; leave actor_token out"),
+			refusal.BodyInvalid,
+		},
+		"expires_in 0": {
+			exchangeForm(good, "expires_in", "0"), svc,
+			oauthFault(400, "invalid_request", "expires_in must be a number of seconds, 1 or more"), refusal.BodyInvalid,
+		},
+		"expires_in +5": {
+			exchangeForm(good, "expires_in", "+5"), svc,
+			oauthFault(400, "invalid_request", "expires_in must be a number of seconds, 1 or more"), refusal.BodyInvalid,
+		},
+		"expires_in 1e3": {
+			exchangeForm(good, "expires_in", "1e3"), svc,
+			oauthFault(400, "invalid_request", "expires_in must be a number of seconds, 1 or more"), refusal.BodyInvalid,
+		},
+		"permissions without tenant": {
+			exchangeForm(good, "tenant_permissions", `[{"allowedActions":[]}]`), svc,
+			oauthFault(400, "invalid_request",
+				"tenant_permissions is not a list of {tenant, allowedActions}: byte 22: [0]: the member tenant is missing; name "+
+					"the tenant, or '*' for all of them"), refusal.BodyInvalid,
+		},
+		"not a token": {exchangeForm("x"), svc, subject, refusal.SubjectTokenRefused},
+		"a code":      {exchangeForm(h.codeFor("")), svc, subject, refusal.SubjectTokenRefused},
+		"a management token": {
+			exchangeForm(h.management("shop", token.IssueCodes)), svc, subject,
+			refusal.SubjectTokenRefused,
+		},
+		"one's own management token": {
+			exchangeForm(h.management("svc", token.Exchange)), svc, subject,
+			refusal.SubjectTokenRefused,
+		},
+		"another client's own": {exchangeForm(own), svc, subject, refusal.SubjectTokenRefused},
+		"a foreign token":      {exchangeForm(foreign()), svc, subject, refusal.SubjectTokenRefused},
+		"a withdrawn one":      {exchangeForm(withdrawn), svc, subject, refusal.SubjectTokenRefused},
+		"an expired one": {
+			exchangeForm(forged(
+				func(c *token.Claims) { c.IssuedAt -= 7200_000; c.Expiry = h.clock.now().Unix() * 1000 })), svc, subject,
+			refusal.SubjectTokenRefused,
+		},
+		"a tampered one": {exchangeForm(good[:len(good)-2] + "AA"), svc, subject, refusal.SubjectTokenRefused},
+		"one beyond its grantor": {exchangeForm(forged(func(c *token.Claims) {
+			c.Permissions = all("*",
+				"DELETE_TENANT")
+		})), svc, subject, refusal.SubjectTokenRefused},
+		"one of a grantor gone": {
+			exchangeForm(forged(func(c *token.Claims) { c.Grantor = "gone" })), svc, subject,
+			refusal.SubjectTokenRefused,
+		},
+		"one of a client gone": {
+			exchangeForm(forged(func(c *token.Claims) { c.ClientID = "gone" })), svc, subject,
+			refusal.SubjectTokenRefused,
+		},
+		"one for another audience": {
+			exchangeForm(forged(
+				func(c *token.Claims) { c.Audience = []string{"https://elsewhere.test"} })), svc, subject,
+			refusal.SubjectTokenRefused,
+		},
+		"one named like a client": {
+			exchangeForm(forged(func(c *token.Claims) { c.Subject = "svc" })), svc, subject,
+			refusal.SubjectTokenRefused,
+		},
+		"an application like one": {
+			exchangeForm(forged(func(c *token.Claims) { c.Application = "svc" })), svc, subject,
+			refusal.SubjectTokenRefused,
+		},
+		"exchanged eight times": {exchangeForm(forged(func(c *token.Claims) {
+			c.Actors = []string{
+				"1", "2", "3", "4",
+				"5", "6", "7", "8",
+			}
+		})), svc, subject, refusal.SubjectTokenRefused},
 	} {
 		same(t, name, h.token(c.form, c.options...), c.want)
 		if ev := h.events.last(); ev.Outcome != "refused" || ev.Reason != c.reason {
@@ -201,7 +310,8 @@ func TestExchangeStandsOnTheGrantor(t *testing.T) {
 		"cut":  func(c *config.Config) { c.Issuer.Clients[0].Delegate = all("other", "*") },
 	} {
 		h := oauthHouse(t, nil)
-		compact := into[oauthAnswer](t, h.token(exchangeForm(h.roleToken("shop", "support", "", "alice")), basicAuth("svc", svcSecret)), 200).AccessToken
+		compact := into[oauthAnswer](t, h.token(exchangeForm(h.roleToken("shop", "support", "", "alice")),
+			basicAuth("svc", svcSecret)), 200).AccessToken
 		if _, err := h.issuer.Load().presentable(compact, h.clock.now()); err != nil {
 			t.Fatal(err)
 		}
@@ -213,8 +323,8 @@ func TestExchangeStandsOnTheGrantor(t *testing.T) {
 	}
 }
 
-// TestExchangeNeverWidens: whatever permissions meet, what the new token allows, the old one, the client's delegate and the
-// request each allow.
+// TestExchangeNeverWidens: whatever permissions meet, what the new token allows, the old one, the client's delegate and
+// the request each allow.
 func TestExchangeNeverWidens(t *testing.T) {
 	t.Parallel()
 	names, words := []string{"a", "b", "*"}, []string{"R", "W", "*"}
@@ -222,7 +332,8 @@ func TestExchangeNeverWidens(t *testing.T) {
 		p := token.Permissions{}
 		for range rapid.IntRange(0, 3).Draw(t, what) {
 			p = append(p, token.TenantPermission{
-				Tenant: rapid.SampledFrom(names).Draw(t, "tenant"), AllowedActions: rapid.SliceOfN(rapid.SampledFrom(words), 0, 2).Draw(t, "actions"),
+				Tenant: rapid.SampledFrom(names).Draw(t, "tenant"), AllowedActions: rapid.SliceOfN(rapid.SampledFrom(words), 0,
+					2).Draw(t, "actions"),
 			})
 		}
 		return p
@@ -237,7 +348,8 @@ func TestExchangeNeverWidens(t *testing.T) {
 		}
 		c := &call{issuer: i}
 		p := params{"tenant_permissions": {string(jose.AppendPermissions(nil, asked))}}
-		got, err := c.narrowedPermissions(p, &token.Claims{Permissions: old, Subject: "s"}, &config.Client{ID: "x", Delegate: delegate})
+		got, err := c.narrowedPermissions(p, &token.Claims{Permissions: old, Subject: "s"},
+			&config.Client{ID: "x", Delegate: delegate})
 		if err != nil {
 			t.Fatal(err)
 		}

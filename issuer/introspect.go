@@ -77,8 +77,9 @@ func (i *Issuer) mayKnow(client *config.Client, t *token.Claims) bool {
 
 func introspected(t *token.Claims) introspection {
 	said := introspection{
-		Active: true, Issuer: t.Issuer, Subject: t.Subject, Audience: t.Audience, ClientID: t.ClientID, ID: t.ID, TokenType: "Bearer",
-		IssuedAt: t.IssuedAt / 1000, Expiry: t.Expiry / 1000, Scope: t.Scope, Grantor: t.Grantor, Application: t.Application,
+		Active: true, Issuer: t.Issuer, Subject: t.Subject, Audience: t.Audience, ClientID: t.ClientID, ID: t.ID,
+		TokenType: "Bearer",
+		IssuedAt:  t.IssuedAt / 1000, Expiry: t.Expiry / 1000, Scope: t.Scope, Grantor: t.Grantor, Application: t.Application,
 		Permissions: t.Permissions,
 	}
 	if t.Key != "" {
@@ -104,7 +105,8 @@ func (c *call) asking(p params) (*config.Client, error) {
 		return nil, err
 	}
 	if word := c.endpoint.scope; !may(client, word) {
-		return nil, &fault{reason: refusal.GrantNotAllowed, text: "The client may not " + word, detail: word + " is not in `may` of client " + client.ID}
+		return nil, &fault{reason: refusal.GrantNotAllowed, text: "The client may not " + word, detail: word +
+			" is not in `may` of client " + client.ID}
 	}
 	return client, nil
 }

@@ -12,7 +12,10 @@ import (
 )
 
 func secret(body string) reply {
-	return reply{200, map[string]string{"Cache-Control": "no-store", "Pragma": "no-cache", "Content-Type": "application/json"}, body + "\n"}
+	return reply{200, map[string]string{
+		"Cache-Control": "no-store", "Pragma": "no-cache",
+		"Content-Type": "application/json",
+	}, body + "\n"}
 }
 
 const inactive = `{"active":false}`
@@ -27,10 +30,13 @@ func TestIntrospect(t *testing.T) {
 		`"jti":"` + c.ID + `","token_type":"Bearer","iat":1772366401,"exp":1772370001,"grantor":"shop",` +
 		`"tenantPermissions":[{"tenant":"acme","allowedActions":["READ_TENANT"]}]}`
 	for name, got := range map[string]reply{
-		"basic":              h.post("/oauth2/introspect", form("token", compact), basicAuth("svc", svcSecret)),
-		"post":               h.post("/oauth2/introspect", form("token", compact, "client_id", "svc", "client_secret", svcSecret)),
-		"a management token": h.post("/oauth2/introspect", form("token", compact), bearer(h.management("svc", token.Introspect))),
-		"a hint":             h.post("/oauth2/introspect", form("token", compact, "token_type_hint", "refresh_token"), basicAuth("svc", svcSecret)),
+		"basic": h.post("/oauth2/introspect", form("token", compact), basicAuth("svc", svcSecret)),
+		"post": h.post("/oauth2/introspect", form("token", compact, "client_id", "svc", "client_secret",
+			svcSecret)),
+		"a management token": h.post("/oauth2/introspect", form("token", compact),
+			bearer(h.management("svc", token.Introspect))),
+		"a hint": h.post("/oauth2/introspect", form("token", compact, "token_type_hint", "refresh_token"),
+			basicAuth("svc", svcSecret)),
 	} {
 		same(t, name, got, secret(want))
 	}
@@ -51,7 +57,10 @@ func TestIntrospect(t *testing.T) {
 func TestIntrospectInactive(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, func(c *config.Config) {
-		c.Issuer.Clients = append(c.Issuer.Clients, &config.Client{ID: "narrow", Secret: "a secret of one resource server", May: []string{token.Introspect}, Audiences: []string{"https://other.test"}})
+		c.Issuer.Clients = append(c.Issuer.Clients, &config.Client{
+			ID: "narrow", Secret: "a secret of one resource server",
+			May: []string{token.Introspect}, Audiences: []string{"https://other.test"},
+		})
 	})
 	h.on = true
 	h.reload(h.config)
@@ -69,18 +78,22 @@ func TestIntrospectInactive(t *testing.T) {
 		return compact
 	}
 	foreign, err := testKey(t, "RS256").Sign(jose.TypeAccessToken, jose.EncodeClaims(nil, &token.Claims{
-		Issuer: "https://foreign.test", Subject: "x", Audience: []string{issuerURL + "/api"}, ClientID: "shop", Grantor: "shop", ID: "1",
+		Issuer: "https://foreign.test", Subject: "x", Audience: []string{issuerURL + "/api"}, ClientID: "shop",
+		Grantor: "shop", ID: "1",
 		IssuedAt: h.clock.now().UnixMilli(), Expiry: h.clock.now().Add(time.Hour).UnixMilli(),
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, compact := range map[string]string{
-		"nothing of a token":        "x",
-		"a code":                    h.codeFor(""),
-		"an accessTokenId":          makerID,
-		"a secret":                  svcSecret,
-		"expired":                   forged(func(c *token.Claims) { c.IssuedAt -= 7200_000; c.Expiry = h.clock.now().Unix() * 1000 }),
+		"nothing of a token": "x",
+		"a code":             h.codeFor(""),
+		"an accessTokenId":   makerID,
+		"a secret":           svcSecret,
+		"expired": forged(func(c *token.Claims) {
+			c.IssuedAt -= 7200_000
+			c.Expiry = h.clock.now().Unix() * 1000
+		}),
 		"not yet":                   forged(func(c *token.Claims) { c.NotBefore = c.IssuedAt + 60_000 }),
 		"tampered":                  good[:len(good)-2] + "AA",
 		"withdrawn":                 withdrawn,
@@ -125,19 +138,55 @@ func TestIntrospectRefusals(t *testing.T) {
 		want    reply
 		reason  refusal.Reason
 	}{
-		"nobody":                    {good, nil, badClient(), refusal.ClientUnauthenticated},
-		"a wrong secret":            {good, []option{basicAuth("svc", webSecret)}, badClient(), refusal.ClientUnauthenticated},
-		"a client that may not":     {good, []option{basicAuth("web", webSecret)}, may, refusal.GrantNotAllowed},
-		"a public client":           {good + "&client_id=spa", nil, oauthFault(400, "unauthorized_client", "The client may not use this grant"), refusal.GrantNotAllowed},
-		"no token":                  {"", []option{basicAuth("svc", svcSecret)}, oauthFault(400, "invalid_request", "The request lacks the parameter token"), refusal.BodyInvalid},
-		"two tokens":                {good + "&token=x", []option{basicAuth("svc", svcSecret)}, oauthFault(400, "invalid_request", "A parameter is there twice"), refusal.BodyInvalid},
-		"an access token as bearer": {good, []option{bearer(own)}, oauthFault(403, "insufficient_scope", "The token is no management token", challenge("insufficient_scope")...), refusal.TokenNotManagement},
-		"another scope":             {good, []option{bearer(h.management("svc", token.Revoke))}, oauthFault(403, "insufficient_scope", "The token's scope, or its client, does not allow this", challenge("insufficient_scope")...), refusal.ScopeMissing},
-		"a bad bearer":              {good, []option{bearer("x")}, oauthFault(401, "invalid_token", "The token is not accepted", challenge("invalid_token")...), refusal.TokenMalformed},
-		"a bearer and a secret":     {good + "&" + form("client_id", "svc", "client_secret", svcSecret), []option{bearer(h.management("svc", token.Introspect))}, multiple, refusal.CredentialsMultiple},
+		"nobody": {good, nil, badClient(), refusal.ClientUnauthenticated},
+		"a wrong secret": {
+			good,
+			[]option{basicAuth("svc", webSecret)},
+			badClient(),
+			refusal.ClientUnauthenticated,
+		},
+		"a client that may not": {good, []option{basicAuth("web", webSecret)}, may, refusal.GrantNotAllowed},
+		"a public client": {
+			good + "&client_id=spa", nil,
+			oauthFault(400, "unauthorized_client", "The client may not use this grant"), refusal.GrantNotAllowed,
+		},
+		"no token": {
+			"",
+			[]option{basicAuth("svc", svcSecret)},
+			oauthFault(400, "invalid_request", "The request lacks the parameter token"), refusal.BodyInvalid,
+		},
+		"two tokens": {
+			good + "&token=x",
+			[]option{basicAuth("svc", svcSecret)},
+			oauthFault(400, "invalid_request", "A parameter is there twice"), refusal.BodyInvalid,
+		},
+		"an access token as bearer": {
+			good,
+			[]option{bearer(own)},
+			oauthFault(403, "insufficient_scope", "The token is no management token", challenge("insufficient_scope")...),
+			refusal.TokenNotManagement,
+		},
+		"another scope": {
+			good,
+			[]option{bearer(h.management("svc", token.Revoke))},
+			oauthFault(403, "insufficient_scope", "The token's scope, or its client, does not allow this",
+				challenge("insufficient_scope")...), refusal.ScopeMissing,
+		},
+		"a bad bearer": {
+			good,
+			[]option{bearer("x")},
+			oauthFault(401, "invalid_token", "The token is not accepted", challenge("invalid_token")...),
+			refusal.TokenMalformed,
+		},
+		"a bearer and a secret": {
+			good + "&" + form("client_id", "svc", "client_secret", svcSecret),
+			[]option{bearer(h.management("svc", token.Introspect))},
+			multiple, refusal.CredentialsMultiple,
+		},
 	} {
 		same(t, name, h.post("/oauth2/introspect", c.form, c.options...), c.want)
 	}
 	same(t, "GET", h.ask("GET", "/oauth2/introspect?"+good, "", basicAuth("svc", svcSecret)),
-		oauthFault(405, "invalid_request", "The endpoint does not have this method; the Allow header lists those it has", "Allow", "POST"))
+		oauthFault(405, "invalid_request", "The endpoint does not have this method; the Allow header lists those it has",
+			"Allow", "POST"))
 }

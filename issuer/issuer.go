@@ -9,17 +9,17 @@
 //   - the user-token dialect (usertokens.go): a service asks for an end user's token;
 //   - the access-token dialect (accesstokens.go): a master makes tokens whose id is the credential.
 //
-// Beside them stands standard OAuth 2.0 (oauth.go), for clients that have a library for it: the token endpoint of RFC 6749
-// with a file for each grant (grantcode.go, grantclient.go, grantexchange.go), whose clients authenticate by secret or by
-// key (clientauth.go, assertion.go), tokens that are bound to a key of the client's (proof.go), introspection (introspect.go), revocation (revoke.go) and the metadata that tell of
-// them (metadata.go).
+// Beside them stands standard OAuth 2.0 (oauth.go), for clients that have a library for it: the token endpoint of RFC
+// 6749 with a file for each grant (grantcode.go, grantclient.go, grantexchange.go), whose clients authenticate by
+// secret or by key (clientauth.go, assertion.go), tokens that are bound to a key of the client's (proof.go),
+// introspection (introspect.go), revocation (revoke.go) and the metadata that tell of them (metadata.go).
 //
 // Whatever the dialect, the way is the same. The caller is known by a management token, by an accessTokenId, by a code
-// (caller.go) or by client authentication. The body is read strictly (body.go). What is asked for is held to the ceiling of the client that grants it
-// (ceiling.go): nobody hands on more than the present config lets them. Only then is a code consumed and a token signed
-// (mint.go), in the form of RFC 9068. The answer is written in the dialect of the path, and so is every refusal
-// (dialect.go), whose reason stays with us: in the access log, and in one audit event for each issuance and for each
-// refusal of one (audit.go).
+// (caller.go) or by client authentication. The body is read strictly (body.go). What is asked for is held to the
+// ceiling of the client that grants it (ceiling.go): nobody hands on more than the present config lets them. Only then
+// is a code consumed and a token signed (mint.go), in the form of RFC 9068. The answer is written in the dialect of the
+// path, and so is every refusal (dialect.go), whose reason stays with us: in the access log, and in one audit event for
+// each issuance and for each refusal of one (audit.go).
 package issuer
 
 import (
@@ -123,8 +123,9 @@ func New(o Options) (*Issuer, error) {
 	}
 	o.defaults()
 	i := &Issuer{
-		config: o.Config, settings: o.Config.Issuer, verifier: o.Verifier, guard: o.Guard, once: o.Assertions, rates: o.Rates, revocations: o.Revocations,
-		proofs: o.Proofs, state: o.State, log: o.Log, audit: o.Audit, clock: o.Clock,
+		config: o.Config, settings: o.Config.Issuer, verifier: o.Verifier, guard: o.Guard, once: o.Assertions, rates: o.Rates,
+		revocations: o.Revocations,
+		proofs:      o.Proofs, state: o.State, log: o.Log, audit: o.Audit, clock: o.Clock,
 	}
 	var err error
 	if i.minter, err = newMinter(o.Config, o.Clock, o.State); err != nil {
@@ -183,7 +184,8 @@ func (i *Issuer) Sign(typ string, claims []byte) (string, error) {
 	return i.minter.signing.key(i.clock()).Sign(typ, claims)
 }
 
-// Begin tells the State that the Issuer's keys are published from now on. It is called once, when its config is in force.
+// Begin tells the State that the Issuer's keys are published from now on. It is called once, when its config is in
+// force.
 func (i *Issuer) Begin() { i.state.keys.take(i.minter.signing) }
 
 // Close lets go of what the Issuer keeps open towards a user directory. Requests under way still end.
@@ -246,7 +248,10 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request, methods []*endpoi
 // notFound answers for paths in the access-token dialect's tree that are none of its endpoints.
 func (i *Issuer) notFound(w http.ResponseWriter, r *http.Request) {
 	x := request.From(w)
-	c := &call{issuer: i, x: x, r: r, endpoint: &endpoint{endpoints.Endpoint{Name: "not_found"}, behaviour{dialect: problems{}}}, now: i.clock()}
+	c := &call{issuer: i, x: x, r: r, endpoint: &endpoint{
+		endpoints.Endpoint{Name: "not_found"},
+		behaviour{dialect: problems{}},
+	}, now: i.clock()}
 	if i.inTree(r.URL.Path) {
 		c.endpoint.dialect = accessTokens{}
 	}
@@ -295,8 +300,8 @@ func (c *call) private(h http.Header) {
 	}
 }
 
-// recovered turns a panic into the dialect's 500, so that it costs one request, and an answer that is already on its way
-// into one that does not look whole.
+// recovered turns a panic into the dialect's 500, so that it costs one request, and an answer that is already on its
+// way into one that does not look whole.
 func (c *call) recovered() {
 	p := recover()
 	if p == nil {

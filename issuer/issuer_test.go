@@ -50,8 +50,8 @@ func all(tenant string, actions ...string) token.Permissions {
 	return token.Permissions{{Tenant: tenant, AllowedActions: actions}}
 }
 
-// settings is the config of most tests: shop issues codes and user tokens for tenants it may hand on, maker makes access
-// tokens and masters, plain may nothing.
+// settings is the config of most tests: shop issues codes and user tokens for tenants it may hand on, maker makes
+// access tokens and masters, plain may nothing.
 func settings(t testing.TB) *config.Config {
 	t.Helper()
 	roles := map[string]*config.Role{
@@ -75,8 +75,14 @@ func settings(t testing.TB) *config.Config {
 			Serve: config.Serve{Codes: true, UserTokens: true, AccessTokens: true},
 			Clients: []*config.Client{
 				{ID: "shop", May: []string{token.IssueCodes, token.IssueUserTokens}, Delegate: delegate, CodeTTL: time.Minute},
-				{ID: "maker", May: []string{token.CreateAccessTokens, token.CreateMasters}, Delegate: delegate, CodeTTL: time.Minute, AccessTokenID: makerID},
-				{ID: "other", May: []string{token.CreateAccessTokens, token.IssueCodes}, Delegate: all("*", "READ_TENANT"), CodeTTL: time.Minute},
+				{
+					ID: "maker", May: []string{token.CreateAccessTokens, token.CreateMasters}, Delegate: delegate,
+					CodeTTL: time.Minute, AccessTokenID: makerID,
+				},
+				{
+					ID: "other", May: []string{token.CreateAccessTokens, token.IssueCodes}, Delegate: all("*", "READ_TENANT"),
+					CodeTTL: time.Minute,
+				},
 				{ID: "plain", Permissions: all("acme", "READ_TENANT"), CodeTTL: time.Minute, AccessTokenID: plainID},
 			},
 			Users: &config.Users{List: map[string]*config.User{
@@ -217,7 +223,10 @@ func newHouse(t testing.TB, change func(*config.Config)) *house {
 
 func (h *house) newGuard() Guard {
 	h.Helper()
-	m, err := replay.NewMemory(replay.Options{Clients: []string{"shop", "maker", "other", "plain"}, Capacity: h.config.Replay.Capacity, Clock: h.clock.now})
+	m, err := replay.NewMemory(replay.Options{
+		Clients:  []string{"shop", "maker", "other", "plain"},
+		Capacity: h.config.Replay.Capacity, Clock: h.clock.now,
+	})
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -225,7 +234,8 @@ func (h *house) newGuard() Guard {
 }
 
 func (h *house) logger() *zap.Logger {
-	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&h.logs), zap.DebugLevel)
+	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&h.logs),
+		zap.DebugLevel)
 	return zap.New(core)
 }
 
@@ -244,7 +254,10 @@ func verifier(t testing.TB, c *config.Config, foreign ...*jose.Issuer) *jose.Ver
 		URL: c.Issuer.URL, Keys: func() *jose.KeySet { return keys }, Own: true,
 		MaxLifetime: max(c.Issuer.MaxTokenTTL, c.Issuer.MaxAccessTokenTTL),
 	}
-	v, err := jose.NewVerifier(jose.Options{Issuers: append(foreign, own), Leeway: c.ClockLeeway, MaxBytes: c.Limits.TokenBytes})
+	v, err := jose.NewVerifier(jose.Options{
+		Issuers: append(foreign, own), Leeway: c.ClockLeeway,
+		MaxBytes: c.Limits.TokenBytes,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +318,8 @@ func (h *house) chain(w http.ResponseWriter, r *http.Request) {
 	h.issuer.Load().ServeHTTP(x, r)
 	h.logger().Named("access").Info("access", zap.String("path", x.LogPath), zap.String("route", x.Route),
 		zap.Int("status", x.Status()), zap.String("reason", string(x.Reason)), zap.String("detail", x.Detail),
-		zap.String("subject", x.Subject), zap.String("client", x.ClientID), zap.String("jti", x.TokenID), zap.String("id", x.ID))
+		zap.String("subject", x.Subject), zap.String("client", x.ClientID), zap.String("jti", x.TokenID),
+		zap.String("id", x.ID))
 }
 
 // minter makes tokens for the tests' callers by the present config.
@@ -474,7 +488,10 @@ func (h *house) redeem(code string) reply {
 func TestOwns(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(c *config.Config) {
-		c.Issuer.Serve = config.Serve{Hosts: []string{"gate.test"}, Codes: true, AccessTokens: true, AccessTokenPrefix: "/crafter-profile"}
+		c.Issuer.Serve = config.Serve{
+			Hosts: []string{"gate.test"}, Codes: true, AccessTokens: true,
+			AccessTokenPrefix: "/crafter-profile",
+		}
 	})
 	for _, c := range []struct {
 		host, path string
@@ -534,17 +551,20 @@ func TestErrorsInTheDialectOfThePath(t *testing.T) {
 		{"GET", "/api/v1/tokens", reply{
 			405,
 			map[string]string{"Allow": "POST", "Cache-Control": "no-store", "Content-Type": "application/json"},
-			`{"name":"MethodNotAllowedError","message":"The endpoint does not have this method; the Allow header lists those it has","code":10013,"statusCode":405,"httpCode":405,"method":"GET","path":"/api/v1/tokens"}` + "\n",
+			`{"name":"MethodNotAllowedError","message":"The endpoint does not have this method; the Allow header lists those ` +
+				`it has","code":10013,"statusCode":405,"httpCode":405,"method":"GET","path":"/api/v1/tokens"}` + "\n",
 		}},
 		{"GET", "/api/1/access_token/create", reply{
 			405,
 			map[string]string{"Allow": "POST", "Cache-Control": "no-store", "Content-Type": "application/json"},
-			`{"errorCode":"OTHER","message":"The endpoint does not have this method; the Allow header lists those it has"}` + "\n",
+			`{"errorCode":"OTHER","message":"The endpoint does not have this method; the Allow header lists those it has"}` +
+				"\n",
 		}},
 		{"DELETE", "/api/1/access_token/some-id", reply{
 			405,
 			map[string]string{"Allow": "GET, HEAD", "Cache-Control": "no-store", "Content-Type": "application/json"},
-			`{"errorCode":"OTHER","message":"The endpoint does not have this method; the Allow header lists those it has"}` + "\n",
+			`{"errorCode":"OTHER","message":"The endpoint does not have this method; the Allow header lists those it has"}` +
+				"\n",
 		}},
 		{"GET", "/api/1/access_token/a/b/c", reply{
 			404,
@@ -559,7 +579,8 @@ func TestErrorsInTheDialectOfThePath(t *testing.T) {
 	if e.Title != "Method Not Allowed" || user.Header["Allow"] != "POST" {
 		t.Errorf("PUT: %v", user)
 	}
-	if p := h.ask("POST", "/openapi.json", "{}"); p.Status != 405 || p.Header["Content-Type"] != "application/problem+json" {
+	if p := h.ask("POST", "/openapi.json", "{}"); p.Status != 405 ||
+		p.Header["Content-Type"] != "application/problem+json" {
 		t.Errorf("POST: %v", p)
 	}
 }
@@ -569,8 +590,9 @@ func TestBodyTimeout(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(c *config.Config) { c.Limits.BodyTimeout = 50 * time.Millisecond })
 	for path, head := range map[string]string{
-		"/api/v1/tokens":                                      "",
-		"/api/v1/authorization-tokens":                        "Authorization: Bearer " + h.management("shop", token.IssueUserTokens) + "\r\n",
+		"/api/v1/tokens": "",
+		"/api/v1/authorization-tokens": "Authorization: Bearer " +
+			h.management("shop", token.IssueUserTokens) + "\r\n",
 		"/api/1/access_token/create?accessTokenId=" + makerID: "",
 	} {
 		status, body := h.stall(path, head)
@@ -589,7 +611,8 @@ func (h *house) stall(path, head string) (int, string) {
 		h.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: gate.test\r\n%sContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", path, head)
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: gate.test\r\n%sContent-Type: application/json\r\nContent-Length: "+
+		"100\r\n\r\n{", path, head)
 	data, err := io.ReadAll(conn) // the server closes: what is left of the body is not worth reading
 	if err != nil {
 		h.Fatal(err)
@@ -606,7 +629,10 @@ func TestPanicCostsOneRequest(t *testing.T) {
 	h := newHouse(t, nil)
 	h.issuer.Load().guard = panicking{h.guard}
 	got := h.redeem(h.code(`{"subject":"alice","role":"support"}`))
-	want := codeError{Name: "InternalServerError", Message: "Internal server error", Code: 10001, StatusCode: 500, HTTPCode: 500, Method: "POST", Path: "/api/v1/tokens"}
+	want := codeError{
+		Name: "InternalServerError", Message: "Internal server error", Code: 10001, StatusCode: 500,
+		HTTPCode: 500, Method: "POST", Path: "/api/v1/tokens",
+	}
 	same(t, "a panic", into[codeError](t, got, 500), want)
 	if strings.Contains(h.logs.text(), "a secret in a panic") {
 		t.Error("the log has the panic's own words")
@@ -624,12 +650,25 @@ func TestAuditEvents(t *testing.T) {
 	issued := h.events.last()
 	compact := into[tokenAnswer](t, h.redeem(code), 201).AccessToken
 	jti := h.claimsOf(compact).ID
-	same(t, "issue", issued, Event{Name: "code_issue", Outcome: "granted", ClientID: "shop", Subject: "alice", Tenant: "acme", Role: "agent", TokenID: jti, TTL: time.Minute})
-	same(t, "redeem", h.events.last(), Event{Name: "code_redeem", Outcome: "granted", ClientID: "shop", Subject: "alice", Tenant: "acme", Role: "agent", TokenID: jti, TTL: time.Hour})
+	same(t, "issue", issued, Event{
+		Name: "code_issue", Outcome: "granted", ClientID: "shop", Subject: "alice",
+		Tenant: "acme", Role: "agent", TokenID: jti, TTL: time.Minute,
+	})
+	same(t, "redeem", h.events.last(), Event{
+		Name: "code_redeem", Outcome: "granted", ClientID: "shop", Subject: "alice",
+		Tenant: "acme", Role: "agent", TokenID: jti, TTL: time.Hour,
+	})
 	h.redeem(code)
-	same(t, "replay", h.events.last(), Event{Name: "code_redeem", Outcome: "refused", Reason: refusal.CodeUsed, ClientID: "shop", Subject: "alice", Tenant: "acme", Role: "agent", TokenID: jti, TTL: time.Hour})
-	h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"owner"}`, bearer(h.management("shop", token.IssueCodes)))
-	same(t, "beyond", h.events.last(), Event{Name: "code_issue", Outcome: "refused", Reason: refusal.DelegateExceeded, ClientID: "shop", Subject: "alice", Role: "owner"})
+	same(t, "replay", h.events.last(), Event{
+		Name: "code_redeem", Outcome: "refused", Reason: refusal.CodeUsed,
+		ClientID: "shop", Subject: "alice", Tenant: "acme", Role: "agent", TokenID: jti, TTL: time.Hour,
+	})
+	h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"owner"}`,
+		bearer(h.management("shop", token.IssueCodes)))
+	same(t, "beyond", h.events.last(), Event{
+		Name: "code_issue", Outcome: "refused", Reason: refusal.DelegateExceeded,
+		ClientID: "shop", Subject: "alice", Role: "owner",
+	})
 	h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"owner"}`)
 	same(t, "nobody", h.events.last(), Event{Name: "code_issue", Outcome: "refused", Reason: refusal.TokenMissing})
 	for line := range strings.Lines(h.logs.text()) {

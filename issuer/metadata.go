@@ -56,9 +56,11 @@ func newServerMetadata(settings *config.Issuer, revocable bool) (document, error
 	at := func(path string) string { return origin(settings.URL) + path }
 	m := serverMetadata{
 		Issuer: settings.URL, TokenEndpoint: at("/oauth2/token"), JWKSURI: at("/.well-known/jwks.json"),
-		ScopesSupported: token.MayWords(), GrantTypes: grantTypes(), AuthMethods: authMethods(), AuthAlgorithms: assertionAlgorithms(),
-		Introspection: at("/oauth2/introspect"), IntrospectionMethods: confidentialMethods(), IntrospectionAlgs: assertionAlgorithms(),
-		ChallengeMethods: []string{"S256"}, ProofAlgorithms: jose.ProofAlgorithms(),
+		ScopesSupported: token.MayWords(), GrantTypes: grantTypes(), AuthMethods: authMethods(),
+		AuthAlgorithms: assertionAlgorithms(),
+		Introspection:  at("/oauth2/introspect"), IntrospectionMethods: confidentialMethods(),
+		IntrospectionAlgs: assertionAlgorithms(),
+		ChallengeMethods:  []string{"S256"}, ProofAlgorithms: jose.ProofAlgorithms(),
 	}
 	if revocable {
 		m.Revocation, m.RevocationMethods, m.RevocationAlgs = at("/oauth2/revoke"), authMethods(), assertionAlgorithms()
@@ -88,7 +90,12 @@ func assertionAlgorithms() []string {
 func newResources(settings *config.Issuer) ([]resource, error) {
 	var all []resource
 	add := func(audience, host, base, path string) error {
-		data, err := json.Marshal(resourceMetadata{audience, []string{settings.URL}, []string{"header"}, jose.ProofAlgorithms()})
+		data, err := json.Marshal(resourceMetadata{
+			audience,
+			[]string{settings.URL},
+			[]string{"header"},
+			jose.ProofAlgorithms(),
+		})
 		all = append(all, resource{host, path, base + path, base == origin(settings.URL), newDocument(data)})
 		return err
 	}
@@ -112,8 +119,8 @@ func newResources(settings *config.Issuer) ([]resource, error) {
 	return all, nil
 }
 
-// ResourceMetadata is the URL that a bearer challenge at host tells (RFC 9728 §5.1): of the audience at this host, if there
-// is one, else of one at the issuer's, which we surely answer for; "" without OAuth 2.0. The host is canonical.
+// ResourceMetadata is the URL that a bearer challenge at host tells (RFC 9728 §5.1): of the audience at this host, if
+// there is one, else of one at the issuer's, which we surely answer for; "" without OAuth 2.0. The host is canonical.
 func (i *Issuer) ResourceMetadata(host string) string {
 	ours := ""
 	for k := range i.documents.resources {

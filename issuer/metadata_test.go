@@ -25,14 +25,18 @@ func TestServerMetadata(t *testing.T) {
 		paths []string
 		gone  []string
 	}{
-		"plain":       {issuerURL, true, []string{serverPath, openIDPath}, nil},
-		"with a path": {issuerURL + "/tenant/one", false, []string{serverPath + "/tenant/one", openIDPath + "/tenant/one", "/tenant/one" + openIDPath}, []string{serverPath, openIDPath}},
+		"plain": {issuerURL, true, []string{serverPath, openIDPath}, nil},
+		"with a path": {issuerURL + "/tenant/one", false, []string{
+			serverPath + "/tenant/one", openIDPath + "/tenant/one",
+			"/tenant/one" + openIDPath,
+		}, []string{serverPath, openIDPath}},
 	} {
 		h := oauthHouse(t, func(c2 *config.Config) { c2.Issuer.URL = c.url })
 		h.on = c.on
 		h.reload(h.config)
 		algorithms := `["ES256","ES384","ES512","EdDSA","PS256","PS384","PS512","RS256","RS384","RS512"]`
-		want := `{"issuer":"` + c.url + `","token_endpoint":"` + issuerURL + `/oauth2/token","jwks_uri":"` + issuerURL + `/.well-known/jwks.json",` +
+		want := `{"issuer":"` + c.url + `","token_endpoint":"` + issuerURL + `/oauth2/token","jwks_uri":"` + issuerURL +
+			`/.well-known/jwks.json",` +
 			`"scopes_supported":["issue_codes","issue_user_tokens","create_access_tokens","create_masters","exchange","introspect","revoke"],` +
 			`"grant_types_supported":["authorization_code","client_credentials","urn:ietf:params:oauth:grant-type:token-exchange"],` +
 			`"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post","private_key_jwt","none"],` +
@@ -49,7 +53,11 @@ func TestServerMetadata(t *testing.T) {
 		for _, path := range c.paths {
 			got := h.ask("GET", path, "")
 			etag := got.Header["Etag"]
-			same(t, name+" "+path, got, reply{200, map[string]string{"Cache-Control": "public, max-age=300", "Content-Type": "application/json", "Etag": etag}, want})
+			same(t, name+" "+path, got,
+				reply{200, map[string]string{
+					"Cache-Control": "public, max-age=300", "Content-Type": "application/json",
+					"Etag": etag,
+				}, want})
 			same(t, name+" "+path+" again", h.ask("GET", path, "", header("If-None-Match", etag)).Status, 304)
 			if !h.issuer.Load().Owns("gate.test", path) {
 				t.Errorf("%s is not ours", path)
@@ -92,7 +100,8 @@ func TestAdvertisedEndpointsAnswer(t *testing.T) {
 		}
 		for _, method := range metadata["token_endpoint_auth_methods_supported"].([]any) {
 			got := h.post(path, map[any]string{
-				"client_secret_basic": "", "client_secret_post": form("client_id", "svc", "client_secret", svcSecret), "none": "client_id=spa",
+				"client_secret_basic": "", "client_secret_post": form("client_id", "svc", "client_secret", svcSecret),
+				"none":            "client_id=spa",
 				"private_key_jwt": form("client_assertion_type", assertionType, "client_assertion", h.assertion(nil)),
 			}[method]+"&token=x&grant_type=x", basicIf(method == "client_secret_basic"))
 			if got.Status == 401 || got.Status == 404 || got.Status >= 500 {
@@ -118,7 +127,8 @@ func basicIf(yes bool) option {
 func TestResourceMetadata(t *testing.T) {
 	t.Parallel()
 	doc := func(resource string) string {
-		return `{"resource":"` + resource + `","authorization_servers":["` + issuerURL + `"],"bearer_methods_supported":["header"],"dpop_signing_alg_values_supported":["ES256","Ed25519","EdDSA","PS256","RS256"]}`
+		return `{"resource":"` + resource + `","authorization_servers":["` + issuerURL +
+			`"],"bearer_methods_supported":["header"],"dpop_signing_alg_values_supported":["ES256","Ed25519","EdDSA","PS256","RS256"]}`
 	}
 	h := oauthHouse(t, func(c *config.Config) {
 		c.Issuer.Audiences = []string{issuerURL + "/api", "https://other.test", "https://third.test/api", "not-a-url"}

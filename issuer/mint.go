@@ -81,7 +81,8 @@ func (m *Minter) Management(client, scope, subject string, ttl time.Duration) (s
 	}
 	for word := range strings.SplitSeq(scope, " ") {
 		if !may(c, word) {
-			return "", nil, refusal.Because(refusal.ScopeMissing, "client %s does not have %q in its `may`, which is %v", client, word, c.May)
+			return "", nil, refusal.Because(refusal.ScopeMissing, "client %s does not have %q in its `may`, which is %v", client,
+				word, c.May)
 		}
 	}
 	claims, err := m.claims(c, subject, ttl)
@@ -200,7 +201,10 @@ func (m *Minter) encode(claims *token.Claims, limit int) ([]byte, error) {
 	}
 	payload := jose.EncodeClaims(make([]byte, 0, 512), claims)
 	if size := m.overhead + base64.RawURLEncoding.EncodedLen(len(payload)); size > limit {
-		return nil, &fault{reason: refusal.TokenTooLarge, text: fmt.Sprintf("The token would have %d bytes, at most %d are taken", size, limit)}
+		return nil, &fault{
+			reason: refusal.TokenTooLarge,
+			text:   fmt.Sprintf("The token would have %d bytes, at most %d are taken", size, limit),
+		}
 	}
 	return payload, nil
 }

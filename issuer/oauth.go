@@ -15,7 +15,8 @@ import (
 )
 
 // The grants of POST /oauth2/token. There is no implicit and no password grant (RFC 9700 §2.1.2, §2.4), and no refresh
-// token: a refresh token is a credential that lives long and must be looked up, while our codes are cheap to issue anew.
+// token: a refresh token is a credential that lives long and must be looked up, while our codes are cheap to issue
+// anew.
 const (
 	grantCode     = "authorization_code"
 	grantClient   = "client_credentials"
@@ -54,7 +55,8 @@ func (c *call) oauthToken() (*answer, error) {
 	case grantExchange:
 		body, err = c.grantByExchange(p)
 	default:
-		return nil, &fault{reason: refusal.GrantUnsupported, text: "The grant_type is none of " + strings.Join(grantTypes(), ", ")}
+		return nil, &fault{reason: refusal.GrantUnsupported, text: "The grant_type is none of " +
+			strings.Join(grantTypes(), ", ")}
 	}
 	if err != nil {
 		return nil, err
@@ -207,7 +209,8 @@ func oauthCode(reason refusal.Reason, status int) string {
 	switch reason {
 	case refusal.ClientUnauthenticated, refusal.AssertionUsed:
 		return "invalid_client"
-	case refusal.CodeMalformed, refusal.CodeUnknown, refusal.CodeOtherEpoch, refusal.CodeExpired, refusal.CodeNotYetValid, refusal.CodeUsed,
+	case refusal.CodeMalformed, refusal.CodeUnknown, refusal.CodeOtherEpoch, refusal.CodeExpired, refusal.CodeNotYetValid,
+		refusal.CodeUsed,
 		refusal.CodeBelowFloor, refusal.CodeRevoked, refusal.CodeClientGone, refusal.CodeRoleGone, refusal.CodeNotCovered,
 		refusal.PKCEFailed:
 		return "invalid_grant"

@@ -37,7 +37,10 @@ func oauthHouse(t testing.TB, change func(*config.Config)) *house {
 				Permissions: all("acme", "READ_TENANT", "MANAGE_TICKETS"), Delegate: all("*", "READ_TENANT"),
 			},
 			&config.Client{ID: "spa", Public: true, CodeTTL: time.Minute},
-			&config.Client{ID: "signer", Keys: keySet(t, testKey(t, "EdDSA")), Permissions: all("acme", "READ_TENANT"), CodeTTL: time.Minute},
+			&config.Client{
+				ID: "signer", Keys: keySet(t, testKey(t, "EdDSA")), Permissions: all("acme", "READ_TENANT"),
+				CodeTTL: time.Minute,
+			},
 		)
 		if change != nil {
 			change(c)
@@ -87,7 +90,10 @@ func form(pairs ...string) string {
 
 // oauthFault is the whole answer of an OAuth endpoint to a refused request.
 func oauthFault(status int, code, description string, headers ...string) reply {
-	r := reply{Status: status, Header: map[string]string{"Cache-Control": "no-store", "Pragma": "no-cache", "Content-Type": "application/json"}}
+	r := reply{Status: status, Header: map[string]string{
+		"Cache-Control": "no-store", "Pragma": "no-cache",
+		"Content-Type": "application/json",
+	}}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header[headers[i]] = headers[i+1]
 	}
@@ -96,7 +102,8 @@ func oauthFault(status int, code, description string, headers ...string) reply {
 }
 
 func badClient() reply {
-	return oauthFault(401, "invalid_client", "Client authentication failed", "Www-Authenticate", `Basic realm="jotgate", charset="UTF-8"`)
+	return oauthFault(401, "invalid_client", "Client authentication failed", "Www-Authenticate",
+		`Basic realm="jotgate", charset="UTF-8"`)
 }
 
 func badGrant() reply {
@@ -107,7 +114,10 @@ func badGrant() reply {
 func (h *house) granted(r reply, want oauthAnswer) token.Claims {
 	h.Helper()
 	got := into[oauthAnswer](h, r, 200)
-	same(h, "header", r.Header, map[string]string{"Cache-Control": "no-store", "Pragma": "no-cache", "Content-Type": "application/json"})
+	same(h, "header", r.Header, map[string]string{
+		"Cache-Control": "no-store", "Pragma": "no-cache",
+		"Content-Type": "application/json",
+	})
 	want.AccessToken = got.AccessToken
 	same(h, "answer", got, want)
 	return h.claimsOf(got.AccessToken)
@@ -118,13 +128,17 @@ func TestOAuthRequestForm(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
 	invalid := func(description string) reply { return oauthFault(400, "invalid_request", description) }
-	media := oauthFault(415, "invalid_request", "The parameters must be sent as Content-Type: application/x-www-form-urlencoded, without a content coding")
+	media := oauthFault(415, "invalid_request",
+		"The parameters must be sent as Content-Type: application/x-www-form-urlencoded, without a content coding")
 	good := form("grant_type", "client_credentials", "client_id", "svc", "client_secret", svcSecret)
 	for name, c := range map[string]struct {
 		got, want reply
 	}{
-		"JSON":                 {h.ask("POST", "/oauth2/token", `{"grant_type":"client_credentials"}`), media},
-		"no Content-Type":      {h.post("/oauth2/token", good, func(r *http.Request) { r.Header.Del("Content-Type") }), media},
+		"JSON": {h.ask("POST", "/oauth2/token", `{"grant_type":"client_credentials"}`), media},
+		"no Content-Type": {
+			h.post("/oauth2/token", good, func(r *http.Request) { r.Header.Del("Content-Type") }),
+			media,
+		},
 		"a content coding":     {h.token(good, header("Content-Encoding", "gzip")), media},
 		"empty":                {h.token(""), invalid("The request lacks the parameter grant_type")},
 		"grant_type empty":     {h.token("grant_type="), invalid("The request lacks the parameter grant_type")},
@@ -139,11 +153,14 @@ func TestOAuthRequestForm(t *testing.T) {
 		},
 		"another grant": {
 			h.token("grant_type=password&username=a&password=b"),
-			oauthFault(400, "unsupported_grant_type", "The grant_type is none of authorization_code, client_credentials, urn:ietf:params:oauth:grant-type:token-exchange"),
+			oauthFault(400, "unsupported_grant_type",
+				"The grant_type is none of authorization_code, client_credentials, "+
+					"urn:ietf:params:oauth:grant-type:token-exchange"),
 		},
 		"GET": {
 			h.ask("GET", "/oauth2/token", ""),
-			oauthFault(405, "invalid_request", "The endpoint does not have this method; the Allow header lists those it has", "Allow", "POST"),
+			oauthFault(405, "invalid_request", "The endpoint does not have this method; the Allow header lists those it has",
+				"Allow", "POST"),
 		},
 		"too large": {
 			h.token(good + "&x=" + strings.Repeat("x", 65536)),
@@ -168,15 +185,18 @@ func TestOAuthRequestForm(t *testing.T) {
 // characters that RFC 6749 §5.2 lets it have.
 func TestOAuthErrorsAreRFC6749(t *testing.T) {
 	t.Parallel()
-	known := "invalid_request invalid_client invalid_grant unauthorized_client unsupported_grant_type invalid_scope invalid_target " +
-		"unsupported_token_type invalid_token insufficient_scope invalid_dpop_proof use_dpop_nonce temporarily_unavailable server_error "
+	known := "invalid_request invalid_client invalid_grant unauthorized_client unsupported_grant_type invalid_scope " +
+		"invalid_target " +
+		"unsupported_token_type invalid_token insufficient_scope invalid_dpop_proof use_dpop_nonce temporarily_unavailable " +
+		"server_error "
 	for _, reason := range refusal.All() {
 		status := oauth{}.status(reason)
 		body := oauth{}.body(nil, status, asFault(refusal.Because(reason, "x"))).(oauthError)
 		if !strings.Contains(known, body.Error+" ") {
 			t.Errorf("%s: %q", reason, body.Error)
 		}
-		if body.Description == "" || strings.ContainsFunc(body.Description, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
+		if body.Description == "" ||
+			strings.ContainsFunc(body.Description, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
 			t.Errorf("%s: %q", reason, body.Description)
 		}
 		if challenge := (oauth{}).challenge(new(request.Exchange), reason); status == 401 && challenge == "" {
@@ -186,7 +206,8 @@ func TestOAuthErrorsAreRFC6749(t *testing.T) {
 	same(t, "described", described("a \"b\" \\c\n\u00e9\U0001F600"), "a 'b' 'c???")
 }
 
-// TestNoOAuthCredentialAnywhere sends every credential to every OAuth endpoint, in every place, and greps what was written.
+// TestNoOAuthCredentialAnywhere sends every credential to every OAuth endpoint, in every place, and greps what was
+// written.
 func TestNoOAuthCredentialAnywhere(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
@@ -196,13 +217,17 @@ func TestNoOAuthCredentialAnywhere(t *testing.T) {
 	access := h.roleToken("shop", "support", "", "alice")
 	spent := h.codeFor("")
 	credentials := map[string]string{
-		"a secret": svcSecret, "another secret": webSecret, "a management token": manage, "an access token": access, "a code": h.codeFor(""),
+		"a secret": svcSecret, "another secret": webSecret, "a management token": manage, "an access token": access,
+		"a code":       h.codeFor(""),
 		"a spent code": spent, "a fixed id": makerID, "an assertion": h.assertion(nil), "a verifier": appendixVerifier,
 	}
-	credentials["a token of a spent code"] = into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+spent), 200).AccessToken
+	credentials["a token of a spent code"] = into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+spent),
+		200).AccessToken
 	names := []string{
-		"grant_type", "code", "redirect_uri", "code_verifier", "client_id", "client_secret", "client_assertion", "client_assertion_type", "scope",
-		"resource", "audience", "subject_token", "subject_token_type", "requested_token_type", "actor_token", "tenant_permissions", "expires_in",
+		"grant_type", "code", "redirect_uri", "code_verifier", "client_id", "client_secret", "client_assertion",
+		"client_assertion_type", "scope",
+		"resource", "audience", "subject_token", "subject_token_type", "requested_token_type", "actor_token",
+		"tenant_permissions", "expires_in",
 		"token_type_hint",
 	}
 	var answers strings.Builder
@@ -250,10 +275,13 @@ func TestNoOAuthCredentialAnywhere(t *testing.T) {
 	}
 }
 
-// FuzzBasic: what is read from HTTP Basic is what RFC 6749 §2.3.1 would write, or something that it would write otherwise
-// but means the same; and nothing panics.
+// FuzzBasic: what is read from HTTP Basic is what RFC 6749 §2.3.1 would write, or something that it would write
+// otherwise but means the same; and nothing panics.
 func FuzzBasic(f *testing.F) {
-	for _, seed := range []string{"Basic c3ZjOnNlY3JldA==", "basic  YTpi", "Basic YQ==", "Basic Og==", "Basic JTNBOiUyQg==", "Bearer x", "Basic", "Basic %%"} {
+	for _, seed := range []string{
+		"Basic c3ZjOnNlY3JldA==", "basic  YTpi", "Basic YQ==", "Basic Og==",
+		"Basic JTNBOiUyQg==", "Bearer x", "Basic", "Basic %%",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, header string) {

@@ -13,9 +13,9 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// A client that sends a DPoP proof to the token endpoint gets a token that is bound to the proof's key (RFC 9449 §5). The
-// proof is read before the grant is judged, since claims and codes depend on its key; its signature is checked and it is
-// spent when nothing else can refuse the request but the code itself.
+// A client that sends a DPoP proof to the token endpoint gets a token that is bound to the proof's key (RFC 9449 §5).
+// The proof is read before the grant is judged, since claims and codes depend on its key; its signature is checked and
+// it is spent when nothing else can refuse the request but the code itself.
 
 // schemeDPoP is the token_type of bound tokens (RFC 9449 §5).
 const schemeDPoP = "DPoP"
@@ -42,8 +42,8 @@ func (c *call) readProof() (err error) {
 	return nil
 }
 
-// proofRequest is what a proof for this request must say: our endpoints are where issuer.url says, whatever proxies there
-// are in front.
+// proofRequest is what a proof for this request must say: our endpoints are where issuer.url says, whatever proxies
+// there are in front.
 func (c *call) proofRequest() *dpop.Request {
 	scheme, host, _ := strings.Cut(origin(c.issuer.settings.URL), "://")
 	return &dpop.Request{Method: c.r.Method, Scheme: scheme, Host: host, Path: c.r.URL.EscapedPath(), Known: true}
@@ -65,7 +65,8 @@ func (c *call) proofFault(err error) error {
 	return f
 }
 
-// bind binds a token that is about to be signed to the proof's key, and lets none go unbound whose client must bind them.
+// bind binds a token that is about to be signed to the proof's key, and lets none go unbound whose client must bind
+// them.
 func (c *call) bind(claims *token.Claims) error {
 	if c.proof != nil {
 		claims.Key = c.proof.Thumbprint
@@ -75,13 +76,14 @@ func (c *call) bind(claims *token.Claims) error {
 		return nil
 	}
 	if _, ok := c.endpoint.dialect.(oauth); !ok {
-		return refusal.Because(refusal.CodeNotCovered, "client %s must bind its tokens to a key, and this API has no proofs", client.ID)
+		return refusal.Because(refusal.CodeNotCovered, "client %s must bind its tokens to a key, and this API has no proofs",
+			client.ID)
 	}
 	return c.proofFault(refusal.Because(refusal.ProofMissing, "client %s must bind its tokens to a key", client.ID))
 }
 
-// await waits for the time at which the request's proof was made, if there is one and that lies ahead. It comes when the caller
-// is known, or its code is a good one, and before anything is held that others wait for.
+// await waits for the time at which the request's proof was made, if there is one and that lies ahead. It comes when
+// the caller is known, or its code is a good one, and before anything is held that others wait for.
 func (c *call) await() error {
 	if c.proof == nil || !c.proof.Ahead() {
 		return nil
@@ -133,7 +135,10 @@ func (c *call) holdsKey(v *jose.Verified, given credential) error {
 	q.Token, q.Key = given.text, v.Claims.Key
 	proof, err := c.issuer.proofs.Read(c.r.Header[dpop.Header], q)
 	if refusal.Of(err) == refusal.ProofNonce {
-		return &fault{reason: refusal.ProofNonce, detail: err.Error(), header: http.Header{dpop.NonceHeader: {c.issuer.proofs.Nonce()}}}
+		return &fault{
+			reason: refusal.ProofNonce, detail: err.Error(),
+			header: http.Header{dpop.NonceHeader: {c.issuer.proofs.Nonce()}},
+		}
 	}
 	if err != nil {
 		return err

@@ -46,18 +46,31 @@ func TestProofBindsTheToken(t *testing.T) {
 		options []option
 		want    oauthAnswer
 	}{
-		"client_credentials":            {"grant_type=client_credentials", []option{svc}, oauthAnswer{ExpiresIn: 3600}},
-		"client_credentials, a scope":   {"grant_type=client_credentials&scope=issue_codes", []option{svc}, oauthAnswer{ExpiresIn: 3600, Scope: "issue_codes"}},
-		"authorization_code":            {"grant_type=authorization_code&code=" + h.codeFor(""), nil, oauthAnswer{ExpiresIn: 3600}},
-		"authorization_code of a key's": {"grant_type=authorization_code&code=" + h.codeFor(`,"dpop_jkt":"`+key.Thumbprint+`"`), nil, oauthAnswer{ExpiresIn: 3600}},
-		"exchange":                      {exchangeForm(old), []option{svc}, oauthAnswer{IssuedTokenType: typeAccessToken, ExpiresIn: 3600}},
+		"client_credentials": {"grant_type=client_credentials", []option{svc}, oauthAnswer{ExpiresIn: 3600}},
+		"client_credentials, a scope": {
+			"grant_type=client_credentials&scope=issue_codes",
+			[]option{svc},
+			oauthAnswer{ExpiresIn: 3600, Scope: "issue_codes"},
+		},
+		"authorization_code": {
+			"grant_type=authorization_code&code=" + h.codeFor(""), nil,
+			oauthAnswer{ExpiresIn: 3600},
+		},
+		"authorization_code of a key's": {"grant_type=authorization_code&code=" +
+			h.codeFor(`,"dpop_jkt":"`+key.Thumbprint+`"`), nil, oauthAnswer{ExpiresIn: 3600}},
+		"exchange": {
+			exchangeForm(old),
+			[]option{svc},
+			oauthAnswer{IssuedTokenType: typeAccessToken, ExpiresIn: 3600},
+		},
 	} {
 		c.want.TokenType = "DPoP"
 		if claims := h.granted(h.token(c.form, append(c.options, h.atToken(key))...), c.want); claims.Key != key.Thumbprint {
 			t.Errorf("%s: %+v", name, claims)
 		}
 	}
-	if claims := h.granted(h.token("grant_type=client_credentials", svc), oauthAnswer{TokenType: "Bearer", ExpiresIn: 3600}); claims.Key != "" {
+	if claims := h.granted(h.token("grant_type=client_credentials", svc),
+		oauthAnswer{TokenType: "Bearer", ExpiresIn: 3600}); claims.Key != "" {
 		t.Errorf("without a proof: %+v", claims)
 	}
 }
@@ -81,18 +94,51 @@ func TestProofRefusalsAtTheTokenEndpoint(t *testing.T) {
 		want    reply
 		reason  refusal.Reason
 	}{
-		"replayed":               {"grant_type=client_credentials", []option{svc, used}, badProof(), refusal.ProofUsed},
-		"replayed with a code":   {byCode(sealed), []option{used}, badProof(), refusal.ProofUsed},
-		"two":                    {byCode(sealed), []option{h.atToken(key), h.atToken(key)}, badProof(), refusal.ProofMalformed},
-		"empty":                  {byCode(sealed), []option{header("Dpop", "")}, badProof(), refusal.ProofMalformed},
-		"another endpoint":       {byCode(sealed), []option{h.proven(key, "/oauth2/revoke")}, badProof(), refusal.ProofMismatch},
-		"another method":         {byCode(sealed), []option{h.atToken(key, claim("htm", "GET"))}, badProof(), refusal.ProofMismatch},
-		"where it was sent to":   {byCode(sealed), []option{h.atToken(key, claim("htu", h.server.URL+"/oauth2/token"))}, badProof(), refusal.ProofMismatch},
-		"of yesterday":           {byCode(sealed), []option{h.atToken(key, claim("iat", h.clock.now().Unix()-86400))}, badProof(), refusal.ProofStale},
-		"another key's":          {byCode(sealed), []option{h.atToken(other, dpoptest.Change{Header: map[string]any{"jwk": key.JWK}})}, badProof(), refusal.ProofSignatureInvalid},
+		"replayed":             {"grant_type=client_credentials", []option{svc, used}, badProof(), refusal.ProofUsed},
+		"replayed with a code": {byCode(sealed), []option{used}, badProof(), refusal.ProofUsed},
+		"two": {
+			byCode(sealed),
+			[]option{h.atToken(key), h.atToken(key)},
+			badProof(),
+			refusal.ProofMalformed,
+		},
+		"empty": {byCode(sealed), []option{header("Dpop", "")}, badProof(), refusal.ProofMalformed},
+		"another endpoint": {
+			byCode(sealed),
+			[]option{h.proven(key, "/oauth2/revoke")},
+			badProof(),
+			refusal.ProofMismatch,
+		},
+		"another method": {
+			byCode(sealed),
+			[]option{h.atToken(key, claim("htm", "GET"))},
+			badProof(),
+			refusal.ProofMismatch,
+		},
+		"where it was sent to": {
+			byCode(sealed),
+			[]option{h.atToken(key, claim("htu", h.server.URL+"/oauth2/token"))},
+			badProof(), refusal.ProofMismatch,
+		},
+		"of yesterday": {
+			byCode(sealed),
+			[]option{h.atToken(key, claim("iat", h.clock.now().Unix()-86400))},
+			badProof(), refusal.ProofStale,
+		},
+		"another key's": {
+			byCode(sealed),
+			[]option{h.atToken(other, dpoptest.Change{Header: map[string]any{"jwk": key.JWK}})},
+			badProof(),
+			refusal.ProofSignatureInvalid,
+		},
 		"a code of a key's, nil": {byCode(ofKey), nil, badGrant(), refusal.CodeUnknown},
 		"a code of another key":  {byCode(ofKey), []option{h.atToken(other)}, badGrant(), refusal.CodeUnknown},
-		"no client":              {"grant_type=client_credentials", []option{h.atToken(key)}, badClient(), refusal.ClientUnauthenticated},
+		"no client": {
+			"grant_type=client_credentials",
+			[]option{h.atToken(key)},
+			badClient(),
+			refusal.ClientUnauthenticated,
+		},
 	} {
 		same(t, name, h.token(c.form, c.options...), c.want)
 		if ev := h.events.last(); ev.Outcome != "refused" || ev.Reason != c.reason {
@@ -107,18 +153,21 @@ func TestProofRefusalsAtTheTokenEndpoint(t *testing.T) {
 			t.Errorf("after all that, the right one: %v", got)
 		}
 	}
-	if got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"a","role":"support","dpop_jkt":"x"}`, bearer(h.management("shop", token.IssueCodes))); got.Status != 400 {
+	if got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"a","role":"support","dpop_jkt":"x"}`,
+		bearer(h.management("shop", token.IssueCodes))); got.Status != 400 {
 		t.Errorf("a dpop_jkt that is none: %v", got)
 	}
 }
 
-// TestExchangeNeverLoosensABinding: a bound token is exchanged for whoever has its key, and the new one is bound as well.
+// TestExchangeNeverLoosensABinding: a bound token is exchanged for whoever has its key, and the new one is bound as
+// well.
 func TestExchangeNeverLoosensABinding(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
 	key, other := dpoptest.New(t, "ES256", 0), dpoptest.New(t, "ES256", 0)
 	svc := basicAuth("svc", svcSecret)
-	subject := into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+h.codeFor(""), h.atToken(key)), 200).AccessToken
+	subject := into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+h.codeFor(""), h.atToken(key)),
+		200).AccessToken
 	refused := oauthFault(400, "invalid_request", "The subject_token is not one that can be exchanged here")
 	for name, options := range map[string][]option{"no proof": {svc}, "another key's": {svc, h.atToken(other)}} {
 		same(t, name, h.token(exchangeForm(subject), options...), refused)
@@ -126,7 +175,8 @@ func TestExchangeNeverLoosensABinding(t *testing.T) {
 			t.Errorf("%s: %+v", name, ev)
 		}
 	}
-	claims := h.granted(h.token(exchangeForm(subject), svc, h.atToken(key)), oauthAnswer{IssuedTokenType: typeAccessToken, TokenType: "DPoP", ExpiresIn: 3600})
+	claims := h.granted(h.token(exchangeForm(subject), svc, h.atToken(key)),
+		oauthAnswer{IssuedTokenType: typeAccessToken, TokenType: "DPoP", ExpiresIn: 3600})
 	if claims.Key != key.Thumbprint {
 		t.Errorf("%+v", claims)
 	}
@@ -140,19 +190,25 @@ func TestBoundManagementTokens(t *testing.T) {
 	})
 	key, other := dpoptest.New(t, "ES256", 0), dpoptest.New(t, "ES256", 0)
 	svc := basicAuth("svc", svcSecret)
-	manage := into[oauthAnswer](t, h.token("grant_type=client_credentials&scope=issue_codes+introspect+create_access_tokens", svc, h.atToken(key)), 200).AccessToken
+	manage := into[oauthAnswer](t,
+		h.token("grant_type=client_credentials&scope=issue_codes+introspect+create_access_tokens", svc, h.atToken(key)),
+		200).AccessToken
 	const codes, body = "/api/v1/authorization-codes", `{"subject":"bob","role":"agent","tenant":"acme"}`
 	for name, c := range map[string]struct {
 		options   []option
 		status    int
 		challenge string
 	}{
-		"with a proof":  {[]option{bound(manage), h.proven(key, codes, dpoptest.For(manage))}, 201, ""},
-		"no proof":      {[]option{bound(manage)}, 401, "invalid_dpop_proof"},
-		"as Bearer":     {[]option{bearer(manage)}, 401, "invalid_token"},
-		"no ath":        {[]option{bound(manage), h.proven(key, codes)}, 401, "invalid_dpop_proof"},
-		"another key":   {[]option{bound(manage), h.proven(other, codes, dpoptest.For(manage))}, 401, "invalid_dpop_proof"},
-		"another path":  {[]option{bound(manage), h.proven(key, "/oauth2/token", dpoptest.For(manage))}, 401, "invalid_dpop_proof"},
+		"with a proof": {[]option{bound(manage), h.proven(key, codes, dpoptest.For(manage))}, 201, ""},
+		"no proof":     {[]option{bound(manage)}, 401, "invalid_dpop_proof"},
+		"as Bearer":    {[]option{bearer(manage)}, 401, "invalid_token"},
+		"no ath":       {[]option{bound(manage), h.proven(key, codes)}, 401, "invalid_dpop_proof"},
+		"another key":  {[]option{bound(manage), h.proven(other, codes, dpoptest.For(manage))}, 401, "invalid_dpop_proof"},
+		"another path": {
+			[]option{bound(manage), h.proven(key, "/oauth2/token", dpoptest.For(manage))},
+			401,
+			"invalid_dpop_proof",
+		},
 		"unbound":       {[]option{bound(h.management("shop", token.IssueCodes))}, 401, "invalid_token"},
 		"unbound, both": {[]option{bound(h.management("shop", token.IssueCodes)), bearer(manage)}, 400, "invalid_request"},
 	} {
@@ -163,11 +219,13 @@ func TestBoundManagementTokens(t *testing.T) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	asked := h.post("/oauth2/introspect", form("token", manage), bound(manage), h.proven(key, "/oauth2/introspect", dpoptest.For(manage)))
+	asked := h.post("/oauth2/introspect", form("token", manage), bound(manage),
+		h.proven(key, "/oauth2/introspect", dpoptest.For(manage)))
 	if asked.Status != 200 {
 		t.Errorf("introspection by a bound token: %v", asked)
 	}
-	if got := h.post("/oauth2/introspect", form("token", manage), bearer(manage)); got.Status != 401 || !strings.Contains(got.Body, "invalid_token") {
+	if got := h.post("/oauth2/introspect", form("token", manage), bearer(manage)); got.Status != 401 ||
+		!strings.Contains(got.Body, "invalid_token") {
 		t.Errorf("introspection by it as Bearer: %v", got)
 	}
 	const create, app = "/api/1/access_token/create", `{"application":"a","tenantPermissions":[]}`
@@ -178,7 +236,8 @@ func TestBoundManagementTokens(t *testing.T) {
 			t.Errorf("the access-token API, %s: %v", name, got)
 		}
 	}
-	if got := h.ask("POST", create+"?accessTokenId="+manage, app); got.Status != 403 || !strings.Contains(got.Body, "bound to a key") {
+	if got := h.ask("POST", create+"?accessTokenId="+manage, app); got.Status != 403 ||
+		!strings.Contains(got.Body, "bound to a key") {
 		t.Errorf("the access-token API, in the query: %v", got)
 	}
 }
@@ -196,13 +255,16 @@ func TestIntrospectTellsTheKey(t *testing.T) {
 	}
 }
 
-// TestClientThatMustBind is dpop_bound_access_tokens of RFC 9449 §5.2: no token of its goes unbound, whatever API or command
-// makes it, and one that it has from before is worth nothing.
+// TestClientThatMustBind is dpop_bound_access_tokens of RFC 9449 §5.2: no token of its goes unbound, whatever API or
+// command makes it, and one that it has from before is worth nothing.
 func TestClientThatMustBind(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
 	key := dpoptest.New(t, "ES256", 0)
-	svc, byCode := basicAuth("svc", svcSecret), func() string { return "grant_type=authorization_code&code=" + h.codeFor("") }
+	svc, byCode := basicAuth("svc", svcSecret), func() string {
+		return "grant_type=authorization_code&code=" +
+			h.codeFor("")
+	}
 	before := into[oauthAnswer](t, h.token("grant_type=client_credentials", svc), 200).AccessToken
 	manages := into[oauthAnswer](t, h.token("grant_type=client_credentials&scope=issue_codes", svc), 200).AccessToken
 	user := h.management("shop", token.IssueUserTokens)
@@ -226,7 +288,8 @@ func TestClientThatMustBind(t *testing.T) {
 	if said.Active {
 		t.Errorf("its token of before: %+v", said)
 	}
-	if got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"bob","role":"agent","tenant":"acme"}`, bearer(manages)); got.Status != 401 {
+	if got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"bob","role":"agent","tenant":"acme"}`,
+		bearer(manages)); got.Status != 401 {
 		t.Errorf("its management token of before: %v", got)
 	}
 	if got := h.create(makerID, `{"application":"a","tenantPermissions":[]}`); got.Status != 403 {
@@ -240,7 +303,8 @@ func TestClientThatMustBind(t *testing.T) {
 	if got := h.redeem(issues); got.Status != 400 {
 		t.Errorf("its code, where there are no proofs: %v", got)
 	}
-	if got := h.ask("POST", "/api/v1/authorization-tokens", `{"user_type":"end_user","user_id":"`+aliceID+`"}`, bearer(user)); got.Status != 401 {
+	if got := h.ask("POST", "/api/v1/authorization-tokens", `{"user_type":"end_user","user_id":"`+aliceID+`"}`,
+		bearer(user)); got.Status != 401 {
 		t.Errorf("a user's token, by an unbound management token: %v", got)
 	}
 }
@@ -253,7 +317,10 @@ func TestNonceAtTheTokenEndpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.issuer.Load().proofs, err = dpop.New(dpop.Options{MaxAge: time.Minute, NonceTTL: time.Minute, RequireNonce: true, State: state, Clock: h.clock.now})
+	h.issuer.Load().proofs, err = dpop.New(dpop.Options{
+		MaxAge: time.Minute, NonceTTL: time.Minute, RequireNonce: true,
+		State: state, Clock: h.clock.now,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,26 +328,33 @@ func TestNonceAtTheTokenEndpoint(t *testing.T) {
 	svc := basicAuth("svc", svcSecret)
 	got := h.token("grant_type=client_credentials", svc, h.atToken(key))
 	nonce := got.Header["Dpop-Nonce"]
-	want := oauthFault(400, "use_dpop_nonce", "The DPoP proof needs a nonce; the DPoP-Nonce header has one", "Dpop-Nonce", nonce)
+	want := oauthFault(400, "use_dpop_nonce", "The DPoP proof needs a nonce; the DPoP-Nonce header has one", "Dpop-Nonce",
+		nonce)
 	if same(t, "without", got, want); nonce == "" {
 		t.Fatal("no nonce")
 	}
-	if got := h.token("grant_type=client_credentials", svc, h.atToken(key, dpoptest.Nonce(nonce))); got.Status != 200 || got.Header["Dpop-Nonce"] != "" {
+	if got := h.token("grant_type=client_credentials", svc, h.atToken(key, dpoptest.Nonce(nonce))); got.Status != 200 ||
+		got.Header["Dpop-Nonce"] != "" {
 		t.Errorf("with: %v", got)
 	}
 	h.clock.advance(31 * time.Second)
-	if got := h.token("grant_type=client_credentials", svc, h.atToken(key, dpoptest.Nonce(nonce))); got.Status != 200 || got.Header["Dpop-Nonce"] == "" {
+	if got := h.token("grant_type=client_credentials", svc, h.atToken(key, dpoptest.Nonce(nonce))); got.Status != 200 ||
+		got.Header["Dpop-Nonce"] == "" {
 		t.Errorf("half its life later: %v", got)
 	}
 	h.clock.advance(29 * time.Second)
-	if got := h.token("grant_type=client_credentials", svc, h.atToken(key, dpoptest.Nonce(nonce))); got.Status != 400 || !strings.Contains(got.Body, "use_dpop_nonce") {
+	if got := h.token("grant_type=client_credentials", svc, h.atToken(key, dpoptest.Nonce(nonce))); got.Status != 400 ||
+		!strings.Contains(got.Body, "use_dpop_nonce") {
 		t.Errorf("when it ended: %v", got)
 	}
 	// With a bound management token the status is 401, and the challenge says the same.
 	fresh := h.issuer.Load().proofs.Nonce()
-	manage := into[oauthAnswer](t, h.token("grant_type=client_credentials&scope=introspect", svc, h.atToken(key, dpoptest.Nonce(fresh))), 200).AccessToken
-	got = h.post("/oauth2/introspect", form("token", manage), bound(manage), h.proven(key, "/oauth2/introspect", dpoptest.For(manage)))
-	if got.Status != 401 || !strings.Contains(got.Header["Www-Authenticate"], `DPoP realm="jotgate", error="use_dpop_nonce", algs=`) || got.Header["Dpop-Nonce"] == "" {
+	manage := into[oauthAnswer](t, h.token("grant_type=client_credentials&scope=introspect", svc,
+		h.atToken(key, dpoptest.Nonce(fresh))), 200).AccessToken
+	got = h.post("/oauth2/introspect", form("token", manage), bound(manage),
+		h.proven(key, "/oauth2/introspect", dpoptest.For(manage)))
+	if got.Status != 401 || !strings.Contains(got.Header["Www-Authenticate"],
+		`DPoP realm="jotgate", error="use_dpop_nonce", algs=`) || got.Header["Dpop-Nonce"] == "" {
 		t.Errorf("by a bound token: %v", got)
 	}
 }

@@ -118,9 +118,9 @@ func (c *call) redeem(r redemption) (string, error) {
 	return i.minter.sign(payload)
 }
 
-// unrevoked refuses a code that a revocation reaches. Its token would be younger than any not-before mark that is there now, so
-// the marks judge the time at which the code was issued. A revoked token's id is left to the gate: it has its own reason here
-// (the code was used before), which the guard tells.
+// unrevoked refuses a code that a revocation reaches. Its token would be younger than any not-before mark that is there
+// now, so the marks judge the time at which the code was issued. A revoked token's id is left to the gate: it has its
+// own reason here (the code was used before), which the guard tells.
 func (i *Issuer) unrevoked(o *code.Opened, claims *token.Claims, now time.Time) error {
 	if i.revocations == nil {
 		return nil
@@ -129,7 +129,8 @@ func (i *Issuer) unrevoked(o *code.Opened, claims *token.Claims, now time.Time) 
 	issued.ID, issued.IssuedAt = "", o.IssuedAt
 	err := i.revocations.Check(&jose.Verified{Claims: issued}, now)
 	if refusal.Of(err) == refusal.TokenRevoked {
-		return refusal.Because(refusal.CodeRevoked, "issued at %s: %v", time.UnixMilli(o.IssuedAt).UTC().Format(time.RFC3339), err)
+		return refusal.Because(refusal.CodeRevoked, "issued at %s: %v", time.UnixMilli(o.IssuedAt).UTC().Format(time.RFC3339),
+			err)
 	}
 	return err
 }
@@ -140,7 +141,8 @@ func (c *call) codeClaims(o *code.Opened) (*token.Claims, *config.Client, error)
 	c.event.Subject, c.event.Tenant, c.event.TokenID = o.Subject, o.Tenant, code.TokenID(o.Nonce)
 	client := i.clients.byDigest[o.Client]
 	if client == nil || !may(client, token.IssueCodes) {
-		return nil, nil, refusal.Because(refusal.CodeClientGone, "the client that issued the code is gone, or may no longer issue")
+		return nil, nil, refusal.Because(refusal.CodeClientGone,
+			"the client that issued the code is gone, or may no longer issue")
 	}
 	c.event.ClientID = client.ID
 	if err := codeLife(o, client, c.now, i.config.ClockLeeway); err != nil {
@@ -156,7 +158,8 @@ func (c *call) codeClaims(o *code.Opened) (*token.Claims, *config.Client, error)
 		return nil, nil, refusal.Because(refusal.CodeRoleGone, "role %s has changed: %v", role.Name, err)
 	}
 	if !client.Delegate.Covers(permissions) {
-		return nil, nil, refusal.Because(refusal.CodeNotCovered, "delegate of client %s no longer covers role %s", client.ID, role.Name)
+		return nil, nil, refusal.Because(refusal.CodeNotCovered, "delegate of client %s no longer covers role %s", client.ID,
+			role.Name)
 	}
 	if i.clients.byID[o.Subject] != nil {
 		return nil, nil, refusal.Because(refusal.CodeNotCovered, "the subject is the id of a client now")
@@ -167,12 +170,13 @@ func (c *call) codeClaims(o *code.Opened) (*token.Claims, *config.Client, error)
 	return claims, client, nil
 }
 
-// codeLife reports whether the code's life includes now. It is never longer than codes may live at all (RFC 6749 §4.1.2),
-// nor, if the operator has cut the client's code_ttl since, than it would be now.
+// codeLife reports whether the code's life includes now. It is never longer than codes may live at all (RFC 6749
+// §4.1.2), nor, if the operator has cut the client's code_ttl since, than it would be now.
 func codeLife(o *code.Opened, client *config.Client, now time.Time, leeway time.Duration) error {
 	g := o.Grant
 	if g.Lifetime > g.Nominal || g.Nominal > longestCode {
-		return refusal.Because(refusal.CodeExpired, "its lifetime %v, of nominally %v, is longer than allowed", g.Lifetime, g.Nominal)
+		return refusal.Because(refusal.CodeExpired, "its lifetime %v, of nominally %v, is longer than allowed", g.Lifetime,
+			g.Nominal)
 	}
 	g.Lifetime = min(g.Lifetime, client.CodeTTL)
 	return g.Live(now, leeway)

@@ -43,7 +43,8 @@ func (c *call) revoke() (*answer, error) {
 	c.event.TokenID, c.event.Subject = t.ID, t.Subject
 	switch {
 	case !anyones && t.ClientID != client.ID:
-		return nil, &fault{reason: refusal.GrantNotAllowed, text: "The token is another client's", detail: "client " + client.ID + " may not revoke"}
+		return nil, &fault{reason: refusal.GrantNotAllowed, text: "The token is another client's", detail: "client " +
+			client.ID + " may not revoke"}
 	case client.Public:
 		if _, err := c.turn(issuing, client); err != nil {
 			return nil, err
@@ -59,12 +60,15 @@ func (c *call) revoke() (*answer, error) {
 	return c.revokes(t, client)
 }
 
-// revokes keeps the revocation of a token and answers 200 once it is durable. A disk or a store that does not keep it is a 503
-// (RFC 7009 §2.2.1): the token is then as good as before, and the client has to try again.
+// revokes keeps the revocation of a token and answers 200 once it is durable. A disk or a store that does not keep it
+// is a 503 (RFC 7009 §2.2.1): the token is then as good as before, and the client has to try again.
 func (c *call) revokes(t *token.Claims, client *config.Client) (*answer, error) {
 	err := c.issuer.revocations.Revoke(c.r.Context(), t.Issuer, t.ID, client.ID, t.Expiry)
 	if refusal.Of(err) == refusal.StoreUnavailable {
-		return nil, &fault{reason: refusal.StoreUnavailable, text: "The revocation could not be kept; try again", detail: err.Error()}
+		return nil, &fault{
+			reason: refusal.StoreUnavailable, text: "The revocation could not be kept; try again",
+			detail: err.Error(),
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -72,8 +76,8 @@ func (c *call) revokes(t *token.Claims, client *config.Client) (*answer, error) 
 	return &answer{status: http.StatusOK}, nil
 }
 
-// revoker is who asks, and whether that may revoke anyone's tokens. A public client only says who it is; as it has to have
-// the token, and can revoke its own alone, that does (§2.1).
+// revoker is who asks, and whether that may revoke anyone's tokens. A public client only says who it is; as it has to
+// have the token, and can revoke its own alone, that does (§2.1).
 func (c *call) revoker(p params) (client *config.Client, anyones bool, err error) {
 	if c.byBearer() {
 		client, err = c.asking(p)

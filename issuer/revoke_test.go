@@ -17,7 +17,8 @@ func TestRevoke(t *testing.T) {
 	h.reload(h.config)
 	done := reply{200, map[string]string{"Cache-Control": "no-store", "Pragma": "no-cache"}, ""}
 	code := func(members string, f string, options ...option) string {
-		return into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+h.codeFor(members)+"&"+f, options...), 200).AccessToken
+		return into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+h.codeFor(members)+"&"+f, options...),
+			200).AccessToken
 	}
 	web := basicAuth("web", webSecret)
 	verified := "client_id=spa&code_verifier=" + appendixVerifier
@@ -32,7 +33,11 @@ func TestRevoke(t *testing.T) {
 		"a management token":    {code("", "", web), []option{bearer(h.management("svc", token.Revoke))}, ""},
 		"with a hint":           {code("", "", web), []option{web}, "token_type_hint=refresh_token"},
 		"one's own management":  {h.management("svc", token.Exchange), []option{basicAuth("svc", svcSecret)}, ""},
-		"a created token":       {h.created(makerID, `{"application":"a","master":true}`).ID, []option{basicAuth("svc", svcSecret)}, ""},
+		"a created token": {
+			h.created(makerID, `{"application":"a","master":true}`).ID,
+			[]option{basicAuth("svc", svcSecret)},
+			"",
+		},
 	} {
 		claims := h.claimsOf(c.compact)
 		same(t, name, h.post("/oauth2/revoke", form("token", c.compact)+"&"+c.form, c.by...), done)
@@ -44,7 +49,10 @@ func TestRevoke(t *testing.T) {
 		}
 		same(t, name+", again", h.post("/oauth2/revoke", form("token", c.compact)+"&"+c.form, c.by...), done)
 	}
-	for name, compact := range map[string]string{"none of ours": "x", "a code": h.codeFor(""), "ended": h.created(makerID, `{"application":"a","expiresOn":1}`).ID} {
+	for name, compact := range map[string]string{
+		"none of ours": "x", "a code": h.codeFor(""),
+		"ended": h.created(makerID, `{"application":"a","expiresOn":1}`).ID,
+	} {
 		before := len(h.by)
 		same(t, name, h.post("/oauth2/revoke", form("token", compact), basicAuth("svc", svcSecret)), done)
 		if len(h.by) != before {
@@ -76,14 +84,16 @@ func TestRevocationThatIsNotKept(t *testing.T) {
 	}
 }
 
-// TestStrangersTakeNoTurnsOfAPublicClient: anybody can say that it is a public client; its turns are for its own tokens.
+// TestStrangersTakeNoTurnsOfAPublicClient: anybody can say that it is a public client; its turns are for its own
+// tokens.
 func TestStrangersTakeNoTurnsOfAPublicClient(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, func(c *config.Config) { c.Limits.IssueRate = 2 })
 	h.on = true
 	h.reload(h.config)
 	code := h.codeFor(pkce)
-	own := into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+code+"&client_id=spa&code_verifier="+appendixVerifier), 200)
+	own := into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+code+"&client_id=spa&code_verifier="+
+		appendixVerifier), 200)
 	others := h.created(makerID, `{"application":"a"}`).ID
 	for range 20 {
 		if got := h.post("/oauth2/revoke", "client_id=spa&token=x"); got.Status != 200 {
@@ -123,8 +133,17 @@ func TestRevokeRefusals(t *testing.T) {
 		"its own client's name": {good + "&client_id=shop", nil, badClient(), refusal.ClientUnauthenticated},
 		"another client":        {good, []option{basicAuth("web", webSecret)}, another, refusal.GrantNotAllowed},
 		"another public client": {good + "&client_id=spa", nil, another, refusal.GrantNotAllowed},
-		"the token as bearer":   {good, []option{bearer(compact)}, oauthFault(403, "insufficient_scope", "The token is no management token", "Www-Authenticate", `Bearer realm="jotgate", error="insufficient_scope"`), refusal.TokenNotManagement},
-		"no token":              {"", []option{basicAuth("svc", svcSecret)}, oauthFault(400, "invalid_request", "The request lacks the parameter token"), refusal.BodyInvalid},
+		"the token as bearer": {
+			good,
+			[]option{bearer(compact)},
+			oauthFault(403, "insufficient_scope", "The token is no management token", "Www-Authenticate",
+				`Bearer realm="jotgate", error="insufficient_scope"`), refusal.TokenNotManagement,
+		},
+		"no token": {
+			"",
+			[]option{basicAuth("svc", svcSecret)},
+			oauthFault(400, "invalid_request", "The request lacks the parameter token"), refusal.BodyInvalid,
+		},
 	} {
 		same(t, name, h.post("/oauth2/revoke", c.form, c.options...), c.want)
 		if ev := h.events.last(); ev.Outcome != "refused" || ev.Reason != c.reason {
@@ -146,12 +165,16 @@ func TestEscalationOAuthTokens(t *testing.T) {
 	h := oauthHouse(t, nil)
 	svc := basicAuth("svc", svcSecret)
 	tokens := map[string]string{
-		"a client's own token":    into[oauthAnswer](t, h.token(ownGrant, svc), 200).AccessToken,
-		"a redeemed code's token": into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+h.codeFor(""), svc), 200).AccessToken,
-		"an exchanged token":      into[oauthAnswer](t, h.token(exchangeForm(h.roleToken("shop", "support", "", "alice")), svc), 200).AccessToken,
-		"an exchanged master":     into[oauthAnswer](t, h.token(exchangeForm(h.created(makerID, `{"application":"m","master":true}`).ID), svc), 200).AccessToken,
+		"a client's own token": into[oauthAnswer](t, h.token(ownGrant, svc), 200).AccessToken,
+		"a redeemed code's token": into[oauthAnswer](t, h.token("grant_type=authorization_code&code="+h.codeFor(""), svc),
+			200).AccessToken,
+		"an exchanged token": into[oauthAnswer](t, h.token(exchangeForm(h.roleToken("shop", "support", "", "alice")),
+			svc), 200).AccessToken,
+		"an exchanged master": into[oauthAnswer](t,
+			h.token(exchangeForm(h.created(makerID, `{"application":"m","master":true}`).ID), svc), 200).AccessToken,
 	}
-	walls := append(walls(), wall{"/oauth2/introspect", "token=x", "svc", token.Introspect}, wall{"/oauth2/revoke", "token=x", "svc", token.Revoke})
+	walls := append(walls(), wall{"/oauth2/introspect", "token=x", "svc", token.Introspect},
+		wall{"/oauth2/revoke", "token=x", "svc", token.Revoke})
 	for name, compact := range tokens {
 		for _, w := range walls {
 			ask := h.ask

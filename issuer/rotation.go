@@ -12,8 +12,8 @@ import (
 // have (keySet's max-age), so that nobody meets a token whose key he has not heard of.
 const publishedFirst = 5 * time.Minute
 
-// A rotation remembers, over reloads, since when each key is published and which one signs. The first config of a process
-// signs with its own choice at once: whether its keys were published before, only the operator knows.
+// A rotation remembers, over reloads, since when each key is published and which one signs. The first config of a
+// process signs with its own choice at once: whether its keys were published before, only the operator knows.
 type rotation struct {
 	mu        sync.Mutex
 	published map[string]time.Time // by kid, those of the present config; zero: since the process began
@@ -34,9 +34,9 @@ func (s *signing) key(now time.Time) *jose.PrivateKey {
 	return s.wanted
 }
 
-// rotate says what becomes of the signing if a config's keys are taken over, of which the first is to sign. If it was not
-// published long enough, the key that signs now goes on, as long as the config still has it. Nothing is remembered before
-// take: a config that is refused publishes nothing.
+// rotate says what becomes of the signing if a config's keys are taken over, of which the first is to sign. If it was
+// not published long enough, the key that signs now goes on, as long as the config still has it. Nothing is remembered
+// before take: a config that is refused publishes nothing.
 func (r *rotation) rotate(keys []*jose.PrivateKey, now time.Time) signing {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -80,8 +80,8 @@ func TestRotation(t *testing.T) {
 	signs("a new process trusts its config", c)
 }
 
-// TestRotationNeverSurprises: whatever a config makes of the keys, and whenever, a token's key was published long enough
-// before it was signed, or no key that was is left; and it is one of the config's.
+// TestRotationNeverSurprises: whatever a config makes of the keys, and whenever, a token's key was published long
+// enough before it was signed, or no key that was is left; and it is one of the config's.
 func TestRotationNeverSurprises(t *testing.T) {
 	t.Parallel()
 	keys := newKeys(t, 4)

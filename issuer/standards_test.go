@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestStandardsNameTestsThatExist: each statement of docs/standards.md names a test, and each test that it names is there.
+// TestStandardsNameTestsThatExist: each statement of docs/standards.md names a test, and each test that it names is
+// there.
 func TestStandardsNameTestsThatExist(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../docs/standards.md")

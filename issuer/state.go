@@ -18,7 +18,8 @@ import (
 )
 
 // State is what outlives a reload: how much each client has asked for lately, which client assertions were used, which
-// key signs, who is signing with RSA, and the secret that seals codes where the config has none. It is safe for concurrent use.
+// key signs, who is signing with RSA, and the secret that seals codes where the config has none. It is safe for
+// concurrent use.
 type State struct {
 	codeSecret []byte
 	keys       rotation

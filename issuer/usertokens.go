@@ -19,7 +19,8 @@ const (
 	longestExpiration = 315360000 // seconds, the API's own limit; max_token_ttl is ours
 )
 
-// A userTokenRequest is what POST /api/v1/authorization-tokens takes. All that is wrong with its members is told at once.
+// A userTokenRequest is what POST /api/v1/authorization-tokens takes. All that is wrong with its members is told at
+// once.
 type userTokenRequest struct {
 	userID     string // in lower case
 	expiration *int64 // seconds
@@ -91,7 +92,8 @@ func (q *userTokenRequest) readExpiration(r *strictjson.Reader) error {
 	case n > longestExpiration:
 		q.fault("expiration", "less_than_equal", "must be at most 315360000 seconds")
 	case n > q.limit:
-		q.fault("expiration", "less_than_equal", "must be at most "+strconv.FormatInt(q.limit, 10)+" seconds, which is max_token_ttl here")
+		q.fault("expiration", "less_than_equal", "must be at most "+strconv.FormatInt(q.limit, 10)+
+			" seconds, which is max_token_ttl here")
 	}
 	q.expiration = &n
 	return nil

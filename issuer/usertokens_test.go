@@ -69,9 +69,13 @@ func TestUserToken(t *testing.T) {
 	})
 	now := h.clock.now().Unix() * 1000
 	same(t, "claims: the user's permissions, cut to the caller's delegate", claims, token.Claims{
-		Issuer: issuerURL, Subject: aliceID, Audience: []string{issuerURL + "/api"}, ClientID: "shop", Grantor: "shop", ID: claims.ID,
+		Issuer: issuerURL, Subject: aliceID, Audience: []string{issuerURL + "/api"}, ClientID: "shop", Grantor: "shop",
+		ID:       claims.ID,
 		IssuedAt: now, Expiry: now + 90_000,
-		Permissions: token.Permissions{{Tenant: "secret", AllowedActions: []string{}}, {Tenant: "*", AllowedActions: []string{"READ_TENANT"}}},
+		Permissions: token.Permissions{
+			{Tenant: "secret", AllowedActions: []string{}},
+			{Tenant: "*", AllowedActions: []string{"READ_TENANT"}},
+		},
 	})
 	if got.Header["Cache-Control"] != "no-store" {
 		t.Errorf("header %v", got.Header)
@@ -94,33 +98,57 @@ func TestUserTokenBody(t *testing.T) {
 		body string
 		want []any
 	}{
-		"not JSON":              {"user_type=end_user", notJSON},
-		"an array":              {"[]", notJSON},
-		"duplicate":             {`{"user_id":"` + aliceID + `","user_id":"` + aliceID + `"}`, notJSON},
-		"trailing":              {userBody(aliceID) + "1", notJSON},
-		"empty object":          {"{}", fields("user_type", "must be there", "missing", "user_id", "must be there", "missing")},
-		"user_id missing":       {`{"user_type":"end_user"}`, fields("user_id", "must be there", "missing")},
-		"user_id null":          {`{"user_type":"end_user","user_id":null}`, fields("user_id", "must be a string", "string_type")},
-		"bad UUID":              {userBody("7d44b3b2"), fields("user_id", "must be a UUID", "uuid_parsing")},
-		"UUID in braces":        {userBody("{" + aliceID + "}"), fields("user_id", "must be a UUID", "uuid_parsing")},
-		"UUID as URN":           {userBody("urn:uuid:" + aliceID), fields("user_id", "must be a UUID", "uuid_parsing")},
-		"wrong user_type":       {`{"user_type":"person","user_id":"` + aliceID + `"}`, fields("user_type", `must be "end_user"`, "literal_error")},
-		"expiration 0":          {userBody(aliceID, `,"expiration":0`), fields("expiration", "must be at least 1 second", "greater_than_equal")},
-		"expiration negative":   {userBody(aliceID, `,"expiration":-1`), fields("expiration", "must be at least 1 second", "greater_than_equal")},
-		"expiration 315360001":  {userBody(aliceID, `,"expiration":315360001`), fields("expiration", "must be at most 315360000 seconds", "less_than_equal")},
+		"not JSON":  {"user_type=end_user", notJSON},
+		"an array":  {"[]", notJSON},
+		"duplicate": {`{"user_id":"` + aliceID + `","user_id":"` + aliceID + `"}`, notJSON},
+		"trailing":  {userBody(aliceID) + "1", notJSON},
+		"empty object": {"{}", fields("user_type", "must be there", "missing", "user_id", "must be there",
+			"missing")},
+		"user_id missing": {`{"user_type":"end_user"}`, fields("user_id", "must be there", "missing")},
+		"user_id null": {
+			`{"user_type":"end_user","user_id":null}`,
+			fields("user_id", "must be a string", "string_type"),
+		},
+		"bad UUID":       {userBody("7d44b3b2"), fields("user_id", "must be a UUID", "uuid_parsing")},
+		"UUID in braces": {userBody("{" + aliceID + "}"), fields("user_id", "must be a UUID", "uuid_parsing")},
+		"UUID as URN":    {userBody("urn:uuid:" + aliceID), fields("user_id", "must be a UUID", "uuid_parsing")},
+		"wrong user_type": {
+			`{"user_type":"person","user_id":"` + aliceID + `"}`,
+			fields("user_type", `must be "end_user"`, "literal_error"),
+		},
+		"expiration 0": {
+			userBody(aliceID, `,"expiration":0`),
+			fields("expiration", "must be at least 1 second", "greater_than_equal"),
+		},
+		"expiration negative": {
+			userBody(aliceID, `,"expiration":-1`),
+			fields("expiration", "must be at least 1 second", "greater_than_equal"),
+		},
+		"expiration 315360001": {
+			userBody(aliceID, `,"expiration":315360001`),
+			fields("expiration", "must be at most 315360000 seconds", "less_than_equal"),
+		},
 		"expiration a string":   {userBody(aliceID, `,"expiration":"90"`), fields("expiration", whole, "int_type")},
 		"expiration a fraction": {userBody(aliceID, `,"expiration":1.5`), fields("expiration", whole, "int_parsing")},
 		"expiration 1e400":      {userBody(aliceID, `,"expiration":1e400`), fields("expiration", whole, "int_parsing")},
-		"over max_token_ttl":    {userBody(aliceID, `,"expiration":7201`), fields("expiration", "must be at most 7200 seconds, which is max_token_ttl here", "less_than_equal")},
-		"unknown member":        {userBody(aliceID, `,"name":{"a":[1]}`), fields("name", "there is no such member here", "extra_forbidden")},
-		"all that is wrong":     {`{"user_type":1,"expiration":"x"}`, fields("user_type", "must be a string", "string_type", "expiration", whole, "int_type", "user_id", "must be there", "missing")},
+		"over max_token_ttl": {
+			userBody(aliceID, `,"expiration":7201`),
+			fields("expiration", "must be at most 7200 seconds, which is max_token_ttl here", "less_than_equal"),
+		},
+		"unknown member": {
+			userBody(aliceID, `,"name":{"a":[1]}`),
+			fields("name", "there is no such member here", "extra_forbidden"),
+		},
+		"all that is wrong": {`{"user_type":1,"expiration":"x"}`, fields("user_type", "must be a string", "string_type",
+			"expiration", whole, "int_type", "user_id", "must be there", "missing")},
 	} {
 		same(t, name, userFault(t, h.askUser(c.body), 422), userError{Title: "Unprocessable Entity", Detail: c.want})
 	}
 	if got := h.askUser(userBody(aliceID, `,"expiration":7200`)); got.Status != 200 {
 		t.Errorf("at max_token_ttl: %v", got)
 	}
-	if got := userFault(t, h.askUser("x", func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }), 415); got.Title != "Unsupported Media Type" {
+	if got := userFault(t, h.askUser("x", func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }),
+		415); got.Title != "Unsupported Media Type" {
 		t.Errorf("415: %v", got)
 	}
 	if got := userFault(t, h.askUser(strings.Repeat(" ", 65537)), 413); got.Title != "Request Entity Too Large" {
@@ -163,10 +191,16 @@ func TestUserTokenRefusals(t *testing.T) {
 		}, 403, userError{Title: "Forbidden", Detail: "The token's scope, or its client, does not allow this"}, insufficient},
 		"a person": {
 			userBody(personID), nil, 400,
-			userError{Title: "Bad Request", Detail: "Tokens are issued for end users only", ErrorType: "cannot_issue_token_for_user_type"},
+			userError{
+				Title: "Bad Request", Detail: "Tokens are issued for end users only",
+				ErrorType: "cannot_issue_token_for_user_type",
+			},
 			"",
 		},
-		"unknown user": {userBody(nobodyID), nil, 404, userError{Title: "Not Found", Detail: "There is no such user", Resource: "user"}, ""},
+		"unknown user": {userBody(nobodyID), nil, 404, userError{
+			Title: "Not Found", Detail: "There is no such user",
+			Resource: "user",
+		}, ""},
 	} {
 		options := []option{}
 		if c.option != nil {
@@ -212,8 +246,12 @@ func TestUserTokenTooMany(t *testing.T) {
 		}
 	}
 	got := h.askUser(userBody(aliceID))
-	same(t, "429", userFault(t, got, 429), userError{Title: "Too Many Requests", Detail: "Too many requests; the Retry-After header says when to come again"})
-	for name, want := range map[string]string{"X-Ratelimit-Limit": "1", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": "1", "Retry-After": "1"} {
+	same(t, "429", userFault(t, got, 429),
+		userError{Title: "Too Many Requests", Detail: "Too many requests; the Retry-After header says when to come again"})
+	for name, want := range map[string]string{
+		"X-Ratelimit-Limit": "1", "X-Ratelimit-Remaining": "0",
+		"X-Ratelimit-Reset": "1", "Retry-After": "1",
+	} {
 		if got.Header[name] != want {
 			t.Errorf("%s: %q, want %q", name, got.Header[name], want)
 		}
@@ -270,7 +308,10 @@ func (p *people) does(f http.HandlerFunc) { p.answer.Store(&f) }
 func lookupHouse(t testing.TB, p *people, change func(*config.UserLookup)) *house {
 	t.Helper()
 	return newHouse(t, func(c *config.Config) {
-		l := &config.UserLookup{URL: p.URL + "/users/{user_id}", Bearer: "the directory's own bearer", Timeout: 5 * time.Second, Cache: 30 * time.Second, Entries: 2, Bytes: 512}
+		l := &config.UserLookup{
+			URL: p.URL + "/users/{user_id}", Bearer: "the directory's own bearer",
+			Timeout: 5 * time.Second, Cache: 30 * time.Second, Entries: 2, Bytes: 512,
+		}
 		if change != nil {
 			change(l)
 		}
@@ -288,7 +329,8 @@ func TestLookup(t *testing.T) {
 	a := into[userTokenAnswer](t, h.askUser(userBody(aliceID)), 200)
 	same(t, "permissions", h.claimsOf(a.AccessToken).Permissions, all("acme", "READ_TENANT"))
 	r := p.seen.Load()
-	if r.URL.Path != "/users/"+aliceID || r.Header.Get("Authorization") != "Bearer the directory's own bearer" || r.Method != "GET" {
+	if r.URL.Path != "/users/"+aliceID || r.Header.Get("Authorization") != "Bearer the directory's own bearer" ||
+		r.Method != "GET" {
 		t.Errorf("asked %s %s %v", r.Method, r.URL, r.Header)
 	}
 	p.says(404, "")
@@ -342,7 +384,8 @@ func TestLookupAnswersThatOpenNothing(t *testing.T) {
 		"unauthorized by it": {401, ""},
 	} {
 		p.says(c.status, c.body)
-		same(t, name, userFault(t, h.askUser(userBody(aliceID)), 500), userError{Title: "Internal Server Error", Detail: "Internal server error"})
+		same(t, name, userFault(t, h.askUser(userBody(aliceID)), 500),
+			userError{Title: "Internal Server Error", Detail: "Internal server error"})
 	}
 }
 

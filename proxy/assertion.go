@@ -27,8 +27,8 @@ type assertion struct {
 	fresh   time.Time // until when it is sent
 }
 
-// setAssertion tells the upstream what was decided in a JWT that it can check with our key set, so that it need not trust
-// the network between us.
+// setAssertion tells the upstream what was decided in a JWT that it can check with our key set, so that it need not
+// trust the network between us.
 func (g *Gate) setAssertion(to []field, p *inbound) ([]field, error) {
 	a := p.plan.upstream.Assertion
 	if a == nil {

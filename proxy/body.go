@@ -11,8 +11,9 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// A clientBody is the request's body on its way to the upstream. It counts, and remembers what went wrong on the client's
-// side, which would otherwise look like a fault of the upstream. Whoever sends it may still read it when the handler is done.
+// A clientBody is the request's body on its way to the upstream. It counts, and remembers what went wrong on the
+// client's side, which would otherwise look like a fault of the upstream. Whoever sends it may still read it when the
+// handler is done.
 type clientBody struct {
 	io.Reader
 	left  int64 // below zero: unbounded
@@ -38,12 +39,13 @@ func newClientBody(b io.ReadCloser, limit int64) *clientBody {
 	return &clientBody{Reader: b, left: limit, limit: limit}
 }
 
-// Close does nothing: the body is the server's to close, when it has ended a Read that is under way. Closed here, it would wait for
-// that Read, and with it for the client: an upstream that has failed would not be answered for until the client sent more.
+// Close does nothing: the body is the server's to close, when it has ended a Read that is under way. Closed here, it
+// would wait for that Read, and with it for the client: an upstream that has failed would not be answered for until the
+// client sent more.
 func (b *clientBody) Close() error { return nil }
 
-// await returns when the first bytes of the body, or its end, are there: until then the request takes no place at its server,
-// so that heads without bodies do not use them up. What goes wrong is told by Read.
+// await returns when the first bytes of the body, or its end, are there: until then the request takes no place at its
+// server, so that heads without bodies do not use them up. What goes wrong is told by Read.
 func (b *clientBody) await(room *buffers) {
 	b.buffers, b.buffer = room, room.Get()
 	for len(b.ahead) == 0 && b.then == nil {

@@ -15,9 +15,9 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// A Cache keeps tokens whose signature was checked, never what was decided about a request. It is bounded in bytes, by the
-// least recently used, and outlives reloads: an entry counts as long as its issuer's settings and keys are those that it was
-// verified with.
+// A Cache keeps tokens whose signature was checked, never what was decided about a request. It is bounded in bytes, by
+// the least recently used, and outlives reloads: an entry counts as long as its issuer's settings and keys are those
+// that it was verified with.
 //
 // It is cut into shards with a lock each, so that cores do not wait for one another.
 type Cache struct {
@@ -119,8 +119,8 @@ func (c *Cache) Len() int {
 	return n
 }
 
-// verified gives the entry of a token: from the cache, from whoever is verifying it just now, or verified anew. Failures
-// are not kept.
+// verified gives the entry of a token: from the cache, from whoever is verifying it just now, or verified anew.
+// Failures are not kept.
 func (g *Gate) verified(ctx context.Context, compact string) (*entry, error) {
 	d := digestOf(compact)
 	s := g.cache.shard(d)
@@ -196,7 +196,8 @@ func (c *Cache) drop(compact string) {
 // weigh is about what an entry keeps alive: the claims as they were in the token, in memory and as identity headers.
 func weigh(compact string, v *jose.Verified) int64 {
 	const fixed, perEntry, perAction, perString = 1 << 10, 96, 40, 32
-	n := int64(fixed + 3*len(compact) + 2*perEntry*len(v.Claims.Ancestors) + perString*(len(v.Claims.Audience)+countWords(v)))
+	n := int64(fixed + 3*len(compact) + 2*perEntry*len(v.Claims.Ancestors) +
+		perString*(len(v.Claims.Audience)+countWords(v)))
 	for i := range v.Claims.Permissions {
 		n += perEntry + perAction*int64(len(v.Claims.Permissions[i].AllowedActions))
 	}

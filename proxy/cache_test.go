@@ -27,14 +27,21 @@ func TestACachedTokenIsNoVerdict(t *testing.T) {
 		{"the clock stepped back", func(h *house) { h.now.Add(-3600_000) }, refusal.TokenNotYetValid},
 		{"key removed", func(h *house) { h.keys.Store(must(jose.NewKeySet(h.foreign.Public()))) }, refusal.TokenKeyUnknown},
 		{"no keys at hand", func(h *house) { h.keys.Store(nil) }, refusal.IssuerUnavailable},
-		{"grantor removed", func(h *house) { h.load(strings.ReplaceAll(settings, "id: web", "id: web2")) }, refusal.GrantorUnknown},
+		{
+			"grantor removed", func(h *house) { h.load(strings.ReplaceAll(settings, "id: web", "id: web2")) },
+			refusal.GrantorUnknown,
+		},
 		{"grantor cut", func(h *house) {
-			h.load(strings.Replace(settings, `delegate: [{tenant: "*", actions: ["*"]}]`, `delegate: [{tenant: acme, actions: [READ]}]`, 1))
+			h.load(strings.Replace(settings, `delegate: [{tenant: "*", actions: ["*"]}]`,
+				`delegate: [{tenant: acme, actions: [READ]}]`, 1))
 		}, refusal.GrantorNotCovering},
 		{"another audience", func(h *house) {
 			h.load(strings.Replace(settings, `audiences: [https://api.example]`, `audiences: [https://new.example]`, 1))
 		}, refusal.TokenAudienceMismatch},
-		{"another action", func(h *house) { h.load(strings.ReplaceAll(settings, "action: READ}", "action: WRITE}")) }, refusal.ActionDenied},
+		{
+			"another action", func(h *house) { h.load(strings.ReplaceAll(settings, "action: READ}", "action: WRITE}")) },
+			refusal.ActionDenied,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -98,15 +105,19 @@ func TestTheCacheIsBoundedInBytes(t *testing.T) {
 func TestOneTokenIsVerifiedOnce(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	keys, entered, leave := h.keys.Load(), make(chan struct{}, 1), make(chan struct{}) // entered has room: nobody may wait for it yet
-	v := must(jose.NewVerifier(jose.Options{Issuers: []*jose.Issuer{{URL: h.config.Issuer.URL, Own: true, Keys: func() *jose.KeySet {
-		select {
-		case entered <- struct{}{}:
-			<-leave
-		default:
-		}
-		return keys
-	}}}}))
+	// entered has room: nobody may wait for it yet
+	keys, entered, leave := h.keys.Load(), make(chan struct{}, 1), make(chan struct{})
+	v := must(jose.NewVerifier(jose.Options{Issuers: []*jose.Issuer{{
+		URL: h.config.Issuer.URL, Own: true,
+		Keys: func() *jose.KeySet {
+			select {
+			case entered <- struct{}{}:
+				<-leave
+			default:
+			}
+			return keys
+		},
+	}}}))
 	g := must(New(Options{Config: h.config, Verifier: v, Cache: NewCache(1 << 20), Upstreams: h.pools, Clock: h.clock}))
 	defer g.Close()
 	bearer := h.mint()
@@ -134,7 +145,10 @@ func TestOneTokenIsVerifiedOnce(t *testing.T) {
 func TestAPanicWhileVerifyingEndsTheFlight(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	v := must(jose.NewVerifier(jose.Options{Issuers: []*jose.Issuer{{URL: h.config.Issuer.URL, Own: true, Keys: func() *jose.KeySet { panic("keys") }}}}))
+	v := must(jose.NewVerifier(jose.Options{Issuers: []*jose.Issuer{{
+		URL: h.config.Issuer.URL, Own: true,
+		Keys: func() *jose.KeySet { panic("keys") },
+	}}}))
 	g := must(New(Options{Config: h.config, Verifier: v, Cache: NewCache(1 << 20), Upstreams: h.pools, Clock: h.clock}))
 	defer g.Close()
 	bearer := h.mint()

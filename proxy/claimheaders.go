@@ -45,8 +45,9 @@ func (g *Gate) claimValues(v *jose.Verified) ([]string, error) {
 	return values, nil
 }
 
-// claimValue encodes a claim: a text, a number or a boolean, or the words of a list of such. What is none of these, or empty, is
-// left out. In a word the separator's own letters are percent-encoded, so that it decodes to what the token said.
+// claimValue encodes a claim: a text, a number or a boolean, or the words of a list of such. What is none of these, or
+// empty, is left out. In a word the separator's own letters are percent-encoded, so that it decodes to what the token
+// said.
 func claimValue(v jose.Value, join string) (string, error) {
 	word, ok := scalarText(v)
 	switch {

@@ -22,8 +22,8 @@ func CORS(c *config.CORS) *cors.Policy {
 	})
 }
 
-// asksFirst reports whether the request is a preflight that the gate answers: of a request whose route speaks CORS, or of
-// one without a route, where the top level does, so that the script can read the 404. Any other is judged like every
+// asksFirst reports whether the request is a preflight that the gate answers: of a request whose route speaks CORS, or
+// of one without a route, where the top level does, so that the script can read the 404. Any other is judged like every
 // request with the method OPTIONS.
 func (g *Gate) asksFirst(p *inbound) bool {
 	method := cors.Asked(p.r)

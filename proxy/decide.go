@@ -95,14 +95,15 @@ func (g *Gate) decided(p *inbound) (own []field, err error) {
 	return g.setAssertion(own, p)
 }
 
-// wantsUpgrade reports whether the client asks for a WebSocket. Fronts keep Upgrade and Connection to themselves, so that what
-// else only a WebSocket's handshake has (RFC 6455 §4.1, Fetch Metadata) counts as well.
+// wantsUpgrade reports whether the client asks for a WebSocket. Fronts keep Upgrade and Connection to themselves, so
+// that what else only a WebSocket's handshake has (RFC 6455 §4.1, Fetch Metadata) counts as well.
 func wantsUpgrade(r *http.Request) bool {
 	if mentions(strings.Join(r.Header["Upgrade"], ","), websocket) {
 		return true
 	}
 	for name, values := range r.Header {
-		if strings.HasPrefix(name, "Sec-Websocket-") || name == "Sec-Fetch-Mode" && strings.EqualFold(strings.Join(values, ","), websocket) {
+		if strings.HasPrefix(name, "Sec-Websocket-") || name == "Sec-Fetch-Mode" &&
+			strings.EqualFold(strings.Join(values, ","), websocket) {
 			return true
 		}
 	}

@@ -19,8 +19,9 @@ import (
 // A Bearer says how the token of a traced request is taken. The zero Bearer takes what stands in Authorization, as the
 // gate does.
 type Bearer struct {
-	Unverified  bool              // its key and its signature are not looked at
-	Claims      string            // instead of Authorization: what the token says, as if its issuer had signed it; "" for none
+	Unverified bool // its key and its signature are not looked at
+	// instead of Authorization: what the token says, as if its issuer had signed it; "" for none
+	Claims      string
 	Permissions token.Permissions // instead of Authorization: what the token opens here, whoever issued it; nil for none
 }
 
@@ -28,12 +29,13 @@ type Bearer struct {
 type Trace struct {
 	Allowed    bool           `json:"allowed"`
 	Reason     refusal.Reason `json:"reason,omitempty"`
-	Status     int            `json:"status,omitempty"`       // what the client is answered, but for a Shadow
-	Detail     string         `json:"detail,omitempty"`       // the cause
-	Needed     string         `json:"needed,omitempty"`       // what would have been let through
-	Unverified bool           `json:"unverified,omitempty"`   // nobody knows whether the token is genuine
-	Shadow     bool           `json:"shadow,omitempty"`       // refused by the policy, but let through: the route is in shadow
-	Own        bool           `json:"own_endpoint,omitempty"` // one of our own endpoints would answer: no route decides
+	Status     int            `json:"status,omitempty"`     // what the client is answered, but for a Shadow
+	Detail     string         `json:"detail,omitempty"`     // the cause
+	Needed     string         `json:"needed,omitempty"`     // what would have been let through
+	Unverified bool           `json:"unverified,omitempty"` // nobody knows whether the token is genuine
+	// refused by the policy, but let through: the route is in shadow
+	Shadow bool `json:"shadow,omitempty"`
+	Own    bool `json:"own_endpoint,omitempty"` // one of our own endpoints would answer: no route decides
 
 	Request *TracedRequest `json:"request,omitempty"` // nil for a token alone
 	Routes  []TracedRoute  `json:"routes,omitempty"`  // each that was considered
@@ -119,8 +121,8 @@ func Refused(check string, err error) *Trace {
 	return t.trace
 }
 
-// A trial is how a request is judged for a trace: by the steps that judge it when it is served, but nothing is sent, spent or
-// remembered.
+// A trial is how a request is judged for a trace: by the steps that judge it when it is served, but nothing is sent,
+// spent or remembered.
 type trial struct {
 	as    Bearer
 	alone bool // there is a token without a request
@@ -307,8 +309,9 @@ func (g *Gate) issuers() (all []string) {
 func (g *Gate) said(v *jose.Verified) *TracedToken {
 	c := &v.Claims
 	said := &TracedToken{
-		Issuer: c.Issuer, Subject: c.Subject, Client: c.ClientID, Grantor: c.Grantor, ID: c.ID, Key: v.KeyID, Bound: c.Key, Audience: c.Audience,
-		Scope: c.Scope, IssuedAt: stamp(c.IssuedAt), NotBefore: stamp(c.NotBefore), Expiry: stamp(c.Expiry),
+		Issuer: c.Issuer, Subject: c.Subject, Client: c.ClientID, Grantor: c.Grantor, ID: c.ID, Key: v.KeyID, Bound: c.Key,
+		Audience: c.Audience,
+		Scope:    c.Scope, IssuedAt: stamp(c.IssuedAt), NotBefore: stamp(c.NotBefore), Expiry: stamp(c.Expiry),
 		Permissions: c.Permissions,
 	}
 	if j := g.judge(v); j != nil && !j.own {

@@ -62,7 +62,10 @@ func TestTraceTellsWhatTheGateDecides(t *testing.T) {
 		{"expired and forged", "GET", "/me", stale[:len(stale)-4] + forged[len(forged)-4:]},
 		{"management", "GET", "/me", h.mint(func(c *token.Claims) { c.Scope = "issue_codes" })},
 		{"another audience", "GET", "/me", h.mint(func(c *token.Claims) { c.Audience = []string{"https://x"} })},
-		{"audience of another route", "GET", "/me", h.mint(func(c *token.Claims) { c.Audience = []string{"https://other.example"} })},
+		{
+			"audience of another route", "GET", "/me",
+			h.mint(func(c *token.Claims) { c.Audience = []string{"https://other.example"} }),
+		},
 		{"withdrawn", "GET", "/me", h.mint(func(c *token.Claims) { c.ID = "gone" })},
 		{"a subject that is a client", "GET", "/me", h.mint(func(c *token.Claims) { c.Subject = "narrow" })},
 		{"grantor gone", "GET", "/me", h.mint(func(c *token.Claims) { c.Grantor = "gone" })},
@@ -73,7 +76,10 @@ func TestTraceTellsWhatTheGateDecides(t *testing.T) {
 		{"tenant malformed", "GET", "/t/a%20b/", good},
 		{"tenant withdrawn", "GET", "/t/closed/", good},
 		{"another tenant", "GET", "/t/other/", good},
-		{"another action", "GET", "/t/acme/", h.mint(func(c *token.Claims) { c.Permissions[0].AllowedActions = []string{"LIST"} })},
+		{
+			"another action", "GET", "/t/acme/",
+			h.mint(func(c *token.Claims) { c.Permissions[0].AllowedActions = []string{"LIST"} }),
+		},
 		{"global", "GET", "/global", good},
 		{"foreign, cut", "GET", "/t/other/", h.mintForeign("https://idp.example", "")},
 		{"foreign, by role", "GET", "/t/acme/", h.mintForeign("https://roles.example", `"roles":["reader"]`)},
@@ -84,8 +90,10 @@ func TestTraceTellsWhatTheGateDecides(t *testing.T) {
 		}
 		text += "Content-Length: 0\r\n\r\n"
 		got, trace := h.verdict(text), h.trace(text, Bearer{})
-		if trace.Allowed != (got.reached == 1) || trace.Reason != got.reason || trace.Reason != "" && trace.Status != got.status {
-			t.Errorf("%s: the gate answers %d %s, the trace says %t %d %s (%s)", c.name, got.status, got.reason, trace.Allowed, trace.Status, trace.Reason, trace.Detail)
+		if trace.Allowed != (got.reached == 1) || trace.Reason != got.reason || trace.Reason != "" &&
+			trace.Status != got.status {
+			t.Errorf("%s: the gate answers %d %s, the trace says %t %d %s (%s)", c.name, got.status, got.reason, trace.Allowed,
+				trace.Status, trace.Reason, trace.Detail)
 		}
 		seen[trace.Reason] = true
 		text = string(must(json.Marshal(trace)))
@@ -153,7 +161,8 @@ func TestTraceWithoutTheSignature(t *testing.T) {
 	if !trace.Allowed || !trace.Unverified {
 		t.Errorf("allowed %t, unverified %t: %+v", trace.Allowed, trace.Unverified, trace.Steps)
 	}
-	if i := slices.IndexFunc(trace.Steps, func(s Step) bool { return s.Check == "signature" }); i < 0 || trace.Steps[i].Outcome != StepSkipped {
+	if i := slices.IndexFunc(trace.Steps, func(s Step) bool { return s.Check == "signature" }); i < 0 ||
+		trace.Steps[i].Outcome != StepSkipped {
 		t.Errorf("the steps do not say that the signature was not looked at: %+v", trace.Steps)
 	}
 	if got := h.verdict(text); got.reason != refusal.TokenSignatureInvalid {
@@ -165,7 +174,10 @@ func TestTokenAloneTellsWhatItOpens(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	trace := h.gate.TraceToken(h.mint(func(c *token.Claims) {
-		c.Permissions = token.Permissions{{Tenant: "shut", AllowedActions: []string{}}, {Tenant: "*", AllowedActions: []string{"READ"}}}
+		c.Permissions = token.Permissions{
+			{Tenant: "shut", AllowedActions: []string{}},
+			{Tenant: "*", AllowedActions: []string{"READ"}},
+		}
 	}), false)
 	if !trace.Allowed {
 		t.Fatalf("%+v", trace)

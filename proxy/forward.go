@@ -16,8 +16,8 @@ import (
 	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
-// A forwarding is one judged request at its upstream. It copies no map: the request's fields are written as they are met, and
-// the answer's go straight into the client's answer. It is used again for other requests.
+// A forwarding is one judged request at its upstream. It copies no map: the request's fields are written as they are
+// met, and the answer's go straight into the client's answer. It is used again for other requests.
 type forwarding struct {
 	*inbound
 	gate    *Gate
@@ -106,7 +106,8 @@ func (f *forwarding) run() {
 		return
 	}
 	if f.body != nil && f.speaksFirst() {
-		// Both sides of a stream may be silent from now on: gRPC has deadlines of its own. A server that cannot do that keeps its bound.
+		// Both sides of a stream may be silent from now on: gRPC has deadlines of its own. A server that cannot do that keeps
+		// its bound.
 		_ = http.NewResponseController(f.x).SetReadDeadline(time.Time{})
 	}
 	announced := f.head()
@@ -128,8 +129,8 @@ func (f *forwarding) ask() (err error) {
 		q.Host = host
 	}
 	if f.hasBody() {
-		// Not the body itself: its Close waits for a client that is slow to send. Its trailers stay here, since an app would merge
-		// them into the fields, where ours are (RFC 9110 §6.5.1).
+		// Not the body itself: its Close waits for a client that is slow to send. Its trailers stay here, since an app would
+		// merge them into the fields, where ours are (RFC 9110 §6.5.1).
 		f.body = newClientBody(f.r.Body, f.plan.bodyLimit)
 		q.Body, q.Length = f.body, f.r.ContentLength
 		if !f.speaksFirst() {
@@ -148,8 +149,8 @@ func (f *forwarding) ask() (err error) {
 	return err
 }
 
-// caller names the client's connection where that carries several requests at once, but for those of trusted proxies, which
-// carry many clients', and what the balance of the upstream goes by.
+// caller names the client's connection where that carries several requests at once, but for those of trusted proxies,
+// which carry many clients', and what the balance of the upstream goes by.
 func (f *forwarding) caller() (c upstream.Caller) {
 	if f.r.ProtoMajor >= 2 && !f.x.Trusted && f.x.Peer.IsValid() {
 		c.Connection = f.r.RemoteAddr
@@ -175,12 +176,13 @@ func (f *forwarding) speaksFirst() bool {
 		return false
 	}
 	kind := f.r.Header["Content-Type"]
-	return len(kind) > 0 && (strings.HasPrefix(kind[0], "application/grpc") || strings.HasPrefix(kind[0], "application/connect+"))
+	return len(kind) > 0 && (strings.HasPrefix(kind[0], "application/grpc") ||
+		strings.HasPrefix(kind[0], "application/connect+"))
 }
 
-// leavesBody reports whether the answer comes before the body was read. What is left of it must never be read as another
-// request, nor be waited for by a server that would go on with the connection. In HTTP/2 it can only be the stream's, and the
-// server would send GOAWAY, which ends the client's other streams.
+// leavesBody reports whether the answer comes before the body was read. What is left of it must never be read as
+// another request, nor be waited for by a server that would go on with the connection. In HTTP/2 it can only be the
+// stream's, and the server would send GOAWAY, which ends the client's other streams.
 func (f *forwarding) leavesBody() bool {
 	return f.body != nil && !f.body.over.Load() && f.r.ProtoMajor == 1
 }
@@ -205,15 +207,15 @@ func (f *forwarding) cause(err error) error {
 	return refusal.Because(refusal.UpstreamBroken, "%v", err)
 }
 
-// hintable reports whether the client of r may be sent this informational answer. HTTP/1.0 knows none (RFC 9110 §15.2). A
-// client that waits for 100 (Continue) gets no other, since the server says that one when the body is first read, which
-// happens beside us.
+// hintable reports whether the client of r may be sent this informational answer. HTTP/1.0 knows none (RFC 9110 §15.2).
+// A client that waits for 100 (Continue) gets no other, since the server says that one when the body is first read,
+// which happens beside us.
 func hintable(r *http.Request, status int) bool {
 	return status != http.StatusContinue && r.ProtoAtLeast(1, 1) && len(r.Header["Expect"]) == 0
 }
 
-// hint passes an informational answer on, with its own fields alone. 100 (Continue) stays here, as our own server says it to
-// the client when the body is asked for.
+// hint passes an informational answer on, with its own fields alone. 100 (Continue) stays here, as our own server says
+// it to the client when the body is asked for.
 func (f *forwarding) hint(status int, h http.Header) error {
 	if !hintable(f.r, status) {
 		return nil
@@ -257,7 +259,8 @@ func (f *forwarding) head() (announced int) {
 	return announced
 }
 
-// passing yields the fields of the upstream's answer that go further than one hop. What the chain in front has set stays.
+// passing yields the fields of the upstream's answer that go further than one hop. What the chain in front has set
+// stays.
 func (f *forwarding) passing(yield func(name, value string) bool) {
 	if f.elsewhere {
 		f.cacheable(f.answered)(yield)
@@ -289,8 +292,8 @@ func (f *forwarding) listed() (all hops) {
 	return all
 }
 
-// copy passes the body on, each piece at once; what ends the answer needs no flush. An answer that breaks off breaks the
-// client's connection off, so that half an answer never looks whole.
+// copy passes the body on, each piece at once; what ends the answer needs no flush. An answer that breaks off breaks
+// the client's connection off, so that half an answer never looks whole.
 func (f *forwarding) copy() {
 	a := &f.answer
 	if a.Bodiless() {

@@ -61,8 +61,15 @@ func TestUpstreamFaults(t *testing.T) {
 		{"hang before the head", hang(""), 504, refusal.UpstreamTimeout},
 		{"hang inside the head", hang(ok + "X: "), 504, refusal.UpstreamTimeout},
 		{"a storm of 1xx", raws(false, storm, ok+"\r\n"), 502, refusal.UpstreamBroken},
-		{"a head of 2 MB", raws(false, ok, strings.Repeat("X: "+strings.Repeat("a", 1000)+"\r\n", 2000), "\r\n"), 502, refusal.UpstreamBroken},
-		{"101 that nobody asked for", raws(false, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"), 502, refusal.UpstreamBroken},
+		{
+			"a head of 2 MB", raws(false, ok, strings.Repeat("X: "+strings.Repeat("a", 1000)+"\r\n", 2000), "\r\n"), 502,
+			refusal.UpstreamBroken,
+		},
+		{
+			"101 that nobody asked for",
+			raws(false, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"), 502,
+			refusal.UpstreamBroken,
+		},
 		{"two lengths", raws(false, ok+"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 502, refusal.UpstreamBroken},
 		{"reset after the head", reset(ok + "Content-Length: 10\r\n\r\nabc"), 0, refusal.UpstreamBroken},
 		{"a short body", raws(false, ok+"Content-Length: 10\r\n\r\nabc"), 0, refusal.UpstreamBroken},
@@ -114,22 +121,38 @@ func TestAnswersPassAsTheyAre(t *testing.T) {
 		body                 string
 	}{
 		{
-			"fields, but those for one hop", "GET", "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-App: 1\r\nX-App: 2\r\nContent-Length: 1\r\nDate: now\r\n\r\na",
+			"fields, but those for one hop", "GET",
+			"HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-App: 1\r\nX-App: 2\r\nContent-Length: " +
+				"1\r\nDate: now\r\n\r\na",
 			200,
 			http.Header{"X-App": {"1", "2"}, "Content-Length": {"1"}, "Date": {"now"}},
 			"a",
 		},
 		{
-			"a request id of the app's", "GET", "HTTP/1.1 200 OK\r\nX-Request-Id: theirs\r\nContent-Length: 0\r\nDate: now\r\n\r\n",
+			"a request id of the app's", "GET",
+			"HTTP/1.1 200 OK\r\nX-Request-Id: theirs\r\nContent-Length: 0\r\nDate: now\r\n\r\n",
 			200,
 			http.Header{"Content-Length": {"0"}, "Date": {"now"}},
 			"",
 		},
-		{"HEAD", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nDate: now\r\n\r\n", 200, http.Header{"Content-Length": {"99"}, "Date": {"now"}}, ""},
+		{
+			"HEAD", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nDate: now\r\n\r\n", 200,
+			http.Header{"Content-Length": {"99"}, "Date": {"now"}},
+			"",
+		},
 		{"204", "GET", "HTTP/1.1 204 No Content\r\nDate: now\r\n\r\n", 204, http.Header{"Date": {"now"}}, ""},
-		{"304", "GET", "HTTP/1.1 304 Not Modified\r\nEtag: x\r\nDate: now\r\n\r\n", 304, http.Header{"Etag": {"x"}, "Date": {"now"}}, ""},
-		{"an error of the app's", "GET", "HTTP/1.1 500 Oops\r\nContent-Length: 4\r\nDate: now\r\n\r\noops", 500, http.Header{"Content-Length": {"4"}, "Date": {"now"}}, "oops"},
-		{"chunked", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nDate: now\r\nContent-Type: x/y\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", 200, http.Header{"Content-Type": {"x/y"}, "Date": {"now"}}, "abc"},
+		{
+			"304", "GET", "HTTP/1.1 304 Not Modified\r\nEtag: x\r\nDate: now\r\n\r\n", 304,
+			http.Header{"Etag": {"x"}, "Date": {"now"}},
+			"",
+		},
+		{
+			"an error of the app's", "GET", "HTTP/1.1 500 Oops\r\nContent-Length: 4\r\nDate: now\r\n\r\noops", 500,
+			http.Header{"Content-Length": {"4"}, "Date": {"now"}},
+			"oops",
+		},
+		{"chunked", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nDate: now\r\nContent-Type: x/y\r\n\r\n1\r\n" +
+			"a\r\n2\r\nbc\r\n0\r\n\r\n", 200, http.Header{"Content-Type": {"x/y"}, "Date": {"now"}}, "abc"},
 	} {
 		h.app.says(readAndSay(c.answer))
 		got := h.raw(head(c.method, "/me", bearer))
@@ -146,7 +169,8 @@ func TestAnswersPassAsTheyAre(t *testing.T) {
 func TestTrailersAndHintsPass(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.app.says(readAndSay("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-One\r\nDate: now\r\nContent-Type: x/y\r\n\r\n" +
+	h.app.says(readAndSay("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\n\r\nHTTP/1.1 200 OK\r\n" +
+		"Transfer-Encoding: chunked\r\nTrailer: X-One\r\nDate: now\r\nContent-Type: x/y\r\n\r\n" +
 		"1\r\na\r\n0\r\nX-One: 1\r\nX-Two: 2\r\n\r\n"))
 	c, in := h.dial()
 	io.WriteString(c, head("GET", "/me", h.mint(), "Connection: close"))
@@ -155,15 +179,16 @@ func TestTrailersAndHintsPass(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" +
-		"HTTP/1.1 200 OK\r\nContent-Type: x/y\r\nDate: now\r\nTrailer: X-One\r\nX-Request-Id: 0190-id\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" +
+		"HTTP/1.1 200 OK\r\nContent-Type: x/y\r\nDate: now\r\nTrailer: X-One\r\nX-Request-Id: 0190-id\r\nConnection: " +
+		"close\r\nTransfer-Encoding: chunked\r\n\r\n" +
 		"1\r\na\r\n0\r\nX-One: 1\r\nX-Two: 2\r\n\r\n"
 	if d := cmp.Diff(want, string(all)); d != "" {
 		t.Error(d)
 	}
 }
 
-// TestTrailersThatMustNotPass: an app, or whoever speaks through it, says at the end of an answer what only its head may say.
-// Whether it was announced makes no difference.
+// TestTrailersThatMustNotPass: an app, or whoever speaks through it, says at the end of an answer what only its head
+// may say. Whether it was announced makes no difference.
 func TestTrailersThatMustNotPass(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -181,11 +206,19 @@ func TestTrailersThatMustNotPass(t *testing.T) {
 		"what it is":      {"", "Content-Type: text/html\r\nContent-Disposition: inline\r\n", "", ""},
 		"a hop's":         {"", "TE: x\r\nProxy-Authenticate: Basic\r\nMax-Forwards: 1\r\n", "", ""},
 		"Connection says": {"Connection: X-Two\r\n", "X-One: 1\r\nX-Two: 2\r\n", "", "X-One: 1\r\n"},
-		"our names":       {"", "X-Request-Id: 1\r\nX-Jotgate-Subject: bob\r\nX_Jotgate_Tenant: a\r\nX-Forwarded-For: 1\r\n", "", ""},
-		"a browser's":     {"", "Access-Control-Allow-Origin: *\r\nX-Accel-Redirect: /etc\r\nStrict-Transport-Security: max-age=0\r\n", "", ""},
-		"a digest":        {"", "Content-Digest: sha-256=:x:\r\nServer-Timing: db\r\n", "", "Content-Digest: sha-256=:x:\r\nServer-Timing: db\r\n"},
+		"our names": {
+			"", "X-Request-Id: 1\r\nX-Jotgate-Subject: bob\r\nX_Jotgate_Tenant: a\r\nX-Forwarded-For: 1\r\n",
+			"", "",
+		},
+		"a browser's": {"", "Access-Control-Allow-Origin: *\r\nX-Accel-Redirect: /etc\r\nStrict-Transport-Security: " +
+			"max-age=0\r\n", "", ""},
+		"a digest": {
+			"", "Content-Digest: sha-256=:x:\r\nServer-Timing: db\r\n", "",
+			"Content-Digest: sha-256=:x:\r\nServer-Timing: db\r\n",
+		},
 	} {
-		h.app.says(readAndSay("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: x/y\r\n" + c.head + "\r\n1\r\na\r\n0\r\n" + c.trailers + "\r\n"))
+		h.app.says(readAndSay("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: x/y\r\n" + c.head +
+			"\r\n1\r\na\r\n0\r\n" + c.trailers + "\r\n"))
 		conn, in := h.dial()
 		io.WriteString(conn, head("GET", "/me", bearer, "Connection: close", "Te: trailers"))
 		all, err := io.ReadAll(in)
@@ -213,8 +246,8 @@ func TestTrailersThatMustNotPass(t *testing.T) {
 	}
 }
 
-// TestHintsThatMustNotPass: HTTP/1.0 knows none, and beside a client that waits for 100 (Continue) they would be written
-// into the same buffer as that one.
+// TestHintsThatMustNotPass: HTTP/1.0 knows none, and beside a client that waits for 100 (Continue) they would be
+// written into the same buffer as that one.
 func TestHintsThatMustNotPass(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -243,10 +276,14 @@ func TestBodiesGoOnAsTheyCome(t *testing.T) {
 		field            string // that frames it
 	}{
 		{"a length", head("POST", "/me", bearer, "Content-Length: 5") + "hello", "hello", "Content-Length: 5"},
-		{"chunks", head("POST", "/me", bearer, "Transfer-Encoding: chunked") + "5\r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked"},
+		{
+			"chunks", head("POST", "/me", bearer, "Transfer-Encoding: chunked") + "5\r\nhello\r\n0\r\n\r\n",
+			"5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked",
+		},
 		{"none", head("POST", "/me", bearer, "Content-Length: 0"), "", "Content-Length: 0"},
 		{"a GET with one", head("GET", "/me", bearer, "Content-Length: 2") + "hi", "hi", "Content-Length: 2"},
-		{"a form is not read", head("POST", "/me", bearer, "Content-Type: application/x-www-form-urlencoded", "Content-Length: 14") + "access_token=x", "access_token=x", "Content-Length: 14"},
+		{"a form is not read", head("POST", "/me", bearer, "Content-Type: application/x-www-form-urlencoded",
+			"Content-Length: 14") + "access_token=x", "access_token=x", "Content-Length: 14"},
 	} {
 		h.app.forget()
 		if got := h.raw(c.text); got.status != 200 {
@@ -269,11 +306,21 @@ func TestBodiesThatTheClientBreaks(t *testing.T) {
 		status     int
 		reason     refusal.Reason
 	}{
-		{"a bad chunk", head("POST", "/me", bearer, "Transfer-Encoding: chunked") + "2\r\nhi\r\nzz\r\n", 400, refusal.BodyMalformed},
-		{"a length over the limit", head("POST", "/small", bearer, "Content-Length: 11") + "hello world", 413, refusal.BodyTooLarge},
+		{
+			"a bad chunk", head("POST", "/me", bearer, "Transfer-Encoding: chunked") + "2\r\nhi\r\nzz\r\n", 400,
+			refusal.BodyMalformed,
+		},
+		{
+			"a length over the limit", head("POST", "/small", bearer, "Content-Length: 11") + "hello world", 413,
+			refusal.BodyTooLarge,
+		},
 		{"a length at the limit", head("POST", "/small", bearer, "Content-Length: 10") + "hello worl", 200, ""},
-		{"chunks over the limit", head("POST", "/small", bearer, "Transfer-Encoding: chunked") + "b\r\nhello world\r\n0\r\n\r\n", 413, refusal.BodyTooLarge},
-		{"chunks at the limit", head("POST", "/small", bearer, "Transfer-Encoding: chunked") + "a\r\nhello worl\r\n0\r\n\r\n", 200, ""},
+		{"chunks over the limit", head("POST", "/small", bearer, "Transfer-Encoding: chunked") +
+			"b\r\nhello world\r\n0\r\n\r\n", 413, refusal.BodyTooLarge},
+		{
+			"chunks at the limit", head("POST", "/small", bearer, "Transfer-Encoding: chunked") + "a\r\nhello worl\r\n0\r\n\r\n",
+			200, "",
+		},
 	} {
 		got := h.raw(c.text)
 		if got.status != c.status || got.reason != c.reason {
@@ -308,7 +355,8 @@ func TestAnEarlyAnswerEndsTheConnection(t *testing.T) {
 	}
 }
 
-// An upstream that fails while the client has not sent all of its body is answered for at once: nobody waits for the rest.
+// An upstream that fails while the client has not sent all of its body is answered for at once: nobody waits for the
+// rest.
 func TestAFailureIsNotHeldBackByASlowBody(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -434,8 +482,10 @@ func TestAnAssertionSaysWhatWasDecided(t *testing.T) {
 	}
 	now := h.clock().Unix()
 	want := map[string]any{
-		"iss": "https://gate.example", "aud": "app", "sub": "alice", "client_id": "web", "token_issuer": "https://gate.example",
-		"token_id": "id-1", "tenant": "acme", "actions": []any{"READ", "LIST"}, "iat": float64(now), "exp": float64(now + 60),
+		"iss": "https://gate.example", "aud": "app", "sub": "alice", "client_id": "web",
+		"token_issuer": "https://gate.example",
+		"token_id":     "id-1", "tenant": "acme", "actions": []any{"READ", "LIST"}, "iat": float64(now),
+		"exp": float64(now + 60),
 	}
 	if d := cmp.Diff(want, claims); d != "" {
 		t.Error(d)

@@ -17,8 +17,8 @@ func closeFrame(code uint16, why string) []byte {
 	return append(frame, why...)
 }
 
-// frames follows a stream of WebSocket frames (RFC 6455 §5.2) only as far as to know where one ends, so that a frame of ours
-// can be put between two of theirs.
+// frames follows a stream of WebSocket frames (RFC 6455 §5.2) only as far as to know where one ends, so that a frame of
+// ours can be put between two of theirs.
 type frames struct {
 	head    [10]byte // of the frame that is being read; a mask is skipped with the payload
 	got     int

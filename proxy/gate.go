@@ -1,8 +1,8 @@
-// Package proxy is the gate: it lets a request through to its upstream only if the request's bearer token allows what its
-// route asks for.
+// Package proxy is the gate: it lets a request through to its upstream only if the request's bearer token allows what
+// its route asks for.
 //
-// A request is judged by one route, one token and one rule, and what was judged is what is sent. The function steps lists the
-// checks, each in a file of its own; the gate, explain and the tests of a policy walk that list:
+// A request is judged by one route, one token and one rule, and what was judged is what is sent. The function steps
+// lists the checks, each in a file of its own; the gate, explain and the tests of a policy walk that list:
 //
 //	route       the most specific route for host and path, then the method         (step_route.go)
 //	bearer      exactly one bearer token, in the Authorization header (RFC 6750)   (step_credential.go)
@@ -14,8 +14,8 @@
 //	permission  the first entry for that tenant decides                            (step_permission.go)
 //
 // Then headers of ours replace the client's, and the request goes to the upstream (headers.go, forward.go,
-// upgrade.go). So does a request that a route in shadow would refuse (shadow.go). What is cached is never a verdict: time,
-// revocation, audience and permission are judged on every request, on a cached token too.
+// upgrade.go). So does a request that a route in shadow would refuse (shadow.go). What is cached is never a verdict:
+// time, revocation, audience and permission are judged on every request, on a cached token too.
 //
 // Requests go on as they came: the raw target, the Host field, the body as it streams (RFC 9110, RFC 9112). Removed are
 // fields for one hop (RFC 9110 §7.6.1) and every spelling of a field that only we may set, on public routes too.
@@ -157,8 +157,8 @@ type inbound struct {
 	anonymous     bool     // it has no token, and its route can do without
 }
 
-// ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical host
-// and the parsed target in it.
+// ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical
+// host and the parsed target in it.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := &inbound{x: request.From(w), r: r, now: g.clock()}
 	p.x.Header()[request.RequestIDHeader] = []string{p.x.ID}
@@ -183,7 +183,8 @@ func (g *Gate) admit(p *inbound) error {
 		return nil
 	}
 	if p.plan.pool == nil && !p.decision {
-		return refusal.Because(refusal.RouteNotFound, "route %s has upstream: none, it is for decision alone", p.plan.route.Name)
+		return refusal.Because(refusal.RouteNotFound, "route %s has upstream: none, it is for decision alone",
+			p.plan.route.Name)
 	}
 	if !p.plan.route.Public {
 		p.x.Trace.Judging()

@@ -26,7 +26,8 @@ import (
 	"github.com/jotgate/jotgate/internal/upstream"
 )
 
-// An app is an upstream on a raw socket: it keeps the exact bytes of each request and answers with whatever answer says.
+// An app is an upstream on a raw socket: it keeps the exact bytes of each request and answers with whatever answer
+// says.
 type app struct {
 	listener net.Listener
 	answer   func(c net.Conn, r *received) bool // true keeps the connection
@@ -344,12 +345,21 @@ func (h *house) judgeProofs(change func(*dpop.Options)) {
 func (h *house) build() {
 	h.t.Helper()
 	retain, scopes := h.config.Retained()
-	issuers := []*jose.Issuer{{URL: h.config.Issuer.URL, Keys: h.keys.Load, Own: true, MaxLifetime: 24 * time.Hour, Retain: retain, Scopes: scopes}}
+	issuers := []*jose.Issuer{{
+		URL: h.config.Issuer.URL, Keys: h.keys.Load, Own: true, MaxLifetime: 24 * time.Hour,
+		Retain: retain, Scopes: scopes,
+	}}
 	for _, i := range h.config.TrustedIssuers {
-		issuers = append(issuers, &jose.Issuer{URL: i.Issuer, Keys: func() *jose.KeySet { return i.Keys }, Words: i.Words, Retain: retain, Scopes: scopes})
+		issuers = append(issuers, &jose.Issuer{
+			URL: i.Issuer, Keys: func() *jose.KeySet { return i.Keys }, Words: i.Words,
+			Retain: retain, Scopes: scopes,
+		})
 	}
 	g, err := New(Options{
-		Config: h.config, Verifier: must(jose.NewVerifier(jose.Options{Issuers: issuers, MaxBytes: h.config.Limits.TokenBytes})),
+		Config: h.config, Verifier: must(jose.NewVerifier(jose.Options{
+			Issuers:  issuers,
+			MaxBytes: h.config.Limits.TokenBytes,
+		})),
 		Cache: h.cache, Upstreams: h.pools, Revocations: h.revoked, Proofs: h.proofs, Clock: h.clock, Draining: h.drain,
 		further: h.further, Rates: &h.rates,
 	})
@@ -426,7 +436,8 @@ func (w *withdrawals) CheckTenant(_ *token.Claims, tenant string) error {
 func (h *house) claims() *token.Claims {
 	now := h.now.Load()
 	return &token.Claims{
-		Issuer: "https://gate.example", Subject: "alice", Audience: []string{"https://api.example"}, ClientID: "web", ID: "id-1",
+		Issuer: "https://gate.example", Subject: "alice", Audience: []string{"https://api.example"}, ClientID: "web",
+		ID:       "id-1",
 		IssuedAt: now, Expiry: now + 3600_000, Grantor: "web",
 		Permissions: token.Permissions{{Tenant: "acme", AllowedActions: []string{"READ", "LIST"}}},
 	}
@@ -505,7 +516,10 @@ func (h *house) read(in *bufio.Reader, method string) outcome {
 	}
 	defer r.Body.Close()
 	body, err := io.ReadAll(r.Body)
-	return outcome{status: r.StatusCode, header: r.Header, body: string(body), err: err, last: r.Close, reason: h.visit().Reason}
+	return outcome{
+		status: r.StatusCode, header: r.Header, body: string(body), err: err, last: r.Close,
+		reason: h.visit().Reason,
+	}
 }
 
 // get sends a GET with a bearer, if there is one, and further lines.

@@ -42,8 +42,10 @@ func fold(room []byte, name string) []byte {
 var claimed = [...][]string{
 	// Another path, host or method than the one that was judged.
 	{
-		"x-original-url", "x-original-uri", "x-original-path", "x-original-method", "x-original-host", "x-rewrite-url", "x-rewrite-uri",
-		"x-http-method-override", "x-http-method", "x-method-override", "x-host", "x-http-host-override", "x-http-path-override",
+		"x-original-url", "x-original-uri", "x-original-path", "x-original-method", "x-original-host", "x-rewrite-url",
+		"x-rewrite-uri",
+		"x-http-method-override", "x-http-method", "x-method-override", "x-host", "x-http-host-override",
+		"x-http-path-override",
 	},
 	// Where the request came from: said anew, by us.
 	{"forwarded", "x-real-ip", "x-original-forwarded-for", "x-original-remote-addr"},
@@ -51,7 +53,8 @@ var claimed = [...][]string{
 	{"proxy"},
 	// For one hop only, whatever the spelling (RFC 9110 §7.6.1), or about the message's framing.
 	{
-		"connection", "proxy-connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-authentication-info",
+		"connection", "proxy-connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
+		"proxy-authentication-info",
 		"trailer", "transfer-encoding", "content-length", "upgrade", "http2-settings", "host",
 	},
 	{"x-request-id"},
@@ -59,17 +62,22 @@ var claimed = [...][]string{
 
 // originNames are further names for a client's address, scheme or original URL, believed of a trusted proxy alone.
 var originNames = [...]string{
-	"client-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "true-client-port", "x-true-client-ip", "x-true-ip",
-	"forwarded-for", "forwarded-for-ip", "forwarded-host", "forwarded-proto", "x-originating-ip", "x-remote-ip", "x-remote-addr",
-	"x-remote-host", "remote-addr", "x-user-ip", "x-host-ip", "x-ip", "x-source-ip", "x-peer-ip", "x-real-port", "x-real-host",
+	"client-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "true-client-port", "x-true-client-ip",
+	"x-true-ip",
+	"forwarded-for", "forwarded-for-ip", "forwarded-host", "forwarded-proto", "x-originating-ip", "x-remote-ip",
+	"x-remote-addr",
+	"x-remote-host", "remote-addr", "x-user-ip", "x-host-ip", "x-ip", "x-source-ip", "x-peer-ip", "x-real-port",
+	"x-real-host",
 	"proxy-client-ip", "wl-proxy-client-ip", "x-proxy-client-ip", "x-proxyuser-ip", "x-backend-host", "x-backend-server",
-	"cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "cf-visitor", "cdn-src-ip", "cdn-real-ip", "ali-cdn-real-ip",
+	"cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "cf-visitor", "cdn-src-ip", "cdn-real-ip",
+	"ali-cdn-real-ip",
 	"fastly-client-ip", "fastly-ssl", "fly-client-ip", "fly-forwarded-proto", "fly-forwarded-ssl", "fly-forwarded-port",
 	"incap-client-ip", "x-sucuri-clientip", "x-azure-clientip", "x-azure-socketip", "x-appengine-user-ip",
 	"x-appengine-remote-addr", "x-appengine-https", "x-nf-client-connection-ip", "x-vercel-forwarded-for",
 	"x-vercel-proxied-for", "do-connecting-ip", "cloudfront-viewer-address", "cloudfront-forwarded-proto",
 	"x-envoy-external-address", "x-envoy-original-path", "x-envoy-original-host", "x-envoy-internal", "x-ms-original-url",
-	"x-waws-unencoded-url", "x-arr-ssl", "front-end-https", "x-front-end-https", "x-url-scheme", "x-scheme", "x-https", "x-ssl",
+	"x-waws-unencoded-url", "x-arr-ssl", "front-end-https", "x-front-end-https", "x-url-scheme", "x-scheme", "x-https",
+	"x-ssl",
 	"x-proto", "x-original-proto", "x-original-scheme", "x-original-port", "x-script-name", "x-proxyuser-port",
 }
 
@@ -83,7 +91,10 @@ type fields struct {
 }
 
 func newFields(c *config.Config) *fields {
-	f := &fields{removed: make(map[string]struct{}), untold: make(map[string]struct{}), head: make(map[string]struct{}), identity: c.IdentityHeaders}
+	f := &fields{
+		removed: make(map[string]struct{}), untold: make(map[string]struct{}), head: make(map[string]struct{}),
+		identity: c.IdentityHeaders,
+	}
 	for _, group := range claimed {
 		for _, name := range group {
 			f.removed[name] = struct{}{}
@@ -248,8 +259,8 @@ func websocketSpelling(name string) string {
 	return name
 }
 
-// passesAuthorization reports whether the client's credential goes on. On a public route nothing was judged, so it is the app's
-// affair.
+// passesAuthorization reports whether the client's credential goes on. On a public route nothing was judged, so it is
+// the app's affair.
 func (p *inbound) passesAuthorization() bool {
 	return p.plan.route.Public || p.plan.route.ForwardToken && p.plan.sources.Authorization
 }
@@ -284,7 +295,8 @@ func (g *Gate) own(p *inbound, to []field) ([]field, error) {
 	return g.setAssertion(to, p)
 }
 
-// tenantHeader is the field that the tenant was read from, canonical, since what was judged is what is sent; "" for none.
+// tenantHeader is the field that the tenant was read from, canonical, since what was judged is what is sent; "" for
+// none.
 func (p *inbound) tenantHeader() string {
 	if q := &p.plan.route.Require; q.From == config.FromHeader && p.vouched() {
 		return textproto.CanonicalMIMEHeaderKey(q.Name)
@@ -319,8 +331,8 @@ func set(to []field, name, value string) []field {
 	return append(to, field{name, value})
 }
 
-// setOrigin says where the request came from, in the words of RFC 7239 and of the X-Forwarded fields that came before it.
-// What a trusted proxy said is kept; what other peers said is gone.
+// setOrigin says where the request came from, in the words of RFC 7239 and of the X-Forwarded fields that came before
+// it. What a trusted proxy said is kept; what other peers said is gone.
 func setOrigin(to []field, p *inbound) []field {
 	x, in := p.x, p.r.Header
 	address := addressOf(p.r.RemoteAddr, x.Peer)
@@ -345,8 +357,8 @@ func setOrigin(to []field, p *inbound) []field {
 	return set(to, "Forwarded", chained(forwardedFor(before), ours))
 }
 
-// forwardedFor is an X-Forwarded-For list in the words of RFC 7239, address by address, so that an app that reads the one sees
-// the same addresses as an app that reads the other. What is no address is "unknown".
+// forwardedFor is an X-Forwarded-For list in the words of RFC 7239, address by address, so that an app that reads the
+// one sees the same addresses as an app that reads the other. What is no address is "unknown".
 func forwardedFor(list string) string {
 	if list == "" {
 		return ""

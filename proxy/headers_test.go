@@ -15,7 +15,8 @@ import (
 func spellings(name string) []string {
 	return []string{
 		name, strings.ToLower(name), strings.ToUpper(name), strings.ReplaceAll(name, "-", "_"),
-		strings.Replace(name, "-", "_", 1), strings.ToLower(strings.ReplaceAll(name, "-", "_")), strings.ReplaceAll(name, "-", "."),
+		strings.Replace(name, "-", "_", 1), strings.ToLower(strings.ReplaceAll(name, "-", "_")),
+		strings.ReplaceAll(name, "-", "."),
 	}
 }
 
@@ -28,7 +29,8 @@ func TestNobodyElseSetsTheIdentity(t *testing.T) {
 		"Forwarded", "X-Real-Ip", "X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override", "X-Method-Override",
 		"X-Http-Method", "Proxy", "X-Original-Method", "X-Original-Host", "X-Original-Uri", "X-Request-Id", "True-Client-Ip",
 		"Client-Ip", "Forwarded-For", "X-Originating-Ip", "X-Remote-Addr", "Cf-Connecting-Ipv6", "Fly-Client-Ip",
-		"X-Envoy-External-Address", "X-Envoy-Original-Path", "Front-End-Https", "X-Url-Scheme", "X-Scheme", "Wl-Proxy-Client-Ip",
+		"X-Envoy-External-Address", "X-Envoy-Original-Path", "Front-End-Https", "X-Url-Scheme", "X-Scheme",
+		"Wl-Proxy-Client-Ip",
 		"X-Azure-Clientip", "X-Ms-Original-Url", "X-Script-Name")
 	for _, route := range []struct{ target, bearer string }{{"/t/acme/", bearer}, {"/me", bearer}, {"/assets/x", ""}} {
 		h.app.forget()
@@ -64,7 +66,8 @@ func TestARequestsTrailersStayHere(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	seen := h.app.seen()[0]
-	if seen.body != "2\r\nhi\r\n0\r\n\r\n" || slices.Contains(seen.fields, "Trailer: X-Jotgate-Subject, X-Else") || len(seen.get("Trailer")) > 0 {
+	if seen.body != "2\r\nhi\r\n0\r\n\r\n" || slices.Contains(seen.fields, "Trailer: X-Jotgate-Subject, X-Else") ||
+		len(seen.get("Trailer")) > 0 {
 		t.Errorf("the upstream saw %q, body %q", seen.fields, seen.body)
 	}
 }
@@ -117,40 +120,74 @@ func TestWhatPassesOn(t *testing.T) {
 		{"no user agent of ours", "/me", bearer, nil, nil, []string{"User-Agent", "Accept-Encoding", "Connection", "Te"}},
 		{
 			"fields for one hop", "/me", bearer,
-			[]string{"Connection: x-hop, keep-alive", "X-Hop: 1", "Keep-Alive: 1", "Te: gzip", "Proxy-Connection: x", "Proxy-Authorization: x"},
+			[]string{
+				"Connection: x-hop, keep-alive", "X-Hop: 1", "Keep-Alive: 1", "Te: gzip", "Proxy-Connection: x",
+				"Proxy-Authorization: x",
+			},
 			nil,
 			[]string{"X-Hop", "Keep-Alive", "Te", "Proxy-Connection", "Proxy-Authorization", "Connection"},
 		},
 		{"te trailers", "/me", bearer, []string{"Te: trailers, deflate"}, []string{"Te: trailers"}, nil},
-		{"the token where it is asked for", "/pass", bearer, []string{"Connection: authorization"}, []string{"Authorization: Bearer " + bearer}, nil},
-		{"authorization on a public route", "/assets/x", "x", nil, []string{"Authorization: Bearer x"}, []string{"X-Jotgate-Subject"}},
+		{
+			"the token where it is asked for", "/pass", bearer,
+			[]string{"Connection: authorization"},
+			[]string{"Authorization: Bearer " + bearer},
+			nil,
+		},
+		{
+			"authorization on a public route", "/assets/x", "x", nil,
+			[]string{"Authorization: Bearer x"},
+			[]string{"X-Jotgate-Subject"},
+		},
 		{"another host", "/renamed", bearer, nil, []string{"Host: inner.example", "X-Forwarded-Host: app.example"}, nil},
 		{
 			"the host with its port", "/me", bearer,
 			[]string{"Host: app.example:8443"},
-			[]string{"Host: app.example:8443", "X-Forwarded-Host: app.example:8443", `Forwarded: for=127.0.0.1;host="app.example:8443";proto=http`},
+			[]string{
+				"Host: app.example:8443", "X-Forwarded-Host: app.example:8443",
+				`Forwarded: for=127.0.0.1;host="app.example:8443";proto=http`,
+			},
 			nil,
 		},
 		{
 			"what a trusted proxy said", "/me", bearer,
-			[]string{"Test-Trusted: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2", "Forwarded: for=192.0.2.1", "True-Client-Ip: 192.0.2.1", "X-Real-Ip: 192.0.2.9"},
-			[]string{"X-Forwarded-For: 192.0.2.1, 192.0.2.2, 127.0.0.1", "Forwarded: for=192.0.2.1, for=192.0.2.2, for=127.0.0.1;host=app.example;proto=http", "True-Client-Ip: 192.0.2.1"},
+			[]string{
+				"Test-Trusted: 1", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2", "Forwarded: for=192.0.2.1",
+				"True-Client-Ip: 192.0.2.1", "X-Real-Ip: 192.0.2.9",
+			},
+			[]string{
+				"X-Forwarded-For: 192.0.2.1, 192.0.2.2, 127.0.0.1",
+				"Forwarded: for=192.0.2.1, for=192.0.2.2, for=127.0.0.1;host=app.example;proto=http", "True-Client-Ip: 192.0.2.1",
+			},
 			[]string{"X-Real-Ip"},
 		},
 		{
 			"a trusted proxy's host, port and prefix", "/me", bearer,
-			[]string{"Test-Trusted: 1", "X-Forwarded-Host: shop.example", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /shop", "X-Forwarded-Server: x"},
-			[]string{"X-Forwarded-Host: shop.example", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /shop", "X-Forwarded-For: 127.0.0.1"},
+			[]string{
+				"Test-Trusted: 1", "X-Forwarded-Host: shop.example", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /shop",
+				"X-Forwarded-Server: x",
+			},
+			[]string{
+				"X-Forwarded-Host: shop.example", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /shop",
+				"X-Forwarded-For: 127.0.0.1",
+			},
 			[]string{"X-Forwarded-Server"},
 		},
 		{
 			"a chain of all kinds of addresses", "/me", bearer,
-			[]string{"Test-Trusted: 1", `X-Forwarded-For: 192.0.2.1:1234,[2001:db8::1]:99, 2001:db8::2%eth0 ,unknown,"for=x;by=y`, "Forwarded: for=9.9.9.9;host=evil"},
-			[]string{`Forwarded: for=192.0.2.1, for="[2001:db8::1]", for="[2001:db8::2]", for=unknown, for=unknown, for=127.0.0.1;host=app.example;proto=http`},
+			[]string{
+				"Test-Trusted: 1",
+				`X-Forwarded-For: 192.0.2.1:1234,[2001:db8::1]:99, 2001:db8::2%eth0 ,unknown,"for=x;by=y`,
+				"Forwarded: for=9.9.9.9;host=evil",
+			},
+			[]string{`Forwarded: for=192.0.2.1, for="[2001:db8::1]", for="[2001:db8::2]", for=unknown, for=unknown, ` +
+				`for=127.0.0.1;host=app.example;proto=http`},
 			nil,
 		},
 		{
-			"what a stranger says of its port", "/me", bearer, []string{"X-Forwarded-Port: 1", "X-Forwarded-Prefix: /x"}, nil,
+			"what a stranger says of its port", "/me", bearer,
+			[]string{"X-Forwarded-Port: 1", "X-Forwarded-Prefix: /x"},
+			nil,
 			[]string{"X-Forwarded-Port", "X-Forwarded-Prefix"},
 		},
 		{
@@ -159,7 +196,12 @@ func TestWhatPassesOn(t *testing.T) {
 			nil,
 			[]string{"Upgrade", "Connection", "Http2-Settings", "HTTP2-Settings"},
 		},
-		{"h2c where upgrades are allowed", "/ws", bearer, []string{"Connection: Upgrade", "Upgrade: h2c"}, nil, []string{"Upgrade", "Connection"}},
+		{
+			"h2c where upgrades are allowed", "/ws", bearer,
+			[]string{"Connection: Upgrade", "Upgrade: h2c"},
+			nil,
+			[]string{"Upgrade", "Connection"},
+		},
 	} {
 		h.app.forget()
 		if got := h.get(c.target, c.bearer, c.lines...); got.status != 200 {
@@ -185,7 +227,8 @@ func TestTheTargetGoesOnVerbatim(t *testing.T) {
 	h := newHouse(t)
 	bearer := h.mint()
 	for _, target := range []string{
-		"/t/acme/", "/t/%61cme/%7e~", "/t/acme/a!$&'()*+,=:@b", "/t/acme/%e2%82%ac", "/t/acme/%E2%82%AC", "/t/acme/x?", "/t/acme/x??",
+		"/t/acme/", "/t/%61cme/%7e~", "/t/acme/a!$&'()*+,=:@b", "/t/acme/%e2%82%ac", "/t/acme/%E2%82%AC", "/t/acme/x?",
+		"/t/acme/x??",
 		"/t/acme/x?x;y=1&z", "/t/acme/x?a=%zz&b=%", "/t/acme/x?a=[]{}|^`\"<>\\", "/t/acme/100%25", "/t/acme/.well-known/...",
 		"/odd/acme/a;b=c/d%2fe//f%252f", "/odd/acme//", "/t/acme/%20%2B+",
 	} {

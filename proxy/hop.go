@@ -7,8 +7,8 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// What a route changes on the way to its upstream: the path's beginning, and header fields. The path that is judged is the
-// client's; the one that is sent is that path without one literal prefix and with another, byte by byte.
+// What a route changes on the way to its upstream: the path's beginning, and header fields. The path that is judged is
+// the client's; the one that is sent is that path without one literal prefix and with another, byte by byte.
 
 // edits are the fields that a route sets and removes.
 type edits struct {
@@ -41,9 +41,9 @@ func (e *edits) drops(name string) bool {
 	return is
 }
 
-// rewrite finds the target that is sent, where the route has prefixes. The prefix must be there as the configuration has it,
-// since the upstream gets what is left of the bytes that were sent: with "%6f" for "o", another reader's border could be
-// elsewhere. What is left begins with one slash, since two would be an authority to some readers.
+// rewrite finds the target that is sent, where the route has prefixes. The prefix must be there as the configuration
+// has it, since the upstream gets what is left of the bytes that were sent: with "%6f" for "o", another reader's border
+// could be elsewhere. What is left begins with one slash, since two would be an authority to some readers.
 func (p *inbound) rewrite(h *config.Hop) error {
 	t := &p.x.Target
 	rest, ok := strings.CutPrefix(t.Path, h.StripPrefix)

@@ -2,9 +2,9 @@ package proxy
 
 import "strings"
 
-// fieldValue is s as the value of an identity header: plain ASCII as it is; "%", what is not ASCII, and a space at either
-// end (which a recipient would trim: RFC 9110 §5.5) percent-encoded, so that it decodes to s and to nothing else. Tokens
-// with control characters were refused before; should one come, it is encoded too.
+// fieldValue is s as the value of an identity header: plain ASCII as it is; "%", what is not ASCII, and a space at
+// either end (which a recipient would trim: RFC 9110 §5.5) percent-encoded, so that it decodes to s and to nothing
+// else. Tokens with control characters were refused before; should one come, it is encoded too.
 func fieldValue(s string) string {
 	if plainField(s) {
 		return s

@@ -15,7 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// One rule decides on fields, whatever protocol the upstream speaks: an app over HTTP/2 sees what one over HTTP/1.1 does.
+// One rule decides on fields, whatever protocol the upstream speaks: an app over HTTP/2 sees what one over HTTP/1.1
+// does.
 func TestEveryUpstreamSeesTheSameFields(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -43,9 +44,15 @@ func TestEveryUpstreamSeesTheSameFields(t *testing.T) {
 	bearer := h.mint()
 	for _, lines := range [][]string{
 		nil,
-		{"X-Jotgate-Subject: evil", "x_jotgate_tenant: evil", "X-Forwarded-For: 1.1.1.1", "Proxy: x", "Cookie: a=b", "Te: trailers"},
+		{
+			"X-Jotgate-Subject: evil", "x_jotgate_tenant: evil", "X-Forwarded-For: 1.1.1.1", "Proxy: x", "Cookie: a=b",
+			"Te: trailers",
+		},
 		{"Connection: X-Hop, X-Jotgate-Subject, close", "X-Hop: 1", "Keep-Alive: 1", "Proxy-Connection: x", "User-Agent: me"},
-		{"Test-Trusted: 1", "X-Forwarded-For: 192.0.2.1", "DPoP: x", "Traceparent: x", "Expect: 100-continue", "X-Custom_name: 1"},
+		{
+			"Test-Trusted: 1", "X-Forwarded-For: 192.0.2.1", "DPoP: x", "Traceparent: x", "Expect: 100-continue",
+			"X-Custom_name: 1",
+		},
 	} {
 		for _, target := range []string{"/t/acme/a%20b?x=%zz", "/pass", "/renamed"} {
 			var got [2][]string
@@ -195,7 +202,10 @@ func TestWebSocketFieldsKeepTheirSpelling(t *testing.T) {
 		t.Errorf("the client got %q", answer.String())
 	}
 	seen := h.app.seen()[0]
-	for _, f := range []string{"Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="} {
+	for _, f := range []string{
+		"Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Version: 13",
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+	} {
 		if !slices.Contains(seen.fields, f) {
 			t.Errorf("%q is not among %q", f, seen.fields)
 		}

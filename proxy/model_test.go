@@ -14,8 +14,8 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// The model is api.md's evaluation rules and design.md's order, written down a second time, as plainly as they are there.
-// It knows nothing of the gate's own code but the words of the reasons.
+// The model is api.md's evaluation rules and design.md's order, written down a second time, as plainly as they are
+// there. It knows nothing of the gate's own code but the words of the reasons.
 
 type question struct {
 	path    string // of settings
@@ -100,7 +100,8 @@ func (h *house) ask(r *rand.Rand) *question {
 	c.Grantor = pick(r, "web", "web", "web", "narrow", "old")
 	c.ClientID = pick(r, "web", "web", "narrow")
 	c.Scope = pick(r, "", "", "", "", "", "", "", "issue_codes")
-	c.Audience = []string{pick(r, "https://api.example", "https://api.example", "https://api.example", "https://x.example")}
+	c.Audience = []string{pick(r, "https://api.example", "https://api.example", "https://api.example",
+		"https://x.example")}
 	c.Permissions = token.Permissions{}
 	for range r.IntN(4) {
 		e := token.TenantPermission{Tenant: pick(r, "acme", "other", "*"), AllowedActions: []string{}}
@@ -109,7 +110,10 @@ func (h *house) ask(r *rand.Rand) *question {
 		}
 		c.Permissions = append(c.Permissions, e)
 	}
-	q := &question{path: pick(r, "/h", "/h", "/h", "/me", "/fixed", "/global"), tenant: pick(r, "acme", "other", "third", "", "*"), claims: c}
+	q := &question{
+		path:   pick(r, "/h", "/h", "/h", "/me", "/fixed", "/global"),
+		tenant: pick(r, "acme", "other", "third", "", "*"), claims: c,
+	}
 	for _, client := range h.config.Issuer.Clients {
 		if client.ID == c.Grantor {
 			q.ceiling = client.Delegate
@@ -162,7 +166,8 @@ func TestTheGateAgreesWithTheModel(t *testing.T) {
 			i++
 		}
 	}
-	for _, reason := range strings.Fields("action_denied tenant_denied tenant_missing tenant_malformed token_management token_audience_mismatch grantor_unknown grantor_not_covering token_subject_reserved") {
+	for _, reason := range strings.Fields("action_denied tenant_denied tenant_missing tenant_malformed token_management " +
+		"token_audience_mismatch grantor_unknown grantor_not_covering token_subject_reserved") {
 		if outcomes[refusal.Reason(reason)] == 0 {
 			t.Errorf("the generator never made a request that is refused for %s", reason)
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/jotgate/jotgate/config"
 )
 
-// Rates are the buckets of the routes' rate limits. They outlive reloads: a limit that a reload does not change goes on counting.
-// The zero Rates is ready, and safe for concurrent use.
+// Rates are the buckets of the routes' rate limits. They outlive reloads: a limit that a reload does not change goes on
+// counting. The zero Rates is ready, and safe for concurrent use.
 type Rates struct {
 	mu  sync.Mutex
 	all map[string]*buckets // by limit
@@ -21,12 +21,13 @@ type Rates struct {
 
 // SharedRates count on all replicas together.
 type SharedRates interface {
-	// Take takes one of burst turns, of which one comes back each period, or reports how long to wait for it; full is how long
-	// until all are back. After an error nothing is known.
+	// Take takes one of burst turns, of which one comes back each period, or reports how long to wait for it; full is how
+	// long until all are back. After an error nothing is known.
 	Take(ctx context.Context, key string, each time.Duration, burst int) (wait, full time.Duration, err error)
 }
 
-// bucketsAtMost bounds what one limit remembers; the client that came longest ago is forgotten first, and has all its turns again.
+// bucketsAtMost bounds what one limit remembers; the client that came longest ago is forgotten first, and has all its
+// turns again.
 const bucketsAtMost = 1 << 16
 
 // buckets are those of one limit: for each client when its bucket will be full again.
@@ -63,8 +64,8 @@ func (r *Rates) open(name string) (b *buckets, release func(), err error) {
 	}, nil
 }
 
-// take takes a turn (GCRA: what is kept is when the bucket will be full again). wait is how long until there is one, 0 if one was
-// taken, and full how long until all are back.
+// take takes a turn (GCRA: what is kept is when the bucket will be full again). wait is how long until there is one, 0
+// if one was taken, and full how long until all are back.
 func (b *buckets) take(key string, now time.Time, each time.Duration, burst int) (wait, full time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -92,7 +93,8 @@ type rateLimit struct {
 // each is how long it takes for one turn to come back.
 func (l *rateLimit) each() time.Duration { return max(1, l.Per/time.Duration(l.Requests)) }
 
-// take takes a turn of whoever key names. A store that does not answer leaves it to this process: a limit is no reason to stop.
+// take takes a turn of whoever key names. A store that does not answer leaves it to this process: a limit is no reason
+// to stop.
 func (l *rateLimit) take(ctx context.Context, key string, now time.Time) (wait, full time.Duration) {
 	if l.shared != nil {
 		if wait, full, err := l.shared.Take(ctx, l.name+key, l.each(), l.Burst); err == nil {
@@ -106,7 +108,8 @@ func (l *rateLimit) take(ctx context.Context, key string, now time.Time) (wait, 
 func (g *Gate) rateLimits(r *config.Route, rates *Rates, shared SharedRates) ([]rateLimit, error) {
 	var all []rateLimit
 	for _, c := range r.RateLimits {
-		name := "route " + r.Name + "\x00" + c.By + "\x00" + strconv.Itoa(c.Requests) + "\x00" + c.Per.String() + "\x00" + strconv.Itoa(c.Burst) + "\x00"
+		name := "route " + r.Name + "\x00" + c.By + "\x00" + strconv.Itoa(c.Requests) + "\x00" + c.Per.String() + "\x00" +
+			strconv.Itoa(c.Burst) + "\x00"
 		local, release, err := rates.open(name)
 		if err != nil {
 			return nil, err

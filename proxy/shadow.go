@@ -6,14 +6,14 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// A route in shadow is judged like any other, but what it would refuse for the token, the tenant or the permission is told (in the
-// access log, in a metric, in a trace) and let through, so that an operator can put a gate before an app that is in use, and see
-// whom it would stop before it does.
+// A route in shadow is judged like any other, but what it would refuse for the token, the tenant or the permission is
+// told (in the access log, in a metric, in a trace) and let through, so that an operator can put a gate before an app
+// that is in use, and see whom it would stop before it does.
 //
 // Such a request goes on without whatever the gate would vouch for: the identity of a good token is told, since it is
-// true whatever the request asks for; tenant, actions and assertion say that the request was allowed, so they are not. Where no
-// token was good, nothing is told. The client's own copies of these fields are removed as ever, and the bearer stays here unless
-// the route says forward_token.
+// true whatever the request asks for; tenant, actions and assertion say that the request was allowed, so they are not.
+// Where no token was good, nothing is told. The client's own copies of these fields are removed as ever, and the bearer
+// stays here unless the route says forward_token.
 
 // spare returns nil for a refusal that the route's shadow lets through.
 func (p *inbound) spare(err error) error {
@@ -24,9 +24,9 @@ func (p *inbound) spare(err error) error {
 	return nil
 }
 
-// spared tells the refusals that a shadow lets through: those for which the request would be fine with another token, or with
-// another tenant's name. What two readers could take differently (path, framing, two credentials) stays refused, since no policy
-// would ever allow it; so do faults of ours.
+// spared tells the refusals that a shadow lets through: those for which the request would be fine with another token,
+// or with another tenant's name. What two readers could take differently (path, framing, two credentials) stays
+// refused, since no policy would ever allow it; so do faults of ours.
 func spared(r refusal.Reason) bool {
 	switch r {
 	case refusal.TenantMissing, refusal.TenantAmbiguous, refusal.TenantMalformed, refusal.IssuerUnavailable:

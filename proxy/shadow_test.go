@@ -38,15 +38,21 @@ func told(r *received) (fields []string) {
 	return fields
 }
 
-// What a shadow lets through is what another token, or another tenant's name, would have let through. Nobody's identity is made
-// up on the way, and nothing says that the request was allowed.
+// What a shadow lets through is what another token, or another tenant's name, would have let through. Nobody's identity
+// is made up on the way, and nothing says that the request was allowed.
 func TestAShadowLetsThroughWhatItTells(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.load(inShadow())
 	good := h.mint()
-	alice := []string{"X-Jotgate-Client: web", "X-Jotgate-Issuer: https://gate.example", "X-Jotgate-Subject: alice", "X-Jotgate-Token-Id: id-1"}
-	forged := []string{"X-Jotgate-Subject: root", "X_Jotgate_Subject: root", "X-Jotgate-Actions: *", "X-Jotgate-Assertion: a.b.c", "X-Jotgate-Tenant: acme"}
+	alice := []string{
+		"X-Jotgate-Client: web", "X-Jotgate-Issuer: https://gate.example", "X-Jotgate-Subject: alice",
+		"X-Jotgate-Token-Id: id-1",
+	}
+	forged := []string{
+		"X-Jotgate-Subject: root", "X_Jotgate_Subject: root", "X-Jotgate-Actions: *",
+		"X-Jotgate-Assertion: a.b.c", "X-Jotgate-Tenant: acme",
+	}
 	h.revoked.ids.Store("gone", true)
 	for _, c := range []struct {
 		name, target, bearer string
@@ -58,19 +64,52 @@ func TestAShadowLetsThroughWhatItTells(t *testing.T) {
 		{"another scheme", "/t/acme/x", "", []string{"Authorization: Basic YTpi"}, refusal.TokenSchemeUnsupported, nil},
 		{"in the query", "/t/acme/x?access_token=" + good, "", nil, refusal.TokenInQuery, nil},
 		{"no JWT", "/t/acme/x", "abc", nil, refusal.TokenMalformed, nil},
-		{"expired", "/t/acme/x", h.mint(func(c *token.Claims) { c.IssuedAt -= 7200_000; c.Expiry = c.IssuedAt + 1 }), nil, refusal.TokenExpired, nil},
+		{
+			"expired", "/t/acme/x", h.mint(func(c *token.Claims) { c.IssuedAt -= 7200_000; c.Expiry = c.IssuedAt + 1 }), nil,
+			refusal.TokenExpired, nil,
+		},
 		{"withdrawn", "/t/acme/x", h.mint(func(c *token.Claims) { c.ID = "gone" }), nil, refusal.TokenRevoked, nil},
-		{"a management token", "/me", h.mint(func(c *token.Claims) { c.Scope = "issue_codes" }), nil, refusal.TokenManagement, nil},
+		{
+			"a management token", "/me", h.mint(func(c *token.Claims) { c.Scope = "issue_codes" }), nil, refusal.TokenManagement,
+			nil,
+		},
 		{"another audience", "/aud", good, nil, refusal.TokenAudienceMismatch, nil},
-		{"its grantor is gone", "/me", h.mint(func(c *token.Claims) { c.Grantor = "gone" }), nil, refusal.GrantorUnknown, nil},
-		{"a subject of ours", "/me", h.mint(func(c *token.Claims) { c.Subject = "narrow" }), nil, refusal.TokenSubjectReserved, nil},
+		{
+			"its grantor is gone", "/me", h.mint(func(c *token.Claims) { c.Grantor = "gone" }), nil, refusal.GrantorUnknown,
+			nil,
+		},
+		{
+			"a subject of ours", "/me", h.mint(func(c *token.Claims) { c.Subject = "narrow" }), nil,
+			refusal.TokenSubjectReserved, nil,
+		},
 		{"tenant denied", "/t/other/x", good, nil, refusal.TenantDenied, alice},
-		{"action denied", "/t/acme/x", h.mint(func(c *token.Claims) { c.Permissions[0].AllowedActions = []string{"LIST"} }), nil, refusal.ActionDenied, alice},
-		{"no assertion either", "/signed", h.mint(func(c *token.Claims) { c.Permissions = nil }), nil, refusal.TenantDenied, alice},
+		{
+			"action denied", "/t/acme/x", h.mint(func(c *token.Claims) { c.Permissions[0].AllowedActions = []string{"LIST"} }),
+			nil, refusal.ActionDenied, alice,
+		},
+		{
+			"no assertion either", "/signed", h.mint(func(c *token.Claims) { c.Permissions = nil }), nil, refusal.TenantDenied,
+			alice,
+		},
 		{"tenant missing", "/h", good, nil, refusal.TenantMissing, alice},
-		{"tenant twice", "/h", good, []string{"X-Tenant: acme", "X-Tenant: other"}, refusal.TenantAmbiguous, slices.Concat(alice, []string{"X-Tenant: acme", "X-Tenant: other"})},
-		{"tenant malformed", "/h", good, []string{"X-Tenant: *"}, refusal.TenantMalformed, slices.Concat(alice, []string{"X-Tenant: *"})},
-		{"no token where it would pass on", "/pass", "", []string{"Authorization: Basic YTpi"}, refusal.TokenSchemeUnsupported, []string{"Authorization: Basic YTpi"}},
+		{
+			"tenant twice", "/h", good,
+			[]string{"X-Tenant: acme", "X-Tenant: other"},
+			refusal.TenantAmbiguous,
+			slices.Concat(alice, []string{"X-Tenant: acme", "X-Tenant: other"}),
+		},
+		{
+			"tenant malformed", "/h", good,
+			[]string{"X-Tenant: *"},
+			refusal.TenantMalformed,
+			slices.Concat(alice, []string{"X-Tenant: *"}),
+		},
+		{
+			"no token where it would pass on", "/pass", "",
+			[]string{"Authorization: Basic YTpi"},
+			refusal.TokenSchemeUnsupported,
+			[]string{"Authorization: Basic YTpi"},
+		},
 		{
 			"allowed", "/t/acme/x", good, nil, "",
 			slices.Concat([]string{"X-Jotgate-Actions: READ,LIST"}, alice[:3], []string{"X-Jotgate-Tenant: acme"}, alice[3:]),
@@ -95,8 +134,8 @@ func TestAShadowLetsThroughWhatItTells(t *testing.T) {
 	}
 }
 
-// A shadow is about tokens, tenants and permissions alone: what two readers could take differently, what no route has, and what
-// a limit forbids stays refused.
+// A shadow is about tokens, tenants and permissions alone: what two readers could take differently, what no route has,
+// and what a limit forbids stays refused.
 func TestAShadowLetsNothingElseThrough(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -120,7 +159,8 @@ func TestAShadowLetsNothingElseThrough(t *testing.T) {
 		if got := h.raw(c.text); got.status != c.status || got.reason != c.want {
 			t.Errorf("%s: got %d %s", c.name, got.status, got.reason)
 		}
-		if trace := h.trace(c.text, Bearer{}); trace.Shadow && c.want != refusal.UpgradeNotAllowed && c.want != refusal.BodyTooLarge {
+		if trace := h.trace(c.text, Bearer{}); trace.Shadow && c.want != refusal.UpgradeNotAllowed &&
+			c.want != refusal.BodyTooLarge {
 			t.Errorf("%s: the trace says that it is let through", c.name)
 		}
 	}
@@ -134,7 +174,8 @@ func TestWhatAShadowSpares(t *testing.T) {
 	t.Parallel()
 	var got []string
 	for _, r := range refusal.All() {
-		own := slices.ContainsFunc([]string{"token_", "tenant_", "proof_"}, func(p string) bool { return strings.HasPrefix(string(r), p) })
+		own := slices.ContainsFunc([]string{"token_", "tenant_", "proof_"},
+			func(p string) bool { return strings.HasPrefix(string(r), p) })
 		if !spared(r) && own {
 			t.Errorf("%s is refused in shadow", r)
 		}
@@ -144,8 +185,10 @@ func TestWhatAShadowSpares(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"action_denied", "assertion_used", "claim_denied", "client_unauthenticated", "credential_unknown", "cross_site", "delegate_exceeded", "grantor_not_covering",
-		"grantor_unknown", "issuer_denied", "issuer_unavailable", "master_required", "scope_missing", // the token side's are never the gate's
+		"action_denied", "assertion_used", "claim_denied", "client_unauthenticated", "credential_unknown", "cross_site",
+		"delegate_exceeded", "grantor_not_covering",
+		// the token side's are never the gate's
+		"grantor_unknown", "issuer_denied", "issuer_unavailable", "master_required", "scope_missing",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("spared beside the token's and the tenant's own (-want +got):\n%s", d)

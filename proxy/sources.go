@@ -10,8 +10,9 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// A token stands in the Authorization field unless token_from names other places. Whatever could be a token in a place that is
-// not named refuses the request: gate and app might each believe another. What may hold a token never reaches the app.
+// A token stands in the Authorization field unless token_from names other places. Whatever could be a token in a place
+// that is not named refuses the request: gate and app might each believe another. What may hold a token never reaches
+// the app.
 
 const (
 	protocolField  = "Sec-Websocket-Protocol"
@@ -44,10 +45,11 @@ type candidate struct {
 	named bool // by token_from
 }
 
-// elsewhere reports whether the request has, or its route allows, a token outside of Authorization: otherwise the common way of
-// finding it will do.
+// elsewhere reports whether the request has, or its route allows, a token outside of Authorization: otherwise the
+// common way of finding it will do.
 func (s *sources) elsewhere(h http.Header) bool {
-	return s.TokenSources != authorizationAlone && (!s.Authorization || len(s.Headers)+len(s.Cookies) > 0 || s.WebSocketProtocol) ||
+	return s.TokenSources != authorizationAlone && (!s.Authorization || len(s.Headers)+len(s.Cookies) > 0 ||
+		s.WebSocketProtocol) ||
 		len(s.known) > 0 && len(h["Cookie"]) > 0 || len(h[protocolField]) > 0
 }
 
@@ -67,7 +69,10 @@ func (s *sources) find(p *inbound) (*candidate, error) {
 	}
 	tokens, ok := protocolTokens(h[protocolField])
 	if !ok {
-		return nil, &refusal.Error{Reason: refusal.TokenMalformed, Detail: "bearer in Sec-WebSocket-Protocol is not followed by a token"}
+		return nil, &refusal.Error{
+			Reason: refusal.TokenMalformed,
+			Detail: "bearer in Sec-WebSocket-Protocol is not followed by a token",
+		}
 	}
 	for _, token := range tokens {
 		explicit = append(explicit, candidate{token: token, where: "Sec-WebSocket-Protocol", named: s.WebSocketProtocol})
@@ -106,7 +111,8 @@ func (s *sources) choose(p *inbound, explicit, cookies []candidate) (*candidate,
 		return nil, nil
 	}
 	if !one.named {
-		return nil, refusal.Because(refusal.TokenMissing, "%s holds a token, which this route does not take from there", one.where)
+		return nil, refusal.Because(refusal.TokenMissing, "%s holds a token, which this route does not take from there",
+			one.where)
 	}
 	if one.where == "Authorization" || len(explicit) > 0 {
 		return one, nil
@@ -114,9 +120,9 @@ func (s *sources) choose(p *inbound, explicit, cookies []candidate) (*candidate,
 	return one, p.sameSite()
 }
 
-// sameSite refuses a cookie that another site may have made the browser send (RFC 6265bis §8.8 says why a cookie alone shows no
-// intent). Reading across sites is left to CORS and to the browser; all else, and a WebSocket, which neither bounds, needs the
-// browser's word that the page is of this origin.
+// sameSite refuses a cookie that another site may have made the browser send (RFC 6265bis §8.8 says why a cookie alone
+// shows no intent). Reading across sites is left to CORS and to the browser; all else, and a WebSocket, which neither
+// bounds, needs the browser's word that the page is of this origin.
 func (p *inbound) sameSite() error {
 	h := p.r.Header
 	switch p.r.Method {
@@ -138,7 +144,8 @@ func (p *inbound) sameSite() error {
 	if len(origins) == 1 && sameOrigin(origins[0], p.x.Scheme, p.authority()) {
 		return nil
 	}
-	return refusal.Because(refusal.CrossSite, "Origin: %.128q, and the request is for %s://%.128s", strings.Join(origins, ", "), p.x.Scheme, p.authority())
+	return refusal.Because(refusal.CrossSite, "Origin: %.128q, and the request is for %s://%.128s",
+		strings.Join(origins, ", "), p.x.Scheme, p.authority())
 }
 
 // sameOrigin reports whether a page of the origin and the request have the same scheme, host and port (RFC 6454 §5).
@@ -257,9 +264,10 @@ func withoutCookies(fields, names []string) string {
 	return strings.Join(rest, "; ")
 }
 
-// cacheable yields an answer's fields with what keeps a shared cache from storing it: RFC 9111 §3.5 does that for requests with
-// Authorization alone.
-func (p *inbound) cacheable(fields func(yield func(name, value string) bool)) func(yield func(name, value string) bool) {
+// cacheable yields an answer's fields with what keeps a shared cache from storing it: RFC 9111 §3.5 does that for
+// requests with Authorization alone.
+func (p *inbound) cacheable(fields func(yield func(name, value string) bool)) func(yield func(name,
+	value string) bool) {
 	if !p.elsewhere {
 		return fields
 	}

@@ -11,7 +11,8 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// The conditions that a route can add to a token and its permission. Each step is wanted by the routes that have its key alone.
+// The conditions that a route can add to a token and its permission. Each step is wanted by the routes that have its
+// key alone.
 
 func stepAddress() step {
 	return step{

@@ -58,7 +58,8 @@ func TestAddressesThatMayCome(t *testing.T) {
 			keys += ", deny_from: " + c.deny
 		}
 		h := newHouse(t)
-		h.with("{path: /near, require: authenticated, upstream: app"+keys+"}", "{path: /near-public, public: true, upstream: app"+keys+"}")
+		h.with("{path: /near, require: authenticated, upstream: app"+keys+"}",
+			"{path: /near-public, public: true, upstream: app"+keys+"}")
 		for _, path := range []string{"/near", "/near-public"} {
 			s := newStand(h, path, h.mint())
 			s.p.x.Client = netip.Addr{}
@@ -140,16 +141,26 @@ func TestOptionalToken(t *testing.T) {
 		{"none, and an identity of the client's own", []string{"X-Jotgate-Subject: root"}, "", 200, ""},
 		{"a good one", []string{"Authorization: Bearer " + good}, "", 200, "alice"},
 		{"a bad one", []string{"Authorization: Bearer " + good + "x"}, refusal.TokenMalformed, 401, ""},
-		{"an expired one", []string{"Authorization: Bearer " + h.mint(func(c *token.Claims) { c.Expiry = c.IssuedAt - 1 })}, refusal.TokenExpired, 401, ""},
+		{
+			"an expired one",
+			[]string{"Authorization: Bearer " + h.mint(func(c *token.Claims) { c.Expiry = c.IssuedAt - 1 })},
+			refusal.TokenExpired, 401, "",
+		},
 		{"an empty one", []string{"Authorization: Bearer "}, refusal.TokenMalformed, 401, ""},
 		{"an empty field", []string{"Authorization:"}, refusal.TokenSchemeUnsupported, 401, ""},
 		{"Basic", []string{"Authorization: Basic eDp5"}, refusal.TokenSchemeUnsupported, 401, ""},
-		{"two", []string{"Authorization: Bearer " + good, "Authorization: Bearer " + good}, refusal.CredentialsMultiple, 400, ""},
+		{
+			"two",
+			[]string{"Authorization: Bearer " + good, "Authorization: Bearer " + good},
+			refusal.CredentialsMultiple, 400,
+			"",
+		},
 	} {
 		text := get("/feed", "", c.lines...)
 		got, trace := h.verdict(text), h.trace(text, Bearer{})
 		if got.reason != c.want || got.status != c.status || trace.Reason != c.want || trace.Allowed != (c.want == "") {
-			t.Errorf("%s: %d %s, traced %t %s; want %d %s", c.name, got.status, got.reason, trace.Allowed, trace.Reason, c.status, c.want)
+			t.Errorf("%s: %d %s, traced %t %s; want %d %s", c.name, got.status, got.reason, trace.Allowed, trace.Reason,
+				c.status, c.want)
 		}
 		if c.want == "" {
 			if sent := strings.Join(h.app.seen()[0].get("X-Jotgate-Subject"), ","); sent != c.who {
@@ -166,8 +177,10 @@ func TestOptionalToken(t *testing.T) {
 func TestRateLimits(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.with(`{path: "/r/{tenant}/", require: {tenant_from: path.tenant, action: READ}, upstream: app, rate_limit: {requests: 2, per: 1m, burst: 3, by: tenant}}`,
-		`{path: /subject, require: authenticated, upstream: app, rate_limit: [{requests: 2, by: subject}, {requests: 5, by: client}]}`,
+	h.with(`{path: "/r/{tenant}/", require: {tenant_from: path.tenant, action: READ}, upstream: app, rate_limit: `+
+		`{requests: 2, per: 1m, burst: 3, by: tenant}}`,
+		`{path: /subject, require: authenticated, upstream: app, rate_limit: [{requests: 2, by: subject}, {requests: 5, `+
+			`by: client}]}`,
 		`{path: /ip, require: authenticated, upstream: app, rate_limit: {requests: 2, by: ip}}`,
 		`{path: /maybe, require: optional, upstream: app, rate_limit: {requests: 2, by: subject}}`)
 	tokenOf := func(subject string) string {
@@ -226,7 +239,8 @@ func TestNetworkOfAClient(t *testing.T) {
 	t.Parallel()
 	for client, want := range map[string]string{
 		"192.0.2.7": "192.0.2.7", "::ffff:192.0.2.7": "192.0.2.7",
-		"2001:db8:1:2:3::4": "2001:db8:1:2::", "2001:db8:1:2:ffff::": "2001:db8:1:2::", "2001:db8:1:3::1": "2001:db8:1:3::", "fe80::1%eth0": "fe80::",
+		"2001:db8:1:2:3::4": "2001:db8:1:2::", "2001:db8:1:2:ffff::": "2001:db8:1:2::", "2001:db8:1:3::1": "2001:db8:1:3::",
+		"fe80::1%eth0": "fe80::",
 	} {
 		if got := network(netip.MustParseAddr(client)); got != want {
 			t.Errorf("%s: %s, want %s", client, got, want)

@@ -30,10 +30,10 @@ func stepCredential() step {
 	}
 }
 
-// credential takes the request's one credential: the Authorization field with the Bearer scheme (RFC 6750 §2.1). Tokens in the
-// query end in logs and in Referer fields, so they are refused (RFC 9700 §4.3.2); a form body is not read, and a cookie
-// is never a credential here. Two credentials are refused because gate and app might each take another (RFC 6750 §2); a
-// cookie named access_token beside the field is such a second one.
+// credential takes the request's one credential: the Authorization field with the Bearer scheme (RFC 6750 §2.1). Tokens
+// in the query end in logs and in Referer fields, so they are refused (RFC 9700 §4.3.2); a form body is not read, and a
+// cookie is never a credential here. Two credentials are refused because gate and app might each take another (RFC 6750
+// §2); a cookie named access_token beside the field is such a second one.
 func (g *Gate) credential(p *inbound) error {
 	if p.trial != nil && p.trial.as.Claims != "" {
 		return omitted // the trial says what the token claims
@@ -64,7 +64,8 @@ func (g *Gate) credential(p *inbound) error {
 	return g.takeToken(p, fields[0])
 }
 
-// credentialElsewhere takes the one credential of a request that has, or may have, it in other places than Authorization.
+// credentialElsewhere takes the one credential of a request that has, or may have, it in other places than
+// Authorization.
 func (g *Gate) credentialElsewhere(p *inbound, s *sources) error {
 	one, err := s.find(p)
 	inQuery := p.x.Target.HasQuery && hasAccessToken(p.x.Target.Query)
@@ -118,8 +119,8 @@ func ofScheme(field, scheme string) bool {
 		(len(field) == len(scheme) || field[len(scheme)] == ' ')
 }
 
-// hasAccessToken reports whether some reader could find the member access_token in a query: names are unescaped, and ";" is
-// taken for a separator as well.
+// hasAccessToken reports whether some reader could find the member access_token in a query: names are unescaped, and
+// ";" is taken for a separator as well.
 func hasAccessToken(query string) bool {
 	const name = "access_token"
 	for query != "" {

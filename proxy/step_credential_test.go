@@ -45,28 +45,80 @@ func TestOneCredentialInOnePlace(t *testing.T) {
 		{"scheme in capitals", "/me", []string{"authorization: BEARER " + good}, verdict{200, "", "", 1}},
 		{"two spaces", "/me", []string{"Authorization: Bearer  " + good}, verdict{200, "", "", 1}},
 		{"two headers", "/me", []string{auth, auth}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
-		{"two headers, one empty", "/me", []string{auth, "Authorization:"}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
+		{
+			"two headers, one empty", "/me",
+			[]string{auth, "Authorization:"},
+			verdict{400, refusal.CredentialsMultiple, badRequest, 0},
+		},
 		{"two in one header", "/me", []string{auth + ", Bearer " + good}, verdict{401, refusal.TokenMalformed, badToken, 0}},
-		{"beside the query", "/me?access_token=" + good, []string{auth}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
-		{"beside an empty member", "/me?access_token", []string{auth}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
-		{"beside an escaped member", "/me?x&%61ccess_token=1", []string{auth}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
-		{"beside a member after ;", "/me?x=1;access_token=1", []string{auth}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
-		{"beside a cookie", "/me", []string{auth, "Cookie: a=b; access_token=" + good}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
+		{"beside the query", "/me?access_token=" + good, []string{auth}, verdict{
+			400, refusal.CredentialsMultiple, badRequest,
+			0,
+		}},
+		{"beside an empty member", "/me?access_token", []string{auth}, verdict{
+			400, refusal.CredentialsMultiple, badRequest,
+			0,
+		}},
+		{
+			"beside an escaped member", "/me?x&%61ccess_token=1",
+			[]string{auth},
+			verdict{400, refusal.CredentialsMultiple, badRequest, 0},
+		},
+		{
+			"beside a member after ;", "/me?x=1;access_token=1",
+			[]string{auth},
+			verdict{400, refusal.CredentialsMultiple, badRequest, 0},
+		},
+		{
+			"beside a cookie", "/me",
+			[]string{auth, "Cookie: a=b; access_token=" + good},
+			verdict{400, refusal.CredentialsMultiple, badRequest, 0},
+		},
 		{"beside another cookie", "/me", []string{auth, "Cookie: session=access_token"}, verdict{200, "", "", 1}},
 		{"query alone", "/me?access_token=" + good, nil, verdict{401, refusal.TokenInQuery, noBearer, 0}},
 		{"a member with a longer name", "/me?access_tokens=1", []string{auth}, verdict{200, "", "", 1}},
 		{"cookie is none", "/me", []string{"Cookie: access_token=" + good}, verdict{401, refusal.TokenMissing, noBearer, 0}},
-		{"basic", "/me", []string{"Authorization: Basic d2ViOng="}, verdict{401, refusal.TokenSchemeUnsupported, noBearer, 0}},
-		{"bearer without a token", "/me", []string{"Authorization: Bearer"}, verdict{401, refusal.TokenMalformed, badToken, 0}},
-		{"bearers", "/me", []string{"Authorization: Bearers " + good}, verdict{401, refusal.TokenSchemeUnsupported, noBearer, 0}},
+		{"basic", "/me", []string{"Authorization: Basic d2ViOng="}, verdict{
+			401, refusal.TokenSchemeUnsupported, noBearer,
+			0,
+		}},
+		{
+			"bearer without a token", "/me",
+			[]string{"Authorization: Bearer"},
+			verdict{401, refusal.TokenMalformed, badToken, 0},
+		},
+		{"bearers", "/me", []string{"Authorization: Bearers " + good}, verdict{
+			401, refusal.TokenSchemeUnsupported, noBearer,
+			0,
+		}},
 		{"tab", "/me", []string{"Authorization: Bearer\t" + good}, verdict{401, refusal.TokenSchemeUnsupported, noBearer, 0}},
 		{"token and more", "/me", []string{auth + " x"}, verdict{401, refusal.TokenMalformed, badToken, 0}},
-		{"proxy-authorization is none", "/me", []string{"Proxy-Authorization: Bearer " + good}, verdict{401, refusal.TokenMissing, noBearer, 0}},
-		{"too large", "/me", []string{"Authorization: Bearer " + strings.Repeat("a", 8193)}, verdict{401, refusal.TokenTooLarge, badToken, 0}},
-		{"dots", "/me", []string{"Authorization: Bearer " + strings.Repeat(".", 8192)}, verdict{401, refusal.TokenMalformed, badToken, 0}},
+		{
+			"proxy-authorization is none", "/me",
+			[]string{"Proxy-Authorization: Bearer " + good},
+			verdict{401, refusal.TokenMissing, noBearer, 0},
+		},
+		{
+			"too large", "/me",
+			[]string{"Authorization: Bearer " + strings.Repeat("a", 8193)},
+			verdict{401, refusal.TokenTooLarge, badToken, 0},
+		},
+		{
+			"dots", "/me",
+			[]string{"Authorization: Bearer " + strings.Repeat(".", 8192)},
+			verdict{401, refusal.TokenMalformed, badToken, 0},
+		},
 		{"public route judges none", "/assets/x", nil, verdict{200, "", "", 1}},
-		{"public route judges no bad one", "/assets/x?access_token=1", []string{"Authorization: Bearer x"}, verdict{200, "", "", 1}},
-		{"OPTIONS needs one as well", "/me", []string{"Access-Control-Request-Method: GET"}, verdict{401, refusal.TokenMissing, noBearer, 0}},
+		{
+			"public route judges no bad one", "/assets/x?access_token=1",
+			[]string{"Authorization: Bearer x"},
+			verdict{200, "", "", 1},
+		},
+		{
+			"OPTIONS needs one as well", "/me",
+			[]string{"Access-Control-Request-Method: GET"},
+			verdict{401, refusal.TokenMissing, noBearer, 0},
+		},
 	} {
 		method := "GET"
 		if strings.HasPrefix(c.name, "OPTIONS") {
@@ -90,35 +142,89 @@ func TestTokensThatOpenNothing(t *testing.T) {
 		want         verdict
 	}{
 		{"good", good, verdict{200, "", "", 1}},
-		{"another token's signature", good[:strings.LastIndexByte(good, '.')] + other[strings.LastIndexByte(other, '.'):], refused(refusal.TokenSignatureInvalid)},
+		{
+			"another token's signature", good[:strings.LastIndexByte(good, '.')] + other[strings.LastIndexByte(other, '.'):],
+			refused(refusal.TokenSignatureInvalid),
+		},
 		{"signature cut", good[:len(good)-1], refused(refusal.TokenMalformed)},
 		{"padding", good + "=", refused(refusal.TokenMalformed)},
 		{"five parts", good + ".x.y", refused(refusal.TokenMalformed)},
 		{"expired now", set(func(c *token.Claims) { c.Expiry = h.now.Load() / 1000 * 1000 }), refused(refusal.TokenExpired)},
 		{"not yet", set(func(c *token.Claims) { c.NotBefore = h.now.Load() + 100_000 }), refused(refusal.TokenNotYetValid)},
 		{"lives too long", set(func(c *token.Claims) { c.Expiry += 48 * 3600_000 }), refused(refusal.TokenLifetimeTooLong)},
-		{"audience of others", set(func(c *token.Claims) { c.Audience = []string{"https://x.example"} }), refused(refusal.TokenAudienceMismatch)},
-		{"audience of another route", set(func(c *token.Claims) { c.Audience = []string{"https://other.example"} }), refused(refusal.TokenAudienceMismatch)},
-		{"issuer of nobody", set(func(c *token.Claims) { c.Issuer = "https://evil.example" }), refused(refusal.TokenIssuerUnknown)},
-		{"our key, their issuer", set(func(c *token.Claims) { c.Issuer = "https://idp.example" }), refused(refusal.TokenKeyUnknown)},
+		{
+			"audience of others", set(func(c *token.Claims) { c.Audience = []string{"https://x.example"} }),
+			refused(refusal.TokenAudienceMismatch),
+		},
+		{
+			"audience of another route", set(func(c *token.Claims) { c.Audience = []string{"https://other.example"} }),
+			refused(refusal.TokenAudienceMismatch),
+		},
+		{
+			"issuer of nobody", set(func(c *token.Claims) { c.Issuer = "https://evil.example" }),
+			refused(refusal.TokenIssuerUnknown),
+		},
+		{
+			"our key, their issuer", set(func(c *token.Claims) { c.Issuer = "https://idp.example" }),
+			refused(refusal.TokenKeyUnknown),
+		},
 		{"their key, our issuer", h.mintForeign("https://gate.example", ""), refused(refusal.TokenKeyUnknown)},
 		{"management by scope", set(func(c *token.Claims) { c.Scope = "issue_codes" }), refused(refusal.TokenManagement)},
 		{"management by any scope", set(func(c *token.Claims) { c.Scope = "read" }), refused(refusal.TokenManagement)},
-		{"management by audience", set(func(c *token.Claims) { c.Audience = []string{"https://gate.example", "https://api.example"} }), refused(refusal.TokenManagement)},
+		{"management by audience", set(func(c *token.Claims) {
+			c.Audience = []string{
+				"https://gate.example",
+				"https://api.example",
+			}
+		}), refused(refusal.TokenManagement)},
 		{"no grantor", set(func(c *token.Claims) { c.Grantor = "" }), refused(refusal.GrantorUnknown)},
 		{"grantor that is gone", set(func(c *token.Claims) { c.Grantor = "old" }), refused(refusal.GrantorUnknown)},
 		{"client that is gone", set(func(c *token.Claims) { c.ClientID = "old" }), refused(refusal.GrantorUnknown)},
-		{"grantor that hands on less", set(func(c *token.Claims) { c.Grantor, c.Permissions = "narrow", anyAction }), refused(refusal.GrantorNotCovering)},
-		{"own token beyond its permissions", set(func(c *token.Claims) { c.Subject, c.Permissions = "web", anyAction }), refused(refusal.GrantorNotCovering)},
-		{"own token", set(func(c *token.Claims) { c.Subject, c.Permissions[0].AllowedActions = "web", []string{"READ"} }), verdict{200, "", "", 1}},
-		{"subject of another client", set(func(c *token.Claims) { c.Subject = "narrow" }), refused(refusal.TokenSubjectReserved)},
-		{"subject of the client, granted by another", set(func(c *token.Claims) { c.Subject, c.Grantor = "web", "narrow" }), refused(refusal.TokenSubjectReserved)},
-		{"application of a client", set(func(c *token.Claims) { c.Application = "narrow" }), refused(refusal.TokenSubjectReserved)},
-		{"foreign subject of a client", h.mintForeign("https://idp.example", "", func(c *token.Claims) { c.Subject = "web" }), refused(refusal.TokenSubjectReserved)},
-		{"foreign client_id of a client", h.mintForeign("https://idp.example", "", func(c *token.Claims) { c.ClientID = "web" }), refused(refusal.TokenSubjectReserved)},
-		{"subject with a newline", set(func(c *token.Claims) { c.Subject = "a\r\nX-Jotgate-Tenant: b" }), refused(refusal.TokenIdentityRefused)},
-		{"action with a NUL", set(func(c *token.Claims) { c.Permissions[0].AllowedActions = []string{"READ", "\x00"} }), refused(refusal.TokenIdentityRefused)},
-		{"revoked", func() string { h.revoked.ids.Store("gone", 1); return set(func(c *token.Claims) { c.ID = "gone" }) }(), refused(refusal.TokenRevoked)},
+		{
+			"grantor that hands on less", set(func(c *token.Claims) { c.Grantor, c.Permissions = "narrow", anyAction }),
+			refused(refusal.GrantorNotCovering),
+		},
+		{
+			"own token beyond its permissions", set(func(c *token.Claims) { c.Subject, c.Permissions = "web", anyAction }),
+			refused(refusal.GrantorNotCovering),
+		},
+		{
+			"own token", set(func(c *token.Claims) { c.Subject, c.Permissions[0].AllowedActions = "web", []string{"READ"} }),
+			verdict{200, "", "", 1},
+		},
+		{
+			"subject of another client", set(func(c *token.Claims) { c.Subject = "narrow" }),
+			refused(refusal.TokenSubjectReserved),
+		},
+		{
+			"subject of the client, granted by another", set(func(c *token.Claims) { c.Subject, c.Grantor = "web", "narrow" }),
+			refused(refusal.TokenSubjectReserved),
+		},
+		{
+			"application of a client", set(func(c *token.Claims) { c.Application = "narrow" }),
+			refused(refusal.TokenSubjectReserved),
+		},
+		{
+			"foreign subject of a client", h.mintForeign("https://idp.example", "", func(c *token.Claims) { c.Subject = "web" }),
+			refused(refusal.TokenSubjectReserved),
+		},
+		{
+			"foreign client_id of a client",
+			h.mintForeign("https://idp.example", "", func(c *token.Claims) { c.ClientID = "web" }),
+			refused(refusal.TokenSubjectReserved),
+		},
+		{
+			"subject with a newline", set(func(c *token.Claims) { c.Subject = "a\r\nX-Jotgate-Tenant: b" }),
+			refused(refusal.TokenIdentityRefused),
+		},
+		{
+			"action with a NUL", set(func(c *token.Claims) { c.Permissions[0].AllowedActions = []string{"READ", "\x00"} }),
+			refused(refusal.TokenIdentityRefused),
+		},
+		{
+			"revoked", func() string { h.revoked.ids.Store("gone", 1); return set(func(c *token.Claims) { c.ID = "gone" }) }(),
+			refused(refusal.TokenRevoked),
+		},
 	} {
 		// Twice: a refusal is the same from the cache.
 		for range 2 {
@@ -130,7 +236,8 @@ func TestTokensThatOpenNothing(t *testing.T) {
 	if got := h.verdict(head("GET", "/aud", good)); got != refused(refusal.TokenAudienceMismatch) {
 		t.Errorf("a route with its own audience: got %+v", got)
 	}
-	if got := h.verdict(head("GET", "/aud", set(func(c *token.Claims) { c.Audience = []string{"https://other.example"} }))); got.status != 200 {
+	if got := h.verdict(head("GET", "/aud",
+		set(func(c *token.Claims) { c.Audience = []string{"https://other.example"} }))); got.status != 200 {
 		t.Errorf("a route with its own audience, met: got %+v", got)
 	}
 }
@@ -139,7 +246,8 @@ func TestForeignTokensOpenOnlyTheirCeiling(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	wide := func(c *token.Claims) {
-		c.Permissions, c.Scope, c.Master = token.Permissions{{Tenant: "*", AllowedActions: []string{"*"}}}, "issue_codes", true
+		c.Permissions, c.Scope, c.Master = token.Permissions{{Tenant: "*", AllowedActions: []string{"*"}}}, "issue_codes",
+			true
 	}
 	plain := h.mintForeign("https://idp.example", "", wide)
 	both := h.mintForeign("https://roles.example", `"roles":["reader","writer","unknown"]`, wide)
@@ -209,7 +317,12 @@ func TestTenants(t *testing.T) {
 		{"host with port, dot and capitals", "/", []string{"Host: ACME.Tenants.example.:80"}, 200, ""},
 		{"fixed", "/fixed", nil, 200, ""},
 		{"global", "/global", nil, 200, ""},
-		{"strangers are told nothing about tenants", "/t/*/", []string{"Authorization: Bearer x"}, 400, refusal.CredentialsMultiple},
+		{
+			"strangers are told nothing about tenants", "/t/*/",
+			[]string{"Authorization: Bearer x"},
+			400,
+			refusal.CredentialsMultiple,
+		},
 	} {
 		h.app.forget()
 		got := h.get(c.target, bearer, c.lines...)
@@ -218,7 +331,8 @@ func TestTenants(t *testing.T) {
 			reached = 1
 		}
 		if got.status != c.want || got.reason != c.reason || len(h.app.seen()) != reached {
-			t.Errorf("%s: got %d %s, upstream %d; want %d %s", c.name, got.status, got.reason, len(h.app.seen()), c.want, c.reason)
+			t.Errorf("%s: got %d %s, upstream %d; want %d %s", c.name, got.status, got.reason, len(h.app.seen()), c.want,
+				c.reason)
 			continue
 		}
 		if c.name == "header listed in Connection" && len(h.app.seen()[0].get("X-Tenant")) != 1 {
@@ -228,7 +342,8 @@ func TestTenants(t *testing.T) {
 	if got := h.get("/t/*/", ""); got.reason != refusal.TokenMissing {
 		t.Errorf("a bad tenant without a bearer: got %s", got.reason)
 	}
-	if got := h.get("/t/acme/", h.mint(func(c *token.Claims) { c.Permissions = token.Permissions{} })); got.reason != refusal.TenantDenied {
+	none := h.mint(func(c *token.Claims) { c.Permissions = token.Permissions{} })
+	if got := h.get("/t/acme/", none); got.reason != refusal.TenantDenied {
 		t.Errorf("no entry: got %s", got.reason)
 	}
 	h.revoked.tenants.Store("acme", 1)
@@ -248,7 +363,11 @@ func TestRoutesAndMethods(t *testing.T) {
 		{"no route", "GET", "/none", verdict{404, refusal.RouteNotFound, "", 0}, ""},
 		{"without border", "GET", "/means", verdict{404, refusal.RouteNotFound, "", 0}, ""},
 		{"a method that the route lacks", "POST", "/only", verdict{405, refusal.MethodNotAllowed, "", 0}, "GET"},
-		{"TRACE", "TRACE", "/me", verdict{405, refusal.MethodUnsupported, "", 0}, "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"},
+		{
+			"TRACE", "TRACE", "/me",
+			verdict{405, refusal.MethodUnsupported, "", 0},
+			"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
+		},
 		{"gEt", "gEt", "/me", verdict{405, refusal.MethodUnsupported, "", 0}, "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"},
 		{"unknown, no route", "BREW", "/none", verdict{405, refusal.MethodUnsupported, "", 0}, ""},
 		{"oddity that the route does not tolerate", "GET", "/t/acme//x", verdict{400, refusal.PathAmbiguous, "", 0}, ""},

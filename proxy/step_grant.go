@@ -74,7 +74,8 @@ func (g *Gate) newGrant(v *jose.Verified) *grant {
 		return s
 	}
 	c := &v.Claims
-	s.subject, s.issuer, s.client, s.id = fieldValue(c.Subject), fieldValue(c.Issuer), fieldValue(c.ClientID), fieldValue(c.ID)
+	s.subject, s.issuer, s.client, s.id = fieldValue(c.Subject), fieldValue(c.Issuer), fieldValue(c.ClientID),
+		fieldValue(c.ID)
 	if s.claims, s.err = g.claimValues(v); s.err != nil {
 		return s
 	}
@@ -132,7 +133,8 @@ func (g *Gate) covered(c *token.Claims) error {
 	return nil
 }
 
-// actionList is the actions as one field value (RFC 9110 §5.6.1): a comma in a word is escaped like all that is not plain.
+// actionList is the actions as one field value (RFC 9110 §5.6.1): a comma in a word is escaped like all that is not
+// plain.
 func actionList(actions []string) (string, error) {
 	var b strings.Builder
 	for i, action := range actions {

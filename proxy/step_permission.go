@@ -19,13 +19,15 @@ func stepPermission() step {
 				return "any good token will do"
 			}
 			i := p.decider - 1
-			return fmt.Sprintf("entry %d (tenant %q) decides and holds %s", i, token.Shown(p.grant.permissions[i].Tenant), q.Action)
+			return fmt.Sprintf("entry %d (tenant %q) decides and holds %s", i, token.Shown(p.grant.permissions[i].Tenant),
+				q.Action)
 		},
 		need: func(_ *Gate, p *inbound, reason refusal.Reason) string {
 			q := &p.plan.route.Require
 			switch reason {
 			case refusal.TenantDenied:
-				return fmt.Sprintf("an entry {tenant: %q, actions: [%s]} in the token's permissions", token.Shown(p.asked()), q.Action)
+				return fmt.Sprintf("an entry {tenant: %q, actions: [%s]} in the token's permissions", token.Shown(p.asked()),
+					q.Action)
 			case refusal.ActionDenied:
 				i := p.decider - 1
 				return fmt.Sprintf("%s, or \"*\", among the actions of entry %d (tenant %q), which decides alone",

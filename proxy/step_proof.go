@@ -28,10 +28,10 @@ func stepProof() step {
 	}
 }
 
-// proof holds a token that is bound to a key (cnf.jkt, RFC 9449 §6) to a proof that whoever sends this request has the key.
-// Bound tokens and the scheme DPoP go together: the one without the other is refused (§7.1, §7.2), since a thief would
-// leave the proof out. Nothing of a proof is kept with the token: each request brings its own, and it is spent before the
-// policy is asked, so that nobody else's copy can find out what the token opens.
+// proof holds a token that is bound to a key (cnf.jkt, RFC 9449 §6) to a proof that whoever sends this request has the
+// key. Bound tokens and the scheme DPoP go together: the one without the other is refused (§7.1, §7.2), since a thief
+// would leave the proof out. Nothing of a proof is kept with the token: each request brings its own, and it is spent
+// before the policy is asked, so that nobody else's copy can find out what the token opens.
 func (g *Gate) proof(p *inbound) error {
 	if !p.dpop && p.entry.verified.Claims.Key == "" {
 		return nil // a plain bearer
@@ -78,8 +78,8 @@ func (g *Gate) shown(p *inbound) (*dpop.Proof, error) {
 	return proof, proof.Verify()
 }
 
-// authority is the host and port that the client used: the Host field or, where a trusted proxy has replaced that, what the
-// proxy says it was.
+// authority is the host and port that the client used: the Host field or, where a trusted proxy has replaced that, what
+// the proxy says it was.
 func (p *inbound) authority() string {
 	if told := p.r.Header["X-Forwarded-Host"]; p.x.Trusted && len(told) == 1 {
 		return told[0]

@@ -28,7 +28,8 @@ func boundTo(key *dpoptest.Key) func(*token.Claims) {
 	return func(c *token.Claims) { c.Key = key.Thumbprint }
 }
 
-// TestBoundTokensNeedTheirProof: every way to use a bound token without the key, or a proof for what it was not made for.
+// TestBoundTokensNeedTheirProof: every way to use a bound token without the key, or a proof for what it was not made
+// for.
 func TestBoundTokensNeedTheirProof(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -36,7 +37,8 @@ func TestBoundTokensNeedTheirProof(t *testing.T) {
 	bound, plain := h.mint(boundTo(key)), h.mint()
 	foreign := h.mintForeign("https://idp.example", "", boundTo(key))
 	certificate := h.mintForeign("https://idp.example", `"cnf":{"x5t#S256":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`)
-	both := h.mintForeign("https://idp.example", `"cnf":{"jkt":"`+key.Thumbprint+`","x5t#S256":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`)
+	both := h.mintForeign("https://idp.example", `"cnf":{"jkt":"`+key.Thumbprint+
+		`","x5t#S256":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`)
 	const url = "http://app.example/t/acme/x"
 	proof := func(k *dpoptest.Key, token string, changes ...dpoptest.Change) string {
 		return "DPoP: " + k.Proof("GET", url, h.clock(), append([]dpoptest.Change{dpoptest.For(token)}, changes...)...)
@@ -58,38 +60,135 @@ func TestBoundTokensNeedTheirProof(t *testing.T) {
 	}{
 		{"good", "/t/acme/x", []string{scheme(bound), used}, verdict{200, "", "", 1}},
 		{"replayed", "/t/acme/x", []string{scheme(bound), used}, refused(refusal.ProofUsed)},
-		{"good, scheme and query as they may be", "/t/acme/x?y=1", []string{"authorization: dpop  " + bound, proof(key, bound)}, verdict{200, "", "", 1}},
+		{
+			"good, scheme and query as they may be", "/t/acme/x?y=1",
+			[]string{"authorization: dpop  " + bound, proof(key, bound)},
+			verdict{200, "", "", 1},
+		},
 		{"foreign issuer's", "/t/acme/x", []string{scheme(foreign), proof(key, foreign)}, verdict{200, "", "", 1}},
 		{"no proof", "/t/acme/x", []string{scheme(bound)}, refused(refusal.ProofMissing)},
-		{"two proofs", "/t/acme/x", []string{scheme(bound), proof(key, bound), proof(key, bound)}, refused(refusal.ProofMalformed)},
+		{
+			"two proofs", "/t/acme/x",
+			[]string{scheme(bound), proof(key, bound), proof(key, bound)},
+			refused(refusal.ProofMalformed),
+		},
 		{"empty proof", "/t/acme/x", []string{scheme(bound), "DPoP:"}, refused(refusal.ProofMalformed)},
 		{"as Bearer", "/t/acme/x", []string{"Authorization: Bearer " + bound}, verdict{401, refusal.TokenBound, badBound, 0}},
-		{"as Bearer, with the proof", "/t/acme/x", []string{"Authorization: Bearer " + bound, proof(key, bound)}, verdict{401, refusal.TokenBound, badBound, 0}},
-		{"foreign as Bearer", "/t/acme/x", []string{"Authorization: Bearer " + foreign}, verdict{401, refusal.TokenBound, badBound, 0}},
-		{"unbound as DPoP", "/t/acme/x", []string{scheme(plain), proof(key, plain)}, verdict{401, refusal.TokenUnbound, badBound, 0}},
+		{
+			"as Bearer, with the proof", "/t/acme/x",
+			[]string{"Authorization: Bearer " + bound, proof(key, bound)},
+			verdict{401, refusal.TokenBound, badBound, 0},
+		},
+		{
+			"foreign as Bearer", "/t/acme/x",
+			[]string{"Authorization: Bearer " + foreign},
+			verdict{401, refusal.TokenBound, badBound, 0},
+		},
+		{
+			"unbound as DPoP", "/t/acme/x",
+			[]string{scheme(plain), proof(key, plain)},
+			verdict{401, refusal.TokenUnbound, badBound, 0},
+		},
 		{"unbound as DPoP, no proof", "/t/acme/x", []string{scheme(plain)}, verdict{401, refusal.TokenUnbound, badBound, 0}},
-		{"unbound with a proof beside", "/t/acme/x", []string{"Authorization: Bearer " + plain, proof(key, plain)}, verdict{200, "", "", 1}},
-		{"bound to a certificate", "/t/acme/x", []string{"Authorization: Bearer " + certificate}, verdict{401, refusal.TokenBindingUnsupported, badToken, 0}},
-		{"bound to both", "/t/acme/x", []string{scheme(both), proof(key, both)}, verdict{401, refusal.TokenBindingUnsupported, badBound, 0}},
+		{
+			"unbound with a proof beside", "/t/acme/x",
+			[]string{"Authorization: Bearer " + plain, proof(key, plain)},
+			verdict{200, "", "", 1},
+		},
+		{
+			"bound to a certificate", "/t/acme/x",
+			[]string{"Authorization: Bearer " + certificate},
+			verdict{401, refusal.TokenBindingUnsupported, badToken, 0},
+		},
+		{
+			"bound to both", "/t/acme/x",
+			[]string{scheme(both), proof(key, both)},
+			verdict{401, refusal.TokenBindingUnsupported, badBound, 0},
+		},
 		{"another key", "/t/acme/x", []string{scheme(bound), proof(other, bound)}, refused(refusal.ProofKeyMismatch)},
-		{"another key's signature", "/t/acme/x", []string{scheme(bound), proof(other, bound, dpoptest.Change{Header: map[string]any{"jwk": key.JWK}})}, refused(refusal.ProofSignatureInvalid)},
-		{"another token of the key", "/t/acme/x", []string{scheme(bound), proof(key, foreign)}, refused(refusal.ProofMismatch)},
-		{"no ath", "/t/acme/x", []string{scheme(bound), proof(key, bound, claim("ath", nil))}, refused(refusal.ProofMismatch)},
-		{"another method", "/t/acme/x", []string{scheme(bound), proof(key, bound, claim("htm", "POST"))}, refused(refusal.ProofMismatch)},
+		{
+			"another key's signature", "/t/acme/x",
+			[]string{scheme(bound), proof(other, bound, dpoptest.Change{Header: map[string]any{"jwk": key.JWK}})},
+			refused(refusal.ProofSignatureInvalid),
+		},
+		{
+			"another token of the key", "/t/acme/x",
+			[]string{scheme(bound), proof(key, foreign)},
+			refused(refusal.ProofMismatch),
+		},
+		{
+			"no ath", "/t/acme/x",
+			[]string{scheme(bound), proof(key, bound, claim("ath", nil))},
+			refused(refusal.ProofMismatch),
+		},
+		{
+			"another method", "/t/acme/x",
+			[]string{scheme(bound), proof(key, bound, claim("htm", "POST"))},
+			refused(refusal.ProofMismatch),
+		},
 		{"another path", "/t/acme/y", []string{scheme(bound), proof(key, bound)}, refused(refusal.ProofMismatch)},
-		{"another host", "/t/acme/x", []string{"Host: www.example", scheme(bound), proof(key, bound)}, refused(refusal.ProofMismatch)},
-		{"of the token endpoint", "/t/acme/x", []string{scheme(bound), "DPoP: " + key.Proof("POST", "https://gate.example/oauth2/token", h.clock())}, refused(refusal.ProofMismatch)},
-		{"of a minute ago", "/t/acme/x", []string{scheme(bound), proof(key, bound, claim("iat", h.clock().Add(-time.Minute).Unix()))}, refused(refusal.ProofStale)},
-		{"of the future", "/t/acme/x", []string{scheme(bound), proof(key, bound, claim("iat", h.clock().Unix()+7))}, refused(refusal.ProofStale)},
-		{"typ JWT", "/t/acme/x", []string{scheme(bound), proof(key, bound, dpoptest.Change{Header: map[string]any{"typ": "JWT"}})}, refused(refusal.ProofMalformed)},
-		{"private jwk", "/t/acme/x", []string{scheme(bound), proof(key, bound, dpoptest.Change{Header: map[string]any{"jwk": private}})}, refused(refusal.ProofMalformed)},
-		{"the token is its own proof", "/t/acme/x", []string{scheme(bound), "DPoP: " + bound}, refused(refusal.ProofMalformed)},
-		{"oversized", "/t/acme/x", []string{scheme(bound), proof(key, bound, claim("x", strings.Repeat("x", 4000)))}, refused(refusal.ProofMalformed)},
-		{"forwarded host of a stranger", "/t/acme/x", []string{"Host: www.example", "X-Forwarded-Host: app.example", scheme(bound), proof(key, bound)}, refused(refusal.ProofMismatch)},
-		{"forwarded host of a trusted proxy", "/t/acme/x", []string{"Host: www.example", "X-Forwarded-Host: app.example", "Test-Trusted: 1", scheme(bound), proof(key, bound)}, verdict{200, "", "", 1}},
-		{"beside a bearer", "/t/acme/x", []string{scheme(bound), "Authorization: Bearer " + plain, proof(key, bound)}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
-		{"beside the query", "/t/acme/x?access_token=1", []string{scheme(bound), proof(key, bound)}, verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
-		{"no token", "/t/acme/x", []string{"Authorization: DPoP", proof(key, bound)}, verdict{401, refusal.TokenMalformed, badBound, 0}},
+		{
+			"another host", "/t/acme/x",
+			[]string{"Host: www.example", scheme(bound), proof(key, bound)},
+			refused(refusal.ProofMismatch),
+		},
+		{
+			"of the token endpoint", "/t/acme/x",
+			[]string{scheme(bound), "DPoP: " + key.Proof("POST", "https://gate.example/oauth2/token", h.clock())},
+			refused(refusal.ProofMismatch),
+		},
+		{
+			"of a minute ago", "/t/acme/x",
+			[]string{scheme(bound), proof(key, bound, claim("iat", h.clock().Add(-time.Minute).Unix()))},
+			refused(refusal.ProofStale),
+		},
+		{
+			"of the future", "/t/acme/x",
+			[]string{scheme(bound), proof(key, bound, claim("iat", h.clock().Unix()+7))},
+			refused(refusal.ProofStale),
+		},
+		{"typ JWT", "/t/acme/x", []string{
+			scheme(bound),
+			proof(key, bound, dpoptest.Change{Header: map[string]any{"typ": "JWT"}}),
+		}, refused(refusal.ProofMalformed)},
+		{
+			"private jwk", "/t/acme/x",
+			[]string{scheme(bound), proof(key, bound, dpoptest.Change{Header: map[string]any{"jwk": private}})},
+			refused(refusal.ProofMalformed),
+		},
+		{
+			"the token is its own proof", "/t/acme/x",
+			[]string{scheme(bound), "DPoP: " + bound},
+			refused(refusal.ProofMalformed),
+		},
+		{
+			"oversized", "/t/acme/x",
+			[]string{scheme(bound), proof(key, bound, claim("x", strings.Repeat("x", 4000)))},
+			refused(refusal.ProofMalformed),
+		},
+		{"forwarded host of a stranger", "/t/acme/x", []string{
+			"Host: www.example", "X-Forwarded-Host: app.example",
+			scheme(bound), proof(key, bound),
+		}, refused(refusal.ProofMismatch)},
+		{"forwarded host of a trusted proxy", "/t/acme/x", []string{
+			"Host: www.example", "X-Forwarded-Host: app.example",
+			"Test-Trusted: 1", scheme(bound), proof(key, bound),
+		}, verdict{200, "", "", 1}},
+		{
+			"beside a bearer", "/t/acme/x",
+			[]string{scheme(bound), "Authorization: Bearer " + plain, proof(key, bound)},
+			verdict{400, refusal.CredentialsMultiple, badRequest, 0},
+		},
+		{
+			"beside the query", "/t/acme/x?access_token=1",
+			[]string{scheme(bound), proof(key, bound)},
+			verdict{400, refusal.CredentialsMultiple, badRequest, 0},
+		},
+		{
+			"no token", "/t/acme/x",
+			[]string{"Authorization: DPoP", proof(key, bound)},
+			verdict{401, refusal.TokenMalformed, badBound, 0},
+		},
 		{"what it does not open, without a proof", "/global", []string{scheme(bound)}, refused(refusal.ProofMissing)},
 		{"a public route judges none", "/assets/x", []string{scheme(bound), used}, verdict{200, "", "", 1}},
 	} {
@@ -98,7 +197,10 @@ func TestBoundTokensNeedTheirProof(t *testing.T) {
 		}
 	}
 	denied := "DPoP: " + key.Proof("GET", "http://app.example/global", h.clock(), dpoptest.For(bound))
-	if got := h.verdict(head("GET", "/global", "", scheme(bound), denied)); got != (verdict{403, refusal.TenantDenied, boundLess, 0}) {
+	if got := h.verdict(head("GET", "/global", "", scheme(bound), denied)); got != (verdict{
+		403, refusal.TenantDenied,
+		boundLess, 0,
+	}) {
 		t.Errorf("what it does not open: %+v", got)
 	}
 }
@@ -116,17 +218,20 @@ func TestNonceOfTheGate(t *testing.T) {
 		if nonce != "" {
 			changes = append(changes, dpoptest.Nonce(nonce))
 		}
-		return h.get("/me", "", "Authorization: DPoP "+bound, "DPoP: "+key.Proof("GET", "http://app.example/me", h.clock(), changes...))
+		return h.get("/me", "", "Authorization: DPoP "+bound, "DPoP: "+key.Proof("GET", "http://app.example/me", h.clock(),
+			changes...))
 	}
 	got := ask("")
 	nonce := got.header.Get("DPoP-Nonce")
-	if got.status != 401 || got.reason != refusal.ProofNonce || got.header.Get("WWW-Authenticate") != nonceAsked || nonce == "" {
+	if got.status != 401 || got.reason != refusal.ProofNonce || got.header.Get("WWW-Authenticate") != nonceAsked ||
+		nonce == "" {
 		t.Fatalf("without: %+v", got)
 	}
 	if got := ask(nonce); got.status != 200 || got.header.Get("DPoP-Nonce") != "" {
 		t.Errorf("with: %+v", got)
 	}
-	if got := ask("x" + nonce[1:]); got.status != 401 || got.reason != refusal.ProofNonce || got.header.Get("DPoP-Nonce") == "" {
+	if got := ask("x" + nonce[1:]); got.status != 401 || got.reason != refusal.ProofNonce ||
+		got.header.Get("DPoP-Nonce") == "" {
 		t.Errorf("another: %+v", got)
 	}
 	h.now.Add((3 * time.Minute).Milliseconds())
@@ -152,7 +257,8 @@ func TestProofStaysHere(t *testing.T) {
 		proof := key.Proof("GET", "http://app.example"+target, h.clock(), dpoptest.For(bound))
 		got := h.get(target, "", "Authorization: DPoP "+bound, "DPoP: "+proof)
 		seen := h.app.seen()
-		if got.status != 200 || len(seen) != 1 || len(seen[0].get("Authorization")) != want.authorization || len(seen[0].get("Dpop")) != want.proof {
+		if got.status != 200 || len(seen) != 1 || len(seen[0].get("Authorization")) != want.authorization ||
+			len(seen[0].get("Dpop")) != want.proof {
 			t.Errorf("%s: %d, upstream saw %v", target, got.status, seen[0].fields)
 		}
 	}
@@ -185,7 +291,10 @@ func TestGateWithoutProofs(t *testing.T) {
 	if got := h.verdict(head("GET", "/me", bound)); got != (verdict{401, refusal.TokenBound, badBound, 0}) {
 		t.Errorf("as Bearer: %+v", got)
 	}
-	if got := h.verdict(head("GET", "/me", "", "Authorization: DPoP "+bound)); got != (verdict{401, refusal.TokenSchemeUnsupported, noBearer, 0}) {
+	if got := h.verdict(head("GET", "/me", "", "Authorization: DPoP "+bound)); got != (verdict{
+		401,
+		refusal.TokenSchemeUnsupported, noBearer, 0,
+	}) {
 		t.Errorf("as DPoP: %+v", got)
 	}
 }
@@ -214,7 +323,8 @@ func TestTraceOfABoundToken(t *testing.T) {
 	check := func(name string, got *Trace, allowed bool, reason refusal.Reason, outcome string) {
 		t.Helper()
 		i := slices.IndexFunc(got.Steps, func(s Step) bool { return s.Check == "proof" })
-		if got.Allowed != allowed || got.Reason != reason || i < 0 || got.Steps[i].Outcome != outcome || got.Token.Bound != key.Thumbprint {
+		if got.Allowed != allowed || got.Reason != reason || i < 0 || got.Steps[i].Outcome != outcome ||
+			got.Token.Bound != key.Thumbprint {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}

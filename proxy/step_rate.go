@@ -11,8 +11,9 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// A limit by address counts before the token is looked at, since it is what bounds a flood of bad ones; the others count what is
-// let through, so that nobody uses up the turns of a tenant, subject or client whose token it does not have.
+// A limit by address counts before the token is looked at, since it is what bounds a flood of bad ones; the others
+// count what is let through, so that nobody uses up the turns of a tenant, subject or client whose token it does not
+// have.
 
 func stepRateByAddress() step {
 	return rateStep("rate by address", func(l *config.RateLimit) bool { return l.By == config.ByIP })
@@ -61,7 +62,8 @@ func (g *Gate) takeTurn(p *inbound, l *rateLimit) error {
 	if wait <= 0 {
 		return nil
 	}
-	// RFC 9110 §10.2.3, and draft-ietf-httpapi-ratelimit-headers in its present and in its older form, which more clients read.
+	// RFC 9110 §10.2.3, and draft-ietf-httpapi-ratelimit-headers in its present and in its older form, which more clients
+	// read.
 	h, retry, reset := p.x.Header(), ceiling(wait), ceiling(full)
 	h["Retry-After"] = []string{retry}
 	h["Ratelimit-Policy"] = []string{fmt.Sprintf(`"%s";q=%d;w=%s`, l.By, l.Requests, ceiling(l.Per))}
@@ -74,7 +76,8 @@ func (g *Gate) takeTurn(p *inbound, l *rateLimit) error {
 // ceiling is a time in whole seconds, rounded up.
 func ceiling(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
 
-// rateKey names whose turns a request takes. On a route where a token is optional, a request without one counts by address.
+// rateKey names whose turns a request takes. On a route where a token is optional, a request without one counts by
+// address.
 func (p *inbound) rateKey(by string) string {
 	if by != config.ByIP && p.entry == nil {
 		return "address\x00" + network(p.x.Client)

@@ -41,8 +41,8 @@ func stepPublic() step {
 	}
 }
 
-// choose finds the one route that judges this request. A method that the route lacks is refused, and never looked for in a
-// broader route, which might ask for less.
+// choose finds the one route that judges this request. A method that the route lacks is refused, and never looked for
+// in a broader route, which might ask for less.
 func (g *Gate) choose(p *inbound) error {
 	if g.speaksCORS && g.asksFirst(p) {
 		return nil

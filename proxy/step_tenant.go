@@ -43,8 +43,8 @@ func from(q *config.Require) string {
 	return place[q.From] + q.Name
 }
 
-// tenant finds the tenant that the request is about, where its route says it stands. There must be exactly one reading of
-// it, since the app will read it again.
+// tenant finds the tenant that the request is about, where its route says it stands. There must be exactly one reading
+// of it, since the app will read it again.
 func (g *Gate) tenant(p *inbound) error {
 	q := &p.plan.route.Require
 	switch {
@@ -142,7 +142,8 @@ func (t tenantNames) ok(name string) bool {
 	}
 	for i := range len(name) {
 		c := name[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '~' || c == '-') {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '~' ||
+			c == '-') {
 			return false
 		}
 	}

@@ -44,7 +44,8 @@ func (g *Gate) knowIssuers(c *config.Config) {
 	}
 }
 
-// judge is the one of the issuer whose key signed v; nil if verifier and configuration do not speak of the same issuers.
+// judge is the one of the issuer whose key signed v; nil if verifier and configuration do not speak of the same
+// issuers.
 func (g *Gate) judge(v *jose.Verified) *judge {
 	if j := g.judges[v.Issuer.URL]; j != nil && j.own == v.Issuer.Own {
 		return j
@@ -66,7 +67,8 @@ func stepToken() step {
 				return "claims that hold what require_claims of the issuer's entry asks for"
 			case refusal.IssuerUnavailable:
 				if g.offline {
-					return "the keys that the issuer publishes, which are not fetched here: ask POST /explain on a running gate's admin " +
+					return "the keys that the issuer publishes, which are not fetched here: ask POST /explain on a running " +
+						"gate's admin " +
 						"listener, or judge what the token says with --unverified"
 				}
 				return "a key set of the issuer, which could not be fetched"
@@ -78,8 +80,8 @@ func stepToken() step {
 	}
 }
 
-// verify finds the token's claims, checked anew or from the cache. What a cache must not remember is judged by the steps that
-// follow.
+// verify finds the token's claims, checked anew or from the cache. What a cache must not remember is judged by the
+// steps that follow.
 func (g *Gate) verify(p *inbound) (err error) {
 	if p.trial != nil {
 		p.entry, err = p.trial.verified(g, p)
@@ -195,9 +197,9 @@ func (g *Gate) worthVerifying(v *jose.Verified) error {
 	return nil
 }
 
-// current reports whether an entry was verified by the settings and keys that are in use now. A reload brings a new verifier,
-// which still knows the issuers that nothing has changed about, and a rotation new keys, so that what is gone ends every
-// token that needed it with the next request. The entry's shard is locked.
+// current reports whether an entry was verified by the settings and keys that are in use now. A reload brings a new
+// verifier, which still knows the issuers that nothing has changed about, and a rotation new keys, so that what is gone
+// ends every token that needed it with the next request. The entry's shard is locked.
 func (g *Gate) current(e *entry) bool {
 	if e.by != g.verifier {
 		if !g.verifier.Knows(e.verified.Issuer) {

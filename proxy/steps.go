@@ -7,8 +7,8 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// A step is one check of a request. The gate, explain and the policy's tests walk the same steps (Gate.walk); where a trial
-// differs from serving, the step says so itself, by inbound.trial.
+// A step is one check of a request. The gate, explain and the policy's tests walk the same steps (Gate.walk); where a
+// trial differs from serving, the step says so itself, by inbound.trial.
 type step struct {
 	name  string
 	about about
@@ -19,7 +19,8 @@ type step struct {
 	run func(*Gate, *inbound) error
 	// say is what a trace tells of the step once it has passed; "" is not told.
 	say func(*Gate, *inbound) string
-	// need is what the step would have let through instead of what it refused; "" where the reason says it. nil: always "".
+	// need is what the step would have let through instead of what it refused; "" where the reason says it. nil: always
+	// "".
 	need func(*Gate, *inbound, refusal.Reason) string
 }
 
@@ -86,7 +87,8 @@ func (p *inbound) try(g *Gate, s *step) error {
 	return s.run(g, p)
 }
 
-// A skipped is what a step returns that a trial cannot run, with the reason why. Anything but a trial takes it for a fault.
+// A skipped is what a step returns that a trial cannot run, with the reason why. Anything but a trial takes it for a
+// fault.
 type skipped string
 
 func (s skipped) Error() string { return string(s) }

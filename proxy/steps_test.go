@@ -10,8 +10,8 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// TestAStepIsSeenEverywhere adds one step to the list. The gate that serves, the trace of a request with a token, and the two
-// trials of a policy's tests (what a token claims, what it opens) all run it and tell of it.
+// TestAStepIsSeenEverywhere adds one step to the list. The gate that serves, the trace of a request with a token, and
+// the two trials of a policy's tests (what a token claims, what it opens) all run it and tell of it.
 func TestAStepIsSeenEverywhere(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -72,7 +72,8 @@ func TestASkippedStepOpensNothing(t *testing.T) {
 	if got := h.verdict(text); got.status != 500 || got.reached != 0 {
 		t.Errorf("%+v", got)
 	}
-	if trace := h.trace(text, Bearer{}); !trace.Allowed || !slices.Contains(trace.Steps, Step{"skips", StepSkipped, "cannot tell"}) {
+	if trace := h.trace(text, Bearer{}); !trace.Allowed ||
+		!slices.Contains(trace.Steps, Step{"skips", StepSkipped, "cannot tell"}) {
 		t.Errorf("%+v", trace)
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// An upgraded connection (RFC 9110 §7.8) is a stream whose content is not judged, so it lives no longer than what it was
-// let in for: it ends when its token expires or is revoked, and when the process drains. Nothing that the client sends
-// reaches the upstream before the upstream has answered 101.
+// An upgraded connection (RFC 9110 §7.8) is a stream whose content is not judged, so it lives no longer than what it
+// was let in for: it ends when its token expires or is revoked, and when the process drains. Nothing that the client
+// sends reaches the upstream before the upstream has answered 101.
 
 const (
 	recheck    = time.Second // how soon a withdrawn token ends its stream
@@ -25,8 +25,9 @@ const (
 	websocket  = "websocket"
 )
 
-// upgradeOf is the protocol that the request may ask its upstream for; "" if it asks for none, or for one that is not asked
-// for here. A client may be answered as if it had not asked (RFC 9110 §7.8), but a WebSocket client cannot go on then.
+// upgradeOf is the protocol that the request may ask its upstream for; "" if it asks for none, or for one that is not
+// asked for here. A client may be answered as if it had not asked (RFC 9110 §7.8), but a WebSocket client cannot go on
+// then.
 func upgradeOf(r *http.Request, allowed bool) (string, error) {
 	values := r.Header["Upgrade"]
 	if len(values) == 0 || r.ProtoMajor == 1 && r.ProtoMinor == 0 ||
@@ -67,8 +68,8 @@ func protocolName(s string) bool {
 	return httpguts.ValidHeaderFieldName(name) && (!versioned || httpguts.ValidHeaderFieldName(version))
 }
 
-// tunnel takes the client's connection from its server and joins it with the upstream's, until both are closed. It returns an
-// error while the client can still be answered.
+// tunnel takes the client's connection from its server and joins it with the upstream's, until both are closed. It
+// returns an error while the client can still be answered.
 func (f *forwarding) tunnel() error {
 	chosen := ""
 	for _, h := range f.answer.Fields {
@@ -98,7 +99,10 @@ func (f *forwarding) tunnel() error {
 	}
 	early, err := buffered.Reader.Peek(buffered.Reader.Buffered())
 	if err == nil {
-		t := &tunnel{client: client, server: server, down: &frameWriter{to: client, framed: strings.EqualFold(f.upgrade, websocket)}}
+		t := &tunnel{
+			client: client, server: server,
+			down: &frameWriter{to: client, framed: strings.EqualFold(f.upgrade, websocket)},
+		}
 		t.run(f, early)
 	}
 	return nil
@@ -239,7 +243,8 @@ func (f *forwarding) stillSpared(err error) error {
 	return err
 }
 
-// A frameWriter writes to the client of a stream, and can put a last frame of ours behind the upstream's last whole one.
+// A frameWriter writes to the client of a stream, and can put a last frame of ours behind the upstream's last whole
+// one.
 type frameWriter struct {
 	to     net.Conn
 	framed bool // WebSocket; other protocols are cut without a word
@@ -283,7 +288,8 @@ func (w *frameWriter) end() error {
 	return errCut
 }
 
-// cut ends the stream with a frame, if a place for it comes soon enough. A client that does not read does not hold us up.
+// cut ends the stream with a frame, if a place for it comes soon enough. A client that does not read does not hold us
+// up.
 func (w *frameWriter) cut(frame []byte) {
 	if !w.framed || w.to.SetWriteDeadline(time.Now().Add(lastWords)) != nil {
 		return

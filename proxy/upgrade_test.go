@@ -15,9 +15,13 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-var upgradeLines = []string{"Connection: keep-alive, Upgrade", "Upgrade: WebSocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}
+var upgradeLines = []string{
+	"Connection: keep-alive, Upgrade", "Upgrade: WebSocket", "Sec-WebSocket-Version: 13",
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+}
 
-const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 
 // A script is the upstream's side of a stream: what it sends after 101, and everything that it gets then.
 func (h *house) script(after string) (got <-chan string) {
@@ -40,7 +44,10 @@ func (h *house) open101(target, bearer string) (net.Conn, *bufio.Reader) {
 	if err != nil || r.StatusCode != 101 {
 		h.t.Fatalf("got %+v %v", r, err)
 	}
-	want := http.Header{"Connection": {"Upgrade"}, "Upgrade": {"WebSocket"}, "Sec-Websocket-Accept": {"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}, "X-Request-Id": {"0190-id"}}
+	want := http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"WebSocket"},
+		"Sec-Websocket-Accept": {"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}, "X-Request-Id": {"0190-id"},
+	}
 	if d := cmp.Diff(want, r.Header); d != "" {
 		h.t.Error(d)
 	}
@@ -123,18 +130,62 @@ func TestUpgradesThatAreRefusedOrStripped(t *testing.T) {
 		body                 string
 		want                 verdict
 	}{
-		{"websocket where no route allows it", "GET", "/me", upgradeLines, "", verdict{400, refusal.UpgradeNotAllowed, "", 0}},
-		{"websocket among others", "GET", "/me", []string{"Connection: upgrade", "Upgrade: h2c, websocket"}, "", verdict{400, refusal.UpgradeNotAllowed, "", 0}},
-		{"websocket without Connection is no upgrade", "GET", "/me", []string{"Upgrade: websocket"}, "", verdict{200, "", "", 1}},
+		{
+			"websocket where no route allows it", "GET", "/me", upgradeLines, "",
+			verdict{400, refusal.UpgradeNotAllowed, "", 0},
+		},
+		{
+			"websocket among others", "GET", "/me",
+			[]string{"Connection: upgrade", "Upgrade: h2c, websocket"},
+			"",
+			verdict{400, refusal.UpgradeNotAllowed, "", 0},
+		},
+		{
+			"websocket without Connection is no upgrade", "GET", "/me",
+			[]string{"Upgrade: websocket"},
+			"",
+			verdict{200, "", "", 1},
+		},
 		{"h2c", "GET", "/me", []string{"Connection: Upgrade", "Upgrade: h2c"}, "", verdict{200, "", "", 1}},
-		{"h2c where upgrades are allowed", "GET", "/ws", []string{"Connection: Upgrade", "Upgrade: h2c"}, "", verdict{200, "", "", 1}},
-		{"h2c beside websocket", "GET", "/ws", []string{"Connection: Upgrade", "Upgrade: websocket, h2c"}, "", verdict{200, "", "", 1}},
+		{
+			"h2c where upgrades are allowed", "GET", "/ws",
+			[]string{"Connection: Upgrade", "Upgrade: h2c"},
+			"",
+			verdict{200, "", "", 1},
+		},
+		{
+			"h2c beside websocket", "GET", "/ws",
+			[]string{"Connection: Upgrade", "Upgrade: websocket, h2c"},
+			"",
+			verdict{200, "", "", 1},
+		},
 		{"TLS inside", "GET", "/ws", []string{"Connection: Upgrade", "Upgrade: TLS/1.3"}, "", verdict{200, "", "", 1}},
-		{"two protocols", "GET", "/ws", []string{"Connection: Upgrade", "Upgrade: websocket, chat"}, "", verdict{400, refusal.UpgradeNotAllowed, "", 0}},
-		{"no protocol's name", "GET", "/ws", []string{"Connection: Upgrade", "Upgrade: web socket"}, "", verdict{400, refusal.UpgradeNotAllowed, "", 0}},
-		{"a body", "POST", "/ws", []string{"Connection: Upgrade", "Upgrade: chat", "Content-Length: 2"}, "hi", verdict{400, refusal.UpgradeNotAllowed, "", 0}},
-		{"websocket by POST", "POST", "/ws", append([]string{"Content-Length: 0"}, upgradeLines...), "", verdict{400, refusal.UpgradeNotAllowed, "", 0}},
-		{"without a good token", "GET", "/ws", append([]string{"Authorization: Bearer x"}, upgradeLines...), "", verdict{400, refusal.CredentialsMultiple, badRequest, 0}},
+		{
+			"two protocols", "GET", "/ws",
+			[]string{"Connection: Upgrade", "Upgrade: websocket, chat"},
+			"",
+			verdict{400, refusal.UpgradeNotAllowed, "", 0},
+		},
+		{
+			"no protocol's name", "GET", "/ws",
+			[]string{"Connection: Upgrade", "Upgrade: web socket"},
+			"",
+			verdict{400, refusal.UpgradeNotAllowed, "", 0},
+		},
+		{
+			"a body", "POST", "/ws",
+			[]string{"Connection: Upgrade", "Upgrade: chat", "Content-Length: 2"},
+			"hi",
+			verdict{400, refusal.UpgradeNotAllowed, "", 0},
+		},
+		{
+			"websocket by POST", "POST", "/ws", append([]string{"Content-Length: 0"}, upgradeLines...), "",
+			verdict{400, refusal.UpgradeNotAllowed, "", 0},
+		},
+		{
+			"without a good token", "GET", "/ws", append([]string{"Authorization: Bearer x"}, upgradeLines...), "",
+			verdict{400, refusal.CredentialsMultiple, badRequest, 0},
+		},
 	} {
 		if got := h.verdict(head(c.method, c.target, bearer, c.lines...) + c.body); got != c.want {
 			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
@@ -152,9 +203,13 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 		reason     refusal.Reason
 	}{
 		{"expired", "\x81\x02hi", func(h *house) { h.now.Add(3600_001) }, "\x81\x02hi" + good, refusal.TokenExpired},
-		{"revoked", "\x81\x02hi", func(h *house) { h.revoked.ids.Store("id-1", 1) }, "\x81\x02hi" + good, refusal.TokenRevoked},
+		{
+			"revoked", "\x81\x02hi", func(h *house) { h.revoked.ids.Store("id-1", 1) }, "\x81\x02hi" + good,
+			refusal.TokenRevoked,
+		},
 		{"its tenant is marked", "", func(h *house) { h.revoked.tenants.Store("acme", 1) }, good, refusal.TokenRevoked},
-		{"drain", "\x81\x02hi", func(h *house) { close(h.drain) }, "\x81\x02hi" + string(closeFrame(goingAway, "the server is going away")), ""},
+		{"drain", "\x81\x02hi", func(h *house) { close(h.drain) }, "\x81\x02hi" +
+			string(closeFrame(goingAway, "the server is going away")), ""},
 		{"inside a frame", "\x81\x05hi", func(h *house) { close(h.drain) }, "\x81\x05hi", ""},
 		{"after a close frame", "\x88\x00", func(h *house) { close(h.drain) }, "\x88\x00", ""},
 	} {

@@ -1,5 +1,5 @@
-// Package admin is the operator's side of a running gate, on listeners of its own: is it alive, is it ready, and what is
-// to be withdrawn.
+// Package admin is the operator's side of a running gate, on listeners of its own: is it alive, is it ready, and what
+// is to be withdrawn.
 //
 // Health needs no token; whatever else comes to live here does, on loopback too, since a browser on the same machine is
 // led to loopback addresses by any web page (hence the check of the Host header as well).
@@ -26,7 +26,8 @@ type Options struct {
 	Warnings func() []string
 
 	Revocations Revocations // nil: nothing can be withdrawn
-	// Audit is told of each withdrawal and of each that failed, with the request that asked for it; required with Revocations.
+	// Audit is told of each withdrawal and of each that failed, with the request that asked for it; required with
+	// Revocations.
 	Audit func(r *http.Request, w Withdrawal, err error)
 	// Refused is told of each request that did not get past the token, and of the id that its answer has; nil: nobody is.
 	Refused func(r *http.Request, reason refusal.Reason, requestID string)

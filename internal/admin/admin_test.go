@@ -49,7 +49,10 @@ func TestAdmin(t *testing.T) {
 // TestReadyWithWarnings: what is amiss with one issuer is told, and takes nothing out of service.
 func TestReadyWithWarnings(t *testing.T) {
 	t.Parallel()
-	handler := NewHealth(Options{Ready: func() error { return nil }, Warnings: func() []string { return []string{"one", "two"} }})
+	handler := NewHealth(Options{
+		Ready:    func() error { return nil },
+		Warnings: func() []string { return []string{"one", "two"} },
+	})
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 	if want := "ready\nwarning: one\nwarning: two\n"; w.Code != http.StatusOK || w.Body.String() != want {

@@ -92,8 +92,8 @@ func setLevel(set func(level string) error) http.HandlerFunc {
 	}
 }
 
-// profile serves the runtime's profiles (admin.pprof). They show no credentials but what memory holds: a heap profile has
-// sizes and places, no contents.
+// profile serves the runtime's profiles (admin.pprof). They show no credentials but what memory holds: a heap profile
+// has sizes and places, no contents.
 func profile(enabled func() bool) http.HandlerFunc {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+profilePath, pprof.Index)

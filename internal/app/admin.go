@@ -96,7 +96,8 @@ func (g *Gate) auditWithdrawal(r *http.Request, w admin.Withdrawal, err error) {
 // adminRefused logs a request to the admin listener that did not bring its token.
 func (g *Gate) adminRefused(r *http.Request, reason refusal.Reason, requestID string) {
 	g.log.Warn("admin refused", zap.String("request_id", requestID), zap.String("remote", r.RemoteAddr),
-		zap.String("method", r.Method), zap.String("path", endpoint.Redact(r.URL.EscapedPath())), zap.String("reason", string(reason)))
+		zap.String("method", r.Method), zap.String("path", endpoint.Redact(r.URL.EscapedPath())),
+		zap.String("reason", string(reason)))
 }
 
 func (g *Gate) adminToken() string { return g.Config().Admin.Token.Reveal() }

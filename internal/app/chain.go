@@ -170,8 +170,8 @@ func (snap *snapshot) behind(x *request.Exchange, h http.Header) {
 	}
 }
 
-// clientOf finds the client: the last address of X-Forwarded-For that is no trusted proxy itself. An element that is not an
-// address ends the walk, since nobody we trust wrote it.
+// clientOf finds the client: the last address of X-Forwarded-For that is no trusted proxy itself. An element that is
+// not an address ends the walk, since nobody we trust wrote it.
 func (snap *snapshot) clientOf(x *request.Exchange, h http.Header) {
 	chain := strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",")
 	for _, element := range slices.Backward(chain) {

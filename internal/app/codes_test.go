@@ -12,8 +12,8 @@ import (
 	"github.com/jotgate/jotgate/issuer"
 )
 
-// TestMarksReachCodesThatAreOut issues a code, marks, and redeems it, at either endpoint. A code that is issued after the mark is
-// good, and a mark that is about somebody else reaches no code.
+// TestMarksReachCodesThatAreOut issues a code, marks, and redeems it, at either endpoint. A code that is issued after
+// the mark is good, and a mark that is about somebody else reaches no code.
 func TestMarksReachCodesThatAreOut(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -62,7 +62,8 @@ func TestMarksReachCodesThatAreOut(t *testing.T) {
 			}
 			before := [2]string{code(), code()}
 			time.Sleep(2 * time.Millisecond) // the mark lies after both
-			body := fmt.Sprintf(`{"kind":%q,"issuer":"https://gate.test","value":%q,"at":%d}`, c.kind, c.value, time.Now().UnixMilli())
+			body := fmt.Sprintf(`{"kind":%q,"issuer":"https://gate.test","value":%q,"at":%d}`, c.kind, c.value,
+				time.Now().UnixMilli())
 			if got := g.revoke(adminToken, body); got != 204 {
 				t.Fatalf("the mark: %d", got)
 			}

@@ -12,8 +12,8 @@ import (
 	"github.com/jotgate/jotgate/proxy"
 )
 
-// endpointCORS is what the gate's own endpoints say to scripts of other origins: public documents are for everybody, and
-// the token endpoints follow issuer.serve.cors.
+// endpointCORS is what the gate's own endpoints say to scripts of other origins: public documents are for everybody,
+// and the token endpoints follow issuer.serve.cors.
 type endpointCORS struct {
 	tokens    *cors.Policy
 	endpoints []endpoint.Endpoint

@@ -100,10 +100,20 @@ func TestPreflightsAreAnsweredWithoutTokenAndApp(t *testing.T) {
 		status                     int
 		want                       http.Header
 	}{
-		{"a route", "/r/acme/1", appsOrigin, "GET", 204, allow(appsOrigin, methods, "GET, HEAD", headers, usual, age, "600", "Vary", vary)},
-		{"another method's route", "/r/acme/1", appsOrigin, "DELETE", 204, allow(appsOrigin, methods, "DELETE", headers, usual, age, "600", "Vary", vary)},
-		{"a label of a wildcard", "/t/acme/1", "https://a.shop.example", "PUT", 204, allow("https://a.shop.example", methods, every, headers, usual, age, "600", "Vary", vary)},
-		{"a route of its own", "/own/", "https://x.partner.example:8443", "PUT", 204, allow("https://x.partner.example:8443", methods, "PUT", headers, "x-api", age, "3600", "Vary", vary)},
+		{"a route", "/r/acme/1", appsOrigin, "GET", 204, allow(appsOrigin, methods, "GET, HEAD", headers, usual, age, "600",
+			"Vary", vary)},
+		{
+			"another method's route", "/r/acme/1", appsOrigin, "DELETE", 204,
+			allow(appsOrigin, methods, "DELETE", headers, usual, age, "600", "Vary", vary),
+		},
+		{
+			"a label of a wildcard", "/t/acme/1", "https://a.shop.example", "PUT", 204,
+			allow("https://a.shop.example", methods, every, headers, usual, age, "600", "Vary", vary),
+		},
+		{
+			"a route of its own", "/own/", "https://x.partner.example:8443", "PUT", 204,
+			allow("https://x.partner.example:8443", methods, "PUT", headers, "x-api", age, "3600", "Vary", vary),
+		},
 		{"another origin", "/r/acme/1", "https://evil.example", "GET", 204, refused},
 		{"the top level's origin where a route has its own", "/own/", appsOrigin, "PUT", 204, refused},
 		{"another port", "/own/", "https://x.partner.example", "PUT", 204, refused},
@@ -111,14 +121,34 @@ func TestPreflightsAreAnsweredWithoutTokenAndApp(t *testing.T) {
 		{"an origin that begins alike", "/r/acme/1", appsOrigin + ".evil.example", "GET", 204, refused},
 		{"an origin that ends alike", "/t/acme/1", "https://evil-shop.example", "GET", 204, refused},
 		{"null", "/r/acme/1", "null", "GET", 204, refused},
-		{"a method that the path lacks", "/r/acme/1", appsOrigin, "PUT", 204, allow(appsOrigin, methods, "DELETE, GET, HEAD", headers, usual, age, "600", "Vary", vary)},
-		{"no route: so that the script can read the 404", "/nowhere", appsOrigin, "PUT", 204, allow(appsOrigin, methods, every, headers, usual, age, "600", "Vary", vary)},
-		{"a path that is refused before a route", "/r/acme/%2e%2e/", appsOrigin, "GET", 400, allow(appsOrigin, "Access-Control-Expose-Headers", exposes+", x-total", "Vary", "Origin")},
+		{
+			"a method that the path lacks", "/r/acme/1", appsOrigin, "PUT", 204,
+			allow(appsOrigin, methods, "DELETE, GET, HEAD", headers, usual, age, "600", "Vary", vary),
+		},
+		{
+			"no route: so that the script can read the 404", "/nowhere", appsOrigin, "PUT", 204,
+			allow(appsOrigin, methods, every, headers, usual, age, "600", "Vary", vary),
+		},
+		{
+			"a path that is refused before a route", "/r/acme/%2e%2e/", appsOrigin, "GET", 400,
+			allow(appsOrigin, "Access-Control-Expose-Headers", exposes+", x-total", "Vary", "Origin"),
+		},
 		{"off: like any request", "/secret/", appsOrigin, "GET", 401, http.Header{}},
-		{"a token endpoint", "/oauth2/token", "https://admin.example.com", "POST", 204, allow("https://admin.example.com", methods, "POST", headers, usual, age, "0", "Access-Control-Allow-Credentials", "true", "Vary", vary)},
-		{"a token endpoint with a path parameter", "/api/1/access_token/x", "https://admin.example.com", "GET", 204, allow("https://admin.example.com", methods, "GET, HEAD", headers, usual, age, "0", "Access-Control-Allow-Credentials", "true", "Vary", vary)},
+		{
+			"a token endpoint", "/oauth2/token", "https://admin.example.com", "POST", 204,
+			allow("https://admin.example.com", methods, "POST", headers, usual, age, "0", "Access-Control-Allow-Credentials",
+				"true", "Vary", vary),
+		},
+		{
+			"a token endpoint with a path parameter", "/api/1/access_token/x", "https://admin.example.com", "GET", 204,
+			allow("https://admin.example.com", methods, "GET, HEAD", headers, usual, age, "0",
+				"Access-Control-Allow-Credentials", "true", "Vary", vary),
+		},
 		{"a token endpoint, the routes' origin", "/oauth2/token", appsOrigin, "POST", 204, refused},
-		{"a public document", "/.well-known/jwks.json", "https://evil.example", "GET", 204, allow("*", methods, "GET, HEAD", headers, "*", age, "86400", "Vary", vary)},
+		{
+			"a public document", "/.well-known/jwks.json", "https://evil.example", "GET", 204,
+			allow("*", methods, "GET, HEAD", headers, "*", age, "86400", "Vary", vary),
+		},
 	} {
 		status, got := g.ask("OPTIONS", c.path, "Origin", c.origin, "Access-Control-Request-Method", c.method)
 		if diff := cmp.Diff(c.want, got); diff != "" || status != c.status {
@@ -161,16 +191,30 @@ func TestAnswersAndRefusalsCarryTheFields(t *testing.T) {
 		{"another method", "PUT", "/r/acme/1", appsOrigin, bearer, 405, fields},
 		{"no route", "GET", "/nowhere", appsOrigin, bearer, 404, fields},
 		{"an ambiguous path", "GET", "/r/acme//1", appsOrigin, bearer, 400, fields},
-		{"another origin", "GET", "/r/acme/1", "https://evil.example", bearer, 200, http.Header{"Vary": {"Accept-Encoding", "Origin"}}},
+		{
+			"another origin", "GET", "/r/acme/1", "https://evil.example", bearer, 200,
+			http.Header{"Vary": {"Accept-Encoding", "Origin"}},
+		},
 		{"another origin, refused", "GET", "/r/acme/1", "https://evil.example", "", 401, none},
 		{"no script", "GET", "/r/acme/1", "", "", 401, none},
 		{"null", "GET", "/r/acme/1", "null", "", 401, none},
 		{"OPTIONS that is no preflight needs a token", "OPTIONS", "/t/acme/1", appsOrigin, "", 401, fields},
-		{"a token endpoint", "POST", "/oauth2/token", "https://admin.example.com", "", 415, allow("https://admin.example.com", "Access-Control-Allow-Credentials", "true", "Access-Control-Expose-Headers", exposes, "Vary", "Origin")},
+		{
+			"a token endpoint", "POST", "/oauth2/token", "https://admin.example.com", "", 415,
+			allow("https://admin.example.com", "Access-Control-Allow-Credentials", "true", "Access-Control-Expose-Headers",
+				exposes, "Vary", "Origin"),
+		},
 		{"a token endpoint, the routes' origin", "POST", "/oauth2/token", appsOrigin, "", 415, none},
-		{"the key set", "GET", "/.well-known/jwks.json", "https://evil.example", "", 200, allow("*", "Access-Control-Expose-Headers", exposes, "Vary", "Origin")},
-		{"metadata", "GET", "/.well-known/oauth-authorization-server", "", "", 200, allow("*", "Access-Control-Expose-Headers", exposes, "Vary", "Origin")},
-		{"openapi", "GET", "/openapi.json", "null", "", 200, allow("*", "Access-Control-Expose-Headers", exposes, "Vary", "Origin")},
+		{
+			"the key set", "GET", "/.well-known/jwks.json", "https://evil.example", "", 200,
+			allow("*", "Access-Control-Expose-Headers", exposes, "Vary", "Origin"),
+		},
+		{
+			"metadata", "GET", "/.well-known/oauth-authorization-server", "", "", 200,
+			allow("*", "Access-Control-Expose-Headers", exposes, "Vary", "Origin"),
+		},
+		{"openapi", "GET", "/openapi.json", "null", "", 200, allow("*", "Access-Control-Expose-Headers", exposes, "Vary",
+			"Origin")},
 	} {
 		var header []string
 		if c.origin != "" {
@@ -222,7 +266,10 @@ func TestWithoutCORSTheAppSpeaks(t *testing.T) {
 	url, seen := corsApp(t)
 	g := startGate(t, "$APP", url)
 	want := allow(appsOrigin, "Access-Control-Allow-Credentials", "true", "Vary", "Accept-Encoding")
-	for _, header := range [][]string{{"Origin", appsOrigin}, {"Origin", appsOrigin, "Access-Control-Request-Method", "PUT"}} {
+	for _, header := range [][]string{{"Origin", appsOrigin}, {
+		"Origin", appsOrigin, "Access-Control-Request-Method",
+		"PUT",
+	}} {
 		if _, got := g.ask("OPTIONS", "/open/", header...); cmp.Diff(want, got) != "" {
 			t.Errorf("%v: %v", header, got)
 		}
@@ -250,7 +297,8 @@ func TestFrontsGetTheFieldsWithRefusals(t *testing.T) {
 	}
 	for front, ask := range g.asks() {
 		status, h := allowed(ask("OPTIONS", url, "Origin", appsOrigin, "Access-Control-Request-Method", "GET"))
-		if status != 403 || h.Get("Access-Control-Allow-Origin") != appsOrigin || h.Get("Access-Control-Allow-Methods") == "" {
+		if status != 403 || h.Get("Access-Control-Allow-Origin") != appsOrigin ||
+			h.Get("Access-Control-Allow-Methods") == "" {
 			t.Errorf("%s: a preflight: %d %v", front, status, h)
 		}
 		status, h = allowed(ask("GET", url, "Origin", appsOrigin))

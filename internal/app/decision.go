@@ -23,7 +23,8 @@ func (g *Gate) DecisionAddr() net.Addr { return g.listeners.Addr(decisionListene
 
 func (g *Gate) decisionListener(c *config.Decision) listen.Listener {
 	return listen.Listener{
-		Name: decisionListener, Address: c.Listen, H2C: true, Handler: decision.New(decision.Options{From: g.mayAsk, Decide: g.decide}),
+		Name: decisionListener, Address: c.Listen, H2C: true,
+		Handler: decision.New(decision.Options{From: g.mayAsk, Decide: g.decide}),
 	}
 }
 
@@ -78,8 +79,8 @@ func (g *Gate) decide(w http.ResponseWriter, q *decision.Question, fault error) 
 }
 
 // asked fills in who asks. The peer is the front; the client is the last address of X-Forwarded-For that is not one of
-// trusted_proxies, or the one that the front says beside it. Where the front says none, there is none: the front's own address
-// must not pass an allowlist in the client's place.
+// trusted_proxies, or the one that the front says beside it. Where the front says none, there is none: the front's own
+// address must not pass an allowlist in the client's place.
 func (g *Gate) asked(x *request.Exchange, q *decision.Question, snap *snapshot) {
 	x.Front, x.Scheme, x.ID = q.Front, q.Scheme, request.NewID()
 	x.Header()[request.RequestIDHeader] = []string{x.ID}

@@ -117,21 +117,49 @@ func TestFrontsAreAnsweredAsARequestWouldBe(t *testing.T) {
 		{"expired", "GET", "https://app.test/none/acme/x", []string{"Authorization", expired}, 401, ""},
 		{"POST with a READ token", "POST", "https://app.test/w/acme/x", []string{"Authorization", good}, 403, ""},
 		{"a method that the route lacks", "GET", "https://app.test/w/acme/x", []string{"Authorization", good}, 405, ""},
-		{"a spoofed identity", "GET", "https://app.test/none/acme/x", []string{"X-Jotgate-Tenant", "acme", "X-Jotgate-Subject", "root"}, 401, ""},
-		{"a spoofed identity beside a token", "GET", "https://app.test/none/acme/x",
-			[]string{"Authorization", good, "X-Jotgate-Tenant", "globex"}, 200, "acme"},
+		{
+			"a spoofed identity", "GET", "https://app.test/none/acme/x",
+			[]string{"X-Jotgate-Tenant", "acme", "X-Jotgate-Subject", "root"},
+			401, "",
+		},
+		{
+			"a spoofed identity beside a token", "GET", "https://app.test/none/acme/x",
+			[]string{"Authorization", good, "X-Jotgate-Tenant", "globex"},
+			200, "acme",
+		},
 		{"encoded slash", "GET", "https://app.test/none/globex%2f..%2facme/x", []string{"Authorization", good}, 400, ""},
 		{"double slash", "GET", "https://app.test/none//acme/x", []string{"Authorization", good}, 400, ""},
 		{"dot segments", "GET", "https://app.test/none/globex/../acme/x", []string{"Authorization", good}, 400, ""},
 		{"query tenant", "GET", "https://app.test/q/?tenant=acme", []string{"Authorization", good}, 200, "acme"},
-		{"query tenant twice", "GET", "https://app.test/q/?tenant=acme&tenant=globex", []string{"Authorization", good}, 400, ""},
-		{"two credentials", "GET", "https://app.test/none/acme/x", []string{"Authorization", good, "Authorization", good}, 400, ""},
+		{
+			"query tenant twice", "GET", "https://app.test/q/?tenant=acme&tenant=globex",
+			[]string{"Authorization", good},
+			400,
+			"",
+		},
+		{
+			"two credentials", "GET", "https://app.test/none/acme/x",
+			[]string{"Authorization", good, "Authorization", good},
+			400, "",
+		},
 		{"no route", "GET", "https://app.test/elsewhere", []string{"Authorization", good}, 404, ""},
 		{"an endpoint of ours", "POST", "https://gate.test/api/v1/tokens", []string{"Authorization", good}, 404, ""},
 		{"public", "GET", "https://app.test/open/x", nil, 200, ""},
-		{"WebSocket that the route allows", "GET", "https://app.test/ws/", []string{"Authorization", good, "Sec-Websocket-Key", "a"}, 200, ""},
-		{"WebSocket that it does not", "GET", "https://app.test/none/acme/x", []string{"Authorization", good, "Sec-Websocket-Key", "a"}, 400, ""},
-		{"WebSocket by Sec-Fetch-Mode", "GET", "https://app.test/none/acme/x", []string{"Authorization", good, "Sec-Fetch-Mode", "websocket"}, 400, ""},
+		{
+			"WebSocket that the route allows", "GET", "https://app.test/ws/",
+			[]string{"Authorization", good, "Sec-Websocket-Key", "a"},
+			200, "",
+		},
+		{
+			"WebSocket that it does not", "GET", "https://app.test/none/acme/x",
+			[]string{"Authorization", good, "Sec-Websocket-Key", "a"},
+			400, "",
+		},
+		{
+			"WebSocket by Sec-Fetch-Mode", "GET", "https://app.test/none/acme/x",
+			[]string{"Authorization", good, "Sec-Fetch-Mode", "websocket"},
+			400, "",
+		},
 		{"gRPC without a token", "POST", "https://app.test/w/acme/x", []string{"Content-Type", "application/grpc"}, 401, ""},
 	} {
 		for name, ask := range g.asks() {
@@ -157,7 +185,8 @@ func TestFrontsAreAnsweredAsARequestWouldBe(t *testing.T) {
 			}
 			for _, field := range []string{"Subject", "Issuer", "Client", "Tenant", "Actions", "Token-Id"} {
 				if values := a.Header.Values("X-Jotgate-" + field); len(values) != 1 {
-					t.Errorf("%s, %s: X-Jotgate-%s is there %d times, it must be there to overwrite the client's", c.name, name, field, len(values))
+					t.Errorf("%s, %s: X-Jotgate-%s is there %d times, it must be there to overwrite the client's", c.name, name, field,
+						len(values))
 				}
 			}
 			if got := a.Header.Get("X-Jotgate-Tenant"); got != c.tenant {
@@ -193,7 +222,11 @@ func TestQuestionsThatSayTwoThings(t *testing.T) {
 		{"the same URL beside the URI", "nginx", []string{"X-Original-Url", url}, 200},
 		{"no URI", "nginx", []string{"-X-Original-Uri", ""}, 403},
 		{"another URI beside the URL", "ingress-nginx", []string{"X-Original-Uri", "/open/"}, 403},
-		{"user in the URL", "ingress-nginx", []string{"-X-Original-Url", "", "X-Original-Url", "https://a@app.test/none/acme/x"}, 403},
+		{
+			"user in the URL", "ingress-nginx",
+			[]string{"-X-Original-Url", "", "X-Original-Url", "https://a@app.test/none/acme/x"},
+			403,
+		},
 		{"URL without a path", "ingress-nginx", []string{"-X-Original-Url", "", "X-Original-Url", "https://app.test"}, 403},
 		{"two methods", "traefik", []string{"X-Forwarded-Method", "GET"}, 400},
 		{"no method", "caddy", []string{"-X-Forwarded-Method", ""}, 400},
@@ -224,7 +257,8 @@ func TestOnlyFrontsMayAsk(t *testing.T) {
 	if g := startGate(t); g.DecisionAddr() != nil {
 		t.Fatal("a decision listener without decision")
 	}
-	g := startGate(t, "routes:", decisionRoutes, "drain:", "decision: {listen: \"127.0.0.1:0\", from: [192.0.2.0/24]}\ndrain:")
+	g := startGate(t, "routes:", decisionRoutes, "drain:",
+		"decision: {listen: \"127.0.0.1:0\", from: [192.0.2.0/24]}\ndrain:")
 	good := "Bearer " + g.token("acme")
 	for name, ask := range g.asks() {
 		if a := g.answer(ask("GET", "https://app.test/none/acme/x", "Authorization", good)); a.StatusCode != 403 {
@@ -246,7 +280,8 @@ func TestRouteWithoutUpstreamIsNotThereOnAListener(t *testing.T) {
 	if a := g.answer(r); a.StatusCode != 404 {
 		t.Errorf("%d", a.StatusCode)
 	}
-	if a := g.answer(g.asks()["nginx"]("GET", "https://app.test/none/acme/x", "Authorization", "Bearer "+g.token("acme"))); a.StatusCode != 200 {
+	if a := g.answer(g.asks()["nginx"]("GET", "https://app.test/none/acme/x", "Authorization",
+		"Bearer "+g.token("acme"))); a.StatusCode != 200 {
 		t.Errorf("as a question: %d", a.StatusCode)
 	}
 }
@@ -275,7 +310,8 @@ func TestClaimHeadersReachFronts(t *testing.T) {
 	for _, c := range []struct {
 		path, user string
 	}{{"/me/", "alice"}, {"/pub/", ""}} {
-		a := g.answer(g.asks()["traefik"]("GET", "https://app.test"+c.path, "Authorization", bearer, "X-User-Email", "root@evil.test"))
+		a := g.answer(g.asks()["traefik"]("GET", "https://app.test"+c.path, "Authorization", bearer, "X-User-Email",
+			"root@evil.test"))
 		if a.StatusCode != 200 || a.Header.Get("X-User") != c.user || a.Header.Get("X-User-Email") != "" ||
 			len(a.Header.Values("X-User-Email")) != 1 {
 			t.Errorf("%s: %d %v", c.path, a.StatusCode, a.Header)

@@ -52,8 +52,8 @@ const (
 	otherTenant = "other-tenant"
 )
 
-// Changes lists what opens and closes, first what opens: by what the roles, users, clients and trusted issuers of either
-// configuration can hold, and by settings that are wider.
+// Changes lists what opens and closes, first what opens: by what the roles, users, clients and trusted issuers of
+// either configuration can hold, and by settings that are wider.
 func (d *Diff) Changes() (all []Change) {
 	type key struct {
 		opens         bool
@@ -118,7 +118,8 @@ func (c Change) String() string {
 
 // follows reports whether a change goes without saying: it is another's that needs less of a holder.
 func (c Change) follows(from Change) bool {
-	less := from.Holder == nobody && c.Holder != nobody || from.Holder == anybody && c.Holder != nobody && c.Holder != anybody
+	less := from.Holder == nobody && c.Holder != nobody || from.Holder == anybody && c.Holder != nobody &&
+		c.Holder != anybody
 	return less && from.Opens == c.Opens && from.Route == c.Route &&
 		(from.Methods == nil || c.Methods != nil && slices.Equal(from.Methods, c.Methods)) &&
 		(from.Tenants == nil || c.Tenants != nil && slices.Equal(from.Tenants, c.Tenants))
@@ -457,7 +458,8 @@ func originsOf(c *config.CORS) []string {
 	return c.Origins
 }
 
-// keyIDs lists where a trusted issuer's keys come from: each key of its files, or the address that they are fetched from.
+// keyIDs lists where a trusted issuer's keys come from: each key of its files, or the address that they are fetched
+// from.
 func keyIDs(t *config.TrustedIssuer) (all []string) {
 	if t.Remote != nil {
 		all = append(all, "fetched from "+orElse(t.Remote.URL, "where its metadata says"))
@@ -545,7 +547,10 @@ func (d *Diff) Log(log io.Reader) (changes []Change, lines int, err error) {
 
 // probe asks again what was asked, as far as the line knows it.
 func (l *logged) probe(d *Diff) (p probe, as proxy.Bearer) {
-	p = probe{route: l.Host + l.Path, method: l.Method, url: "https://" + orElse(l.Host, "any.example") + l.Path, header: http.Header{}}
+	p = probe{
+		route: l.Host + l.Path, method: l.Method, url: "https://" + orElse(l.Host, "any.example") + l.Path,
+		header: http.Header{},
+	}
 	var query []string
 	for _, r := range slices.Concat(d.old.snap.config.Routes, d.fresh.snap.config.Routes) {
 		switch {

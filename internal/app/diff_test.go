@@ -98,8 +98,9 @@ func TestDiffShowsWhatAConfigOpensAndCloses(t *testing.T) {
 			opened: []string{"opens  /me: without a token"},
 		},
 		{
-			name:  "an optional token",
-			edits: []string{"/me, require: authenticated", "/me, require: optional"}, opened: []string{"opens  /me: without a token"},
+			name:   "an optional token",
+			edits:  []string{"/me, require: authenticated", "/me, require: optional"},
+			opened: []string{"opens  /me: without a token"},
 		},
 		{
 			name:  "an action that is asked for no more",
@@ -122,19 +123,31 @@ func TestDiffShowsWhatAConfigOpensAndCloses(t *testing.T) {
 			opened: []string{"opens DELETE /t/{tenant}/: role auditor on acme"},
 		},
 		{
-			name:  "a new route in a tree",
-			edits: []string{"  - {path: /me,", "  - {path: \"/t/{tenant}/help/\", public: true, upstream: \"http://127.0.0.1:3000\"}\n  - {path: /me,"},
+			name: "a new route in a tree",
+			edits: []string{
+				"  - {path: /me,",
+				"  - {path: \"/t/{tenant}/help/\", public: true, upstream: \"http://127.0.0.1:3000\"}\n  - {path: /me,",
+			},
 			opened: []string{
 				"opens  /t/{tenant}/help/: without a token",
 			},
 		},
 		{
-			name:  "another place of the tenant",
-			edits: []string{"hosts: [\"{tenant}.shop.example\"], require: {tenant_from: host.tenant", "hosts: [\"{tenant}.shop.example\"], require: {tenant_from: header.X-Team"},
+			name: "another place of the tenant",
+			edits: []string{
+				"hosts: [\"{tenant}.shop.example\"], require: {tenant_from: host.tenant",
+				"hosts: [\"{tenant}.shop.example\"], require: {tenant_from: header.X-Team",
+			},
 		},
 		{
-			name:  "a new client, and a user",
-			edits: []string{"roles:\n", "    - {id: ops, permissions: [{tenant: \"*\", actions: [DROP]}]}\n  users: [{id: 6ba7b810-9dad-11d1-80b4-00c04fd430c8, role: auditor}]\nroles:\n", "clients: [{id: web, may: [issue_codes], delegate: [{tenant: \"*\", actions: [READ]}]}]", "clients:\n    - {id: web, may: [issue_codes], delegate: [{tenant: \"*\", actions: [READ]}]}"},
+			name: "a new client, and a user",
+			edits: []string{
+				"roles:\n",
+				"    - {id: ops, permissions: [{tenant: \"*\", actions: [DROP]}]}\n  users: [{id: " +
+					"6ba7b810-9dad-11d1-80b4-00c04fd430c8, role: auditor}]\nroles:\n",
+				"clients: [{id: web, may: [issue_codes], delegate: [{tenant: \"*\", actions: [READ]}]}]",
+				"clients:\n    - {id: web, may: [issue_codes], delegate: [{tenant: \"*\", actions: [READ]}]}",
+			},
 			opened: []string{
 				"opens  /audit/: user 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
 				"opens  /me: client ops",
@@ -145,8 +158,10 @@ func TestDiffShowsWhatAConfigOpensAndCloses(t *testing.T) {
 		{
 			name: "settings that no request shows",
 			edits: []string{
-				"[10.0.0.0/8]", "[10.0.0.0/8, 192.168.0.0/16]", "audiences: [api], require_claims: {email_verified: true}", "audiences: [api, other]",
-				"may: [issue_codes]", "may: [issue_codes, exchange]", "/public/, public: true", "/public/, public: true, cors: {origins: [\"*\"]}, insecure_allow: [semicolon]",
+				"[10.0.0.0/8]", "[10.0.0.0/8, 192.168.0.0/16]", "audiences: [api], require_claims: {email_verified: true}",
+				"audiences: [api, other]",
+				"may: [issue_codes]", "may: [issue_codes, exchange]", "/public/, public: true",
+				"/public/, public: true, cors: {origins: [\"*\"]}, insecure_allow: [semicolon]",
 			},
 			opened: []string{
 				"opens issuer.clients[web].may: exchange",
@@ -190,7 +205,8 @@ func closing(opened []string) (closed []string) {
 
 func TestDiffOfALog(t *testing.T) {
 	t.Parallel()
-	d, err := app.NewDiff(compared(t), compared(t, "action: DROP", "action: READ", "/me, require: authenticated", "/me, public: true",
+	d, err := app.NewDiff(compared(t), compared(t, "action: DROP", "action: READ", "/me, require: authenticated",
+		"/me, public: true",
 		"tenant_from: query.team, action: READ", "tenant_from: query.team, action: AUDIT"), time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +227,10 @@ no JSON
 	}
 	want := []app.Change{
 		{Opens: true, Route: "a/me", Methods: []string{"GET"}, Holder: "without a token", Count: 1},
-		{Opens: true, Route: "a/t/acme/1", Methods: []string{"DELETE"}, Holder: "client web", Tenants: []string{"acme"}, Count: 2},
+		{
+			Opens: true, Route: "a/t/acme/1", Methods: []string{"DELETE"}, Holder: "client web", Tenants: []string{"acme"},
+			Count: 2,
+		},
 		{Route: "a/q/", Methods: []string{"GET"}, Holder: "client web", Tenants: []string{"acme"}, Count: 1},
 	}
 	if diff := cmp.Diff(want, changes); diff != "" {
@@ -222,14 +241,16 @@ no JSON
 // The access log says which entry decided, so that a log can be judged again.
 func TestAccessLineHasTheEntryThatDecided(t *testing.T) {
 	t.Parallel()
-	g := startGate(t, `reader: [{tenant: "{tenant}", actions: [READ]}]`, `reader: [{tenant: "{tenant}", actions: [READ, WRITE]}]`)
+	g := startGate(t, `reader: [{tenant: "{tenant}", actions: [READ]}]`,
+		`reader: [{tenant: "{tenant}", actions: [READ, WRITE]}]`)
 	if status, _, _ := g.get("/t/acme/", "Authorization", "Bearer "+g.token("acme")); status != 200 {
 		t.Fatalf("status %d", status)
 	}
 	g.eventually(`"entry":"acme READ,WRITE"`)
 }
 
-// The running configuration's word counts: one that denies widening is reloaded when it narrows, and never widens itself.
+// The running configuration's word counts: one that denies widening is reloaded when it narrows, and never widens
+// itself.
 func TestReloadThatDeniesWidening(t *testing.T) {
 	t.Parallel()
 	deny := []string{"watch: false\n", "watch: false\nreload: {deny_widening: true}\n"}
@@ -246,7 +267,8 @@ func TestReloadThatDeniesWidening(t *testing.T) {
 		t.Errorf("narrower: %v", err)
 	}
 	g.write(deny...)
-	if err := g.Reload(); err == nil || !strings.Contains(err.Error(), `opens any method of /t/{tenant}/ role reader of a tenant on its own tenant; `) {
+	if err := g.Reload(); err == nil ||
+		!strings.Contains(err.Error(), `opens any method of /t/{tenant}/ role reader of a tenant on its own tenant; `) {
 		t.Errorf("the way back: %v", err)
 	}
 	if status, _, _ := g.get("/t/acme/", "Authorization", "Bearer "+g.token("acme")); status != 403 {

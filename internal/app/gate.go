@@ -1,9 +1,9 @@
 // Package app is a running gate: it starts, reloads, watches its files, drains, and joins what the other packages do.
 //
-// The configuration in force is one immutable snapshot behind one atomic pointer (snapshot.go). A reload builds the next
-// one whole and swaps it in, or changes nothing and says why (reload.go). What must outlive a reload is listed once
-// (memory.go): the replay guard, the revocations, the verified-token cache, the connections to upstreams and the issuer's
-// counters. A request keeps the snapshot that it began with, and goes through the chain in chain.go.
+// The configuration in force is one immutable snapshot behind one atomic pointer (snapshot.go). A reload builds the
+// next one whole and swaps it in, or changes nothing and says why (reload.go). What must outlive a reload is listed
+// once (memory.go): the replay guard, the revocations, the verified-token cache, the connections to upstreams and the
+// issuer's counters. A request keeps the snapshot that it began with, and goes through the chain in chain.go.
 //
 // Package listen accepts connections and hands their requests to the gate (listeners.go); package admin serves the
 // operator's side (admin.go).
@@ -118,9 +118,9 @@ func New(o Options) (*Gate, error) {
 	return s, nil
 }
 
-// nextSecond is when a process begins to remember what it has accepted: at a whole second, which is all that the iat of most client
-// assertions and DPoP proofs tells. What was made in an earlier one may have been accepted by the process before, and is doubted;
-// what is made from now on is not, however young the process is.
+// nextSecond is when a process begins to remember what it has accepted: at a whole second, which is all that the iat of
+// most client assertions and DPoP proofs tells. What was made in an earlier one may have been accepted by the process
+// before, and is doubted; what is made from now on is not, however young the process is.
 func nextSecond(now time.Time) time.Time {
 	return now.Add(time.Second - 1).Truncate(time.Second)
 }
@@ -154,7 +154,10 @@ func (g *Gate) Start() error {
 	if address := g.DecisionAddr(); address != nil {
 		g.log.Info("listening", zap.String("listener", decisionListener), zap.Stringer("address", address))
 	}
-	for side, address := range map[string]net.Addr{"admin": g.adminAddr, "health": g.healthAddr, "metrics": g.metricsAddr} {
+	for side, address := range map[string]net.Addr{
+		"admin": g.adminAddr, "health": g.healthAddr,
+		"metrics": g.metricsAddr,
+	} {
 		if address != nil {
 			g.log.Info("admin listening", zap.String("side", side), zap.Stringer("address", address))
 		}
@@ -163,13 +166,14 @@ func (g *Gate) Start() error {
 	return nil
 }
 
-// obtain has certificates issued that are not there yet, so that the first client need not wait for it. The authority may
-// be slow: this does not end with the gate.
+// obtain has certificates issued that are not there yet, so that the first client need not wait for it. The authority
+// may be slow: this does not end with the gate.
 func (g *Gate) obtain() {
 	for listener, certificates := range g.certificates {
 		go func() {
 			if err := certificates.Obtain(); err != nil {
-				g.log.Error("no certificate by ACME yet; each handshake tries again", zap.String("listener", listener), zap.Error(err))
+				g.log.Error("no certificate by ACME yet; each handshake tries again", zap.String("listener", listener),
+					zap.Error(err))
 			}
 		}()
 	}
@@ -181,7 +185,8 @@ func (g *Gate) warn(snap *snapshot) {
 		g.log.Warn("config: " + w.String())
 	}
 	if names := snap.shadows(); len(names) > 0 {
-		g.log.Warn("IN SHADOW: requests that these routes should refuse for their token, tenant or permission are let through",
+		g.log.Warn("IN SHADOW: requests that these routes should refuse for their token, tenant or permission "+
+			"are let through",
 			zap.Strings("routes", names))
 	}
 }
@@ -197,13 +202,15 @@ func (g *Gate) Ready() error {
 	return nil
 }
 
-// Warnings name the trusted issuers whose keys are not at hand, and the routes in shadow. The gate is ready all the same:
-// only those issuers' own tokens are refused, and taking every replica out of service would make one issuer's failure
-// everybody's.
+// Warnings name the trusted issuers whose keys are not at hand, and the routes in shadow. The gate is ready all the
+// same: only those issuers' own tokens are refused, and taking every replica out of service would make one issuer's
+// failure everybody's.
 func (g *Gate) Warnings() []string {
 	all := g.memory.warnings()
-	if last := g.latest.Load(); last != nil && last.Err != nil { // without its faults: whoever asks for readiness need not read them
-		all = append(all, "the reload of "+last.At.UTC().Format(time.RFC3339)+" was refused, the configuration from before it is in force; the log has the faults")
+	// without its faults: whoever asks for readiness need not read them
+	if last := g.latest.Load(); last != nil && last.Err != nil {
+		all = append(all, "the reload of "+last.At.UTC().Format(time.RFC3339)+
+			" was refused, the configuration from before it is in force; the log has the faults")
 	}
 	if w := g.watched.Load(); w != nil && w.err != nil {
 		all = append(all, "not every file is watched; changes need SIGHUP or `jotgate reload`")

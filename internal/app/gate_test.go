@@ -221,10 +221,20 @@ func TestBodiesThatBreakOff(t *testing.T) {
 	g := startGate(t, "drain:", "limits: {body_timeout: 200ms, stall_timeout: 1s}\ndrain:")
 	token := g.token("acme")
 	for _, c := range []struct{ name, request, want, reason string }{
-		{"bad chunk to an endpoint", "POST /api/v1/tokens HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400", "body_malformed"},
-		{"slow body to an endpoint", "POST /api/v1/tokens HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{", "408", "body_timeout"},
-		{"bad chunk to a route", "POST /t/acme/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + token + "\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400", "body_malformed"},
-		{"slow body to a route", "POST /t/acme/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + token + "\r\nContent-Length: 9\r\n\r\n{", "408", "body_timeout"},
+		{
+			"bad chunk to an endpoint",
+			"POST /api/v1/tokens HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" +
+				"zz\r\n", "400", "body_malformed",
+		},
+		{
+			"slow body to an endpoint",
+			"POST /api/v1/tokens HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{", "408",
+			"body_timeout",
+		},
+		{"bad chunk to a route", "POST /t/acme/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + token +
+			"\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400", "body_malformed"},
+		{"slow body to a route", "POST /t/acme/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + token +
+			"\r\nContent-Length: 9\r\n\r\n{", "408", "body_timeout"},
 	} {
 		c2, err := net.Dial("tcp", g.Addr("main").String())
 		if err != nil {
@@ -261,7 +271,8 @@ func TestMethodsNobodyRegistered(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = a.Body.Close()
-		if allow, there := a.Header["Allow"]; a.StatusCode != 405 || !there || allow[0] != c.allow || a.Header.Get("Content-Type") != c.contentType {
+		if allow, there := a.Header["Allow"]; a.StatusCode != 405 || !there || allow[0] != c.allow ||
+			a.Header.Get("Content-Type") != c.contentType {
 			t.Errorf("BREW %s: %d %v", c.path, a.StatusCode, a.Header)
 		}
 	}
@@ -302,10 +313,12 @@ func TestBrokenAnswerToHTTP10(t *testing.T) {
 func TestRequestsBothSidesServe(t *testing.T) {
 	t.Parallel()
 	g := startGate(t)
-	if status, _, body := g.get("/t/acme/x", "Authorization", "Bearer "+g.token("acme")); status != 200 || !strings.Contains(body, "X-Jotgate-Subject: alice\r\n") {
+	if status, _, body := g.get("/t/acme/x", "Authorization", "Bearer "+g.token("acme")); status != 200 ||
+		!strings.Contains(body, "X-Jotgate-Subject: alice\r\n") {
 		t.Errorf("with the permission: %d %s", status, body)
 	}
-	if status, h, _ := g.get("/t/acme/x"); status != 401 || h.Get("WWW-Authenticate") == "" || h.Get("X-Request-Id") == "" {
+	if status, h, _ := g.get("/t/acme/x"); status != 401 || h.Get("WWW-Authenticate") == "" ||
+		h.Get("X-Request-Id") == "" {
 		t.Errorf("without a token: %d %v", status, h)
 	}
 	if status, _, body := g.get("/.well-known/jwks.json"); status != 200 || !strings.Contains(body, `"keys":[`) {
@@ -322,8 +335,10 @@ func TestPathsThatHoldACredential(t *testing.T) {
 	g := startGate(t)
 	credential := g.token("acme")
 	for _, path := range []string{
-		"/api/1/access_token/" + credential, "/api/1/access_token/" + credential + "/delete", "//api/1/access_token/" + credential,
-		"/api/1/access_token/" + credential + ";x", "/api/1/access_token/../" + credential, "/api/1/access_token/" + credential + "%00",
+		"/api/1/access_token/" + credential, "/api/1/access_token/" + credential + "/delete", "//api/1/access_token/" +
+			credential,
+		"/api/1/access_token/" + credential + ";x", "/api/1/access_token/../" + credential, "/api/1/access_token/" +
+			credential + "%00",
 		"/nowhere/" + credential, "/open/%2f" + credential, "/" + credential + "/" + strings.Repeat("x", 16<<10),
 	} {
 		g.raw("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -339,7 +354,9 @@ func TestPathsThatHoldACredential(t *testing.T) {
 	}
 	g.get("/open/last")
 	g.eventually(`"path":"/open/last"`)
-	if log := g.log.String(); strings.Contains(log, credential[:40]) || strings.Contains(log, credential[len(credential)-40:]) || strings.Contains(log, fixed) || !strings.Contains(log, "[redacted]") {
+	if log := g.log.String(); strings.Contains(log, credential[:40]) ||
+		strings.Contains(log, credential[len(credential)-40:]) || strings.Contains(log, fixed) ||
+		!strings.Contains(log, "[redacted]") {
 		t.Errorf("a credential is in the log: %s", log)
 	}
 }
@@ -347,16 +364,19 @@ func TestPathsThatHoldACredential(t *testing.T) {
 func TestForwardedFromTrustedProxiesOnly(t *testing.T) {
 	t.Parallel()
 	forwarded := []string{
-		"X-Forwarded-For", "203.0.113.9, 192.0.2.7, 127.0.0.1", "X-Forwarded-Proto", "https", "X-Request-Id", "id-from-the-edge",
+		"X-Forwarded-For", "203.0.113.9, 192.0.2.7, 127.0.0.1", "X-Forwarded-Proto", "https", "X-Request-Id",
+		"id-from-the-edge",
 	}
 	strict := startGate(t)
 	_, h, body := strict.get("/open/", forwarded...)
-	if !strings.Contains(body, "X-Forwarded-For: 127.0.0.1\r\n") || !strings.Contains(body, "X-Forwarded-Proto: http\r\n") || h.Get("X-Request-Id") == "id-from-the-edge" {
+	if !strings.Contains(body, "X-Forwarded-For: 127.0.0.1\r\n") ||
+		!strings.Contains(body, "X-Forwarded-Proto: http\r\n") || h.Get("X-Request-Id") == "id-from-the-edge" {
 		t.Errorf("unlisted peer: %v %s", h, body)
 	}
 	behind := startGate(t, "listen: 127.0.0.1:0\n", "listen: 127.0.0.1:0\ntrusted_proxies: [127.0.0.0/8]\n")
 	_, h, body = behind.get("/open/", forwarded...)
-	if !strings.Contains(body, "X-Forwarded-For: 203.0.113.9, 192.0.2.7, 127.0.0.1, 127.0.0.1\r\n") || !strings.Contains(body, "X-Forwarded-Proto: https\r\n") || h.Get("X-Request-Id") != "id-from-the-edge" {
+	if !strings.Contains(body, "X-Forwarded-For: 203.0.113.9, 192.0.2.7, 127.0.0.1, 127.0.0.1\r\n") ||
+		!strings.Contains(body, "X-Forwarded-Proto: https\r\n") || h.Get("X-Request-Id") != "id-from-the-edge" {
 		t.Errorf("listed peer: %v %s", h, body)
 	}
 	behind.eventually(`"client":"192.0.2.7"`)
@@ -368,7 +388,8 @@ func TestForwardedFromTrustedProxiesOnly(t *testing.T) {
 // eventually waits for the access log, which is written some time after the answer.
 func (g *gate) eventually(text string) {
 	g.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !strings.Contains(g.log.String(), text); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(g.log.String(),
+		text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			g.t.Fatalf("%s is not in the log: %s", text, g.log)
 		}
@@ -392,7 +413,10 @@ func TestReload(t *testing.T) {
 		{"unknown key", []string{"public: true", "publik: true"}, "publik", 200},
 		{"the client is gone", []string{"id: web", "id: other"}, "", 401},
 		{"it comes back", nil, "", 200},
-		{"its delegate is cut", []string{`delegate: [{tenant: "*", actions: ["*"]}]`, `delegate: [{tenant: globex, actions: ["*"]}]`}, "", 401},
+		{"its delegate is cut", []string{
+			`delegate: [{tenant: "*", actions: ["*"]}]`,
+			`delegate: [{tenant: globex, actions: ["*"]}]`,
+		}, "", 401},
 		{"another address", []string{"listen: 127.0.0.1:0\n", "listen: 127.0.0.1:1\n"}, "listeners: cannot change", 401},
 		{"back again", nil, "", 200},
 		{"another key", []string{"main.pem", "other.pem"}, "", 401},
@@ -436,7 +460,8 @@ func TestCodeStaysUsedAcrossReloads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := g.post("/api/v1/authorization-codes", bearer, `{"subject":"alice","role":"reader","tenant":"acme"}`, 201)["authorization_code"]
+	code := g.post("/api/v1/authorization-codes", bearer, `{"subject":"alice","role":"reader","tenant":"acme"}`,
+		201)["authorization_code"]
 	redeem := fmt.Sprintf(`{"authorization_code":%q}`, code)
 	g.post("/api/v1/tokens", "", redeem, 201)
 	for _, edits := range [][]string{nil, {"id: web", "id: other"}, nil} {
@@ -564,7 +589,8 @@ func TestExplicitAdminAddressMustBeFree(t *testing.T) {
 	}
 	defer taken.Close()
 	file := filepath.Join(t.TempDir(), "gate.yaml")
-	text := fmt.Sprintf("version: 1\nlisten: 127.0.0.1:0\nadmin: {listen: %q}\nroutes: [{path: /, public: true, upstream: \"http://127.0.0.1:1\"}]\n", taken.Addr())
+	text := fmt.Sprintf("version: 1\nlisten: 127.0.0.1:0\nadmin: {listen: %q}\nroutes: [{path: /, public: true, "+
+		"upstream: \"http://127.0.0.1:1\"}]\n", taken.Addr())
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -598,13 +624,14 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.app.Close()
-	if err := goleak.Find(before, goleak.IgnoreAnyFunction("go.uber.org/zap/zapcore.(*BufferedWriteSyncer).flushLoop")); err != nil {
+	if err := goleak.Find(before,
+		goleak.IgnoreAnyFunction("go.uber.org/zap/zapcore.(*BufferedWriteSyncer).flushLoop")); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestReloadsUnderLoad sends requests over kept connections while good and bad reloads alternate: each is answered once,
-// and as one of the two configurations says.
+// TestReloadsUnderLoad sends requests over kept connections while good and bad reloads alternate: each is answered
+// once, and as one of the two configurations says.
 func TestReloadsUnderLoad(t *testing.T) {
 	t.Parallel()
 	g := startGate(t)
@@ -658,6 +685,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 	close(stop)
 	clients.Wait()
 	if lost.Load() != 0 || g.app.seen.Load() != opened.Load() || opened.Load() == 0 {
-		t.Errorf("of %d requests %d were lost; the app saw %d, %d were answered 200", sent.Load(), lost.Load(), g.app.seen.Load(), opened.Load())
+		t.Errorf("of %d requests %d were lost; the app saw %d, %d were answered 200", sent.Load(), lost.Load(),
+			g.app.seen.Load(), opened.Load())
 	}
 }

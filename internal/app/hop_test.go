@@ -108,12 +108,16 @@ func TestPrefixesOnTheWayToTheUpstream(t *testing.T) {
 	}
 	g.eventually(`"path":"/api/orders/acme/7"`)
 	g.eventually(`"upstream_path":"/acme/7"`)
-	trace, err := g.Trace(app.Question{Request: "GET http://a/api/orders/acme/7", Token: strings.TrimPrefix(token, "Bearer ")})
+	trace, err := g.Trace(app.Question{
+		Request: "GET http://a/api/orders/acme/7",
+		Token:   strings.TrimPrefix(token, "Bearer "),
+	})
 	if err != nil || !trace.Allowed || trace.Request.Path != "/api/orders/acme/7" || trace.Request.SentPath != "/acme/7" {
 		t.Errorf("explain: %+v, %v", trace.Request, err)
 	}
 	trace, err = g.Trace(app.Question{Request: "GET http://a/api/%6frders/acme/7"})
-	if err != nil || trace.Reason != refusal.PathAmbiguous || !strings.Contains(trace.Detail, "another spelling of strip_prefix") {
+	if err != nil || trace.Reason != refusal.PathAmbiguous ||
+		!strings.Contains(trace.Detail, "another spelling of strip_prefix") {
 		t.Errorf("explain: %+v, %v", trace, err)
 	}
 }
@@ -129,17 +133,22 @@ func TestHeadersThatARouteSetsAndRemoves(t *testing.T) {
       request: {set: {X-Env: prod, Authorization: "Basic c2VjcmV0"}, remove: [X-Debug]}
       response: {set: {Strict-Transport-Security: max-age=31536000, cache-control: private}, remove: [Server, x-powered-by]}
 `, "$APP", mirror(t).URL))
-	answer, got := g.exchange("/edited/", "X-Env", "client", "x_env", "client", "X-Debug", "1", "X_DEBUG", "2", "X-Other", "stays", "Authorization", "Bearer x")
+	answer, got := g.exchange("/edited/", "X-Env", "client", "x_env", "client", "X-Debug", "1", "X_DEBUG", "2", "X-Other",
+		"stays", "Authorization", "Bearer x")
 	if answer.StatusCode != 200 {
 		t.Fatal(answer.Status)
 	}
-	for name, want := range map[string]string{"X-Env": "[prod]", "X_env": "[]", "X-Debug": "[]", "X_debug": "[]", "X-Other": "[stays]", "Authorization": "[Basic c2VjcmV0]"} {
+	for name, want := range map[string]string{
+		"X-Env": "[prod]", "X_env": "[]", "X-Debug": "[]", "X_debug": "[]",
+		"X-Other": "[stays]", "Authorization": "[Basic c2VjcmV0]",
+	} {
 		if values := fmt.Sprint(got.Header[name]); values != want {
 			t.Errorf("the app got %s: %s, want %s", name, values, want)
 		}
 	}
 	for name, want := range map[string]string{
-		"Strict-Transport-Security": "[max-age=31536000]", "Cache-Control": "[private]", "Server": "[]", "X-Powered-By": "[]", "Content-Type": "[text/plain; charset=utf-8]",
+		"Strict-Transport-Security": "[max-age=31536000]", "Cache-Control": "[private]", "Server": "[]", "X-Powered-By": "[]",
+		"Content-Type": "[text/plain; charset=utf-8]",
 	} {
 		if values := fmt.Sprint(answer.Header[name]); values != want {
 			t.Errorf("the client got %s: %s, want %s", name, values, want)
@@ -199,7 +208,8 @@ routes:
   - {path: /shorter/, public: true, upstream: slow, timeout: 400ms}
 `, server.URL, ca, ca))
 		for path, want := range map[string]string{
-			"/default/": "504", "/longer/": "200 ok", "/shorter/": "504", "/default/stall": "200 broken", "/longer/stall": "200 aok",
+			"/default/": "504", "/longer/": "200 ok", "/shorter/": "504", "/default/stall": "200 broken",
+			"/longer/stall": "200 aok",
 		} {
 			for _, method := range []string{"GET", "POST"} {
 				r, err := http.NewRequest(method, g.url(path), nil)

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// HTTP/1.0 has no Host (RFC 1945). Such a request is judged as one without a host: it matches routes for any host alone.
+// HTTP/1.0 has no Host (RFC 1945). Such a request is judged as one without a host: it matches routes for any host
+// alone.
 func TestHTTP10WithoutAHost(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, "routes:\n", `routes:
@@ -81,7 +82,8 @@ backend gate
 		n, _ := c.Read(all)
 		_ = c.Close()
 		for line := range strings.Lines(string(all[:n])) {
-			if last = line; strings.HasPrefix(line, "gate,one,") && strings.Contains(line, ",UP,") && strings.Contains(line, ",L7OK,200,") {
+			if last = line; strings.HasPrefix(line, "gate,one,") && strings.Contains(line, ",UP,") &&
+				strings.Contains(line, ",L7OK,200,") {
 				return
 			}
 		}

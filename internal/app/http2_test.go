@@ -16,7 +16,10 @@ import (
 )
 
 // h2c has the gate's listener speak HTTP/2 without TLS.
-var h2c = []string{"listen: 127.0.0.1:0\nadmin", "listeners: [{name: main, address: \"127.0.0.1:0\", h2c: true}]\nadmin"}
+var h2c = []string{
+	"listen: 127.0.0.1:0\nadmin",
+	"listeners: [{name: main, address: \"127.0.0.1:0\", h2c: true}]\nadmin",
+}
 
 // frames opens an HTTP/2 connection to the gate, to speak frame by frame.
 func (g *gate) frames(settings ...http2.Setting) (*http2.Framer, net.Conn) {
@@ -43,21 +46,31 @@ func headers(t *testing.T, f *http2.Framer, id uint32, ended bool, fields ...str
 	for i := 0; i < len(fields); i += 2 {
 		_ = e.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}) // a buffer does not fail
 	}
-	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndStream: ended, EndHeaders: true}); err != nil {
+	if err := f.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: id, BlockFragment: block.Bytes(), EndStream: ended,
+		EndHeaders: true,
+	}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// What HTTP/2 resets leaves an access line with its reason and a count, and a download that is cut has a reason in its line.
+// What HTTP/2 resets leaves an access line with its reason and a count, and a download that is cut has a reason in its
+// line.
 func TestHTTP2FaultsAreToldToTheOperator(t *testing.T) {
 	t.Parallel()
-	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) }))
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_,
+			_ = w.Write(make([]byte, 1<<20))
+	}))
 	defer app.Close()
-	g := startGate(t, append(h2c, "drain:", "limits: {stall_timeout: 300ms}\ndrain:", `{path: /open/, public: true, upstream: "$APP"}`,
+	g := startGate(t, append(h2c, "drain:", "limits: {stall_timeout: 300ms}\ndrain:",
+		`{path: /open/, public: true, upstream: "$APP"}`,
 		`{path: /open/, public: true, upstream: "`+app.URL+`"}`)...)
 	f, _ := g.frames()
-	headers(t, f, 1, true, ":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/open/", "connection", "close")
-	headers(t, f, 3, true, ":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/open/") // and no window for its answer
+	headers(t, f, 1, true, ":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/open/", "connection",
+		"close")
+	// and no window for its answer
+	headers(t, f, 3, true, ":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/open/")
 	for reset := 0; reset < 2; {
 		frame, err := f.ReadFrame()
 		if err != nil {
@@ -94,7 +107,8 @@ func TestSlowTokenRequestEndsItsStreamAlone(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, append(h2c, "drain:", "limits: {body_timeout: 200ms}\ndrain:")...)
 	f, _ := g.frames()
-	headers(t, f, 1, false, ":method", "POST", ":scheme", "http", ":authority", "x", ":path", "/api/v1/tokens", "content-type", "application/json")
+	headers(t, f, 1, false, ":method", "POST", ":scheme", "http", ":authority", "x", ":path", "/api/v1/tokens",
+		"content-type", "application/json")
 	status := func(id uint32) string {
 		for {
 			frame, err := f.ReadFrame()
@@ -118,12 +132,13 @@ func TestSlowTokenRequestEndsItsStreamAlone(t *testing.T) {
 	}
 }
 
-// A WebSocket over HTTP/2 goes through the gate to an upstream of HTTP/1.1 where the route allows upgrades, with a token alone, and is
-// refused where it does not.
+// A WebSocket over HTTP/2 goes through the gate to an upstream of HTTP/1.1 where the route allows upgrades, with a
+// token alone, and is refused where it does not.
 func TestWebSocketOverHTTP2ThroughTheGate(t *testing.T) {
 	t.Parallel()
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") != "websocket" || r.Header.Get("Sec-Websocket-Version") != "13" || r.Header.Get("Sec-Websocket-Key") == "" ||
+		if r.Header.Get("Upgrade") != "websocket" || r.Header.Get("Sec-Websocket-Version") != "13" ||
+			r.Header.Get("Sec-Websocket-Key") == "" ||
 			r.Header.Get("X-Jotgate-Subject") != "alice" {
 			t.Errorf("the app saw %v", r.Header)
 		}
@@ -133,15 +148,20 @@ func TestWebSocketOverHTTP2ThroughTheGate(t *testing.T) {
 			return
 		}
 		defer c.Close()
-		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: a\r\n\r\n")
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Accept: a\r\n\r\n")
 		_, _ = io.Copy(c, buffered) // an echo: frames of the client come back as they are
 	}))
 	defer app.Close()
-	g := startGate(t, append(h2c, `action: READ}, upstream: "$APP"}`, `action: READ}, upgrade: true, upstream: "`+app.URL+`"}`)...)
+	g := startGate(t, append(h2c, `action: READ}, upstream: "$APP"}`, `action: READ}, upgrade: true, upstream: "`+app.URL+
+		`"}`)...)
 	f, _ := g.frames()
 	connect := func(id uint32, path string, more ...string) {
-		headers(t, f, id, false, append([]string{":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "x", ":path", path,
-			"sec-websocket-version", "13"}, more...)...)
+		headers(t, f, id, false, append([]string{
+			":method", "CONNECT", ":protocol", "websocket", ":scheme", "http",
+			":authority", "x", ":path", path,
+			"sec-websocket-version", "13",
+		}, more...)...)
 	}
 	connect(1, "/t/acme/")
 	connect(3, "/open/")
@@ -194,13 +214,15 @@ func TestWebSocketOverHTTP2ThroughTheGate(t *testing.T) {
 	}
 }
 
-// With each server of HTTP/2, and without, clients that offer HTTP/2 see the same gate: what passes, what is refused, both bodies.
+// With each server of HTTP/2, and without, clients that offer HTTP/2 see the same gate: what passes, what is refused,
+// both bodies.
 func TestEachServerOfHTTP2(t *testing.T) {
 	t.Parallel()
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		w.Header().Set("Trailer", "X-Late")
-		fmt.Fprintf(w, "%s %s %s %d %d %v %q", r.Method, r.RequestURI, r.Header.Get("X-Jotgate-Subject"), r.ContentLength, len(body), err, r.Header["Transfer-Encoding"])
+		fmt.Fprintf(w, "%s %s %s %d %d %v %q", r.Method, r.RequestURI, r.Header.Get("X-Jotgate-Subject"), r.ContentLength,
+			len(body), err, r.Header["Transfer-Encoding"])
 		_, _ = w.Write(body)
 		w.Header().Set("X-Late", "late")
 	}))
@@ -212,7 +234,8 @@ func TestEachServerOfHTTP2(t *testing.T) {
 			if server == "off" {
 				listener = strings.Replace(listener, ", h2c: true", "", 1)
 			}
-			g := startGate(t, h2c[0], listener, "drain:", "limits: {http2: "+server+", stall_timeout: 1s, body_bytes: 1MiB}\ndrain:",
+			g := startGate(t, h2c[0], listener, "drain:", "limits: {http2: "+server+
+				", stall_timeout: 1s, body_bytes: 1MiB}\ndrain:",
 				`upstream: "$APP"`, `upstream: "`+app.URL+`"`)
 			transport := &http.Transport{Protocols: new(http.Protocols)}
 			transport.Protocols.SetUnencryptedHTTP2(server != "off")
@@ -251,8 +274,12 @@ func TestEachServerOfHTTP2(t *testing.T) {
 				{"GET", "/t/other/", token, nil, "403"},
 				{"GET", "/nowhere", token, nil, "404"},
 				{"GET", "/open/../t/acme/", token, nil, "400"},
-				{"POST", "/open/", "", strings.NewReader(strings.Repeat("x", 500_000)), "200 POST /open/  500000 500000 <nil> []" + strings.Repeat("x", 25) + " 500035 late"},
-				{"POST", "/open/", "", io.MultiReader(strings.NewReader("streamed")), "200 POST /open/  -1 8 <nil> []streamed 34 late"},
+				{"POST", "/open/", "", strings.NewReader(strings.Repeat("x", 500_000)), "200 POST /open/  500000 500000 <nil> []" +
+					strings.Repeat("x", 25) + " 500035 late"},
+				{
+					"POST", "/open/", "", io.MultiReader(strings.NewReader("streamed")),
+					"200 POST /open/  -1 8 <nil> []streamed 34 late",
+				},
 				{"POST", "/open/", "", strings.NewReader(strings.Repeat("x", 2<<20)), "413"},
 				{"DELETE", "/open/", "", io.MultiReader(strings.NewReader("")), "200 DELETE /open/  0 0 <nil> [] 27 late"},
 			} {

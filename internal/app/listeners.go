@@ -59,7 +59,8 @@ func (g *Gate) sendsPROXY(listener string, p listen.Peer) bool {
 	if c.Listeners[at].ProxyProtocol.Trusted {
 		from, unix = c.TrustedProxies, c.TrustUnix
 	}
-	return p.Unix && unix || p.Addr.IsValid() && slices.ContainsFunc(from, func(r netip.Prefix) bool { return r.Contains(p.Addr) })
+	return p.Unix && unix || p.Addr.IsValid() &&
+		slices.ContainsFunc(from, func(r netip.Prefix) bool { return r.Contains(p.Addr) })
 }
 
 // httpsPort is where a redirect leads: the port of the first listener with certificates.
@@ -85,7 +86,8 @@ func (g *Gate) refused(f listen.Refused) {
 	g.snapshot.Load().series.Refused(&x)
 }
 
-// faulted counts an HTTP/2 fault, and writes the access line of a request, or a connection, that was refused without an answer.
+// faulted counts an HTTP/2 fault, and writes the access line of a request, or a connection, that was refused without an
+// answer.
 func (g *Gate) faulted(f httpserver.Fault) {
 	g.metrics.HTTP2Fault(f.Connection, f.Reason)
 	if f.Refused == "" {

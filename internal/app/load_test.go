@@ -116,7 +116,8 @@ func (g *gate) until(sample string) {
 	g.t.Fatalf("no sample %s, but %.80s", sample, text[at:])
 }
 
-const events, socket = "GET /open/events HTTP/1.1\r\n", "GET /open/socket HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: chat\r\n"
+const events, socket = "GET /open/events HTTP/1.1\r\n",
+	"GET /open/socket HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: chat\r\n"
 
 func TestRequestsInFlightAreBounded(t *testing.T) {
 	t.Parallel()

@@ -41,8 +41,9 @@ type memory struct {
 
 func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*memory, error) {
 	m := &memory{
-		cache: proxy.NewCache(c.Limits.TokenCacheBytes), rates: new(proxy.Rates), upstreams: upstream.NewPools(clock), issuer: issuer.NewState(),
-		keys: keysets.New(log.Logger, clock),
+		cache: proxy.NewCache(c.Limits.TokenCacheBytes), rates: new(proxy.Rates), upstreams: upstream.NewPools(clock),
+		issuer: issuer.NewState(),
+		keys:   keysets.New(log.Logger, clock),
 	}
 	m.upstreams.Log = log.Named("upstream")
 	var err error
@@ -68,7 +69,9 @@ func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*m
 }
 
 // openRevocations is nil where nothing can be revoked.
-func openRevocations(c *config.Config, store *redisstore.Store, log *telemetry.Log, clock func() time.Time) (*revoke.List, error) {
+func openRevocations(c *config.Config, store *redisstore.Store, log *telemetry.Log,
+	clock func() time.Time,
+) (*revoke.List, error) {
 	if c.Revocations.Shared && store != nil {
 		return revoke.Join(context.Background(), revoke.SharedOptions{
 			Store: store, Capacity: c.Revocations.Capacity, Clients: len(clients(c)), Clock: clock, Log: log.Logger,

@@ -10,8 +10,8 @@ import (
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
-// BenchmarkWhatMetricsCost has the counting of a request beside the cheapest whole request that the gate answers, from the first
-// line of the chain to the last: what it costs is the ratio of the two.
+// BenchmarkWhatMetricsCost has the counting of a request beside the cheapest whole request that the gate answers, from
+// the first line of the chain to the last: what it costs is the ratio of the two.
 func BenchmarkWhatMetricsCost(b *testing.B) {
 	b.Run("counting", func(b *testing.B) {
 		m := telemetry.NewMetrics("")

@@ -82,7 +82,8 @@ func TestMetricsOfARunningGate(t *testing.T) {
 	if err := g.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	g.tells(`jotgate_reloads_total{result="done"} 1`, `jotgate_config_generation 2`, `jotgate_config_info{digest="`+g.Config().Digest+`"} 1`)
+	g.tells(`jotgate_reloads_total{result="done"} 1`, `jotgate_config_generation 2`, `jotgate_config_info{digest="`+
+		g.Config().Digest+`"} 1`)
 	if got := g.scrape(); strings.Contains(got, `route="open"`) {
 		t.Errorf("a route that is gone is still told:\n%s", got)
 	}

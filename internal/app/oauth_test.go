@@ -13,8 +13,8 @@ import (
 	"github.com/jotgate/jotgate/internal/jose"
 )
 
-// TestOAuthThroughTheChain: the challenge of the gate leads to the metadata, the metadata to the token endpoint, its token
-// through the gate, and what is withdrawn there is refused here with the next request.
+// TestOAuthThroughTheChain: the challenge of the gate leads to the metadata, the metadata to the token endpoint, its
+// token through the gate, and what is withdrawn there is refused here with the next request.
 func TestOAuthThroughTheChain(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, "may: [issue_codes]", "permissions: [{tenant: acme, actions: [READ]}], may: [introspect]",
@@ -61,7 +61,8 @@ func TestOAuthThroughTheChain(t *testing.T) {
 	if got := get("/t/acme/", issued.Token); got.StatusCode != 200 {
 		t.Fatalf("the token opens nothing: %d %s", got.StatusCode, g.log)
 	}
-	if got := get("/t/other/", issued.Token); got.StatusCode != 403 || !strings.Contains(got.Header.Get("Www-Authenticate"), "resource_metadata=") {
+	if got := get("/t/other/", issued.Token); got.StatusCode != 403 ||
+		!strings.Contains(got.Header.Get("Www-Authenticate"), "resource_metadata=") {
 		t.Errorf("another tenant: %d %v", got.StatusCode, got.Header)
 	}
 	if got := post("revocation_endpoint", url.Values{"token": {issued.Token}}); got.StatusCode != 200 {
@@ -118,8 +119,10 @@ func TestExchangedTokensEndWithTheirRoot(t *testing.T) {
 	} {
 		t.Run(c.kind, func(t *testing.T) {
 			t.Parallel()
-			const also = ", {id: other, secret: 0123456789abcdefghijkl, may: [exchange, introspect], permissions: [{tenant: acme, actions: [READ]}], delegate: [{tenant: \"*\", actions: [\"*\"]}]}]\nroles"
-			g := startGate(t, "may: [issue_codes]", "permissions: [{tenant: acme, actions: [READ]}], may: [exchange]", "}]}]\nroles", "}]}"+also,
+			const also = ", {id: other, secret: 0123456789abcdefghijkl, may: [exchange, introspect], permissions: [{tenant: " +
+				"acme, actions: [READ]}], delegate: [{tenant: \"*\", actions: [\"*\"]}]}]\nroles"
+			g := startGate(t, "may: [issue_codes]", "permissions: [{tenant: acme, actions: [READ]}], may: [exchange]",
+				"}]}]\nroles", "}]}"+also,
 				"routes:", "revocations: {file: revoked}\nroutes:")
 			post := func(client, path string, form url.Values) (status int, answer struct {
 				Token  string `json:"access_token"`
@@ -167,14 +170,16 @@ func TestExchangedTokensEndWithTheirRoot(t *testing.T) {
 			if c.kind == "token" {
 				at = said.Expiry
 			}
-			if status := g.revoke(adminToken, fmt.Sprintf(`{"kind":%q,"issuer":"https://gate.test","value":%q,"at":%d}`, c.kind, value, at)); status != 204 {
+			if status := g.revoke(adminToken, fmt.Sprintf(`{"kind":%q,"issuer":"https://gate.test","value":%q,"at":%d}`, c.kind,
+				value, at)); status != 204 {
 				t.Fatalf("withdrawal: %d", status)
 			}
 			for i, token := range all {
 				if status, _, _ := g.get("/t/acme/", "Authorization", "Bearer "+token); status != 401 {
 					t.Errorf("token %d opens the route: %d", i, status)
 				}
-				if status, answer := post("other", "/oauth2/introspect", url.Values{"token": {token}}); status != 200 || answer.Active {
+				if status, answer := post("other", "/oauth2/introspect", url.Values{"token": {token}}); status != 200 ||
+					answer.Active {
 					t.Errorf("token %d is active: %d", i, status)
 				}
 				if status, answer := post("web", "/oauth2/token", exchange(token)); status != 400 || answer.Error == "" {

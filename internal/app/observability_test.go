@@ -20,7 +20,8 @@ func documented(t *testing.T) map[string][2]string {
 		t.Fatal(err)
 	}
 	all := map[string][2]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(jotgate_[a-z_]+)` \\| ([a-z]+) \\| ([a-z, ]*) ?\\| [^|]{4,} \\|$").FindAllStringSubmatch(string(page), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `(jotgate_[a-z_]+)` \\| ([a-z]+) \\| ([a-z, ]*) ?\\| "+
+		"[^|]{4,} \\|$").FindAllStringSubmatch(string(page), -1) {
 		if _, twice := all[m[1]]; twice {
 			t.Errorf("%s is there twice", m[1])
 		}
@@ -46,7 +47,8 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, m := range regexp.MustCompile(`describe\("([a-z_]+)"|Name: +"jotgate_([a-z_]+)"`).FindAllStringSubmatch(string(source), -1) {
+			for _, m := range regexp.MustCompile(`describe\("([a-z_]+)"|Name: +"jotgate_([a-z_]+)"`).FindAllStringSubmatch(
+				string(source), -1) {
 				made = append(made, "jotgate_"+m[1]+m[2])
 			}
 		}
@@ -60,7 +62,8 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 // What a gate tells is of the type, and has the labels, that the page says.
 func TestMetricsAreAsDocumented(t *testing.T) {
 	t.Parallel()
-	g := startGate(t, append(tracing(newCollector(t), ""), `action: READ}, upstream`, `action: READ}, shadow: true, upstream`)...)
+	g := startGate(t, append(tracing(newCollector(t), ""), `action: READ}, upstream`,
+		`action: READ}, shadow: true, upstream`)...)
 	g.get("/t/acme/")
 	g.get("/open/")
 	got := map[string][2]string{}

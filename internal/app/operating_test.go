@@ -41,8 +41,12 @@ func TestMetricsOnAnAddressOfTheirOwn(t *testing.T) {
 	if answer.StatusCode != 200 || !strings.Contains(body, "jotgate_build_info") {
 		t.Errorf("%d %.100s", answer.StatusCode, body)
 	}
-	for _, path := range []string{"/", "/healthz", "/readyz", "/reload", "/revocations", "/explain", "/debug/pprof/", "/metrics/"} {
-		if answer, body := askAt(t, g.MetricsAddr(), "GET", path, "", "Authorization", "Bearer "+operatorToken); answer.StatusCode != 404 {
+	for _, path := range []string{
+		"/", "/healthz", "/readyz", "/reload", "/revocations", "/explain", "/debug/pprof/",
+		"/metrics/",
+	} {
+		if answer, body := askAt(t, g.MetricsAddr(), "GET", path, "", "Authorization", "Bearer "+
+			operatorToken); answer.StatusCode != 404 {
 			t.Errorf("%s: %d %s", path, answer.StatusCode, body)
 		}
 	}
@@ -57,11 +61,17 @@ func TestAdminPagesSayTheirMethods(t *testing.T) {
 	t.Parallel()
 	g := startGate(t)
 	for _, c := range []struct{ method, path, allow string }{
-		{"GET", "/revocations", "POST"}, {"DELETE", "/reload", "GET, HEAD, POST"}, {"GET", "/explain", "POST"},
-		{"GET", "/log-level", "PUT"}, {"POST", "/healthz", "GET, HEAD"}, {"PUT", "/readyz", "GET, HEAD"}, {"POST", "/metrics", "GET, HEAD"},
+		{"GET", "/revocations", "POST"},
+		{"DELETE", "/reload", "GET, HEAD, POST"},
+		{"GET", "/explain", "POST"},
+		{"GET", "/log-level", "PUT"},
+		{"POST", "/healthz", "GET, HEAD"},
+		{"PUT", "/readyz", "GET, HEAD"},
+		{"POST", "/metrics", "GET, HEAD"},
 	} {
 		answer, body := askAt(t, g.AdminAddr(), c.method, c.path, "", "Authorization", "Bearer "+operatorToken)
-		if answer.StatusCode != 405 || !strings.Contains(answer.Header.Get("Allow"), c.allow) || answer.Header.Get("X-Request-Id") == "" {
+		if answer.StatusCode != 405 || !strings.Contains(answer.Header.Get("Allow"), c.allow) ||
+			answer.Header.Get("X-Request-Id") == "" {
 			t.Errorf("%s %s: %d, Allow %q, %s", c.method, c.path, answer.StatusCode, answer.Header.Get("Allow"), body)
 		}
 	}

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// talk sends raw bytes to a listener and returns what comes until the end; "" where the connection is closed unanswered.
+// talk sends raw bytes to a listener and returns what comes until the end; "" where the connection is closed
+// unanswered.
 func (g *gate) talk(listener, bytes string) string {
 	g.t.Helper()
 	address := g.Addr(listener)
@@ -31,7 +32,8 @@ func (g *gate) talk(listener, bytes string) string {
 }
 
 const (
-	asksAs    = "GET /open/ HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
+	asksAs = "GET /open/ HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n" +
+		"Connection: close\r\n\r\n"
 	announced = "PROXY TCP4 192.0.2.7 192.0.2.1 56324 80\r\n"
 )
 
@@ -39,9 +41,12 @@ const (
 func TestThePeerBehindAPROXYHeader(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ trusted, protocol, header, want string }{
-		"from trusted_proxies":               {"[127.0.0.1]", "true", announced, "X-Forwarded-For: 192.0.2.7\r\n"},
-		"from a list":                        {"[]", "{from: [127.0.0.0/8]}", announced, "X-Forwarded-For: 192.0.2.7\r\n"},
-		"who announces a trusted proxy":      {"[192.0.2.0/24]", "{from: [127.0.0.1]}", announced, "X-Forwarded-For: 203.0.113.9, 192.0.2.7\r\n"},
+		"from trusted_proxies": {"[127.0.0.1]", "true", announced, "X-Forwarded-For: 192.0.2.7\r\n"},
+		"from a list":          {"[]", "{from: [127.0.0.0/8]}", announced, "X-Forwarded-For: 192.0.2.7\r\n"},
+		"who announces a trusted proxy": {
+			"[192.0.2.0/24]", "{from: [127.0.0.1]}", announced,
+			"X-Forwarded-For: 203.0.113.9, 192.0.2.7\r\n",
+		},
 		"who announces no address":           {"[127.0.0.1]", "true", "PROXY UNKNOWN\r\n", ""},
 		"a stranger":                         {"[10.0.0.1]", "true", announced, "closed"},
 		"no header":                          {"[127.0.0.1]", "true", "", "closed"},
@@ -51,7 +56,8 @@ func TestThePeerBehindAPROXYHeader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := startGate(t, "listen: 127.0.0.1:0\n", fmt.Sprintf(
-				"listeners: [{name: main, address: \"127.0.0.1:0\", proxy_protocol: %s}]\ntrusted_proxies: %s\n", c.protocol, c.trusted))
+				"listeners: [{name: main, address: \"127.0.0.1:0\", proxy_protocol: %s}]\ntrusted_proxies: %s\n", c.protocol,
+				c.trusted))
 			got := g.talk("main", c.header+asksAs)
 			switch {
 			case c.want == "closed":
@@ -59,7 +65,8 @@ func TestThePeerBehindAPROXYHeader(t *testing.T) {
 					t.Errorf("answered %s, want the connection closed", got)
 				}
 			case c.want == "":
-				if !strings.HasPrefix(got, "200\n") || strings.Contains(got, "X-Forwarded-For") || !strings.Contains(got, "X-Forwarded-Proto: http\r\n") {
+				if !strings.HasPrefix(got, "200\n") || strings.Contains(got, "X-Forwarded-For") ||
+					!strings.Contains(got, "X-Forwarded-Proto: http\r\n") {
 					t.Errorf("answered %s, want no address", got)
 				}
 			case !strings.HasPrefix(got, "200\n") || !strings.Contains(got, c.want):
@@ -77,7 +84,8 @@ func TestAPeerOnAUnixSocket(t *testing.T) {
 	} {
 		g := startGate(t, "listen: 127.0.0.1:0\n", "listen: \"unix:gate.sock\"\ntrusted_proxies: "+trusted+"\n")
 		got := g.talk("main", asksAs)
-		if !strings.HasPrefix(got, "200\n") || !strings.Contains(got, want) || want == "" && strings.Contains(got, "203.0.113.9") {
+		if !strings.HasPrefix(got, "200\n") || !strings.Contains(got, want) || want == "" &&
+			strings.Contains(got, "203.0.113.9") {
 			t.Errorf("trusted_proxies: %s: answered %s, want %q", trusted, got, want)
 		}
 		if scheme := strings.Contains(got, "X-Forwarded-Proto: https\r\n"); scheme != (want != "") {

@@ -17,8 +17,8 @@ import (
 // policy runs the configuration's own tests by the gate that is to be put into force. A snapshot that fails one is not
 // used: neither at a start nor by a reload.
 //
-// On a route in shadow they hold the verdict, not what is let through meanwhile: a shadow is for a while, and the tests say what
-// the rules are to do when it ends.
+// On a route in shadow they hold the verdict, not what is let through meanwhile: a shadow is for a while, and the tests
+// say what the rules are to do when it ends.
 func (snap *snapshot) policy(now time.Time) error {
 	var faults config.Faults
 	for _, t := range snap.config.Tests {
@@ -55,7 +55,8 @@ func (snap *snapshot) try(t *config.Test, now time.Time) *config.Fault {
 	case trace.Allowed == t.Allow && (t.Reason == "" || trace.Reason == refusal.Reason(t.Reason)):
 		return nil
 	}
-	f := t.Fault(fmt.Sprintf("%s %s: expected %s, got %s", t.Method, t.URL, expected(t), outcome(trace)), "mend the policy, or the test")
+	f := t.Fault(fmt.Sprintf("%s %s: expected %s, got %s", t.Method, t.URL, expected(t), outcome(trace)),
+		"mend the policy, or the test")
 	if trace.Needed != "" {
 		f.Remedy += " (what would have been let through: " + trace.Needed + ")"
 	}

@@ -45,8 +45,11 @@ func policy(t *testing.T, tests string) string {
 	t.Helper()
 	folder := t.TempDir()
 	file := filepath.Join(folder, "gate.yaml")
-	for name, text := range map[string]string{"gate.yaml": policySettings + tests, "idp.json": `{"keys":[{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256",` +
-		`"x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`} {
+	for name, text := range map[string]string{
+		"gate.yaml": policySettings + tests,
+		"idp.json": `{"keys":[{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256",` +
+			`"x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`,
+	} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +174,8 @@ func TestFailingPolicyKeepsTheConfigurationInForce(t *testing.T) {
 	}
 }
 
-// A config is checked without a word to anybody: an issuer's keys are not fetched, and its claims can be tested all the same.
+// A config is checked without a word to anybody: an issuer's keys are not fetched, and its claims can be tested all the
+// same.
 func TestPolicyIsJudgedWithoutTheNetwork(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int64
@@ -232,8 +236,14 @@ func TestExplainOnAdmin(t *testing.T) {
 		says               string
 	}{
 		{"allowed", operator, `{"request":"GET http://gate/t/acme/","token":"` + token + `"}`, 200, `"allowed": true`},
-		{"refused", operator, `{"request":"GET http://gate/t/other/","token":"` + token + `"}`, 200, `"reason": "tenant_denied"`},
-		{"no token", operator, `{"request":"GET http://gate/t/other/","headers":{"accept":"x"}}`, 200, `"reason": "token_missing"`},
+		{
+			"refused", operator, `{"request":"GET http://gate/t/other/","token":"` + token + `"}`, 200,
+			`"reason": "tenant_denied"`,
+		},
+		{
+			"no token", operator, `{"request":"GET http://gate/t/other/","headers":{"accept":"x"}}`, 200,
+			`"reason": "token_missing"`,
+		},
 		{"a token alone", operator, `{"token":"` + token + `"}`, 200, `"opens": [`},
 		{"ours", operator, `{"request":"POST http://gate/oauth2/token"}`, 200, `"own_endpoint": true`},
 		{"nothing", operator, `{}`, 400, "neither request nor token is there"},

@@ -11,8 +11,8 @@ import (
 	"github.com/jotgate/jotgate/internal/dpop/dpoptest"
 )
 
-// TestProofsThroughAReload: the token endpoint's metadata, its bound token, the route, behind a proxy that ends TLS; and
-// what was used before a reload is used after it, also where proofs may be older then.
+// TestProofsThroughAReload: the token endpoint's metadata, its bound token, the route, behind a proxy that ends TLS;
+// and what was used before a reload is used after it, also where proofs may be older then.
 func TestProofsThroughAReload(t *testing.T) {
 	t.Parallel()
 	edits := []string{"may: [issue_codes]", "permissions: [{tenant: acme, actions: [READ]}]"}
@@ -31,7 +31,8 @@ func TestProofsThroughAReload(t *testing.T) {
 		}
 		return exchangeOf(t, r)
 	}
-	r, err := http.NewRequest(http.MethodPost, g.url("/oauth2/token"), strings.NewReader(url.Values{"grant_type": {"client_credentials"}}.Encode()))
+	r, err := http.NewRequest(http.MethodPost, g.url("/oauth2/token"),
+		strings.NewReader(url.Values{"grant_type": {"client_credentials"}}.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,8 @@ func TestProofsThroughAReload(t *testing.T) {
 	seen := g.app.seen.Load()
 	refused := func(name string, got *http.Response, challenge string) {
 		t.Helper()
-		const more = `", algs="ES256 Ed25519 EdDSA PS256 RS256", resource_metadata="https://gate.test/.well-known/oauth-protected-resource/api"`
+		const more = `", algs="ES256 Ed25519 EdDSA PS256 RS256", ` +
+			`resource_metadata="https://gate.test/.well-known/oauth-protected-resource/api"`
 		if got.StatusCode != 401 || got.Header.Get("Www-Authenticate") != `DPoP realm="jotgate", error="`+challenge+more {
 			t.Errorf("%s: %d %v", name, got.StatusCode, got.Header)
 		}

@@ -39,7 +39,10 @@ func TestNoCredentialReachesTheLog(t *testing.T) {
 	}
 	for path, body := range map[string]string{
 		"/api/v1/tokens": `{"authorization_code":"` + secret + `"}`,
-		"/oauth2/token":  url.Values{"grant_type": {"client_credentials"}, "client_id": {"web"}, "client_secret": {secret}}.Encode(),
+		"/oauth2/token": url.Values{
+			"grant_type": {"client_credentials"}, "client_id": {"web"},
+			"client_secret": {secret},
+		}.Encode(),
 		"/api/1/access_token/create?accessTokenId=" + secret: `{"application":"x"}`,
 	} {
 		media := "application/json"
@@ -52,7 +55,8 @@ func TestNoCredentialReachesTheLog(t *testing.T) {
 		}
 		answer.Body.Close()
 	}
-	g.raw("GET /last?access_token=" + secret + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + secret + "\r\nbroken line " + secret + "\r\n\r\n")
+	g.raw("GET /last?access_token=" + secret + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + secret +
+		"\r\nbroken line " + secret + "\r\n\r\n")
 	g.get("/the-end")
 	g.eventually(`"path":"/the-end"`)
 	log := g.log.String()

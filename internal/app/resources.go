@@ -17,8 +17,8 @@ import (
 	"github.com/jotgate/jotgate/internal/request"
 )
 
-// resources are the metadata of the configured resources (RFC 9728), by the path of the document. Two of them can have one
-// path on different hosts.
+// resources are the metadata of the configured resources (RFC 9728), by the path of the document. Two of them can have
+// one path on different hosts.
 type resources map[string][]resourceDocument
 
 type resourceDocument struct {

@@ -50,8 +50,8 @@ func (g *gate) fetch(method, path, bearer string, fields ...string) (*http.Respo
 	return a, string(body)
 }
 
-// RFC 9728 §3: the document stands where the identifier says, is JSON, names the resource to the letter (§3.3), and can be
-// read by scripts of any origin.
+// RFC 9728 §3: the document stands where the identifier says, is JSON, names the resource to the letter (§3.3), and can
+// be read by scripts of any origin.
 func TestResourceHasItsMetadata(t *testing.T) {
 	t.Parallel()
 	g := startResources(t)
@@ -60,7 +60,8 @@ func TestResourceHasItsMetadata(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &got); err != nil || a.StatusCode != 200 {
 		t.Fatalf("%d %v %s", a.StatusCode, err, body)
 	}
-	if got["resource"] != "https://gate.test/mcp" || !slices.Equal(texts(got["authorization_servers"]), []string{"https://gate.test"}) ||
+	if got["resource"] != "https://gate.test/mcp" ||
+		!slices.Equal(texts(got["authorization_servers"]), []string{"https://gate.test"}) ||
 		!slices.Equal(texts(got["scopes_supported"]), []string{"tools", "files:read"}) ||
 		!slices.Equal(texts(got["bearer_methods_supported"]), []string{"header"}) {
 		t.Errorf("%s", body)
@@ -69,17 +70,21 @@ func TestResourceHasItsMetadata(t *testing.T) {
 		a.Header.Get("Etag") == "" || a.Header.Get("X-Request-Id") == "" {
 		t.Errorf("%v", a.Header)
 	}
-	if again, _ := g.fetch("GET", "/.well-known/oauth-protected-resource/mcp", "", "If-None-Match", a.Header.Get("Etag")); again.StatusCode != 304 {
+	if again, _ := g.fetch("GET", "/.well-known/oauth-protected-resource/mcp", "", "If-None-Match",
+		a.Header.Get("Etag")); again.StatusCode != 304 {
 		t.Errorf("the same again: %d", again.StatusCode)
 	}
-	if head, text := g.fetch("HEAD", "/.well-known/oauth-protected-resource/mcp", ""); head.StatusCode != 200 || text != "" {
+	if head, text := g.fetch("HEAD", "/.well-known/oauth-protected-resource/mcp", ""); head.StatusCode != 200 ||
+		text != "" {
 		t.Errorf("HEAD: %d %q", head.StatusCode, text)
 	}
-	if post, _ := g.fetch("POST", "/.well-known/oauth-protected-resource/mcp", ""); post.StatusCode != 405 || post.Header.Get("Allow") != "GET, HEAD" {
+	if post, _ := g.fetch("POST", "/.well-known/oauth-protected-resource/mcp", ""); post.StatusCode != 405 ||
+		post.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("POST: %d %v", post.StatusCode, post.Header)
 	}
 	_, body = g.fetch("GET", "/.well-known/oauth-protected-resource/open", "")
-	if !strings.Contains(body, `"authorization_servers":["https://login.test"]`) || strings.Contains(body, "scopes_supported") {
+	if !strings.Contains(body, `"authorization_servers":["https://login.test"]`) ||
+		strings.Contains(body, "scopes_supported") {
 		t.Errorf("%s", body)
 	}
 	if n := g.app.seen.Load(); n != 0 {
@@ -100,13 +105,15 @@ func texts(list any) (all []string) {
 func TestResourcesChallengeNamesItsMetadata(t *testing.T) {
 	t.Parallel()
 	g := startResources(t)
-	const want = `Bearer realm="jotgate", resource_metadata="https://gate.test/.well-known/oauth-protected-resource/mcp", scope="tools files:read"`
+	const want = `Bearer realm="jotgate", ` +
+		`resource_metadata="https://gate.test/.well-known/oauth-protected-resource/mcp", scope="tools files:read"`
 	for _, fields := range [][]string{nil, {"X-Forwarded-Host", "evil.test"}} {
 		if a, _ := g.fetch("GET", "/mcp", "", fields...); a.StatusCode != 401 || a.Header.Get("WWW-Authenticate") != want {
 			t.Errorf("%v: %d %s", fields, a.StatusCode, a.Header.Get("WWW-Authenticate"))
 		}
 	}
-	if a, _ := g.fetch("GET", "/else", ""); strings.Contains(a.Header.Get("WWW-Authenticate"), "oauth-protected-resource/mcp") {
+	if a, _ := g.fetch("GET", "/else", ""); strings.Contains(a.Header.Get("WWW-Authenticate"),
+		"oauth-protected-resource/mcp") {
 		t.Errorf("a route that is no resource's: %v", a.Header)
 	}
 }

@@ -15,7 +15,8 @@ import (
 // revoke posts a withdrawal to the admin listener.
 func (g *gate) revoke(token, body string) int {
 	g.t.Helper()
-	r, err := http.NewRequestWithContext(g.t.Context(), http.MethodPost, "http://"+g.AdminAddr().String()+"/revocations", strings.NewReader(body))
+	r, err := http.NewRequestWithContext(g.t.Context(), http.MethodPost, "http://"+g.AdminAddr().String()+"/revocations",
+		strings.NewReader(body))
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -72,7 +73,9 @@ func TestWithdrawnOnTheVeryNextRequest(t *testing.T) {
 				{"an-admin-token-of-nobody", body, 401},
 				{adminToken, strings.Replace(body, "{", `{"extra":1,`, 1), 400},
 				{adminToken, strings.Replace(body, c.kind, "everything", 1), 400},
-				{adminToken, fmt.Sprintf(`{"kind":"token","issuer":"https://gate.test","value":%q,"at":%d}`, claims.ID, claims.Expiry/1000), 400}, // seconds
+				// seconds
+				{adminToken, fmt.Sprintf(`{"kind":"token","issuer":"https://gate.test","value":%q,"at":%d}`, claims.ID,
+					claims.Expiry/1000), 400},
 			} {
 				if got := g.revoke(refused.token, refused.body); got != refused.want {
 					t.Errorf("%s: %d, want %d", refused.body, got, refused.want)

@@ -19,14 +19,15 @@ import (
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
 
-// TestRotationsUnderLoad: while keys come, sign, retire and go, by real reloads of the file, no good token is refused here,
-// and no verifier elsewhere that looks at the key set every five minutes meets a key that it does not know.
+// TestRotationsUnderLoad: while keys come, sign, retire and go, by real reloads of the file, no good token is refused
+// here, and no verifier elsewhere that looks at the key set every five minutes meets a key that it does not know.
 func TestRotationsUnderLoad(t *testing.T) {
 	t.Parallel()
 	g := &gate{t: t, file: filepath.Join(t.TempDir(), "gate.yaml"), log: new(lines), app: newApp(t)}
 	const client = "may: [issue_codes], permissions: [{tenant: acme, actions: [READ]}]"
 	write := func(keys string) {
-		g.write("may: [issue_codes]", client, "  keys: [{file: main.pem, create: true}]", "  token_ttl: 30m\n  max_token_ttl: 30m\n  keys: ["+keys+"]")
+		g.write("may: [issue_codes]", client, "  keys: [{file: main.pem, create: true}]",
+			"  token_ttl: 30m\n  max_token_ttl: 30m\n  keys: ["+keys+"]")
 	}
 	name := func(n int, state string) string {
 		return fmt.Sprintf("{file: k%d.pem, create: true, state: %s}", n, state)
@@ -65,11 +66,15 @@ func TestARefusedReloadPublishesNothing(t *testing.T) {
 	g := &gate{t: t, file: filepath.Join(t.TempDir(), "gate.yaml"), log: new(lines), app: newApp(t)}
 	put(t, g.path("new.pem"), newPEM(t))
 	const rotated = "keys: [{file: main.pem, state: retired}, {file: new.pem}]"
-	edits := []string{"may: [issue_codes]", "may: [issue_codes], permissions: [{tenant: acme, actions: [READ]}]", "keys: [{file: main.pem, create: true}]"}
+	edits := []string{
+		"may: [issue_codes]", "may: [issue_codes], permissions: [{tenant: acme, actions: [READ]}]",
+		"keys: [{file: main.pem, create: true}]",
+	}
 	g.write(append(edits, "keys: [{file: main.pem, create: true}]")...)
 	l := startLoad(g)
 	defer l.halt()
-	g.write(append(edits, rotated, "watch: false", "watch: false\ntests: [{request: \"GET http://a/open/\", expect: refuse}]")...)
+	g.write(append(edits, rotated, "watch: false",
+		"watch: false\ntests: [{request: \"GET http://a/open/\", expect: refuse}]")...)
 	if err := g.Reload(); err == nil || !strings.Contains(err.Error(), "expected refuse") {
 		t.Fatalf("a failing test: %v", err)
 	}
@@ -81,7 +86,8 @@ func TestARefusedReloadPublishesNothing(t *testing.T) {
 	l.end(1) // the old key alone, for another minute
 }
 
-// TestAFolderRotatedUnderLoad does the same with keys in a folder, by moving files, and with nobody but the watch to reload.
+// TestAFolderRotatedUnderLoad does the same with keys in a folder, by moving files, and with nobody but the watch to
+// reload.
 func TestAFolderRotatedUnderLoad(t *testing.T) {
 	t.Parallel()
 	g := &gate{t: t, file: filepath.Join(t.TempDir(), "gate.yaml"), log: new(lines), app: newApp(t)}
@@ -265,7 +271,10 @@ func (l *load) look() {
 
 func (l *load) once() {
 	asked := l.clock()
-	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {"web"}, "client_secret": {"0123456789abcdefghijkl"}}
+	form := url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {"web"},
+		"client_secret": {"0123456789abcdefghijkl"},
+	}
 	status, body := l.ask(http.MethodPost, "/oauth2/token", "", form.Encode())
 	if status != 200 {
 		l.fail("mint: %d %s", status, body)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// What a route in shadow lets through is told everywhere where a refusal would be, and the shadow itself is told loudly.
+// What a route in shadow lets through is told everywhere where a refusal would be, and the shadow itself is told
+// loudly.
 func TestAShadowIsTold(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, `action: READ}, upstream`, `action: READ}, shadow: true, upstream`)
@@ -30,7 +31,8 @@ func TestAShadowIsTold(t *testing.T) {
 		`jotgate_shadow_refusals_total{reason="token_in_query",route="/t/{tenant}/"} 1`,
 		`jotgate_shadow_routes 1`,
 	)
-	if got, want := g.ready(), "ready\nwarning: route /t/{tenant}/: in shadow, lets through what it should refuse\n"; got != want {
+	if got, want := g.ready(), "ready\nwarning: route /t/{tenant}/: in shadow, lets through what it "+
+		"should refuse\n"; got != want {
 		t.Errorf("readyz: %s", got)
 	}
 	g.eventually(`"reason":"path_ambiguous"`)
@@ -46,7 +48,8 @@ func TestAShadowIsTold(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &l); err != nil {
 			t.Fatal(err)
 		}
-		loud = loud || l.Level == "warn" && strings.HasPrefix(l.Msg, "IN SHADOW") && len(l.Routes) == 1 && l.Routes[0] == "/t/{tenant}/"
+		loud = loud || l.Level == "warn" && strings.HasPrefix(l.Msg, "IN SHADOW") && len(l.Routes) == 1 &&
+			l.Routes[0] == "/t/{tenant}/"
 		if l.Log == "access" {
 			reasons = append(reasons, l.Shadow+" "+l.Reason)
 		}

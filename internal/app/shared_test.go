@@ -45,7 +45,8 @@ func (g *gate) admin(path string) (status int, body string) {
 // code asks for a code, which the status says whether there is.
 func (g *gate) code(bearer string) (status int, retry, code string) {
 	g.t.Helper()
-	status, header, body := g.postJSON("/api/v1/authorization-codes", bearer, `{"subject":"alice","role":"reader","tenant":"acme"}`)
+	status, header, body := g.postJSON("/api/v1/authorization-codes", bearer,
+		`{"subject":"alice","role":"reader","tenant":"acme"}`)
 	_, rest, _ := strings.Cut(body, `"authorization_code":"`)
 	code, _, _ = strings.Cut(rest, `"`)
 	return status, header.Get("Retry-After"), code
@@ -93,8 +94,8 @@ func (g *gate) management() string {
 	return token
 }
 
-// TestGateWithoutItsStore: the store is down at the start, comes, hangs and comes again. Tokens are judged all the time, codes are
-// neither issued nor redeemed without it, and whoever watches the gate is told.
+// TestGateWithoutItsStore: the store is down at the start, comes, hangs and comes again. Tokens are judged all the
+// time, codes are neither issued nor redeemed without it, and whoever watches the gate is told.
 func TestGateWithoutItsStore(t *testing.T) {
 	t.Parallel()
 	store := redistest.Start(t)
@@ -119,7 +120,8 @@ func TestGateWithoutItsStore(t *testing.T) {
 			t.Errorf("%s: a token: %d", stage, status)
 		}
 		status, body := g.admin("/readyz")
-		if status != 200 || !strings.Contains(body, "warning: the shared store cannot be used, no code is issued or redeemed: ") {
+		if status != 200 || !strings.Contains(body,
+			"warning: the shared store cannot be used, no code is issued or redeemed: ") {
 			t.Errorf("%s: readyz: %d %q", stage, status, body)
 		}
 		if _, body := g.admin("/metrics"); !strings.Contains(body, "\njotgate_redis_up 0\n") {
@@ -137,7 +139,8 @@ func TestGateWithoutItsStore(t *testing.T) {
 		return status == 201
 	}
 	redistest.Eventually(t, "codes", working)
-	redistest.Eventually(t, "nothing is amiss any more", func() bool { status, body := g.admin("/readyz"); return status == 200 && body == "ready\n" })
+	redistest.Eventually(t, "nothing is amiss any more",
+		func() bool { status, body := g.admin("/readyz"); return status == 200 && body == "ready\n" })
 	_, _, code := g.code(management)
 	store.Stop()
 	if status, retry := g.redeemed(code); status != 503 || retry == "" {
@@ -166,7 +169,8 @@ func TestStoreThatMayForget(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = log.Close() })
 	_, err = app.New(app.Options{Config: c, ConfigPath: g.file, Log: log})
-	if err == nil || !strings.Contains(err.Error(), "maxmemory-policy is allkeys-lru") || !strings.Contains(err.Error(), "set it to noeviction") {
+	if err == nil || !strings.Contains(err.Error(), "maxmemory-policy is allkeys-lru") ||
+		!strings.Contains(err.Error(), "set it to noeviction") {
 		t.Errorf("got %v", err)
 	}
 	judge, err := app.NewJudge(c, time.Now) // check and explain ask no store
@@ -176,7 +180,8 @@ func TestStoreThatMayForget(t *testing.T) {
 	_ = judge.Close()
 }
 
-// TestReloadOfTheStore: what is not about the store changes as ever; the store itself does not change while the gate runs.
+// TestReloadOfTheStore: what is not about the store changes as ever; the store itself does not change while the gate
+// runs.
 func TestReloadOfTheStore(t *testing.T) {
 	t.Parallel()
 	store := redistest.Start(t)

@@ -95,14 +95,17 @@ func (r *replica) code() string {
 	return answer.Code
 }
 
-// Replicas' clocks may differ from each other and from the store's by redis.skew: then each code works once, wherever it
-// is redeemed. Beyond that it may be refused, and still never works twice.
+// Replicas' clocks may differ from each other and from the store's by redis.skew: then each code works once, wherever
+// it is redeemed. Beyond that it may be refused, and still never works twice.
 func TestReplicasWhoseClocksDiffer(t *testing.T) {
 	t.Parallel()
 	store := redistest.Start(t).URL()
 	const within = 4 * time.Second
 	var all []*replica
-	for _, off := range []time.Duration{-20 * time.Minute, -time.Minute, -within, 0, within, time.Minute, 20 * time.Minute} {
+	for _, off := range []time.Duration{
+		-20 * time.Minute, -time.Minute, -within, 0, within, time.Minute,
+		20 * time.Minute,
+	} {
 		all = append(all, startReplica(t, store, off))
 	}
 	for _, from := range all {

@@ -70,8 +70,9 @@ func (g *Gate) build(c *config.Config) (*snapshot, error) {
 		}
 	}
 	options := proxy.Options{
-		Config: c, Verifier: verifier, Cache: g.memory.cache, Upstreams: g.memory.upstreams, Rates: g.memory.rates, Proofs: snap.proofs,
-		Clock: g.clock, Draining: g.streamsEnd, Offline: g.dry,
+		Config: c, Verifier: verifier, Cache: g.memory.cache, Upstreams: g.memory.upstreams, Rates: g.memory.rates,
+		Proofs: snap.proofs,
+		Clock:  g.clock, Draining: g.streamsEnd, Offline: g.dry,
 	}
 	if g.memory.store != nil {
 		options.SharedRates = g.memory.store
@@ -100,8 +101,9 @@ func (g *Gate) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
 			continue
 		}
 		source, release, err := g.memory.keys.Open(keysets.Settings{
-			Issuer: cmp.Or(t.Pattern, t.Issuer), URL: t.Remote.URL, InsecureHTTP: t.Remote.InsecureHTTP, Authorities: t.Remote.Authorities,
-			Refresh: t.Remote.Refresh, MaxAge: t.Remote.MaxAge, Cooldown: t.Remote.Cooldown, Wait: t.Remote.Wait,
+			Issuer: cmp.Or(t.Pattern, t.Issuer), URL: t.Remote.URL, InsecureHTTP: t.Remote.InsecureHTTP,
+			Authorities: t.Remote.Authorities,
+			Refresh:     t.Remote.Refresh, MaxAge: t.Remote.MaxAge, Cooldown: t.Remote.Cooldown, Wait: t.Remote.Wait,
 			Timeout: t.Remote.Timeout, Bearer: t.Remote.Bearer, BearerFile: t.Remote.BearerFile,
 			Headers: keysets.EncodeHeaders(t.Remote.Headers),
 		})
@@ -113,8 +115,8 @@ func (g *Gate) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
 	return keysets.VerifierWith(snap.config, func(t *config.TrustedIssuer) keysets.KeySource { return sources[t] })
 }
 
-// buildProofs makes the judge of DPoP proofs, one for our endpoints and for the gate: a proof that was used at either is
-// used.
+// buildProofs makes the judge of DPoP proofs, one for our endpoints and for the gate: a proof that was used at either
+// is used.
 func (g *Gate) buildProofs(c *config.Config) (*dpop.Checker, error) {
 	o := dpop.Options{
 		MaxAge: c.DPoP.MaxAge, Leeway: c.ClockLeeway, RequireNonce: c.DPoP.RequireNonce, NonceTTL: c.DPoP.NonceTTL,
@@ -132,8 +134,8 @@ func (g *Gate) buildProofs(c *config.Config) (*dpop.Checker, error) {
 	return dpop.New(o)
 }
 
-// unspent is what a Judge remembers of proofs: nothing, and it accepts none; so it has no beginning before which a proof
-// would have to be doubted.
+// unspent is what a Judge remembers of proofs: nothing, and it accepts none; so it has no beginning before which a
+// proof would have to be doubted.
 type unspent struct{ *dpop.State }
 
 func (unspent) Since() int64 { return 0 }
@@ -179,7 +181,8 @@ func (snap *snapshot) shadows() (names []string) {
 	return names
 }
 
-// longestOnce is how long an assertion or a proof can be good: 10 minutes, and by how much its maker's clock may be ahead.
+// longestOnce is how long an assertion or a proof can be good: 10 minutes, and by how much its maker's clock may be
+// ahead.
 const longestOnce = 11 * time.Minute
 
 // sharedProofs are the proofs that any replica has accepted, as package dpop sees them.

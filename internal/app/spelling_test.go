@@ -51,7 +51,8 @@ func TestAnotherSpellingOfAGuardedPathIsRefused(t *testing.T) {
 	}
 	g.eventually(`"detail":"path: without the case of letters it belongs to /admin/, which asks for something else"`)
 	trace, err := g.Trace(app.Question{Request: "GET http://a/ADMIN/panel"})
-	if err != nil || trace.Reason != refusal.PathAmbiguous || !strings.Contains(trace.Steps[0].Detail, "it belongs to /admin/") {
+	if err != nil || trace.Reason != refusal.PathAmbiguous ||
+		!strings.Contains(trace.Steps[0].Detail, "it belongs to /admin/") {
 		t.Errorf("explain: %+v, %v", trace, err)
 	}
 }
@@ -59,7 +60,8 @@ func TestAnotherSpellingOfAGuardedPathIsRefused(t *testing.T) {
 // A tenant in the query is the one that every framework finds there, or none.
 func TestATenantInTheQueryHasOneReading(t *testing.T) {
 	t.Parallel()
-	g := startGate(t, "routes:\n", "routes:\n  - {path: /q, require: {tenant_from: query.tenant, action: READ}, upstream: \"$APP\"}\n")
+	g := startGate(t, "routes:\n",
+		"routes:\n  - {path: /q, require: {tenant_from: query.tenant, action: READ}, upstream: \"$APP\"}\n")
 	token := "Bearer " + g.token("acme")
 	for query, want := range map[string]int{
 		"tenant=acme": 200, "tenant=acme&x[]=1&y.z=2": 200, "tenant=victim": 403, "x=1": 400,

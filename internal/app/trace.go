@@ -17,9 +17,9 @@ import (
 	"github.com/jotgate/jotgate/proxy"
 )
 
-// A Judge judges requests as a gate of its configuration would, and sends none: for `jotgate check` and `jotgate explain`.
-// It binds nothing, writes nothing and fetches nothing: it knows what the file of revocations says, but neither what a shared
-// store knows nor the keys that a trusted issuer publishes.
+// A Judge judges requests as a gate of its configuration would, and sends none: for `jotgate check` and `jotgate
+// explain`. It binds nothing, writes nothing and fetches nothing: it knows what the file of revocations says, but
+// neither what a shared store knows nor the keys that a trusted issuer publishes.
 type Judge struct {
 	server *Gate
 	snap   *snapshot
@@ -110,7 +110,8 @@ func (snap *snapshot) trace(r *http.Request, as proxy.Bearer, now time.Time) *pr
 	}
 	if snap.owns(x, r) {
 		return &proxy.Trace{Own: true, Steps: []proxy.Step{{
-			Check: "route", Outcome: proxy.StepSkipped, Detail: "one of the issuer's own endpoints answers this; no route decides",
+			Check: "route", Outcome: proxy.StepSkipped,
+			Detail: "one of the issuer's own endpoints answers this; no route decides",
 		}}}
 	}
 	return snap.gate.Trace(x, r, as)

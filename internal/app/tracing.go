@@ -24,7 +24,8 @@ func newTracer(c *config.Tracing, log *telemetry.Log, version string) *otel.Trac
 		headers[name] = value.Reveal()
 	}
 	return otel.New(otel.Options{
-		URL: c.Endpoint, Headers: headers, Ratio: c.Ratio, Parent: c.Parent, Service: c.Service, Version: version, Log: log.Named("tracing"),
+		URL: c.Endpoint, Headers: headers, Ratio: c.Ratio, Parent: c.Parent, Service: c.Service, Version: version,
+		Log: log.Named("tracing"),
 	})
 }
 
@@ -38,8 +39,10 @@ func (g *Gate) begin(x *request.Exchange, r *http.Request) *otel.Request {
 // endTrace tells what became of the request, in the words of the access log.
 func endTrace(x *request.Exchange, r *http.Request) {
 	a := otel.Answer{
-		Method: r.Method, Route: x.Pattern, Path: x.LogPath, Scheme: x.Scheme, Host: x.Host, UserAgent: telemetry.Bounded(r.UserAgent()),
-		Protocol: r.ProtoMajor, RequestID: x.ID, Status: x.Status(), Reason: string(x.Reason), Shadow: string(x.Shadow), Upstream: x.Upstream,
+		Method: r.Method, Route: x.Pattern, Path: x.LogPath, Scheme: x.Scheme, Host: x.Host,
+		UserAgent: telemetry.Bounded(r.UserAgent()),
+		Protocol:  r.ProtoMajor, RequestID: x.ID, Status: x.Status(), Reason: string(x.Reason), Shadow: string(x.Shadow),
+		Upstream: x.Upstream,
 	}
 	if x.Client.IsValid() {
 		a.Client = x.Client.String()

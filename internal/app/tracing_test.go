@@ -38,7 +38,8 @@ func newCollector(t *testing.T, answer ...int) *collector {
 		if err == nil {
 			err = proto.Unmarshal(body, &data)
 		}
-		if err != nil || r.Method != http.MethodPost || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Type") != "application/x-protobuf" || r.Header.Get("X-Key") != "of-the-collector" {
+		if err != nil || r.Method != http.MethodPost || r.URL.Path != "/v1/traces" ||
+			r.Header.Get("Content-Type") != "application/x-protobuf" || r.Header.Get("X-Key") != "of-the-collector" {
 			c.faults = append(c.faults, fmt.Sprintf("%s %s %v: %v", r.Method, r.URL, r.Header, err))
 		}
 		if len(c.answer) > 0 {
@@ -129,7 +130,8 @@ func TestATraceGoesThroughTheGate(t *testing.T) {
 		t.Fatalf("%d %s", status, body)
 	}
 	spans := c.trace(t, traceOfClient, 3)
-	server, judge, client := spans[otlp.Span_SPAN_KIND_SERVER], spans[otlp.Span_SPAN_KIND_INTERNAL], spans[otlp.Span_SPAN_KIND_CLIENT]
+	server, judge, client := spans[otlp.Span_SPAN_KIND_SERVER], spans[otlp.Span_SPAN_KIND_INTERNAL],
+		spans[otlp.Span_SPAN_KIND_CLIENT]
 	if got := hex.EncodeToString(server.ParentSpanId); got != spanOfClient {
 		t.Errorf("the server span's parent is %s", got)
 	}
@@ -137,11 +139,13 @@ func TestATraceGoesThroughTheGate(t *testing.T) {
 		if string(child.ParentSpanId) != string(server.SpanId) {
 			t.Errorf("%s is not a child of the server span", child.Name)
 		}
-		if child.StartTimeUnixNano < server.StartTimeUnixNano || child.EndTimeUnixNano > server.EndTimeUnixNano || child.EndTimeUnixNano < child.StartTimeUnixNano {
+		if child.StartTimeUnixNano < server.StartTimeUnixNano || child.EndTimeUnixNano > server.EndTimeUnixNano ||
+			child.EndTimeUnixNano < child.StartTimeUnixNano {
 			t.Errorf("%s is not within the server span", child.Name)
 		}
 	}
-	if got, want := field(body, "Traceparent"), "00-"+traceOfClient+"-"+hex.EncodeToString(client.SpanId)+"-01"; got != want {
+	if got, want := field(body, "Traceparent"), "00-"+traceOfClient+"-"+hex.EncodeToString(client.SpanId)+
+		"-01"; got != want {
 		t.Errorf("the app got traceparent %q, want %q", got, want)
 	}
 	if got := field(body, "Tracestate"); got != "vendor=1" {
@@ -154,14 +158,19 @@ func TestATraceGoesThroughTheGate(t *testing.T) {
 	id := got["jotgate.request_id"]
 	delete(got, "jotgate.request_id")
 	want := map[string]string{
-		"http.request.method": "GET", "http.route": "/t/{tenant}/", "http.response.status_code": "200", "url.scheme": "http", "url.path": "/t/acme/x",
-		"server.address": "127.0.0.1", "client.address": "127.0.0.1", "user_agent.original": "test/1", "network.protocol.name": "http", "network.protocol.version": "1.1",
+		"http.request.method": "GET", "http.route": "/t/{tenant}/", "http.response.status_code": "200", "url.scheme": "http",
+		"url.path":       "/t/acme/x",
+		"server.address": "127.0.0.1", "client.address": "127.0.0.1", "user_agent.original": "test/1",
+		"network.protocol.name": "http", "network.protocol.version": "1.1",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("server span (-want +got):\n%s", d)
 	}
 	host, port, _ := net.SplitHostPort(g.app.Listener.Addr().String())
-	want = map[string]string{"http.request.method": "GET", "http.response.status_code": "200", "server.address": host, "server.port": port}
+	want = map[string]string{
+		"http.request.method": "GET", "http.response.status_code": "200", "server.address": host,
+		"server.port": port,
+	}
 	if d := cmp.Diff(want, attributes(client.Attributes)); d != "" {
 		t.Errorf("client span (-want +got):\n%s", d)
 	}
@@ -169,7 +178,8 @@ func TestATraceGoesThroughTheGate(t *testing.T) {
 	c.mu.Lock()
 	everything := fmt.Sprint(c.spans)
 	c.mu.Unlock()
-	if strings.Contains(everything, token) || strings.Contains(everything, "in-the-query") || strings.Contains(g.log.String(), "of-the-collector") {
+	if strings.Contains(everything, token) || strings.Contains(everything, "in-the-query") ||
+		strings.Contains(g.log.String(), "of-the-collector") {
 		t.Error("a credential, or a query, is told")
 	}
 	g.tells(`jotgate_traced_requests_total{result="exported"} 1`, `jotgate_traced_requests_total{result="failed"} 0`)
@@ -179,7 +189,8 @@ func TestATraceGoesThroughTheGate(t *testing.T) {
 func TestTracesOfWhatDoesNotGoWell(t *testing.T) {
 	t.Parallel()
 	c := newCollector(t)
-	g := startGate(t, append(tracing(c, ""), "  - {path: /open/,", "  - {path: /gone/, public: true, upstream: \"http://127.0.0.1:1\"}\n  - {path: /open/,")...)
+	g := startGate(t, append(tracing(c, ""), "  - {path: /open/,",
+		"  - {path: /gone/, public: true, upstream: \"http://127.0.0.1:1\"}\n  - {path: /open/,")...)
 	for i, x := range []struct {
 		path, route string
 		spans       int
@@ -194,7 +205,8 @@ func TestTracesOfWhatDoesNotGoWell(t *testing.T) {
 		{"/api/1/access_token/secret-of-somebody", "/api/1/access_token/{id}", 1, "token_missing", 0},
 	} {
 		id := fmt.Sprintf("%031x1", i+1)
-		g.raw("GET " + x.path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTraceparent: 00-" + id + "-" + spanOfClient + "-01\r\n\r\n")
+		g.raw("GET " + x.path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTraceparent: 00-" + id + "-" + spanOfClient +
+			"-01\r\n\r\n")
 		spans := c.trace(t, id, x.spans)
 		server := attributes(spans[otlp.Span_SPAN_KIND_SERVER].Attributes)
 		if server["http.route"] != x.route || server["jotgate.reason"] != x.reason {
@@ -204,7 +216,8 @@ func TestTracesOfWhatDoesNotGoWell(t *testing.T) {
 			t.Errorf("%s: the credential is told: %v", x.path, spans)
 		}
 		if x.failed != 0 {
-			if s := spans[x.failed]; attributes(s.Attributes)["error.type"] != x.reason || s.Status.GetCode() != otlp.Status_STATUS_CODE_ERROR {
+			if s := spans[x.failed]; attributes(s.Attributes)["error.type"] != x.reason ||
+				s.Status.GetCode() != otlp.Status_STATUS_CODE_ERROR {
 				t.Errorf("%s: the span of the question: %v", x.path, s)
 			}
 			if server["error.type"] != x.reason {
@@ -217,7 +230,8 @@ func TestTracesOfWhatDoesNotGoWell(t *testing.T) {
 // Whose context counts, and what goes on to the app.
 func TestWhoseTraceARequestIsAPartOf(t *testing.T) {
 	t.Parallel()
-	const sampledParent, otherParent = "00-" + traceOfClient + "-" + spanOfClient + "-01", "00-" + traceOfClient + "-" + spanOfClient + "-00"
+	const sampledParent, otherParent = "00-" + traceOfClient + "-" + spanOfClient + "-01", "00-" + traceOfClient + "-" +
+		spanOfClient + "-00"
 	for _, c := range []struct {
 		name, more      string
 		header          []string
@@ -231,8 +245,16 @@ func TestWhoseTraceARequestIsAPartOf(t *testing.T) {
 		{"none there", ", sample_ratio: 0", nil, false, false},
 		{"nobody's", ", parent: none", []string{"Traceparent", sampledParent, "Tracestate", "a=b"}, false, true},
 		{"a stranger's", ", parent: trusted", []string{"Traceparent", sampledParent}, false, true},
-		{"a trusted proxy's", ", parent: trusted, sample_ratio: 0}\ntrusted_proxies: [127.0.0.1]\nlog: {level: info", []string{"Traceparent", sampledParent}, true, true},
-		{"not sampled by a trusted proxy", "}\ntrusted_proxies: [127.0.0.1]\nlog: {level: info", []string{"Traceparent", otherParent}, true, false},
+		{
+			"a trusted proxy's", ", parent: trusted, sample_ratio: 0}\ntrusted_proxies: [127.0.0.1]\nlog: {level: info",
+			[]string{"Traceparent", sampledParent},
+			true, true,
+		},
+		{
+			"not sampled by a trusted proxy", "}\ntrusted_proxies: [127.0.0.1]\nlog: {level: info",
+			[]string{"Traceparent", otherParent},
+			true, false,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -82,7 +82,10 @@ func (f *foreigner) publish(keys ...*jose.PrivateKey) {
 func (f *foreigner) token(key *jose.PrivateKey, typ string, over map[string]any) string {
 	f.t.Helper()
 	now := time.Now().Unix()
-	claims := map[string]any{"iss": f.URL, "sub": "alice", "aud": "api", "iat": now, "exp": now + 300, "jti": fmt.Sprint(now)}
+	claims := map[string]any{
+		"iss": f.URL, "sub": "alice", "aud": "api", "iat": now, "exp": now + 300,
+		"jti": fmt.Sprint(now),
+	}
 	for name, value := range over {
 		if claims[name] = value; value == nil {
 			delete(claims, name)
@@ -101,13 +104,16 @@ func (f *foreigner) token(key *jose.PrivateKey, typ string, over map[string]any)
 
 // trusting is the edit that puts trusted issuers into settings; $F is the foreigner's URL.
 func (f *foreigner) trusting(entry string) []string {
-	return []string{"routes:\n", strings.ReplaceAll("trusted_issuers:\n  - {issuer: \"$F\", "+entry+"}\nroutes:\n", "$F", f.URL), "roles: {", "roles: {support: [{tenant: acme, actions: [READ]}, {tenant: evil, actions: [READ]}], "}
+	return []string{"routes:\n", strings.ReplaceAll("trusted_issuers:\n  - {issuer: \"$F\", "+entry+"}\nroutes:\n", "$F",
+		f.URL), "roles: {", "roles: {support: [{tenant: acme, actions: [READ]}, {tenant: evil, actions: [READ]}], "}
 }
 
 const (
-	likeKeycloak = `audiences: [api], token_types: [JWT], require_claims: {typ: Bearer}, client_claim: azp, roles: {from: realm_access.roles, map: {kc-support: support}}, permissions: [{tenant: acme, actions: [READ]}]`
-	likeAuth0    = `audiences: ["https://api.shop.example"], token_types: [JWT], client_claim: azp, roles: {from: "https://shop.example/roles", map: {support: support}}, permissions: [{tenant: acme, actions: [READ]}]`
-	likeOurs     = `audiences: [api], permissions: [{tenant: acme, actions: [READ]}]`
+	likeKeycloak = `audiences: [api], token_types: [JWT], require_claims: {typ: Bearer}, client_claim: azp, roles: ` +
+		`{from: realm_access.roles, map: {kc-support: support}}, permissions: [{tenant: acme, actions: [READ]}]`
+	likeAuth0 = `audiences: ["https://api.shop.example"], token_types: [JWT], client_claim: azp, roles: {from: ` +
+		`"https://shop.example/roles", map: {support: support}}, permissions: [{tenant: acme, actions: [READ]}]`
+	likeOurs = `audiences: [api], permissions: [{tenant: acme, actions: [READ]}]`
 )
 
 // open asks for a tenant's page and gives the status with the reason that the log has for it.
@@ -148,8 +154,9 @@ func TestTokensOfOtherIssuers(t *testing.T) {
 		"email_verified":  true, "preferred_username": "alice", "aud": []string{"api", "account"},
 	}
 	auth0 := map[string]any{
-		"aud": []string{"https://api.shop.example", "https://shop.eu.auth0.com/userinfo"}, "azp": "aBcD", "scope": "openid read:tickets",
-		"sub": "auth0|5f7c8ec7c33c6c004bbafe82", "https://shop.example/roles": []string{"support"}, "jti": nil,
+		"aud": []string{"https://api.shop.example", "https://shop.eu.auth0.com/userinfo"}, "azp": "aBcD",
+		"scope": "openid read:tickets",
+		"sub":   "auth0|5f7c8ec7c33c6c004bbafe82", "https://shop.example/roles": []string{"support"}, "jti": nil,
 	}
 	with := func(base map[string]any, over ...any) map[string]any {
 		claims := maps.Clone(base)
@@ -158,7 +165,10 @@ func TestTokensOfOtherIssuers(t *testing.T) {
 		}
 		return claims
 	}
-	own := map[string]any{"client_id": "web2", "tenantPermissions": []any{map[string]any{"tenant": "*", "allowedActions": []string{"*"}}}}
+	own := map[string]any{
+		"client_id":         "web2",
+		"tenantPermissions": []any{map[string]any{"tenant": "*", "allowedActions": []string{"*"}}},
+	}
 	for _, c := range []struct {
 		name, entry, typ, tenant string
 		claims                   map[string]any
@@ -167,24 +177,56 @@ func TestTokensOfOtherIssuers(t *testing.T) {
 		{"Keycloak", likeKeycloak, "JWT", "acme", keycloak, "200"},
 		{"Keycloak, a tenant over the ceiling", likeKeycloak, "JWT", "evil", keycloak, "403 action_denied"},
 		{"Keycloak, without the role", likeKeycloak, "JWT", "acme", with(keycloak, "realm_access", nil), "403 tenant_denied"},
-		{"Keycloak, a role of another client", likeKeycloak, "JWT", "acme", with(keycloak, "realm_access", nil, "roles", []string{"kc-support"}), "403 tenant_denied"},
-		{"Keycloak, permissions of its own invention", likeKeycloak, "JWT", "acme", with(keycloak, "realm_access", nil, "tenantPermissions", own["tenantPermissions"], "master", true), "403 tenant_denied"},
-		{"Keycloak's id_token", likeKeycloak, "JWT", "acme", with(keycloak, "typ", "ID", "at_hash", "x"), "401 token_type_refused"},
+		{
+			"Keycloak, a role of another client", likeKeycloak, "JWT", "acme",
+			with(keycloak, "realm_access", nil, "roles", []string{"kc-support"}), "403 tenant_denied",
+		},
+		{
+			"Keycloak, permissions of its own invention", likeKeycloak, "JWT", "acme",
+			with(keycloak, "realm_access", nil, "tenantPermissions", own["tenantPermissions"], "master", true),
+			"403 tenant_denied",
+		},
+		{
+			"Keycloak's id_token", likeKeycloak, "JWT", "acme", with(keycloak, "typ", "ID", "at_hash", "x"),
+			"401 token_type_refused",
+		},
 		{"Keycloak's refresh token", likeKeycloak, "JWT", "acme", with(keycloak, "typ", "Refresh"), "401 token_type_refused"},
-		{"Keycloak, another audience", likeKeycloak, "JWT", "acme", with(keycloak, "aud", "account"), "401 token_audience_mismatch"},
-		{"Keycloak, subject like our client", likeKeycloak, "JWT", "acme", with(keycloak, "sub", "web"), "401 token_subject_reserved"},
-		{"Keycloak, subject with a line break", likeKeycloak, "JWT", "acme", with(keycloak, "sub", "a\r\nX-Jotgate-Tenant: evil"), "401 token_identity_refused"},
+		{
+			"Keycloak, another audience", likeKeycloak, "JWT", "acme", with(keycloak, "aud", "account"),
+			"401 token_audience_mismatch",
+		},
+		{
+			"Keycloak, subject like our client", likeKeycloak, "JWT", "acme", with(keycloak, "sub", "web"),
+			"401 token_subject_reserved",
+		},
+		{
+			"Keycloak, subject with a line break", likeKeycloak, "JWT", "acme",
+			with(keycloak, "sub", "a\r\nX-Jotgate-Tenant: evil"), "401 token_identity_refused",
+		},
 		{"Keycloak, expired", likeKeycloak, "JWT", "acme", with(keycloak, "exp", 1), "401 token_expired"},
 		{"Auth0", likeAuth0, "JWT", "acme", auth0, "200"},
 		{"Auth0, a tenant over the ceiling", likeAuth0, "JWT", "evil", auth0, "403 action_denied"},
-		{"Auth0, machine to machine", likeAuth0, "JWT", "acme", with(auth0, "scope", nil, "gty", "client-credentials"), "200"},
-		{"Auth0's id_token, its client trusted as an audience", strings.Replace(likeAuth0, "https://api.shop.example", "aBcD", 1), "JWT", "acme", with(auth0, "aud", "aBcD", "azp", nil, "scope", nil, "sid", "x", "email", "a@example.com"), "401 token_type_refused"},
-		{"Auth0's id_token with a nonce", strings.Replace(likeAuth0, "https://api.shop.example", "aBcD", 1), "JWT", "acme", with(auth0, "aud", "aBcD", "nonce", "n"), "401 token_type_refused"},
+		{
+			"Auth0, machine to machine", likeAuth0, "JWT", "acme", with(auth0, "scope", nil, "gty", "client-credentials"),
+			"200",
+		},
+		{
+			"Auth0's id_token, its client trusted as an audience", strings.Replace(likeAuth0, "https://api.shop.example", "aBcD",
+				1), "JWT", "acme", with(auth0, "aud", "aBcD", "azp", nil, "scope", nil, "sid", "x", "email", "a@example.com"),
+			"401 token_type_refused",
+		},
+		{
+			"Auth0's id_token with a nonce", strings.Replace(likeAuth0, "https://api.shop.example", "aBcD", 1), "JWT", "acme",
+			with(auth0, "aud", "aBcD", "nonce", "n"), "401 token_type_refused",
+		},
 		{"the RFC 9068 profile of Auth0", likeOurs, "at+jwt", "acme", with(own, "scope", "openid"), "200"},
 		{"another Jotgate's", likeOurs, "at+jwt", "acme", own, "200"},
 		{"another Jotgate's, over the ceiling", likeOurs, "at+jwt", "other", own, "403 action_denied"},
 		{"JWT where only at+jwt is trusted", likeOurs, "JWT", "acme", own, "401 token_type_refused"},
-		{"an id_token where only at+jwt is trusted", likeOurs, "JWT", "acme", with(own, "nonce", "n"), "401 token_type_refused"},
+		{
+			"an id_token where only at+jwt is trusted", likeOurs, "JWT", "acme", with(own, "nonce", "n"),
+			"401 token_type_refused",
+		},
 		{"at+jwt where only JWT is trusted", likeKeycloak, "at+jwt", "acme", keycloak, "401 token_type_refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -201,12 +243,14 @@ func TestTokensOfOtherIssuers(t *testing.T) {
 	}
 }
 
-// TestTenantsOfOtherIssuers: what a token names as its own tenant opens that tenant's routes and no other's, through the
-// whole gate.
+// TestTenantsOfOtherIssuers: what a token names as its own tenant opens that tenant's routes and no other's, through
+// the whole gate.
 func TestTenantsOfOtherIssuers(t *testing.T) {
 	t.Parallel()
-	const own = `audiences: [api], tenants: {from: org}, actions: {from: scope}, permissions: [{tenant: "*", actions: ["*"]}]`
-	const cognito = `audiences: [web3], audience_claims: [aud, client_id], token_types: [none, JWT], tenants: {from: org}, actions: {from: scope}, permissions: [{tenant: "*", actions: [READ]}]`
+	const own = `audiences: [api], tenants: {from: org}, actions: {from: scope}, permissions: [{tenant: "*", ` +
+		`actions: ["*"]}]`
+	const cognito = `audiences: [web3], audience_claims: [aud, client_id], token_types: [none, JWT], tenants: {from: ` +
+		`org}, actions: {from: scope}, permissions: [{tenant: "*", actions: [READ]}]`
 	var crowd []string
 	for i := range 65 {
 		crowd = append(crowd, fmt.Sprint("t", i))
@@ -221,14 +265,46 @@ func TestTenantsOfOtherIssuers(t *testing.T) {
 		{"without the action", own, "at+jwt", "acme", map[string]any{"org": "acme", "scope": "WRITE"}, "403 action_denied"},
 		{"no tenant", own, "at+jwt", "acme", map[string]any{"scope": "READ"}, "403 tenant_denied"},
 		{"the word * as its tenant", own, "at+jwt", "acme", map[string]any{"org": "*", "scope": "READ"}, "403 tenant_denied"},
-		{"too many tenants", own, "at+jwt", "t1", map[string]any{"org": crowd, "scope": "READ"}, "401 token_claims_malformed"},
-		{"permissions of its own invention", own, "at+jwt", "other", map[string]any{"org": "acme", "scope": "READ", "tenantPermissions": []any{map[string]any{"tenant": "*", "allowedActions": []string{"*"}}}}, "403 tenant_denied"},
-		{"client_id in place of aud", cognito, "JWT", "acme", map[string]any{"aud": nil, "client_id": "web3", "org": "acme", "scope": "READ", "token_use": "access"}, "200"},
-		{"an aud decides", cognito, "JWT", "acme", map[string]any{"aud": "other", "client_id": "web3", "org": "acme", "scope": "READ"}, "401 token_audience_mismatch"},
-		{"client_id like our client", own, "at+jwt", "acme", map[string]any{"client_id": "web", "org": "acme", "scope": "READ"}, "401 token_subject_reserved"},
-		{"client_claim like our client", own + ", client_claim: azp", "at+jwt", "acme", map[string]any{"azp": "web", "org": "acme", "scope": "READ"}, "401 token_subject_reserved"},
-		{"client_id like our client, beside client_claim", own + ", client_claim: azp", "at+jwt", "acme", map[string]any{"azp": "web2", "client_id": "web", "org": "acme", "scope": "READ"}, "401 token_subject_reserved"},
-		{"an application that is an object", own, "at+jwt", "acme", map[string]any{"application": map[string]any{"id": "web"}, "org": "acme", "scope": "READ"}, "200"},
+		{
+			"too many tenants", own, "at+jwt", "t1",
+			map[string]any{"org": crowd, "scope": "READ"},
+			"401 token_claims_malformed",
+		},
+		{
+			"permissions of its own invention", own, "at+jwt", "other",
+			map[string]any{
+				"org": "acme", "scope": "READ",
+				"tenantPermissions": []any{map[string]any{"tenant": "*", "allowedActions": []string{"*"}}},
+			},
+			"403 tenant_denied",
+		},
+		{"client_id in place of aud", cognito, "JWT", "acme", map[string]any{
+			"aud": nil, "client_id": "web3", "org": "acme",
+			"scope": "READ", "token_use": "access",
+		}, "200"},
+		{"an aud decides", cognito, "JWT", "acme", map[string]any{
+			"aud": "other", "client_id": "web3", "org": "acme",
+			"scope": "READ",
+		}, "401 token_audience_mismatch"},
+		{
+			"client_id like our client", own, "at+jwt", "acme",
+			map[string]any{"client_id": "web", "org": "acme", "scope": "READ"},
+			"401 token_subject_reserved",
+		},
+		{
+			"client_claim like our client", own + ", client_claim: azp", "at+jwt", "acme",
+			map[string]any{"azp": "web", "org": "acme", "scope": "READ"},
+			"401 token_subject_reserved",
+		},
+		{
+			"client_id like our client, beside client_claim", own + ", client_claim: azp", "at+jwt", "acme",
+			map[string]any{"azp": "web2", "client_id": "web", "org": "acme", "scope": "READ"},
+			"401 token_subject_reserved",
+		},
+		{"an application that is an object", own, "at+jwt", "acme", map[string]any{
+			"application": map[string]any{"id": "web"},
+			"org":         "acme", "scope": "READ",
+		}, "200"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -248,8 +324,12 @@ func TestForeignTokensManageNothing(t *testing.T) {
 	t.Parallel()
 	f := newForeigner(t)
 	g := startGate(t, f.trusting(likeOurs)...)
-	bearer := f.token(f.key, "at+jwt", map[string]any{"aud": []string{"api", "https://gate.test"}, "client_id": "web", "scope": "issue_codes"})
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.url("/api/v1/authorization-codes"), strings.NewReader(`{"role":"reader","tenant":"acme","subject":"alice"}`))
+	bearer := f.token(f.key, "at+jwt", map[string]any{
+		"aud": []string{"api", "https://gate.test"}, "client_id": "web",
+		"scope": "issue_codes",
+	})
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.url("/api/v1/authorization-codes"),
+		strings.NewReader(`{"role":"reader","tenant":"acme","subject":"alice"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,13 +345,16 @@ func TestForeignTokensManageNothing(t *testing.T) {
 	}
 }
 
-// TestRemovedKeyEndsCachedTokens: a key that its issuer removed opens nothing with the very next request after the fetch,
-// and a key that is new is found by the first token that names it.
+// TestRemovedKeyEndsCachedTokens: a key that its issuer removed opens nothing with the very next request after the
+// fetch, and a key that is new is found by the first token that names it.
 func TestRemovedKeyEndsCachedTokens(t *testing.T) {
 	t.Parallel()
 	f := newForeigner(t)
 	g := startGate(t, f.trusting(likeOurs)...)
-	claims := map[string]any{"client_id": "c", "tenantPermissions": []any{map[string]any{"tenant": "acme", "allowedActions": []string{"READ"}}}}
+	claims := map[string]any{
+		"client_id":         "c",
+		"tenantPermissions": []any{map[string]any{"tenant": "acme", "allowedActions": []string{"READ"}}},
+	}
 	old := f.token(f.key, "at+jwt", claims)
 	for range 2 { // the second time from the cache
 		if have := g.open("acme", old); have != "200" {
@@ -298,15 +381,20 @@ func TestRemovedKeyEndsCachedTokens(t *testing.T) {
 	}
 }
 
-// TestIssuerDownAtTheStart stops neither our own tokens nor another issuer's, is named by readiness, and is over when it is.
+// TestIssuerDownAtTheStart stops neither our own tokens nor another issuer's, is named by readiness, and is over when
+// it is.
 func TestIssuerDownAtTheStart(t *testing.T) {
 	t.Parallel()
 	down, up := newForeigner(t), newForeigner(t)
 	down.publish()
 	edits := up.trusting(likeOurs)
-	edits[1] = strings.Replace(edits[1], "trusted_issuers:\n", "trusted_issuers:\n  - {issuer: \""+down.URL+"\", fetch: {refresh: 1s, cooldown: 1s}, "+likeOurs+"}\n", 1)
+	edits[1] = strings.Replace(edits[1], "trusted_issuers:\n", "trusted_issuers:\n  - {issuer: \""+down.URL+
+		"\", fetch: {refresh: 1s, cooldown: 1s}, "+likeOurs+"}\n", 1)
 	g := startGate(t, edits...)
-	claims := map[string]any{"client_id": "c", "tenantPermissions": []any{map[string]any{"tenant": "acme", "allowedActions": []string{"READ"}}}}
+	claims := map[string]any{
+		"client_id":         "c",
+		"tenantPermissions": []any{map[string]any{"tenant": "acme", "allowedActions": []string{"READ"}}},
+	}
 	if have := g.open("acme", g.token("acme")); have != "200" {
 		t.Errorf("our own token: %s", have)
 	}
@@ -317,7 +405,8 @@ func TestIssuerDownAtTheStart(t *testing.T) {
 	if have := g.open("acme", bearer); have != "503 issuer_unavailable" {
 		t.Errorf("its own: %s", have)
 	}
-	if want, have := "ready\nwarning: trusted issuer "+down.URL+": no keys yet, its tokens are refused\n", g.ready(); have != want {
+	if want, have := "ready\nwarning: trusted issuer "+down.URL+": no keys yet, its tokens are refused\n",
+		g.ready(); have != want {
 		t.Errorf("readyz: %q, want %q", have, want)
 	}
 	down.publish(down.key)
@@ -349,13 +438,16 @@ func (g *gate) ready() string {
 	return string(body)
 }
 
-// TestReloadKeepsFetchedKeys: a reload in the very moment when the issuer is down costs nothing; one that changes how the
-// keys are fetched neither.
+// TestReloadKeepsFetchedKeys: a reload in the very moment when the issuer is down costs nothing; one that changes how
+// the keys are fetched neither.
 func TestReloadKeepsFetchedKeys(t *testing.T) {
 	t.Parallel()
 	f := newForeigner(t)
 	g := startGate(t, f.trusting(likeOurs)...)
-	claims := map[string]any{"client_id": "c", "tenantPermissions": []any{map[string]any{"tenant": "acme", "allowedActions": []string{"READ"}}}}
+	claims := map[string]any{
+		"client_id":         "c",
+		"tenantPermissions": []any{map[string]any{"tenant": "acme", "allowedActions": []string{"READ"}}},
+	}
 	bearer := f.token(f.key, "at+jwt", claims)
 	if have := g.open("acme", bearer); have != "200" {
 		t.Fatalf("before: %s", have)
@@ -394,7 +486,8 @@ func TestHeadersOfTokensCauseNoConnection(t *testing.T) {
 	trap := newForeigner(t)
 	f := newForeigner(t)
 	g := startGate(t, f.trusting(likeKeycloak)...)
-	if have := g.open("acme", f.token(f.key, "JWT", map[string]any{"typ": "Bearer", "realm_access": map[string]any{"roles": []string{"kc-support"}}})); have != "200" {
+	if have := g.open("acme", f.token(f.key, "JWT",
+		map[string]any{"typ": "Bearer", "realm_access": map[string]any{"roles": []string{"kc-support"}}})); have != "200" {
 		t.Fatalf("a good token: %s", have)
 	}
 	public, private, err := ed25519.GenerateKey(nil)
@@ -419,7 +512,8 @@ func TestHeadersOfTokensCauseNoConnection(t *testing.T) {
 		}
 		encode := base64.RawURLEncoding.EncodeToString
 		signed := encode([]byte(`{"alg":"EdDSA","typ":"JWT",`+header+`}`)) + "." +
-			encode([]byte(fmt.Sprintf(`{"iss":%q,"sub":"alice","aud":"api","typ":"Bearer","exp":%d}`, issuer, time.Now().Unix()+300)))
+			encode([]byte(fmt.Sprintf(`{"iss":%q,"sub":"alice","aud":"api","typ":"Bearer","exp":%d}`, issuer, time.Now().Unix()+
+				300)))
 		bearer := signed + "." + encode(ed25519.Sign(private, []byte(signed)))
 		// A second unknown kid within the cooldown cannot be judged, so it may be 503.
 		if have := g.open("acme", bearer); !strings.HasPrefix(have, "401 ") && have != "503 issuer_unavailable" {

@@ -27,9 +27,10 @@ const (
 )
 
 // A watch reloads when the contents of a source of the configuration change, whoever changes them and in whatever way:
-// written in place, replaced by a rename, or behind a symbolic link that now leads elsewhere (Kubernetes swaps one for a
-// whole folder). So folders are watched, not files, and what happens in them is only a reason to look: what decides is
-// whether the contents are those that the last reload read, good or bad. A bad file is hence told once, not again and again.
+// written in place, replaced by a rename, or behind a symbolic link that now leads elsewhere (Kubernetes swaps one for
+// a whole folder). So folders are watched, not files, and what happens in them is only a reason to look: what decides
+// is whether the contents are those that the last reload read, good or bad. A bad file is hence told once, not again
+// and again.
 type watch struct {
 	server  *Gate
 	notify  *fsnotify.Watcher // nil: nothing is watched
@@ -192,7 +193,8 @@ func (w *watch) tell(sources config.Sources, failed error) {
 		amiss = failed.Error()
 	}
 	if amiss != "" && amiss != w.amiss {
-		w.server.log.Warn("not every file is watched; SIGHUP and `jotgate reload` still have the gate read them", zap.Error(failed))
+		w.server.log.Warn("not every file is watched; SIGHUP and `jotgate reload` still have the gate read them",
+			zap.Error(failed))
 	}
 	w.amiss = amiss
 }
@@ -208,8 +210,8 @@ type trails struct {
 	folders, entries map[string]bool
 }
 
-// follow goes the way to path as the system does. Each link on it counts, the last entry, and the first that is missing;
-// and of each folder with one of these, itself, since it may be moved away and another put into its place.
+// follow goes the way to path as the system does. Each link on it counts, the last entry, and the first that is
+// missing; and of each folder with one of these, itself, since it may be moved away and another put into its place.
 func (t *trails) follow(path string) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -262,5 +264,8 @@ func (t *trails) whole(folder string) {
 }
 
 func split(path string) []string {
-	return slices.DeleteFunc(strings.Split(path, string(filepath.Separator)), func(name string) bool { return name == "" || name == "." })
+	return slices.DeleteFunc(strings.Split(path, string(filepath.Separator)), func(name string) bool {
+		return name == "" ||
+			name == "."
+	})
 }

@@ -154,7 +154,8 @@ func TestWatchSeesEveryWayToChangeAFile(t *testing.T) {
 				root := filepath.Dir(g.path(""))
 				copyFile(t, filepath.Join(root, "releases/1/main.pem"), filepath.Join(root, "releases/2/main.pem"))
 				put(t, filepath.Join(root, "releases/2/gate.yaml"), next)
-				must(t, os.Symlink("releases/2", filepath.Join(root, "next")), os.Rename(filepath.Join(root, "next"), filepath.Join(root, "current")))
+				must(t, os.Symlink("releases/2", filepath.Join(root, "next")),
+					os.Rename(filepath.Join(root, "next"), filepath.Join(root, "current")))
 			},
 		},
 	} {
@@ -203,16 +204,21 @@ func TestWatchSeesEveryFileThatTheConfigNames(t *testing.T) {
 	}
 	old := listentest.WritePair(t, "old.test")
 	for name, text := range map[string]string{
-		"token": "the-first-admin-token-of-all\n", "keys/theirs.json": public(), "keys/client.json": public(), "keys/main.pem": newPEM(t),
+		"token": "the-first-admin-token-of-all\n", "keys/theirs.json": public(), "keys/client.json": public(),
+		"keys/main.pem": newPEM(t),
 	} {
 		put(t, g.path(name), text)
 	}
 	copyFile(t, old.Cert, g.path("tls/cert.pem"))
 	copyFile(t, old.Key, g.path("tls/key.pem"))
-	g.edit("admin: {listen: \"127.0.0.1:0\", token: an-admin-token-of-the-test}", "admin: {listen: \"127.0.0.1:0\", token: \"${file:token}\"}",
-		"listen: 127.0.0.1:0\n", "listeners: [{name: main, address: \"127.0.0.1:0\", tls: {certificates: [{cert: tls/cert.pem, key: tls/key.pem}]}}]\n",
-		"{file: main.pem, create: true}", "{file: keys/main.pem}", "secret: 0123456789abcdefghijkl", "secret: 0123456789abcdefghijkl, keys: [{file: keys/client.json}]",
-		"routes:", "trusted_issuers: [{issuer: https://theirs.test, keys: [{file: keys/theirs.json}], audiences: [us], permissions: [{tenant: acme, actions: [READ]}]}]\nroutes:")
+	g.edit("admin: {listen: \"127.0.0.1:0\", token: an-admin-token-of-the-test}",
+		"admin: {listen: \"127.0.0.1:0\", token: \"${file:token}\"}",
+		"listen: 127.0.0.1:0\n", "listeners: [{name: main, address: \"127.0.0.1:0\", tls: {certificates: [{cert: "+
+			"tls/cert.pem, key: tls/key.pem}]}}]\n",
+		"{file: main.pem, create: true}", "{file: keys/main.pem}", "secret: 0123456789abcdefghijkl",
+		"secret: 0123456789abcdefghijkl, keys: [{file: keys/client.json}]",
+		"routes:", "trusted_issuers: [{issuer: https://theirs.test, keys: [{file: keys/theirs.json}], audiences: [us], "+
+			"permissions: [{tenant: acme, actions: [READ]}]}]\nroutes:")
 	g.run()
 	g.counts(1, asItWas)
 	next := listentest.WritePair(t, "next.test")
@@ -227,7 +233,8 @@ func TestWatchSeesEveryFileThatTheConfigNames(t *testing.T) {
 		{"cert.pem", func() {
 			copyFile(t, next.Cert, g.path("tls/next-cert.pem"))
 			copyFile(t, next.Key, g.path("tls/next-key.pem"))
-			must(t, os.Rename(g.path("tls/next-key.pem"), g.path("tls/key.pem")), os.Rename(g.path("tls/next-cert.pem"), g.path("tls/cert.pem")))
+			must(t, os.Rename(g.path("tls/next-key.pem"), g.path("tls/key.pem")),
+				os.Rename(g.path("tls/next-cert.pem"), g.path("tls/cert.pem")))
 		}},
 	} {
 		c.change()
@@ -236,7 +243,8 @@ func TestWatchSeesEveryFileThatTheConfigNames(t *testing.T) {
 			t.Errorf("the log does not say that %s has changed: %s", c.file, g.log)
 		}
 	}
-	if status, body := g.operate("GET", "/reload", "the-second-admin-token-of-all", ""); status != 200 || !strings.Contains(body, `"outcome":"done"`) || !strings.Contains(body, `"by":"watch"`) {
+	if status, body := g.operate("GET", "/reload", "the-second-admin-token-of-all", ""); status != 200 ||
+		!strings.Contains(body, `"outcome":"done"`) || !strings.Contains(body, `"by":"watch"`) {
 		t.Errorf("admin: %d %s", status, body)
 	}
 }
@@ -270,7 +278,8 @@ func TestWatchAsksForTheContents(t *testing.T) {
 	if log := g.log.String(); strings.Contains(log, "reload") {
 		t.Errorf("it reloaded: %s", log)
 	}
-	if status, body := g.operate("GET", "/reload", operatorToken, ""); status != 200 || body != "{\"outcome\":\"none\"}\n" {
+	if status, body := g.operate("GET", "/reload", operatorToken, ""); status != 200 ||
+		body != "{\"outcome\":\"none\"}\n" {
 		t.Errorf("admin: %d %s", status, body)
 	}
 }
@@ -290,16 +299,19 @@ func TestWatchTellsABadFileOnce(t *testing.T) {
 	must(t, err)
 	g.counts(1, refused)
 	must(t, os.Chtimes(g.file, time.Now(), time.Now())) // it is looked at again, and not told again
-	if log := g.log.String(); !strings.Contains(log, "gate.yaml:") || !strings.Contains(log, `"outcome":"refused","by":"watch"`) {
+	if log := g.log.String(); !strings.Contains(log, "gate.yaml:") ||
+		!strings.Contains(log, `"outcome":"refused","by":"watch"`) {
 		t.Errorf("the fault is not told: %s", log)
 	}
-	if status, body := g.operate("GET", "/reload", operatorToken, ""); status != 200 || !strings.Contains(body, `"outcome":"refused"`) || !strings.Contains(body, "gate.yaml:") {
+	if status, body := g.operate("GET", "/reload", operatorToken, ""); status != 200 ||
+		!strings.Contains(body, `"outcome":"refused"`) || !strings.Contains(body, "gate.yaml:") {
 		t.Errorf("admin: %d %s", status, body)
 	}
 	if _, body := g.operate("GET", "/readyz", "", ""); !strings.Contains(body, "warning: the reload of ") {
 		t.Errorf("readiness: %s", body)
 	}
-	if _, body := g.operate("GET", "/metrics", "", ""); !strings.Contains(body, `jotgate_reloads_total{result="refused"} 1`) {
+	if _, body := g.operate("GET", "/metrics", "", ""); !strings.Contains(body,
+		`jotgate_reloads_total{result="refused"} 1`) {
 		t.Error("the metric does not count one refused reload")
 	}
 	if status, _, _ := g.get("/open/"); status != 200 {
@@ -352,7 +364,8 @@ func TestWatchHearsOfOtherReloads(t *testing.T) {
 	g.counts(1, byItself)
 	g.write()
 	must(t, g.Reload()) // and off
-	if status, body := g.operate("GET", "/metrics", operatorToken, ""); status != 200 || !strings.Contains(body, "jotgate_reloads_total{result=\"done\"} 3") {
+	if status, body := g.operate("GET", "/metrics", operatorToken, ""); status != 200 ||
+		!strings.Contains(body, "jotgate_reloads_total{result=\"done\"} 3") {
 		t.Errorf("metrics: %d %s", status, body)
 	}
 	patiently(t, "it still watches", func() bool {
@@ -384,7 +397,8 @@ func TestWatchLeavesNothingBehind(t *testing.T) {
 	g.counts(1, byItself)
 	must(t, g.Drain(context.Background()))
 	g.app.Close()
-	if err := goleak.Find(before, goleak.IgnoreAnyFunction("go.uber.org/zap/zapcore.(*BufferedWriteSyncer).flushLoop")); err != nil {
+	if err := goleak.Find(before,
+		goleak.IgnoreAnyFunction("go.uber.org/zap/zapcore.(*BufferedWriteSyncer).flushLoop")); err != nil {
 		t.Error(err)
 	}
 }

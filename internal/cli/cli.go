@@ -76,7 +76,8 @@ func cutLast(s, sep string) (before, after string, found bool) {
 
 func commands() []command {
 	return []command{
-		serveCommand(), checkCommand(), diffCommand(), explainCommand(), mintCommand(), reloadCommand(), revokeCommand(), keygenCommand(),
+		serveCommand(), checkCommand(), diffCommand(), explainCommand(), mintCommand(), reloadCommand(), revokeCommand(),
+		keygenCommand(),
 		hashCommand(),
 		initCommand(), schemaCommand(), completionCommand(), demoCommand(), healthcheckCommand(), versionCommand(),
 	}

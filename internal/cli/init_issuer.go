@@ -27,8 +27,8 @@ type trustedInitial struct {
 	PerTenant                       bool
 }
 
-// trustedFiles makes the config of a gate that trusts another issuer. from is its URL, whose metadata is fetched once, or
-// @FILE, which holds it.
+// trustedFiles makes the config of a gate that trusts another issuer. from is its URL, whose metadata is fetched once,
+// or @FILE, which holds it.
 func trustedFiles(ctx context.Context, o initial, from, audience string) ([]newFile, error) {
 	var m keysets.Metadata
 	var err error
@@ -53,7 +53,10 @@ func trustedFiles(ctx context.Context, o initial, from, audience string) ([]newF
 	case unquotable(m.Issuer + m.JWKSURI + audience):
 		return nil, errors.New("the metadata, or --audience, has characters that no URL has")
 	}
-	t := trustedInitial{initial: o, Issuer: m.Issuer, Audience: cmp.Or(audience, "api"), Preset: config.PresetFor(m.Issuer)}
+	t := trustedInitial{
+		initial: o, Issuer: m.Issuer, Audience: cmp.Or(audience, "api"),
+		Preset: config.PresetFor(m.Issuer),
+	}
 	t.Tenants, t.Roles = "tenant", "roles"
 	presets := config.Presets()
 	if i := slices.IndexFunc(presets, func(p config.Preset) bool { return p.Name == t.Preset }); i >= 0 {
@@ -76,5 +79,8 @@ func trustedFiles(ctx context.Context, o initial, from, audience string) ([]newF
 
 // unquotable reports whether a text would end a quoted YAML string, or be expanded in it.
 func unquotable(text string) bool {
-	return strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune("\"\\$`", c) })
+	return strings.ContainsFunc(text, func(c rune) bool {
+		return c <= ' ' || c > '~' ||
+			strings.ContainsRune("\"\\$`", c)
+	})
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/jotgate/jotgate/config"
 )
 
-// TestInitForAnotherIssuer: a config that loads, made of metadata that are fetched or saved, with the preset of the issuer.
+// TestInitForAnotherIssuer: a config that loads, made of metadata that are fetched or saved, with the preset of the
+// issuer.
 func TestInitForAnotherIssuer(t *testing.T) {
 	t.Parallel()
 	var served *httptest.Server
@@ -22,7 +23,8 @@ func TestInitForAnotherIssuer(t *testing.T) {
 			w.WriteHeader(http.StatusNotFound)
 			return
 		}
-		fmt.Fprintf(w, `{"issuer":"%s/realms/shop","jwks_uri":"%s/certs","scopes_supported":["openid"]}`, served.URL, served.URL)
+		fmt.Fprintf(w, `{"issuer":"%s/realms/shop","jwks_uri":"%s/certs","scopes_supported":["openid"]}`, served.URL,
+			served.URL)
 	}))
 	t.Cleanup(served.Close)
 	for _, c := range []struct {
@@ -30,11 +32,25 @@ func TestInitForAnotherIssuer(t *testing.T) {
 		preset         string
 		want           []string
 	}{
-		{"fetched", "", "keycloak", []string{served.URL + "/realms/shop", "organization", "realm_access.roles", `audiences: ["shop-api"]`}},
+		{"fetched", "", "keycloak", []string{
+			served.URL + "/realms/shop", "organization", "realm_access.roles",
+			`audiences: ["shop-api"]`,
+		}},
 		{"Auth0, saved", `{"issuer":"https://shop.eu.auth0.com/","jwks_uri":"https://shop.eu.auth0.com/.well-known/jwks.json"}`, "auth0", []string{"https://shop.eu.auth0.com/", "org_id"}},
-		{"Entra's common endpoint, saved", `{"issuer":"https://login.microsoftonline.com/{tenantid}/v2.0","jwks_uri":"https://login.microsoftonline.com/common/discovery/v2.0/keys"}`, "entra", []string{"https://login.microsoftonline.com/{tid}/v2.0", "issuer_values", "common/discovery"}},
-		{"ZITADEL, saved", `{"issuer":"https://shop.zitadel.cloud","jwks_uri":"https://shop.zitadel.cloud/oauth/v2/keys"}`, "zitadel", []string{"keys: true, tenants: keys"}},
-		{"an issuer of no vendor", `{"issuer":"https://idp.example.com","jwks_uri":"https://idp.example.com/keys"}`, "", []string{"token_types"}},
+		{
+			"Entra's common endpoint, saved",
+			`{"issuer":"https://login.microsoftonline.com/{tenantid}/v2.0","jwks_uri":"https://login.microsoftonline.com/common/discovery/v2.0/keys"}`, "entra",
+			[]string{"https://login.microsoftonline.com/{tid}/v2.0", "issuer_values", "common/discovery"},
+		},
+		{
+			"ZITADEL, saved", `{"issuer":"https://shop.zitadel.cloud","jwks_uri":"https://shop.zitadel.cloud/oauth/v2/keys"}`,
+			"zitadel",
+			[]string{"keys: true, tenants: keys"},
+		},
+		{
+			"an issuer of no vendor", `{"issuer":"https://idp.example.com","jwks_uri":"https://idp.example.com/keys"}`, "",
+			[]string{"token_types"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -48,7 +64,10 @@ func TestInitForAnotherIssuer(t *testing.T) {
 				from = "@" + saved
 			}
 			var out, errs bytes.Buffer
-			p := &Process{Args: []string{"init", folder, "--issuer", from, "--audience", "shop-api"}, Stdout: &out, Stderr: &errs, LookupEnv: os.LookupEnv}
+			p := &Process{
+				Args: []string{"init", folder, "--issuer", from, "--audience", "shop-api"}, Stdout: &out,
+				Stderr: &errs, LookupEnv: os.LookupEnv,
+			}
 			if code := Run(p); code != 0 {
 				t.Fatalf("exit code %d: %s", code, errs.String())
 			}
@@ -86,7 +105,10 @@ func TestInitTakesNoStrangeMetadata(t *testing.T) {
 		}
 		folder := filepath.Join(t.TempDir(), "gate")
 		var out, errs bytes.Buffer
-		p := &Process{Args: []string{"init", folder, "--issuer", "@" + saved}, Stdout: &out, Stderr: &errs, LookupEnv: os.LookupEnv}
+		p := &Process{
+			Args: []string{"init", folder, "--issuer", "@" + saved}, Stdout: &out, Stderr: &errs,
+			LookupEnv: os.LookupEnv,
+		}
 		if code := Run(p); code == 0 {
 			t.Errorf("%s: written", name)
 		}

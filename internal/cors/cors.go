@@ -1,9 +1,9 @@
-// Package cors is the CORS protocol of the Fetch standard (https://fetch.spec.whatwg.org/, "CORS protocol"), as the gate
-// speaks it for the apps behind it: which fields an answer has for a script of another origin, and the answers to
+// Package cors is the CORS protocol of the Fetch standard (https://fetch.spec.whatwg.org/, "CORS protocol"), as the
+// gate speaks it for the apps behind it: which fields an answer has for a script of another origin, and the answers to
 // preflights. Names in quotes in this package are those of the standard's sections.
 //
-// It decides nothing about access. A script of an origin that is not allowed gets no field, and so the browser keeps the
-// answer from it; whether the request is allowed is the gate's verdict on its token.
+// It decides nothing about access. A script of an origin that is not allowed gets no field, and so the browser keeps
+// the answer from it; whether the request is allowed is the gate's verdict on its token.
 package cors
 
 import (
@@ -226,9 +226,9 @@ func Asked(r *http.Request) string {
 	return ""
 }
 
-// Preflight returns what the answer to a preflight says, where these are the methods that the path takes. What the browser
-// asks for is not looked at: the answer says what is allowed, the same for every question, and the browser compares
-// ("CORS-preflight fetch").
+// Preflight returns what the answer to a preflight says, where these are the methods that the path takes. What the
+// browser asks for is not looked at: the answer says what is allowed, the same for every question, and the browser
+// compares ("CORS-preflight fetch").
 func (a Answer) Preflight(methods []string) Answer {
 	if a.methods = a.policy.methods; a.methods == "" {
 		a.methods = strings.Join(methods, ", ")

@@ -128,26 +128,36 @@ func TestAppsFieldsGiveWay(t *testing.T) {
 		want     http.Header
 	}{
 		{
-			"allowed", Settings{Origins: []string{"https://a.example"}, Expose: []string{"X-Total"}}, "https://a.example", nil,
+			"allowed",
+			Settings{Origins: []string{"https://a.example"}, Expose: []string{"X-Total"}},
+			"https://a.example", nil,
 			http.Header{
-				"Access-Control-Allow-Origin": {"https://a.example"}, "Access-Control-Expose-Headers": {exposes}, "Vary": {"Origin"},
+				"Access-Control-Allow-Origin": {"https://a.example"}, "Access-Control-Expose-Headers": {exposes},
+				"Vary": {"Origin"},
 			},
 		},
 		{
-			"with credentials", Settings{Origins: []string{"https://a.example"}, Expose: []string{"X-Total"}, Credentials: true},
-			"https://a.example", []string{"Accept-Encoding, origin"},
+			"with credentials",
+			Settings{Origins: []string{"https://a.example"}, Expose: []string{"X-Total"}, Credentials: true},
+			"https://a.example",
+			[]string{"Accept-Encoding, origin"},
 			http.Header{
 				"Access-Control-Allow-Origin": {"https://a.example"}, "Access-Control-Allow-Credentials": {"true"},
 				"Access-Control-Expose-Headers": {exposes}, "Vary": {"Accept-Encoding, origin"},
 			},
 		},
 		{
-			"not allowed", Settings{Origins: []string{"https://a.example"}}, "https://evil.example", []string{"Accept-Encoding"},
+			"not allowed",
+			Settings{Origins: []string{"https://a.example"}},
+			"https://evil.example",
+			[]string{"Accept-Encoding"},
 			http.Header{"Vary": {"Accept-Encoding", "Origin"}},
 		},
 		{"no script", Settings{Origins: []string{"https://a.example"}}, "", []string{"*"}, http.Header{"Vary": {"*"}}},
 		{
-			"any origin", Settings{Origins: []string{"*"}, Expose: []string{"X-Total"}}, "null", nil,
+			"any origin",
+			Settings{Origins: []string{"*"}, Expose: []string{"X-Total"}},
+			"null", nil,
 			http.Header{"Access-Control-Allow-Origin": {"*"}, "Access-Control-Expose-Headers": {exposes}, "Vary": {"Origin"}},
 		},
 	} {

@@ -1,6 +1,6 @@
-// Package deadline keeps a socket's deadlines cheap. Telling a socket its deadline costs more than asking the clock, and most
-// deadlines are moved on before they pass. So the socket is told late: what it was told may be too early, never too late,
-// and whoever it wakes too early looks again.
+// Package deadline keeps a socket's deadlines cheap. Telling a socket its deadline costs more than asking the clock,
+// and most deadlines are moved on before they pass. So the socket is told late: what it was told may be too early,
+// never too late, and whoever it wakes too early looks again.
 //
 // Sockets know the system's clock only, so there is no other here.
 package deadline
@@ -21,8 +21,8 @@ type Deadline struct {
 	armed time.Time // what the socket knows; zero: never
 }
 
-// Init must be called before anything else. The socket's own method is tell; dead, which may be shared by both directions,
-// tells that the connection was given up: its socket was told [Past], and that stays.
+// Init must be called before anything else. The socket's own method is tell; dead, which may be shared by both
+// directions, tells that the connection was given up: its socket was told [Past], and that stays.
 func (l *Deadline) Init(tell func(time.Time) error, dead *atomic.Bool) { l.tell, l.dead = tell, dead }
 
 // In says that something must happen within d from now; not above zero is any time.

@@ -20,7 +20,8 @@ type answer struct {
 // Unwrap lets http.ResponseController reach the server's writer.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// allow lets a 2xx status pass, with all fields, those without a value too: the front then overwrites what the client sent.
+// allow lets a 2xx status pass, with all fields, those without a value too: the front then overwrites what the client
+// sent.
 func (a *answer) allow(fields []Field, _ []string) {
 	h := a.Header()
 	for _, f := range fields {

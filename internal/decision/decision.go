@@ -1,7 +1,7 @@
 // Package decision reads the questions of other proxies ("fronts") and writes the answers in the way that each of them
-// understands: nginx's auth_request, Traefik's ForwardAuth, Caddy's forward_auth, HAProxy's Lua, and Envoy's ext_authz over
-// HTTP and over gRPC. It judges nothing: the request that a question is about goes through the same steps as one that the
-// gate forwards (package proxy).
+// understands: nginx's auth_request, Traefik's ForwardAuth, Caddy's forward_auth, HAProxy's Lua, and Envoy's ext_authz
+// over HTTP and over gRPC. It judges nothing: the request that a question is about goes through the same steps as one
+// that the gate forwards (package proxy).
 //
 // The path of a question names the front, so that what a header means is never guessed:
 //
@@ -12,8 +12,8 @@
 //	/envoy.service.auth.v3.Authorization/Check
 //	                   a gRPC message; see envoy.go
 //
-// Each of these must be there exactly once. A front passes on what its client sent, so a second value, or a second way of
-// saying the URL that says something else, is the client's, and the question is refused.
+// Each of these must be there exactly once. A front passes on what its client sent, so a second value, or a second way
+// of saying the URL that says something else, is the client's, and the question is refused.
 package decision
 
 import (
@@ -38,16 +38,16 @@ type Question struct {
 // client sent by nothing.
 type Field struct{ Name, Value string }
 
-// Allow makes the answer to come one that lets the front forward the request, with these fields and without those named in
-// remove. It is to be followed by status 200.
+// Allow makes the answer to come one that lets the front forward the request, with these fields and without those named
+// in remove. It is to be followed by status 200.
 func (q *Question) Allow(fields []Field, remove []string) { q.allow(fields, remove) }
 
 // Options are the parameters of New. Both are required.
 type Options struct {
 	// From reports whether the peer may ask.
 	From func(peer string) bool
-	// Decide answers a question on w: after q.Allow with 200, else with the status of the refusal. err is the fault of a question that could not be read;
-	// it is to be refused, and q has only what was read before it.
+	// Decide answers a question on w: after q.Allow with 200, else with the status of the refusal. err is the fault of a
+	// question that could not be read; it is to be refused, and q has only what was read before it.
 	Decide func(w http.ResponseWriter, q *Question, err error)
 }
 

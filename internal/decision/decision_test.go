@@ -62,7 +62,8 @@ func FuzzCheck(f *testing.F) {
 	http1 := appendText(appendText(appendText(nil, httpMethod, "GET"), httpPath, "/t/acme/?x=1"), httpHost, "app.test")
 	header := appendText(appendText(nil, mapKey, "authorization"), mapValue, "Bearer x")
 	http1 = appendMessage(http1, httpHeaders, header)
-	f.Add(appendMessage(nil, checkRequestAttributes, appendMessage(nil, attributesRequest, appendMessage(nil, requestHTTP, http1))))
+	f.Add(appendMessage(nil, checkRequestAttributes,
+		appendMessage(nil, attributesRequest, appendMessage(nil, requestHTTP, http1))))
 	f.Add([]byte{0x0a, 0xff})
 	f.Fuzz(func(t *testing.T, message []byte) {
 		q := &Question{Front: "envoy", Request: httptest.NewRequest("POST", checkMethod, nil)}

@@ -15,8 +15,8 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// checkMethod is the path of envoy.service.auth.v3.Authorization.Check: a unary call, so one message each way (gRPC over
-// HTTP/2, "Length-Prefixed-Message").
+// checkMethod is the path of envoy.service.auth.v3.Authorization.Check: a unary call, so one message each way (gRPC
+// over HTTP/2, "Length-Prefixed-Message").
 const checkMethod = "/envoy.service.auth.v3.Authorization/Check"
 
 // maxCheck bounds a CheckRequest: the client's head, and what Envoy may be told to add of the body.
@@ -26,7 +26,8 @@ const maxCheck = 1 << 20
 func (h handler) check(w http.ResponseWriter, r *http.Request) {
 	code, message := 0, ""
 	switch {
-	case r.ProtoMajor < 2 || r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
+	case r.ProtoMajor < 2 || r.Method != http.MethodPost ||
+		!strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
 		w.Header().Set("Content-Length", "0")
 		w.WriteHeader(http.StatusUnsupportedMediaType)
 		return
@@ -131,8 +132,8 @@ const (
 	headerValueRaw   = 3
 )
 
-// readCheck reads a CheckRequest: of its attributes the HTTP request and the peer's address. Envoy joins the values of a
-// repeated field with commas, so that two credentials are one malformed one; with encode_raw_headers it does not.
+// readCheck reads a CheckRequest: of its attributes the HTTP request and the peer's address. Envoy joins the values of
+// a repeated field with commas, so that two credentials are one malformed one; with encode_raw_headers it does not.
 func (q *Question) readCheck(message []byte) error {
 	var c checkRequest
 	if !c.read(message) {
@@ -316,7 +317,8 @@ func (v *verdict) encode() []byte {
 		}
 		ok = appendMessage(ok, okHeaders, headerOption(f.Name, f.Value))
 		value := appendText(nil, valueString, f.Value)
-		metadata = appendMessage(metadata, structFields, appendMessage(appendText(nil, mapKey, strings.ToLower(f.Name)), mapValue, value))
+		metadata = appendMessage(metadata, structFields, appendMessage(appendText(nil, mapKey, strings.ToLower(f.Name)),
+			mapValue, value))
 	}
 	for _, name := range remove {
 		ok = appendText(ok, okHeadersToRemove, strings.ToLower(name))

@@ -17,8 +17,8 @@ var carriers = []string{
 	"X-Forwarded-Method", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Uri",
 }
 
-// readOriginal reads a question of nginx or ingress-nginx. nginx passes on whichever of X-Original-URL and X-Original-URI
-// its own config does not set, so that one of them can be the client's: both together must say the same.
+// readOriginal reads a question of nginx or ingress-nginx. nginx passes on whichever of X-Original-URL and
+// X-Original-URI its own config does not set, so that one of them can be the client's: both together must say the same.
 func readOriginal(q *Question, r *http.Request) error {
 	method, err := once(r.Header, "X-Original-Method")
 	if err != nil {
@@ -36,7 +36,8 @@ func readOriginal(q *Question, r *http.Request) error {
 			return fault
 		}
 		if _, both := r.Header["X-Original-Uri"]; both && (err != nil || urlTarget != target || urlHost != host) {
-			return malformed("X-Original-URL and X-Original-URI with Host say two different URLs; let the front set one and remove the other")
+			return malformed("X-Original-URL and X-Original-URI with Host say two different URLs; let the front set one and " +
+				"remove the other")
 		}
 		scheme, host, target, err = urlScheme, urlHost, urlTarget, nil
 	}

@@ -1,15 +1,15 @@
-// Package dpop judges DPoP proofs (RFC 9449): short JWTs by which whoever sends a request shows that it has the key that
-// its token is bound to, or is to be bound to. The token endpoint and the gate both ask here.
+// Package dpop judges DPoP proofs (RFC 9449): short JWTs by which whoever sends a request shows that it has the key
+// that its token is bound to, or is to be bound to. The token endpoint and the gate both ask here.
 //
-// A proof is judged from the cheap to the dear. [Checker.Read] takes exactly one header and holds it to the request: its
-// method and URL, the token and the key that it must be for, its time and its nonce (§4.3). [Proof.Verify] checks the
-// signature, and [Proof.Spend] comes last of all: a proof is accepted at most once (§11.1). What is spent is remembered as
-// codes are (package replay), in a bounded memory with a floor that rises with whatever leaves it; so when memory runs
-// out, proofs that were never used are refused and no used one is let in.
+// A proof is judged from the cheap to the dear. [Checker.Read] takes exactly one header and holds it to the request:
+// its method and URL, the token and the key that it must be for, its time and its nonce (§4.3). [Proof.Verify] checks
+// the signature, and [Proof.Spend] comes last of all: a proof is accepted at most once (§11.1). What is spent is
+// remembered as codes are (package replay), in a bounded memory with a floor that rises with whatever leaves it; so
+// when memory runs out, proofs that were never used are refused and no used one is let in.
 //
-// A nonce (§8, §9) is a time of ours with a MAC, so that nothing has to be stored: one that is fresh shows that the proof
-// was made after that time, whatever its maker's clock says. It is asked for always where the configuration says so, and
-// otherwise of proofs that may be older than the memory of used ones, which ends with the process.
+// A nonce (§8, §9) is a time of ours with a MAC, so that nothing has to be stored: one that is fresh shows that the
+// proof was made after that time, whatever its maker's clock says. It is asked for always where the configuration says
+// so, and otherwise of proofs that may be older than the memory of used ones, which ends with the process.
 package dpop
 
 import (
@@ -62,8 +62,8 @@ type Options struct {
 
 // Once remembers which proofs were used.
 type Once interface {
-	// Spend answers nil for the first use of a proof, and for no other one. Otherwise it is a *refusal.Error: ProofUsed, or
-	// StoreUnavailable where that cannot be told.
+	// Spend answers nil for the first use of a proof, and for no other one. Otherwise it is a *refusal.Error: ProofUsed,
+	// or StoreUnavailable where that cannot be told.
 	Spend(ctx context.Context, u Use) error
 	// Since is the time, in milliseconds since 1970, from which on it remembers. Of a proof that says to be older, whether
 	// it was used is not known.
@@ -156,7 +156,8 @@ type Proof struct {
 }
 
 // Read judges the DPoP fields of a request by everything but signature and first use. The refusal is ProofMissing,
-// ProofMalformed, ProofMismatch, ProofKeyMismatch, ProofStale or ProofNonce; with the last, the answer must bring Nonce.
+// ProofMalformed, ProofMismatch, ProofKeyMismatch, ProofStale or ProofNonce; with the last, the answer must bring
+// Nonce.
 func (c *Checker) Read(fields []string, q *Request) (*Proof, error) {
 	switch len(fields) {
 	case 0:
@@ -278,9 +279,9 @@ func (p *Proof) Ahead() bool {
 	return max(p.read.Claims.IssuedAt, p.read.Claims.NotBefore) > p.checker.clock().UnixMilli()
 }
 
-// Await waits until the time has come at which the proof says that it was made, if that lies ahead within the leeway, and reports
-// whether it did: no proof is accepted before that time, so that none can be accepted again by a process that begins before it.
-// It is for proofs that Verify found good.
+// Await waits until the time has come at which the proof says that it was made, if that lies ahead within the leeway,
+// and reports whether it did: no proof is accepted before that time, so that none can be accepted again by a process
+// that begins before it. It is for proofs that Verify found good.
 func (p *Proof) Await(ctx context.Context) (waited bool, err error) {
 	if p.awaited {
 		return false, nil
@@ -294,8 +295,8 @@ func (p *Proof) Await(ctx context.Context) (waited bool, err error) {
 	return waited, nil
 }
 
-// Spend accepts the proof if it was not accepted before, after Await. It is for proofs that Verify found good, when nothing else can be
-// refused any more.
+// Spend accepts the proof if it was not accepted before, after Await. It is for proofs that Verify found good, when
+// nothing else can be refused any more.
 func (p *Proof) Spend(ctx context.Context) error {
 	if _, err := p.Await(ctx); err != nil {
 		return err
@@ -309,6 +310,7 @@ func (p *Proof) Spend(ctx context.Context) error {
 		}
 	}
 	return p.checker.once.Spend(ctx, Use{
-		Key: p.Thumbprint, ID: [24]byte(sum[:24]), IssuedAt: said.IssuedAt, Expiry: said.IssuedAt + p.checker.maxAge, Made: made,
+		Key: p.Thumbprint, ID: [24]byte(sum[:24]), IssuedAt: said.IssuedAt, Expiry: said.IssuedAt + p.checker.maxAge,
+		Made: made,
 	})
 }

@@ -49,7 +49,10 @@ func newDesk(t testing.TB, change func(*dpop.Options)) *desk {
 
 func (d *desk) configure(change func(*dpop.Options)) {
 	d.t.Helper()
-	o := dpop.Options{MaxAge: time.Minute, Leeway: 5 * time.Second, NonceTTL: 5 * time.Minute, State: d.state, Clock: d.clock}
+	o := dpop.Options{
+		MaxAge: time.Minute, Leeway: 5 * time.Second, NonceTTL: 5 * time.Minute, State: d.state,
+		Clock: d.clock,
+	}
 	if change != nil {
 		change(&o)
 	}
@@ -136,77 +139,143 @@ func TestProofAttacks(t *testing.T) {
 		proofs []string
 		want   refusal.Reason
 	}{
-		"none":                        {nil, refusal.ProofMissing},
-		"two":                         {[]string{make(), make()}, refusal.ProofMalformed},
-		"two in one":                  {[]string{make() + ", " + make()}, refusal.ProofMalformed},
-		"empty":                       {[]string{""}, refusal.ProofMalformed},
-		"two segments":                {[]string{head + "." + body}, refusal.ProofMalformed},
-		"no signature":                {[]string{head + "." + body + "."}, refusal.ProofMalformed},
-		"padding":                     {[]string{good + "="}, refusal.ProofMalformed},
-		"oversized":                   {[]string{make(claims("x", strings.Repeat("x", 4096)))}, refusal.ProofMalformed},
-		"typ JWT":                     {[]string{make(header("typ", "JWT"))}, refusal.ProofMalformed},
-		"typ in capitals":             {[]string{make(header("typ", "DPOP+JWT"))}, refusal.ProofMalformed},
-		"no typ":                      {[]string{make(header("typ", nil))}, refusal.ProofMalformed},
-		"alg none":                    {[]string{key.Sign(text("none"), payload)}, refusal.ProofMalformed},
-		"HS256 with the jwk":          {[]string{dpoptest.HMAC(text("HS256"), payload, public)}, refusal.ProofMalformed},
-		"ES384":                       {[]string{make(header("alg", "ES384"))}, refusal.ProofMalformed},
-		"alg of another key":          {[]string{make(header("alg", "RS256"))}, refusal.ProofMalformed},
-		"crit":                        {[]string{make(header("crit", []string{"x"}))}, refusal.ProofMalformed},
-		"jku":                         {[]string{make(header("jku", "https://evil.example"))}, refusal.ProofMalformed},
-		"x5c":                         {[]string{make(header("x5c", []string{"x"}))}, refusal.ProofMalformed},
-		"no jwk":                      {[]string{make(header("jwk", nil))}, refusal.ProofMalformed},
-		"jwk twice":                   {[]string{key.Sign(strings.Replace(text("ES256"), `"jwk":`, `"jwk":{},"jwk":`, 1), payload)}, refusal.ProofMalformed},
-		"jwk as text":                 {[]string{make(header("jwk", "x"))}, refusal.ProofMalformed},
-		"private jwk":                 {[]string{make(jwk(func(k map[string]any) { k["d"] = "AAAA" }))}, refusal.ProofMalformed},
-		"private jwk, one prime":      {[]string{make(jwk(func(k map[string]any) { k["p"] = "AAAA" }))}, refusal.ProofMalformed},
-		"symmetric jwk":               {[]string{make(header("jwk", map[string]any{"kty": "oct", "k": "AAAA"}))}, refusal.ProofMalformed},
-		"symmetric jwk without k":     {[]string{make(header("jwk", map[string]any{"kty": "oct"}))}, refusal.ProofMalformed},
-		"jwk of another curve":        {[]string{make(jwk(func(k map[string]any) { k["crv"] = "P-384" }))}, refusal.ProofMalformed},
-		"jwk of another alg":          {[]string{make(jwk(func(k map[string]any) { k["alg"] = "PS256" }))}, refusal.ProofMalformed},
-		"jwk to encrypt with":         {[]string{make(jwk(func(k map[string]any) { k["use"] = "enc" }))}, refusal.ProofMalformed},
-		"point off the curve":         {[]string{make(jwk(func(k map[string]any) { k["x"] = k["y"] }))}, refusal.ProofMalformed},
-		"point at infinity":           {[]string{make(jwk(func(k map[string]any) { k["x"] = strings.Repeat("A", 43); k["y"] = k["x"] }))}, refusal.ProofMalformed},
-		"coordinate of 31 bytes":      {[]string{make(jwk(func(k map[string]any) { k["x"] = "AAAA" }))}, refusal.ProofMalformed},
-		"low-order Ed25519":           {[]string{make(header("alg", "EdDSA", "jwk", map[string]any{"kty": "OKP", "crv": "Ed25519", "x": strings.Repeat("A", 43)}))}, refusal.ProofMalformed},
-		"X25519":                      {[]string{make(header("alg", "EdDSA", "jwk", map[string]any{"kty": "OKP", "crv": "X25519", "x": strings.Repeat("A", 43)}))}, refusal.ProofMalformed},
-		"RSA of 1024 bits":            {[]string{make(header("alg", "RS256", "jwk", map[string]any{"kty": "RSA", "e": "AQAB", "n": weak.JWK["n"].(string)[:171]}))}, refusal.ProofMalformed},
-		"RSA of 4104 bits":            {[]string{make(header("alg", "RS256", "jwk", map[string]any{"kty": "RSA", "e": "AQAB", "n": "AQ" + strings.Repeat("A", 681) + "B"}))}, refusal.ProofMalformed},
-		"RSA with exponent 1":         {[]string{make(header("alg", "RS256", "jwk", map[string]any{"kty": "RSA", "e": "AQ", "n": weak.JWK["n"]}))}, refusal.ProofMalformed},
-		"RSA with a zero in front":    {[]string{make(header("alg", "RS256", "jwk", map[string]any{"kty": "RSA", "e": "AAEAAQ", "n": weak.JWK["n"]}))}, refusal.ProofMalformed},
-		"no jti":                      {[]string{make(claims("jti", nil))}, refusal.ProofMalformed},
-		"empty jti":                   {[]string{make(claims("jti", ""))}, refusal.ProofMalformed},
-		"long jti":                    {[]string{make(claims("jti", strings.Repeat("x", 257)))}, refusal.ProofMalformed},
-		"jti is a number":             {[]string{make(claims("jti", 7))}, refusal.ProofMalformed},
-		"no htm":                      {[]string{make(claims("htm", nil))}, refusal.ProofMalformed},
-		"no htu":                      {[]string{make(claims("htu", nil))}, refusal.ProofMalformed},
-		"no iat":                      {[]string{make(claims("iat", nil))}, refusal.ProofMalformed},
-		"iat is text":                 {[]string{make(claims("iat", "1700000000"))}, refusal.ProofMalformed},
-		"htm of another method":       {[]string{make(claims("htm", "POST"))}, refusal.ProofMismatch},
-		"htm in small letters":        {[]string{make(claims("htm", "get"))}, refusal.ProofMismatch},
-		"htu of another path":         {[]string{make(claims("htu", "https://api.example/orders/8"))}, refusal.ProofMismatch},
-		"htu of the path above":       {[]string{make(claims("htu", "https://api.example/orders/"))}, refusal.ProofMismatch},
-		"htu with dot segments":       {[]string{make(claims("htu", "https://api.example/x/../orders/7"))}, refusal.ProofMismatch},
-		"htu with an escaped slash":   {[]string{make(claims("htu", "https://api.example/orders%2F7"))}, refusal.ProofMismatch},
-		"htu of another host":         {[]string{make(claims("htu", "https://evil.example/orders/7"))}, refusal.ProofMismatch},
-		"htu of another port":         {[]string{make(claims("htu", "https://api.example:8443/orders/7"))}, refusal.ProofMismatch},
-		"htu of http":                 {[]string{make(claims("htu", "http://api.example/orders/7"))}, refusal.ProofMismatch},
-		"htu of ws":                   {[]string{make(claims("htu", "wss://api.example/orders/7"))}, refusal.ProofMismatch},
-		"htu with a user":             {[]string{make(claims("htu", "https://api.example@evil.example/orders/7"))}, refusal.ProofMismatch},
-		"htu with a user before ours": {[]string{make(claims("htu", "https://evil@api.example/orders/7"))}, refusal.ProofMismatch},
-		"htu is a path":               {[]string{make(claims("htu", "/orders/7"))}, refusal.ProofMismatch},
-		"of the token endpoint":       {[]string{make(claims("htm", "POST", "htu", "https://gate.example/oauth2/token", "ath", nil))}, refusal.ProofMismatch},
-		"no ath":                      {[]string{make(claims("ath", nil))}, refusal.ProofMismatch},
-		"ath of another token":        {[]string{make(dpoptest.For("another.access.token"))}, refusal.ProofMismatch},
-		"ath with padding":            {[]string{make(claims("ath", "fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo="))}, refusal.ProofMismatch},
-		"another key":                 {[]string{other.Proof("GET", target, d.clock(), ath)}, refusal.ProofKeyMismatch},
-		"another key's signature":     {[]string{other.Proof("GET", target, d.clock(), ath, header("jwk", key.JWK))}, refusal.ProofSignatureInvalid},
-		"a signature of zeros":        {[]string{head + "." + body + "." + strings.Repeat("A", 86)}, refusal.ProofSignatureInvalid},
-		"another payload":             {[]string{head + "." + strings.Split(make(), ".")[1] + "." + signature}, refusal.ProofSignatureInvalid},
-		"a minute old":                {[]string{make(ago(time.Minute))}, refusal.ProofStale},
-		"a day old":                   {[]string{make(ago(24 * time.Hour))}, refusal.ProofStale},
-		"of the future":               {[]string{make(ago(-6 * time.Second))}, refusal.ProofStale},
-		"expired by its own account":  {[]string{make(claims("exp", d.clock().Unix()))}, refusal.ProofStale},
-		"not yet by its own account":  {[]string{make(claims("nbf", d.clock().Unix()+10))}, refusal.ProofStale},
+		"none":               {nil, refusal.ProofMissing},
+		"two":                {[]string{make(), make()}, refusal.ProofMalformed},
+		"two in one":         {[]string{make() + ", " + make()}, refusal.ProofMalformed},
+		"empty":              {[]string{""}, refusal.ProofMalformed},
+		"two segments":       {[]string{head + "." + body}, refusal.ProofMalformed},
+		"no signature":       {[]string{head + "." + body + "."}, refusal.ProofMalformed},
+		"padding":            {[]string{good + "="}, refusal.ProofMalformed},
+		"oversized":          {[]string{make(claims("x", strings.Repeat("x", 4096)))}, refusal.ProofMalformed},
+		"typ JWT":            {[]string{make(header("typ", "JWT"))}, refusal.ProofMalformed},
+		"typ in capitals":    {[]string{make(header("typ", "DPOP+JWT"))}, refusal.ProofMalformed},
+		"no typ":             {[]string{make(header("typ", nil))}, refusal.ProofMalformed},
+		"alg none":           {[]string{key.Sign(text("none"), payload)}, refusal.ProofMalformed},
+		"HS256 with the jwk": {[]string{dpoptest.HMAC(text("HS256"), payload, public)}, refusal.ProofMalformed},
+		"ES384":              {[]string{make(header("alg", "ES384"))}, refusal.ProofMalformed},
+		"alg of another key": {[]string{make(header("alg", "RS256"))}, refusal.ProofMalformed},
+		"crit":               {[]string{make(header("crit", []string{"x"}))}, refusal.ProofMalformed},
+		"jku":                {[]string{make(header("jku", "https://evil.example"))}, refusal.ProofMalformed},
+		"x5c":                {[]string{make(header("x5c", []string{"x"}))}, refusal.ProofMalformed},
+		"no jwk":             {[]string{make(header("jwk", nil))}, refusal.ProofMalformed},
+		"jwk twice": {[]string{key.Sign(strings.Replace(text("ES256"), `"jwk":`, `"jwk":{},"jwk":`, 1),
+			payload)}, refusal.ProofMalformed},
+		"jwk as text": {[]string{make(header("jwk", "x"))}, refusal.ProofMalformed},
+		"private jwk": {
+			[]string{make(jwk(func(k map[string]any) { k["d"] = "AAAA" }))},
+			refusal.ProofMalformed,
+		},
+		"private jwk, one prime": {
+			[]string{make(jwk(func(k map[string]any) { k["p"] = "AAAA" }))},
+			refusal.ProofMalformed,
+		},
+		"symmetric jwk": {
+			[]string{make(header("jwk", map[string]any{"kty": "oct", "k": "AAAA"}))},
+			refusal.ProofMalformed,
+		},
+		"symmetric jwk without k": {[]string{make(header("jwk", map[string]any{"kty": "oct"}))}, refusal.ProofMalformed},
+		"jwk of another curve": {
+			[]string{make(jwk(func(k map[string]any) { k["crv"] = "P-384" }))},
+			refusal.ProofMalformed,
+		},
+		"jwk of another alg": {
+			[]string{make(jwk(func(k map[string]any) { k["alg"] = "PS256" }))},
+			refusal.ProofMalformed,
+		},
+		"jwk to encrypt with": {
+			[]string{make(jwk(func(k map[string]any) { k["use"] = "enc" }))},
+			refusal.ProofMalformed,
+		},
+		"point off the curve": {
+			[]string{make(jwk(func(k map[string]any) { k["x"] = k["y"] }))},
+			refusal.ProofMalformed,
+		},
+		"point at infinity": {[]string{make(jwk(func(k map[string]any) {
+			k["x"] = strings.Repeat("A",
+				43)
+			k["y"] = k["x"]
+		}))}, refusal.ProofMalformed},
+		"coordinate of 31 bytes": {
+			[]string{make(jwk(func(k map[string]any) { k["x"] = "AAAA" }))},
+			refusal.ProofMalformed,
+		},
+		"low-order Ed25519": {[]string{make(header("alg", "EdDSA", "jwk",
+			map[string]any{"kty": "OKP", "crv": "Ed25519", "x": strings.Repeat("A", 43)}))}, refusal.ProofMalformed},
+		"X25519": {[]string{make(header("alg", "EdDSA", "jwk",
+			map[string]any{"kty": "OKP", "crv": "X25519", "x": strings.Repeat("A", 43)}))}, refusal.ProofMalformed},
+		"RSA of 1024 bits": {[]string{make(header("alg", "RS256", "jwk",
+			map[string]any{"kty": "RSA", "e": "AQAB", "n": weak.JWK["n"].(string)[:171]}))}, refusal.ProofMalformed},
+		"RSA of 4104 bits": {[]string{make(header("alg", "RS256", "jwk",
+			map[string]any{"kty": "RSA", "e": "AQAB", "n": "AQ" + strings.Repeat("A", 681) + "B"}))}, refusal.ProofMalformed},
+		"RSA with exponent 1": {[]string{make(header("alg", "RS256", "jwk",
+			map[string]any{"kty": "RSA", "e": "AQ", "n": weak.JWK["n"]}))}, refusal.ProofMalformed},
+		"RSA with a zero in front": {[]string{make(header("alg", "RS256", "jwk",
+			map[string]any{"kty": "RSA", "e": "AAEAAQ", "n": weak.JWK["n"]}))}, refusal.ProofMalformed},
+		"no jti":                {[]string{make(claims("jti", nil))}, refusal.ProofMalformed},
+		"empty jti":             {[]string{make(claims("jti", ""))}, refusal.ProofMalformed},
+		"long jti":              {[]string{make(claims("jti", strings.Repeat("x", 257)))}, refusal.ProofMalformed},
+		"jti is a number":       {[]string{make(claims("jti", 7))}, refusal.ProofMalformed},
+		"no htm":                {[]string{make(claims("htm", nil))}, refusal.ProofMalformed},
+		"no htu":                {[]string{make(claims("htu", nil))}, refusal.ProofMalformed},
+		"no iat":                {[]string{make(claims("iat", nil))}, refusal.ProofMalformed},
+		"iat is text":           {[]string{make(claims("iat", "1700000000"))}, refusal.ProofMalformed},
+		"htm of another method": {[]string{make(claims("htm", "POST"))}, refusal.ProofMismatch},
+		"htm in small letters":  {[]string{make(claims("htm", "get"))}, refusal.ProofMismatch},
+		"htu of another path":   {[]string{make(claims("htu", "https://api.example/orders/8"))}, refusal.ProofMismatch},
+		"htu of the path above": {[]string{make(claims("htu", "https://api.example/orders/"))}, refusal.ProofMismatch},
+		"htu with dot segments": {
+			[]string{make(claims("htu", "https://api.example/x/../orders/7"))},
+			refusal.ProofMismatch,
+		},
+		"htu with an escaped slash": {
+			[]string{make(claims("htu", "https://api.example/orders%2F7"))},
+			refusal.ProofMismatch,
+		},
+		"htu of another host": {
+			[]string{make(claims("htu", "https://evil.example/orders/7"))},
+			refusal.ProofMismatch,
+		},
+		"htu of another port": {
+			[]string{make(claims("htu", "https://api.example:8443/orders/7"))},
+			refusal.ProofMismatch,
+		},
+		"htu of http": {[]string{make(claims("htu", "http://api.example/orders/7"))}, refusal.ProofMismatch},
+		"htu of ws":   {[]string{make(claims("htu", "wss://api.example/orders/7"))}, refusal.ProofMismatch},
+		"htu with a user": {
+			[]string{make(claims("htu", "https://api.example@evil.example/orders/7"))},
+			refusal.ProofMismatch,
+		},
+		"htu with a user before ours": {
+			[]string{make(claims("htu", "https://evil@api.example/orders/7"))},
+			refusal.ProofMismatch,
+		},
+		"htu is a path": {[]string{make(claims("htu", "/orders/7"))}, refusal.ProofMismatch},
+		"of the token endpoint": {[]string{make(claims("htm", "POST", "htu", "https://gate.example/oauth2/token", "ath",
+			nil))}, refusal.ProofMismatch},
+		"no ath":               {[]string{make(claims("ath", nil))}, refusal.ProofMismatch},
+		"ath of another token": {[]string{make(dpoptest.For("another.access.token"))}, refusal.ProofMismatch},
+		"ath with padding": {
+			[]string{make(claims("ath", "fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo="))},
+			refusal.ProofMismatch,
+		},
+		"another key": {[]string{other.Proof("GET", target, d.clock(), ath)}, refusal.ProofKeyMismatch},
+		"another key's signature": {
+			[]string{other.Proof("GET", target, d.clock(), ath, header("jwk", key.JWK))},
+			refusal.ProofSignatureInvalid,
+		},
+		"a signature of zeros": {
+			[]string{head + "." + body + "." + strings.Repeat("A", 86)},
+			refusal.ProofSignatureInvalid,
+		},
+		"another payload": {
+			[]string{head + "." + strings.Split(make(), ".")[1] + "." + signature},
+			refusal.ProofSignatureInvalid,
+		},
+		"a minute old":               {[]string{make(ago(time.Minute))}, refusal.ProofStale},
+		"a day old":                  {[]string{make(ago(24 * time.Hour))}, refusal.ProofStale},
+		"of the future":              {[]string{make(ago(-6 * time.Second))}, refusal.ProofStale},
+		"expired by its own account": {[]string{make(claims("exp", d.clock().Unix()))}, refusal.ProofStale},
+		"not yet by its own account": {[]string{make(claims("nbf", d.clock().Unix()+10))}, refusal.ProofStale},
 	} {
 		if err := d.judge(request(key.Thumbprint), c.proofs...); refusal.Of(err) != c.want {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
@@ -311,7 +380,8 @@ func TestOneJtiOfTwoKeys(t *testing.T) {
 	d := newDesk(t, nil)
 	for range 2 {
 		key := dpoptest.New(t, "EdDSA", 0)
-		if err := d.judge(request(key.Thumbprint), key.Proof("GET", target, d.clock(), dpoptest.For(bearer), claims("jti", "1"))); err != nil {
+		if err := d.judge(request(key.Thumbprint), key.Proof("GET", target, d.clock(), dpoptest.For(bearer),
+			claims("jti", "1"))); err != nil {
 			t.Error(err)
 		}
 	}
@@ -397,8 +467,9 @@ func TestAfterARestart(t *testing.T) {
 	}
 }
 
-// TestAheadOfItsTime: a proof by a clock that is ahead, within the leeway, is not accepted before its time has come: so no process
-// that begins in between accepts it a second time, and a flood of such proofs never lifts the floor over now.
+// TestAheadOfItsTime: a proof by a clock that is ahead, within the leeway, is not accepted before its time has come: so
+// no process that begins in between accepts it a second time, and a flood of such proofs never lifts the floor over
+// now.
 func TestAheadOfItsTime(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
@@ -434,7 +505,8 @@ func TestAheadOfItsTime(t *testing.T) {
 	}
 }
 
-// TestFloodFromTheFuture: proofs by clocks that are ahead wait outside the memory of used ones, so that others go on meanwhile.
+// TestFloodFromTheFuture: proofs by clocks that are ahead wait outside the memory of used ones, so that others go on
+// meanwhile.
 func TestFloodFromTheFuture(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
@@ -442,7 +514,8 @@ func TestFloodFromTheFuture(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	var flood sync.WaitGroup
 	for range 3 * dpop.LeastCapacity / 16 { // more than the share of one key holds
-		proof, err := d.Read([]string{key.Proof("GET", target, d.clock().Add(5*time.Second), dpoptest.For(bearer))}, request(key.Thumbprint))
+		proof, err := d.Read([]string{key.Proof("GET", target, d.clock().Add(5*time.Second), dpoptest.For(bearer))},
+			request(key.Thumbprint))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -547,7 +620,8 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
-// The example proofs of RFC 9449 (§5, figure 2; §7.1, figure 12), both by the key whose thumbprint is in §6.1, figure 8.
+// The example proofs of RFC 9449 (§5, figure 2; §7.1, figure 12), both by the key whose thumbprint is in §6.1, figure
+// 8.
 const (
 	rfcTokenProof = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg"
 	rfcRouteProof = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiJlMWozVl9iS2ljOC1MQUVCIiwiaHRtIjoiR0VUIiwiaHR1IjoiaHR0cHM6Ly9yZXNvdXJjZS5leGFtcGxlLm9yZy9wcm90ZWN0ZWRyZXNvdXJjZSIsImlhdCI6MTU2MjI2MjYxOCwiYXRoIjoiZlVIeU8ycjJaM0RaNTNFc05yV0JiMHhXWG9hTnk1OUlpS0NBcWtzbVFFbyJ9.2oW9RP35yRqzhrtNP86L-Ey71EOptxRimPPToA1plemAgR6pxHF8y6-yqyVnmcw6Fy1dqd-jfxSYoMxhAJpLjA"
@@ -564,10 +638,16 @@ func TestExamplesOfRFC9449(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.configure(nil)
-	if err := d.judge(&dpop.Request{Method: "POST", Scheme: "https", Host: "server.example.com", Path: "/token", Key: rfcThumbprint}, rfcTokenProof); err != nil {
+	if err := d.judge(&dpop.Request{
+		Method: "POST", Scheme: "https", Host: "server.example.com", Path: "/token",
+		Key: rfcThumbprint,
+	}, rfcTokenProof); err != nil {
 		t.Error(err)
 	}
-	route := dpop.Request{Method: "GET", Scheme: "https", Host: "resource.example.org", Path: "/protectedresource", Token: rfcToken, Key: rfcThumbprint}
+	route := dpop.Request{
+		Method: "GET", Scheme: "https", Host: "resource.example.org", Path: "/protectedresource",
+		Token: rfcToken, Key: rfcThumbprint,
+	}
 	if err := d.judge(&route, rfcRouteProof); err != nil {
 		t.Error(err)
 	}
@@ -581,7 +661,8 @@ func FuzzProof(f *testing.F) {
 	for _, k := range []*dpoptest.Key{key, rsa, dpoptest.New(f, "Ed25519", 0)} {
 		f.Add(k.Proof("GET", target, d.clock(), dpoptest.For(bearer)))
 		f.Add(k.Proof("POST", target, d.clock()))
-		f.Add(k.Proof("GET", target+"?x", d.clock(), dpoptest.For(bearer), dpoptest.Nonce("n"), claims("exp", d.clock().Unix()+1)))
+		f.Add(k.Proof("GET", target+"?x", d.clock(), dpoptest.For(bearer), dpoptest.Nonce("n"),
+			claims("exp", d.clock().Unix()+1)))
 	}
 	f.Add(rfcTokenProof)
 	f.Add("..")

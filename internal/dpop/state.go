@@ -32,13 +32,16 @@ type State struct {
 // LeastCapacity is the smallest memory of used proofs, in entries.
 const LeastCapacity = 1 << 10
 
-// NewState remembers up to capacity proofs, each until it is older than maxAge; a nil clock is time.Now. The second in which it is
-// made counts as known: nothing else may have accepted a proof in it.
+// NewState remembers up to capacity proofs, each until it is older than maxAge; a nil clock is time.Now. The second in
+// which it is made counts as known: nothing else may have accepted a proof in it.
 func NewState(capacity int, maxAge time.Duration, clock func() time.Time) (*State, error) {
 	if clock == nil {
 		clock = time.Now
 	}
-	s := &State{secret: make([]byte, LeastSecret), seed: maphash.MakeSeed(), began: clock().Truncate(time.Second).UnixMilli()}
+	s := &State{
+		secret: make([]byte, LeastSecret), seed: maphash.MakeSeed(),
+		began: clock().Truncate(time.Second).UnixMilli(),
+	}
 	rand.Read(s.secret) // never fails (crypto/rand)
 	for i := range s.names {
 		s.names[i] = strconv.Itoa(i)
@@ -67,8 +70,8 @@ func (s *State) Reconfigure(capacity int, maxAge time.Duration) error {
 // Since is when this process began to remember.
 func (s *State) Since() int64 { return s.began }
 
-// Spend is Once's. The guard keeps proofs by the time at which they were made, not by the one at which they end: the floor
-// then means the same after a reload that lets proofs grow older.
+// Spend is Once's. The guard keeps proofs by the time at which they were made, not by the one at which they end: the
+// floor then means the same after a reload that lets proofs grow older.
 func (s *State) Spend(ctx context.Context, u Use) error {
 	share := s.names[maphash.String(s.seed, u.Key)%shares]
 	err := s.used.Consume(ctx, replay.Use{Client: share, Nonce: u.ID, Expiry: u.IssuedAt})

@@ -11,7 +11,8 @@ import (
 var errURL = errors.New("not an absolute http or https URL")
 
 // splitURL takes an htu apart: the origin and the path, both normalised (RFC 3986 §6.2.2, §6.2.3) as §4.3 of RFC 9449
-// advises. Query and fragment, which should not be there, do not count. Dot segments are not resolved: no request has any.
+// advises. Query and fragment, which should not be there, do not count. Dot segments are not resolved: no request has
+// any.
 func splitURL(text string) (origin, path string, err error) {
 	scheme, rest, found := strings.Cut(text, "://")
 	if !found {

@@ -10,7 +10,8 @@ func TestPathsAreTheEndpointsWithTheDialectsTreeOnce(t *testing.T) {
 	t.Parallel()
 	all := Served{
 		Codes: true, UserTokens: true, AccessTokens: true, OAuth2: true, AccessTokenPrefix: "/p",
-		Metadata: []string{"/.well-known/oauth-authorization-server"}, ResourceMetadata: []string{"/.well-known/oauth-protected-resource"},
+		Metadata:         []string{"/.well-known/oauth-authorization-server"},
+		ResourceMetadata: []string{"/.well-known/oauth-protected-resource"},
 	}
 	paths := all.Paths()
 	for _, e := range all.List() {
@@ -35,13 +36,21 @@ const secret = "s3cr3t-of-a-client"
 func TestRedactLeavesNoCredentialWhateverTheSpelling(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
-		"access_token", "Access_Token", "ACCESS_TOKEN", "access%5Ftoken", "access%255ftoken", "%61ccess_token", "access-token",
-		"accesstoken", "access.token", "access__token", "access_token;v=1", "access_token%3Bv", "%41ccess%2dToken", "access_tokens",
+		"access_token", "Access_Token", "ACCESS_TOKEN", "access%5Ftoken", "access%255ftoken", "%61ccess_token",
+		"access-token",
+		"accesstoken", "access.token", "access__token", "access_token;v=1", "access_token%3Bv", "%41ccess%2dToken",
+		"access_tokens",
 		"access%20token", "aaccess_token", "acc_access_token", "access_token%ZZ", "%ZZaccess_token",
 	} {
-		for _, border := range []string{"/", ";", "%2F", "%2f", "%252F", `\`, "%5C", "//", "/./", "/;/", "/%2e/", "%3B", "=", ",", "/x/"} {
+		for _, border := range []string{
+			"/", ";", "%2F", "%2f", "%252F", `\`, "%5C", "//", "/./", "/;/", "/%2e/", "%3B", "=",
+			",", "/x/",
+		} {
 			path := "/api/1/" + name + border + secret
-			for _, p := range []string{path, path + "/delete", path + "/delete.json", path + ";x", "/p" + path + "%00", path + "%"} {
+			for _, p := range []string{
+				path, path + "/delete", path + "/delete.json", path + ";x", "/p" + path + "%00",
+				path + "%",
+			} {
 				if got := Redact(p); strings.Contains(got, secret) || strings.Contains(unescape(got), secret) {
 					t.Errorf("%s: %s", p, got)
 				}

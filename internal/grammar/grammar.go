@@ -1,6 +1,6 @@
-// Package grammar holds the character classes and small parsers of HTTP messages (RFC 9110 section 5) that more than one
-// package needs: tokens, field values, white space, hex digits, hosts. Each is written once, so that no two readers of one
-// message disagree. It imports nothing of this module.
+// Package grammar holds the character classes and small parsers of HTTP messages (RFC 9110 section 5) that more than
+// one package needs: tokens, field values, white space, hex digits, hosts. Each is written once, so that no two readers
+// of one message disagree. It imports nothing of this module.
 package grammar
 
 import "unsafe"
@@ -37,8 +37,8 @@ func IsToken[T Text](s T) bool {
 // IsControl reports whether c is a control character, tab among them.
 func IsControl(c byte) bool { return c < ' ' || c == 0x7f }
 
-// IsFieldByte reports whether c may stand in a field value (RFC 9110 section 5.5): visible characters, space, tab, and bytes
-// above 0x7f.
+// IsFieldByte reports whether c may stand in a field value (RFC 9110 section 5.5): visible characters, space, tab, and
+// bytes above 0x7f.
 func IsFieldByte(c byte) bool { return !IsControl(c) || c == '\t' }
 
 // IsFieldValue reports whether all bytes of s may stand in a field value. White space at its ends is allowed here.
@@ -67,8 +67,8 @@ func PlainUntil(s string, from int) int {
 	return from
 }
 
-// String lets b be read as a string without a copy. The string must not outlive the call it is made for, nor b be written
-// meanwhile.
+// String lets b be read as a string without a copy. The string must not outlive the call it is made for, nor b be
+// written meanwhile.
 func String(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // Trim takes white space off both ends (OWS of RFC 9110 section 5.6.3): spaces and tabs, nothing else.

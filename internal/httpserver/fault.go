@@ -2,7 +2,8 @@ package httpserver
 
 import "github.com/jotgate/jotgate/internal/refusal"
 
-// A Fault is what an HTTP/2 client is told by the reset of a stream or the end of its connection, and not by a response.
+// A Fault is what an HTTP/2 client is told by the reset of a stream or the end of its connection, and not by a
+// response.
 type Fault struct {
 	Connection bool           // the connection ended; else a stream
 	Reason     string         // the error code's name in lower case (RFC 9113 section 7), or "stalled"

@@ -9,12 +9,12 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// A Refuser answers a request that no handler sees: its head broke the grammar or a limit, or it expects what the server does
-// not do. Nothing of r is to be believed but where it came from.
+// A Refuser answers a request that no handler sees: its head broke the grammar or a limit, or it expects what the
+// server does not do. Nothing of r is to be believed but where it came from.
 type Refuser func(w http.ResponseWriter, r *http.Request, why *refusal.Error)
 
-// Call answers a request: by refuse if there is a fault or an unknown expectation, else by the handler. It reports whether
-// that returned. A panic costs this request alone; log is told of it unless it is http.ErrAbortHandler.
+// Call answers a request: by refuse if there is a fault or an unknown expectation, else by the handler. It reports
+// whether that returned. A panic costs this request alone; log is told of it unless it is http.ErrAbortHandler.
 func Call(
 	handler http.Handler, refuse Refuser, log *zap.Logger, w http.ResponseWriter, r *http.Request, fault *refusal.Error,
 ) (returned bool) {

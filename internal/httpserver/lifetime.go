@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A Lifetime is the context of a request: it ends at End. A server makes one for each request, so what a context costs is
-// paid only when it is asked for. It must not be copied.
+// A Lifetime is the context of a request: it ends at End. A server makes one for each request, so what a context costs
+// is paid only when it is asked for. It must not be copied.
 type Lifetime struct {
 	Base  context.Context // whose values it has, and whose end is its own where somebody waits for it
 	Asker Asker           // told when somebody waits; may be nil

@@ -21,8 +21,8 @@ func ExpectsContinue(expect []string) bool {
 	return len(expect) == 1 && strings.EqualFold(expect[0], "100-continue")
 }
 
-// ValidTrailer reports whether a field of that name may stand in a trailer section. httpguts does not check for a token, and
-// any other name would split an HTTP/1.1 response there.
+// ValidTrailer reports whether a field of that name may stand in a trailer section. httpguts does not check for a
+// token, and any other name would split an HTTP/1.1 response there.
 func ValidTrailer(name string) bool {
 	return grammar.IsToken(name) && httpguts.ValidTrailerHeader(name)
 }
@@ -40,8 +40,8 @@ func AppendTrailers(to, fields []string) []string {
 	return to
 }
 
-// Trailers gives each trailer of a response: first those whose names were announced, then those that the handler set with
-// http.TrailerPrefix, sorted by name.
+// Trailers gives each trailer of a response: first those whose names were announced, then those that the handler set
+// with http.TrailerPrefix, sorted by name.
 func Trailers(h http.Header, announced []string, give func(name, value string)) {
 	for _, name := range announced {
 		for _, value := range h[name] {
@@ -62,8 +62,8 @@ func Trailers(h http.Header, announced []string, give func(name, value string)) 
 	}
 }
 
-// ParseTarget is url.ParseRequestURI, and needs no parser for targets of unreserved characters, as most are. The URL that it
-// returns may be room, which must be zero.
+// ParseTarget is url.ParseRequestURI, and needs no parser for targets of unreserved characters, as most are. The URL
+// that it returns may be room, which must be zero.
 func ParseTarget(room *url.URL, target string) (*url.URL, error) {
 	path, query, there := strings.Cut(target, "?")
 	if !unreserved(path) {

@@ -14,10 +14,10 @@ import (
 var updateArithmetic = flag.Bool("update-arithmetic", false, "write testdata/arithmetic.diff anew")
 
 // Prepared keys compute with filippo.io/nistec and filippo.io/bigmod, which are copies of packages inside the Go
-// toolchain. A mend in the one must not be missed in the other: this test fails when the two differ in more, or in less,
-// than is written down in testdata/arithmetic.diff. If it fails after an upgrade of Go or of a module: read the
-// difference; if it is a mend of the toolchain's, wait for the module to have it (or set limits.prepared_keys: 0); if it
-// is none, write the file anew with -update-arithmetic.
+// toolchain. A mend in the one must not be missed in the other: this test fails when the two differ in more, or in
+// less, than is written down in testdata/arithmetic.diff. If it fails after an upgrade of Go or of a module: read the
+// difference; if it is a mend of the toolchain's, wait for the module to have it (or set limits.prepared_keys: 0); if
+// it is none, write the file anew with -update-arithmetic.
 func TestArithmeticIsTheToolchains(t *testing.T) {
 	t.Parallel()
 	golang := strings.TrimSpace(output(t, "go", "env", "GOROOT"))

@@ -43,7 +43,8 @@ func refuse(t *testing.T, v *jose.Verifier, attacks []attack) {
 			if x != nil {
 				t.Errorf("a refusal came with claims: %+v", x)
 			}
-			if parts := strings.Split(a.bearer, "."); len(parts) > 2 && len(parts[2]) > 20 && strings.Contains(err.Error(), parts[2]) {
+			if parts := strings.Split(a.bearer, "."); len(parts) > 2 && len(parts[2]) > 20 &&
+				strings.Contains(err.Error(), parts[2]) {
 				t.Errorf("the refusal shows the credential: %v", err)
 			}
 		})
@@ -68,10 +69,12 @@ func TestTheGoodTokenIsAccepted(t *testing.T) {
 	issuer := ours(key)
 	v := newVerifier(t, issuer)
 	want := &jose.Verified{Issuer: issuer, KeyID: "kid-ES256", Claims: token.Claims{
-		Issuer: ourIssuer, Subject: "user-7", Audience: []string{"https://gate.example.com/api"}, ClientID: "shop", ID: "0190",
+		Issuer: ourIssuer, Subject: "user-7", Audience: []string{"https://gate.example.com/api"}, ClientID: "shop",
+		ID:       "0190",
 		IssuedAt: 1_700_000_000_000, NotBefore: 1_700_000_000_000, Expiry: 1_700_003_600_000, Grantor: "shop",
 		Permissions: token.Permissions{
-			{Tenant: "acme", AllowedActions: []string{"READ_TENANT", "MANAGE_TICKETS"}}, {Tenant: "*", AllowedActions: []string{}},
+			{Tenant: "acme", AllowedActions: []string{"READ_TENANT", "MANAGE_TICKETS"}},
+			{Tenant: "*", AllowedActions: []string{}},
 		},
 	}}
 	for _, typ := range []string{"at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+jwt"} {
@@ -119,7 +122,8 @@ func TestAlgorithmAndKeyConfusion(t *testing.T) {
 		{"alg is empty", key.forge(head("", "kid-ES256"), goodClaims), refusal.TokenAlgorithmRefused},
 		{"alg is null", key.forge(`{"alg":null,"typ":"at+jwt","kid":"kid-ES256"}`, goodClaims), refusal.TokenMalformed},
 		{"HMAC with the public key's DER", hmacWith(der, "kid-RS256"), refusal.TokenAlgorithmRefused},
-		{"HMAC with the public key's PEM", hmacWith(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), "kid-RS256"), refusal.TokenAlgorithmRefused},
+		{"HMAC with the public key's PEM", hmacWith(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}),
+			"kid-RS256"), refusal.TokenAlgorithmRefused},
 		{"HMAC with the JWKS", hmacWith(setOf(rs).JWKS(), "kid-RS256"), refusal.TokenAlgorithmRefused},
 		{"HMAC with an empty secret", hmacWith(nil, "kid-ES256"), refusal.TokenAlgorithmRefused},
 		{"PS256 with a key of RS256", rsAsPS.forge(head("PS256", "kid-RS256"), goodClaims), refusal.TokenAlgorithmRefused},
@@ -134,9 +138,15 @@ func TestAlgorithmAndKeyConfusion(t *testing.T) {
 		{"kid of 64 KiB", key.forge(head("ES256", strings.Repeat("k", 64<<10)), goodClaims), refusal.TokenTooLarge},
 		{"kid is a number", key.forge(`{"alg":"ES256","typ":"at+jwt","kid":1}`, goodClaims), refusal.TokenMalformed},
 		{"the kid of another issuer's key", stranger.token(goodClaims), refusal.TokenKeyUnknown},
-		{"another issuer's key under our kid", stranger.forge(head("ES256", "kid-ES256"), goodClaims), refusal.TokenSignatureInvalid},
+		{
+			"another issuer's key under our kid", stranger.forge(head("ES256", "kid-ES256"), goodClaims),
+			refusal.TokenSignatureInvalid,
+		},
 		{"our key under another issuer's name", key.token(with("iss", `"`+foreignIssuer+`"`)), refusal.TokenKeyUnknown},
-		{"a stranger's key of the same type", fixedEC("ES256", elliptic.P256(), 9).token(goodClaims), refusal.TokenSignatureInvalid},
+		{
+			"a stranger's key of the same type", fixedEC("ES256", elliptic.P256(), 9).token(goodClaims),
+			refusal.TokenSignatureInvalid,
+		},
 	})
 }
 
@@ -154,13 +164,22 @@ func TestHeadersThatBringKeysOrChangeTheMeaning(t *testing.T) {
 		attacks = append(attacks, attack{member, key.forge(header, goodClaims), refusal.TokenHeaderRefused})
 	}
 	attacks = append(attacks,
-		attack{"crit with b64 false", key.forge(`{"alg":"ES256","typ":"at+jwt","kid":"kid-ES256","b64":false,"crit":["b64"]}`, goodClaims), refusal.TokenHeaderRefused},
-		attack{"an escaped jku", key.forge(`{"alg":"ES256","typ":"at+jwt","kid":"kid-ES256","jk\u0075":"x"}`, goodClaims), refusal.TokenHeaderRefused},
-		attack{"alg twice", key.forge(`{"alg":"none","alg":"ES256","typ":"at+jwt","kid":"kid-ES256"}`, goodClaims), refusal.TokenMalformed},
-		attack{"kid twice, once escaped", key.forge(`{"alg":"ES256","typ":"at+jwt","kid":"kid-ES256","\u006bid":"kid-ES256"}`, goodClaims), refusal.TokenMalformed},
+		attack{"crit with b64 false", key.forge(`{"alg":"ES256","typ":"at+jwt","kid":"kid-ES256","b64":false,"crit":["b64"]}`,
+			goodClaims), refusal.TokenHeaderRefused},
+		attack{
+			"an escaped jku", key.forge(`{"alg":"ES256","typ":"at+jwt","kid":"kid-ES256","jk\u0075":"x"}`, goodClaims),
+			refusal.TokenHeaderRefused,
+		},
+		attack{
+			"alg twice", key.forge(`{"alg":"none","alg":"ES256","typ":"at+jwt","kid":"kid-ES256"}`, goodClaims),
+			refusal.TokenMalformed,
+		},
+		attack{"kid twice, once escaped", key.forge(`{"alg":"ES256","typ":"at+jwt","kid":"kid-ES256","\u006bid":"kid-ES256"}`,
+			goodClaims), refusal.TokenMalformed},
 		attack{"header is an array", key.forge(`["ES256"]`, goodClaims), refusal.TokenMalformed},
 		attack{"header has data after it", key.forge(key.header("at+jwt")+"{}", goodClaims), refusal.TokenMalformed},
-		attack{"header is not UTF-8", key.forge("{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"kid-ES256\",\"x\":\"\xff\"}", goodClaims), refusal.TokenMalformed},
+		attack{"header is not UTF-8", key.forge("{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"kid-ES256\",\"x\":\"\xff\"}",
+			goodClaims), refusal.TokenMalformed},
 	)
 	refuse(t, v, attacks)
 	thumbprint := key.forge(`{"alg":"ES256","typ":"at+jwt","kid":"kid-ES256","x5t":"AAAA","x5t#S256":"AAAA"}`, goodClaims)
@@ -207,8 +226,14 @@ func TestOtherSpellingsOfAToken(t *testing.T) {
 		{"one byte over the limit", strings.Repeat("a", 8<<10+1), refusal.TokenTooLarge},
 		{"flattened JSON", inner(`{"payload":%q,"protected":%q,"signature":%q}`), refusal.TokenMalformed},
 		{"general JSON", inner(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`), refusal.TokenMalformed},
-		{"flattened JSON with dots outside", inner(`{"payload":%q,"protected":%q,"signature":%q,"x":"a.b.c"}`), refusal.TokenMalformed},
-		{"nested JWS", key.forge(`{"alg":"ES256","typ":"at+jwt","kid":"kid-ES256","cty":"JWT"}`, good), refusal.TokenMalformed},
+		{
+			"flattened JSON with dots outside", inner(`{"payload":%q,"protected":%q,"signature":%q,"x":"a.b.c"}`),
+			refusal.TokenMalformed,
+		},
+		{
+			"nested JWS", key.forge(`{"alg":"ES256","typ":"at+jwt","kid":"kid-ES256","cty":"JWT"}`, good),
+			refusal.TokenMalformed,
+		},
 		{"nested JWS without cty", key.token(good), refusal.TokenMalformed},
 		{"a code as bearer", strings.Repeat("Ab0-_", 25) + "Abc", refusal.TokenMalformed},
 	})
@@ -304,7 +329,10 @@ func TestClaimsOfTheWrongShape(t *testing.T) {
 		{"actions null", with("tenantPermissions", `[{"tenant":"acme","allowedActions":null}]`), claims},
 		{"actions a string", with("tenantPermissions", `[{"tenant":"acme","allowedActions":"*"}]`), claims},
 		{"an empty action", with("tenantPermissions", `[{"tenant":"acme","allowedActions":[""]}]`), claims},
-		{"an entry with another member", with("tenantPermissions", `[{"tenant":"acme","allowedActions":[],"deny":true}]`), claims},
+		{
+			"an entry with another member", with("tenantPermissions", `[{"tenant":"acme","allowedActions":[],"deny":true}]`),
+			claims,
+		},
 		{"an entry in other capitals", with("tenantPermissions", `[{"Tenant":"acme","allowedActions":[]}]`), claims},
 	} {
 		attacks = append(attacks, attack{c.name, key.token(c.payload), c.want})
@@ -317,7 +345,8 @@ func TestTimes(t *testing.T) {
 	key := keyFor(t, "ES256")
 	v := newVerifier(t, ours(key))
 	at := func(iat, nbf, exp string) string {
-		return key.token(fmt.Sprintf(`{"iss":%q,"sub":"s","aud":"a","client_id":"c","jti":"j","iat":%s,"nbf":%s,"exp":%s}`, ourIssuer, iat, nbf, exp))
+		return key.token(fmt.Sprintf(`{"iss":%q,"sub":"s","aud":"a","client_id":"c","jti":"j","iat":%s,"nbf":%s,"exp":%s}`,
+			ourIssuer, iat, nbf, exp))
 	}
 	for _, c := range []struct {
 		name, iat, nbf, exp string
@@ -377,7 +406,10 @@ func TestUntimedForgivesTimesAlone(t *testing.T) {
 func TestTypes(t *testing.T) {
 	t.Parallel()
 	key, stranger := keyFor(t, "ES256"), keyFor(t, "EdDSA")
-	v := newVerifier(t, ours(key), &jose.Issuer{URL: foreignIssuer, Types: []string{"application/JWT"}, Keys: holding(setOf(stranger))})
+	v := newVerifier(t, ours(key), &jose.Issuer{
+		URL: foreignIssuer, Types: []string{"application/JWT"},
+		Keys: holding(setOf(stranger)),
+	})
 	foreign := with("iss", `"`+foreignIssuer+`"`)
 	idToken := strings.Replace(foreign, `"iat"`, `"nonce":"n","at_hash":"h","iat"`, 1)
 	refuse(t, v, []attack{
@@ -390,7 +422,8 @@ func TestTypes(t *testing.T) {
 		{"application twice", key.forge(key.header("application/application/at+jwt"), goodClaims), refusal.TokenTypeRefused},
 		{"the type of another issuer", stranger.token(foreign), refusal.TokenTypeRefused},
 		{"an id_token where JWT is taken", stranger.forge(stranger.header("JWT"), idToken), refusal.TokenTypeRefused},
-		{"an id_token with c_hash", stranger.forge(stranger.header("JWT"), strings.Replace(foreign, `"iat"`, `"c_hash":"h","iat"`, 1)), refusal.TokenTypeRefused},
+		{"an id_token with c_hash", stranger.forge(stranger.header("JWT"),
+			strings.Replace(foreign, `"iat"`, `"c_hash":"h","iat"`, 1)), refusal.TokenTypeRefused},
 	})
 	if _, err := v.Verify(stranger.forge(stranger.header("JWT"), foreign), epoch, nil); err != nil {
 		t.Errorf("an access token of typ JWT: %v", err)
@@ -410,7 +443,10 @@ func TestTheSignatureIsJudgedLast(t *testing.T) {
 		want   error
 	}{
 		{"the caller refuses first", wrongAudience, wrongAudience},
-		{"the caller lets it through", nil, refusal.Because(refusal.TokenSignatureInvalid, `key "kid-ES256" did not sign this`)},
+		{
+			"the caller lets it through", nil,
+			refusal.Because(refusal.TokenSignatureInvalid, `key "kid-ES256" did not sign this`),
+		},
 	} {
 		asked := 0
 		x, err := v.Verify(bad, epoch, func(x *jose.Verified) error {
@@ -423,7 +459,8 @@ func TestTheSignatureIsJudgedLast(t *testing.T) {
 			t.Errorf("%s: have %v (asked %d times), want %v", c.name, err, asked, c.want)
 		}
 	}
-	if _, err := v.Verify(key.token(with("exp", "1")), epoch, func(*jose.Verified) error { return errors.New("asked too early") }); refusal.Of(err) != refusal.TokenExpired {
+	if _, err := v.Verify(key.token(with("exp", "1")), epoch,
+		func(*jose.Verified) error { return errors.New("asked too early") }); refusal.Of(err) != refusal.TokenExpired {
 		t.Errorf("an expired token: %v", err)
 	}
 }
@@ -482,7 +519,8 @@ func TestIdentitiesThatCannotBecomeHeaders(t *testing.T) {
 		}
 	}
 	for _, entry := range []token.TenantPermission{{Tenant: "a\n"}, {Tenant: "a", AllowedActions: []string{"x", "y\r"}}} {
-		if err := jose.CheckIdentity(&token.Claims{Permissions: token.Permissions{entry}}); refusal.Of(err) != refusal.TokenIdentityRefused {
+		if err := jose.CheckIdentity(&token.Claims{Permissions: token.Permissions{entry}}); refusal.Of(
+			err) != refusal.TokenIdentityRefused {
 			t.Errorf("%+v: %v", entry, err)
 		}
 	}

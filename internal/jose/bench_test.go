@@ -61,7 +61,8 @@ func BenchmarkRefuse(b *testing.B) {
 	key := keyFor(b, "ES256")
 	v := newVerifier(b, ours(key))
 	for name, bearer := range map[string]string{
-		"expired": key.token(with("exp", "1")), "kid": key.forge(`{"alg":"ES256","typ":"at+jwt","kid":"x"}`, goodClaims), "shape": strings.Repeat("a", 500),
+		"expired": key.token(with("exp", "1")), "kid": key.forge(`{"alg":"ES256","typ":"at+jwt","kid":"x"}`, goodClaims),
+		"shape": strings.Repeat("a", 500),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -69,7 +69,8 @@ func (h *headers) keep(u *Unverified) {
 	}
 	segment, _, _ := strings.Cut(u.signed, ".")
 	header := u.Header
-	header.Algorithm, header.Type, header.KeyID = strings.Clone(header.Algorithm), strings.Clone(header.Type), strings.Clone(header.KeyID)
+	header.Algorithm, header.Type, header.KeyID = strings.Clone(header.Algorithm), strings.Clone(header.Type),
+		strings.Clone(header.KeyID)
 	all[strings.Clone(segment)] = header
 	h.known.CompareAndSwap(old, &all) // another may have been kept meanwhile; this one comes again
 }
@@ -210,9 +211,9 @@ func dangerous(name string) bool {
 	return false
 }
 
-// bringsKey reports whether a header member names a key, or says what kind of content is signed. Some issuers (UAA, SAP)
-// put jku into every token. The key comes from the issuer's key set alone, so it is ignored and never followed; our own
-// tokens have none.
+// bringsKey reports whether a header member names a key, or says what kind of content is signed. Some issuers (UAA,
+// SAP) put jku into every token. The key comes from the issuer's key set alone, so it is ignored and never followed;
+// our own tokens have none.
 func bringsKey(name string) bool {
 	switch name {
 	case "jku", "jwk", "x5u", "x5c", "cty":

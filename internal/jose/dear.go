@@ -8,9 +8,9 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// dearChecks bounds the signature checks that cost much (P-384, P-521, large RSA keys, several keys for one token). Such
-// tokens can be forged at no cost; without a bound their checks take every processor, and requests whose token is cached
-// wait behind them.
+// dearChecks bounds the signature checks that cost much (P-384, P-521, large RSA keys, several keys for one token).
+// Such tokens can be forged at no cost; without a bound their checks take every processor, and requests whose token is
+// cached wait behind them.
 type dearChecks struct {
 	places  chan struct{}
 	waiting atomic.Int64 // checks, not tokens: a token for which four keys are tried counts four

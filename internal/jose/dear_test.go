@@ -56,8 +56,8 @@ func verifierOf(t *testing.T, set *KeySet) *Verifier {
 	return v
 }
 
-// Forged tokens under keys whose signatures cost much are checked a few at a time; a bounded number waits, and the rest is
-// refused as busy. What costs little goes on meanwhile.
+// Forged tokens under keys whose signatures cost much are checked a few at a time; a bounded number waits, and the rest
+// is refused as busy. What costs little goes on meanwhile.
 func TestDearSignatureChecksAreBounded(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -174,7 +174,8 @@ func TestExpensiveKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		if parsed.keepUnambiguous(); (len(parsed.keys) == 1) != (c.want == "") {
-			t.Errorf("%d bits, exponent %d, in a remote set: %d keys, left out %v", c.bits, c.exponent, len(parsed.keys), parsed.skipped)
+			t.Errorf("%d bits, exponent %d, in a remote set: %d keys, left out %v", c.bits, c.exponent, len(parsed.keys),
+				parsed.skipped)
 		}
 	}
 }

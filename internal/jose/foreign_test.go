@@ -67,10 +67,16 @@ func TestForeignClaims(t *testing.T) {
 		// Kinds: what a token says of itself decides first.
 		{"the header at+jwt means access, even beside a nonce", plain, "at+jwt", `"nonce":"n"`, access},
 		{"… in other capitals and with application/", plain, "application/AT+JWT", `"nonce":"n"`, access},
-		{"typ Bearer means access, even beside a nonce (Keycloak before 25)", plain, "JWT", `"typ":"Bearer","nonce":"n"`, access},
+		{
+			"typ Bearer means access, even beside a nonce (Keycloak before 25)", plain, "JWT", `"typ":"Bearer","nonce":"n"`,
+			access,
+		},
 		{"token_use access means access, even beside at_hash", plain, "JWT", `"token_use":"access","at_hash":"h"`, access},
 		{"typ ID means id", plain, "JWT", `"typ":"ID","scope":"x"`, refused(typed)},
-		{"… and is taken where id is", id, "JWT", `"typ":"ID","scope":"x",` + idBase, answer{Kind: jose.KindID, Audience: "a"}},
+		{
+			"… and is taken where id is", id, "JWT", `"typ":"ID","scope":"x",` + idBase,
+			answer{Kind: jose.KindID, Audience: "a"},
+		},
 		{"token_use id means id", plain, "JWT", `"token_use":"id","scope":"x"`, refused(typed)},
 		{"Refresh is never taken", every, "JWT", `"typ":"Refresh","scope":"x"`, refused(typed)},
 		{"Offline is never taken", every, "JWT", `"typ":"Offline","scope":"x"`, refused(typed)},
@@ -113,8 +119,14 @@ func TestForeignClaims(t *testing.T) {
 		{"… no token_introspection", id, "JWT", `"token_introspection":{},` + idBase, refused(typed)},
 
 		// Audiences.
-		{"aud decides where it is there", audience, "JWT", `"aud":"a","client_id":"c"`, answer{Kind: jose.KindAccess, Audience: "a", Client: "c"}},
-		{"client_id stands in for a missing aud", audience, "JWT", `"client_id":"c","azp":"z"`, answer{Kind: jose.KindAccess, Audience: "c", Client: "c"}},
+		{
+			"aud decides where it is there", audience, "JWT", `"aud":"a","client_id":"c"`,
+			answer{Kind: jose.KindAccess, Audience: "a", Client: "c"},
+		},
+		{
+			"client_id stands in for a missing aud", audience, "JWT", `"client_id":"c","azp":"z"`,
+			answer{Kind: jose.KindAccess, Audience: "c", Client: "c"},
+		},
 		{"the next one stands in", audience, "JWT", `"azp":"z"`, answer{Kind: jose.KindAccess, Audience: "z"}},
 		{"a list stands in", audience, "JWT", `"azp":["y",7,"z"]`, answer{Kind: jose.KindAccess, Audience: "y z"}},
 		{"aud null is missing", audience, "JWT", `"aud":null,"azp":"z"`, answer{Kind: jose.KindAccess, Audience: "z"}},
@@ -134,7 +146,10 @@ func TestForeignClaims(t *testing.T) {
 		{"a boolean equals a boolean", require("a", equals(strictjson.KindBool, "true")), "at+jwt", `"a":true`, access},
 		{"… never a text", require("a", equals(strictjson.KindBool, "true")), "at+jwt", `"a":"true"`, refused(required)},
 		{"a number equals a number", require("a", equals(strictjson.KindNumber, "1")), "at+jwt", `"a":1.0`, access},
-		{"… to its last digit", require("a", equals(strictjson.KindNumber, "9007199254740993")), "at+jwt", `"a":9007199254740992`, refused(required)},
+		{
+			"… to its last digit", require("a", equals(strictjson.KindNumber, "9007199254740993")), "at+jwt",
+			`"a":9007199254740992`, refused(required),
+		},
 		{"… never a text", require("a", equals(strictjson.KindNumber, "1")), "at+jwt", `"a":"1"`, refused(required)},
 		{"a list means any of its members", require("acr", either), "at+jwt", `"acr":"silver"`, access},
 		{"… and no other", require("acr", either), "at+jwt", `"acr":"bronze"`, refused(required)},
@@ -154,28 +169,58 @@ func TestForeignClaims(t *testing.T) {
 		// Words.
 		{"a string is one word", words(jose.WordRule{}, "r"), "at+jwt", `"r":"a b"`, holds("a b;")},
 		{"… split at spaces", words(jose.WordRule{Split: " "}, "r"), "at+jwt", `"r":"a  b "`, holds("a;b;")},
-		{"of a list the strings count, as they are", words(jose.WordRule{Split: " "}, "r"), "at+jwt", `"r":["a b",1,null,["x"],{"y":1},"c",""]`, holds("a b;c;")},
-		{"an object counts by its keys", words(jose.WordRule{Keys: true}, "r"), "at+jwt", `"r":{"a":1,"b":{}}`, holds("a;b;")},
+		{
+			"of a list the strings count, as they are", words(jose.WordRule{Split: " "}, "r"), "at+jwt",
+			`"r":["a b",1,null,["x"],{"y":1},"c",""]`, holds("a b;c;"),
+		},
+		{
+			"an object counts by its keys", words(jose.WordRule{Keys: true}, "r"), "at+jwt", `"r":{"a":1,"b":{}}`,
+			holds("a;b;"),
+		},
 		{"… where it may", words(jose.WordRule{}, "r"), "at+jwt", `"r":{"a":1}`, holds("")},
 		{"null is no word", words(jose.WordRule{Keys: true}, "r"), "at+jwt", `"r":null`, holds("")},
 		{"a number is no word", words(jose.WordRule{Keys: true}, "r"), "at+jwt", `"r":7`, holds("")},
 		{"an empty text is no word", words(jose.WordRule{}, "r"), "at+jwt", `"r":""`, holds("")},
 		{"nothing is no word", words(jose.WordRule{}, "r"), "at+jwt", `"x":1`, holds("")},
-		{"an object of objects", words(jose.WordRule{Keys: true, PerTenant: true}, "r"), "at+jwt", `"r":{"a":{"t":"x","u":1},"b":7,"c":{}}`, holds("a(t u);")},
+		{
+			"an object of objects", words(jose.WordRule{Keys: true, PerTenant: true}, "r"), "at+jwt",
+			`"r":{"a":{"t":"x","u":1},"b":7,"c":{}}`, holds("a(t u);"),
+		},
 		{"… that is a list", words(jose.WordRule{Keys: true, PerTenant: true}, "r"), "at+jwt", `"r":["a"]`, holds("")},
-		{"a path to words", words(jose.WordRule{}, "realm_access.roles"), "at+jwt", `"roles":["x"],"realm_access":{"roles":["a"]},"x":{"realm_access":{"roles":["y"]}}`, holds("a;")},
-		{"a path through a list", words(jose.WordRule{}, "realm_access.roles"), "at+jwt", `"realm_access":[{"roles":["a"]}]`, holds("")},
-		{"a path is not a name with dots", words(jose.WordRule{}, "realm_access.roles"), "at+jwt", `"realm_access.roles":["admin"],"realm_access":{"roles":["a"]}`, holds("a;")},
-		{"a URL is a name", words(jose.WordRule{}, "https://shop.example.com/roles"), "at+jwt", `"https://shop.example.com/roles":["a"]`, holds("a;")},
-		{"… with a path behind it", words(jose.WordRule{}, "https://shop.example.com/claims.roles"), "at+jwt", `"https://shop.example.com/claims":{"roles":["a"]}`, holds("a;")},
-		{"kubernetes.io is a name", words(jose.WordRule{}, "kubernetes.io.namespace"), "at+jwt", `"kubernetes.io":{"namespace":"shop"}`, holds("shop;")},
+		{
+			"a path to words", words(jose.WordRule{}, "realm_access.roles"), "at+jwt",
+			`"roles":["x"],"realm_access":{"roles":["a"]},"x":{"realm_access":{"roles":["y"]}}`, holds("a;"),
+		},
+		{
+			"a path through a list", words(jose.WordRule{}, "realm_access.roles"), "at+jwt", `"realm_access":[{"roles":["a"]}]`,
+			holds(""),
+		},
+		{
+			"a path is not a name with dots", words(jose.WordRule{}, "realm_access.roles"), "at+jwt",
+			`"realm_access.roles":["admin"],"realm_access":{"roles":["a"]}`, holds("a;"),
+		},
+		{
+			"a URL is a name", words(jose.WordRule{}, "https://shop.example.com/roles"), "at+jwt",
+			`"https://shop.example.com/roles":["a"]`, holds("a;"),
+		},
+		{
+			"… with a path behind it", words(jose.WordRule{}, "https://shop.example.com/claims.roles"), "at+jwt",
+			`"https://shop.example.com/claims":{"roles":["a"]}`, holds("a;"),
+		},
+		{
+			"kubernetes.io is a name", words(jose.WordRule{}, "kubernetes.io.namespace"), "at+jwt",
+			`"kubernetes.io":{"namespace":"shop"}`, holds("shop;"),
+		},
 		{"a word that the issuer's name has", words(jose.WordRule{Fixed: "t1"}, "tid"), "at+jwt", `"x":1`, holds("t1;")},
 		{"… and the claim says so too", words(jose.WordRule{Fixed: "t1"}, "tid"), "at+jwt", `"tid":"t1"`, holds("t1;")},
 		{"… and the claim differs", words(jose.WordRule{Fixed: "t1"}, "tid"), "at+jwt", `"tid":"t2"`, refused(required)},
 		{"… and the claim is a list", words(jose.WordRule{Fixed: "t1"}, "tid"), "at+jwt", `"tid":["t1"]`, refused(required)},
 
 		// The client.
-		{"azp in place of client_id", azp, "at+jwt", `"client_id":"other","azp":"web"`, answer{Kind: jose.KindAccess, Client: "web"}},
+		{
+			"azp in place of client_id", azp, "at+jwt", `"client_id":"other","azp":"web"`,
+			answer{Kind: jose.KindAccess, Client: "web"},
+		},
 		{"client_id does not stand in for azp", azp, "at+jwt", `"client_id":"other"`, access},
 		{"azp null is missing", azp, "at+jwt", `"azp":null`, access},
 		{"azp a list", azp, "at+jwt", `"azp":["web"]`, refused(malformed)},
@@ -190,8 +235,14 @@ func TestForeignClaims(t *testing.T) {
 		{"grantor a number", plain, "at+jwt", `"grantor":7`, access},
 		{"act a text", plain, "at+jwt", `"act":"x"`, access},
 		{"tenantPermissions an object", plain, "at+jwt", `"tenantPermissions":{"a":1}`, access},
-		{"tenantPermissions with other members", plain, "at+jwt", `"tenantPermissions":[{"tenant":"a","allowedActions":[],"x":1}]`, access},
-		{"null everywhere", plain, "at+jwt", `"sub":null,"aud":null,"jti":null,"iat":null,"nbf":null,"scope":null,"cnf":null,"client_id":null,"act":null,"master":null`, access},
+		{
+			"tenantPermissions with other members", plain, "at+jwt",
+			`"tenantPermissions":[{"tenant":"a","allowedActions":[],"x":1}]`, access,
+		},
+		{
+			"null everywhere", plain, "at+jwt",
+			`"sub":null,"aud":null,"jti":null,"iat":null,"nbf":null,"scope":null,"cnf":null,"client_id":null,"act":null,"master":null`, access,
+		},
 		{"an empty sub is no subject", workload, "JWT", `"sub":"","common_name":"x"`, answer{Kind: jose.KindWorkload}},
 		{"a sub of another type", plain, "at+jwt", `"sub":7`, refused(malformed)},
 		{"an iat of another type", plain, "at+jwt", `"iat":"now"`, refused(malformed)},
@@ -232,7 +283,8 @@ func TestOurNamesInAnotherShapeCountAsAbsent(t *testing.T) {
 	t.Parallel()
 	key := keyFor(t, "EdDSA")
 	v := newVerifier(t, &jose.Issuer{URL: foreignIssuer, Keys: holding(setOf(key))})
-	x, err := v.Verify(key.forge(key.header("at+jwt"), `{"iss":"`+foreignIssuer+`","exp":1700003600,"sub":"s","scope":["x"],`+
+	x, err := v.Verify(key.forge(key.header("at+jwt"), `{"iss":"`+foreignIssuer+
+		`","exp":1700003600,"sub":"s","scope":["x"],`+
 		`"application":{},"master":1,"grantor":[],"tenantPermissions":[{"tenant":"*"}],"exchanged_from":7}`), epoch, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +295,9 @@ func TestOurNamesInAnotherShapeCountAsAbsent(t *testing.T) {
 	}
 	// The same in a token of ours refuses it, whoever else is trusted.
 	ours, other := ours(key), jose.Issuer{URL: foreignIssuer, Keys: holding(setOf(key))}
-	if _, err := newVerifier(t, ours, &other).Verify(key.token(strings.Replace(goodClaims, `"grantor":"shop"`, `"grantor":7`, 1)), epoch, nil); refusal.Of(err) != refusal.TokenClaimsMalformed {
+	if _, err := newVerifier(t, ours,
+		&other).Verify(key.token(strings.Replace(goodClaims, `"grantor":"shop"`, `"grantor":7`, 1)), epoch,
+		nil); refusal.Of(err) != refusal.TokenClaimsMalformed {
 		t.Errorf("ours: %v", err)
 	}
 }
@@ -266,7 +320,8 @@ func TestRetainedClaims(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if x.Claim(retain[0]) != `"a@b"` || x.Claim(retain[1]) != `["x"]` || x.Claim(retain[2]) != "" || x.Claim(jose.Path{"sub"}) != "" {
+		if x.Claim(retain[0]) != `"a@b"` || x.Claim(retain[1]) != `["x"]` || x.Claim(retain[2]) != "" ||
+			x.Claim(jose.Path{"sub"}) != "" {
 			t.Errorf("%s: %q", name, x.Retained)
 		}
 		if diff := cmp.Diff([]string{"p", "q", "r"}, x.Scopes); diff != "" {
@@ -285,8 +340,12 @@ func TestSPIFFE(t *testing.T) {
 			Kinds: []jose.Kind{jose.KindWorkload},
 		}
 	}
-	v := newVerifier(t, ours(key), spiffe("https://oidc.example.org", "example.org"), spiffe("spiffe://other.org", "other.org"),
-		&jose.Issuer{URL: foreignIssuer, Keys: holding(setOf(key)), Types: []string{"JWT"}, Kinds: []jose.Kind{jose.KindWorkload}})
+	v := newVerifier(t, ours(key), spiffe("https://oidc.example.org", "example.org"),
+		spiffe("spiffe://other.org", "other.org"),
+		&jose.Issuer{
+			URL: foreignIssuer, Keys: holding(setOf(key)), Types: []string{"JWT"},
+			Kinds: []jose.Kind{jose.KindWorkload},
+		})
 	for _, c := range []struct {
 		name, claims, issuer string
 		want                 refusal.Reason
@@ -294,13 +353,19 @@ func TestSPIFFE(t *testing.T) {
 		{"without iss", `"sub":"spiffe://example.org/ns/shop"`, "https://oidc.example.org", ""},
 		{"of the other", `"sub":"spiffe://other.org/x"`, "spiffe://other.org", ""},
 		{"with iss", `"iss":"https://oidc.example.org","sub":"spiffe://example.org/x"`, "https://oidc.example.org", ""},
-		{"with iss, of another domain", `"iss":"https://oidc.example.org","sub":"spiffe://other.org/x"`, "", refusal.TokenClaimRequired},
+		{
+			"with iss, of another domain", `"iss":"https://oidc.example.org","sub":"spiffe://other.org/x"`, "",
+			refusal.TokenClaimRequired,
+		},
 		{"with iss, no SPIFFE ID", `"iss":"https://oidc.example.org","sub":"alice"`, "", refusal.TokenClaimRequired},
 		{"without iss, of a domain that nothing trusts", `"sub":"spiffe://example.net/x"`, "", refusal.TokenClaimsMalformed},
 		{"without iss, of a subdomain", `"sub":"spiffe://a.example.org/x"`, "", refusal.TokenClaimsMalformed},
 		{"without iss, and no path", `"sub":"spiffe://example.org"`, "", refusal.TokenClaimsMalformed},
 		{"without iss, no SPIFFE ID", `"sub":"alice"`, "", refusal.TokenClaimsMalformed},
-		{"another issuer's, with a SPIFFE ID", `"iss":"` + foreignIssuer + `","sub":"spiffe://example.org/x"`, foreignIssuer, ""},
+		{
+			"another issuer's, with a SPIFFE ID", `"iss":"` + foreignIssuer + `","sub":"spiffe://example.org/x"`, foreignIssuer,
+			"",
+		},
 		{"iss null", `"iss":null,"sub":"spiffe://example.org/x"`, "https://oidc.example.org", ""},
 		{"iss empty", `"iss":"","sub":"spiffe://example.org/x"`, "", refusal.TokenClaimsMalformed},
 	} {
@@ -311,7 +376,10 @@ func TestSPIFFE(t *testing.T) {
 			t.Errorf("%s: of %s", c.name, x.Claims.Issuer)
 		}
 	}
-	if _, err := jose.NewVerifier(jose.Options{Issuers: []*jose.Issuer{spiffe("a", "x.org"), spiffe("b", "x.org")}}); err == nil {
+	if _, err := jose.NewVerifier(jose.Options{Issuers: []*jose.Issuer{
+		spiffe("a", "x.org"),
+		spiffe("b", "x.org"),
+	}}); err == nil {
 		t.Error("two entries of one trust domain are accepted")
 	}
 }
@@ -353,7 +421,8 @@ func TestHeaderMembersOfForeignTokens(t *testing.T) {
 func TestForeignKeysAndTimes(t *testing.T) {
 	t.Parallel()
 	rs, ps := keyFor(t, "RS256"), keyFor(t, "PS256")
-	unnamed, _, err := jose.ParseKeySet([]byte(`{"keys":[` + strings.Replace(string(must(json.Marshal(must(rs.publicJWK())))), `"kid":"kid-RS256"`, `"kid":"k"`, 1) + `]}`))
+	unnamed, _, err := jose.ParseKeySet([]byte(`{"keys":[` +
+		strings.Replace(string(must(json.Marshal(must(rs.publicJWK())))), `"kid":"kid-RS256"`, `"kid":"k"`, 1) + `]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,17 +436,53 @@ func TestForeignKeysAndTimes(t *testing.T) {
 		want   refusal.Reason
 	}{
 		{"the default of its type", jose.Issuer{Keys: holding(unnamed)}, rs.forge(head("RS256", withKID), payload), ""},
-		{"not another of its type", jose.Issuer{Keys: holding(unnamed)}, ps.forge(head("PS256", withKID), payload), refusal.TokenAlgorithmRefused},
-		{"the settings choose", jose.Issuer{Keys: holding(unnamed), Algorithms: []string{"ES256", "PS256"}}, ps.forge(head("PS256", withKID), payload), ""},
-		{"and the default is out", jose.Issuer{Keys: holding(unnamed), Algorithms: []string{"PS256"}}, rs.forge(head("RS256", withKID), payload), refusal.TokenAlgorithmRefused},
-		{"none that fits", jose.Issuer{Keys: holding(unnamed), Algorithms: []string{"ES256"}}, rs.forge(head("RS256", withKID), payload), refusal.TokenAlgorithmRefused},
-		{"a key that names its alg keeps it", jose.Issuer{Keys: holding(setOf(rs)), Algorithms: []string{"PS256"}}, ps.forge(head("PS256", `,"kid":"kid-RS256"`), payload), refusal.TokenAlgorithmRefused},
+		{
+			"not another of its type",
+			jose.Issuer{Keys: holding(unnamed)},
+			ps.forge(head("PS256", withKID), payload),
+			refusal.TokenAlgorithmRefused,
+		},
+		{
+			"the settings choose",
+			jose.Issuer{Keys: holding(unnamed), Algorithms: []string{"ES256", "PS256"}},
+			ps.forge(head("PS256", withKID), payload), "",
+		},
+		{
+			"and the default is out",
+			jose.Issuer{Keys: holding(unnamed), Algorithms: []string{"PS256"}},
+			rs.forge(head("RS256", withKID), payload), refusal.TokenAlgorithmRefused,
+		},
+		{
+			"none that fits",
+			jose.Issuer{Keys: holding(unnamed), Algorithms: []string{"ES256"}},
+			rs.forge(head("RS256", withKID), payload), refusal.TokenAlgorithmRefused,
+		},
+		{
+			"a key that names its alg keeps it",
+			jose.Issuer{Keys: holding(setOf(rs)), Algorithms: []string{"PS256"}},
+			ps.forge(head("PS256", `,"kid":"kid-RS256"`), payload), refusal.TokenAlgorithmRefused,
+		},
 		{"no kid, one key", jose.Issuer{Keys: holding(unnamed)}, rs.forge(head("RS256", ""), payload), ""},
-		{"no kid, two keys of two algorithms", jose.Issuer{Keys: holding(setOf(rs, keyFor(t, "ES256")))},
-			rs.forge(head("RS256", ""), payload), ""},
-		{"iat required", jose.Issuer{Keys: holding(unnamed), RequireIssuedAt: true}, rs.forge(head("RS256", withKID), payload), refusal.TokenClaimsMalformed},
-		{"no iat, ends within the limit", jose.Issuer{Keys: holding(unnamed), MaxLifetime: time.Hour}, rs.forge(head("RS256", withKID), payload), ""},
-		{"no iat, ends beyond the limit", jose.Issuer{Keys: holding(unnamed), MaxLifetime: time.Hour - time.Millisecond}, rs.forge(head("RS256", withKID), payload), refusal.TokenLifetimeTooLong},
+		{
+			"no kid, two keys of two algorithms",
+			jose.Issuer{Keys: holding(setOf(rs, keyFor(t, "ES256")))},
+			rs.forge(head("RS256", ""), payload), "",
+		},
+		{
+			"iat required",
+			jose.Issuer{Keys: holding(unnamed), RequireIssuedAt: true},
+			rs.forge(head("RS256", withKID), payload), refusal.TokenClaimsMalformed,
+		},
+		{
+			"no iat, ends within the limit",
+			jose.Issuer{Keys: holding(unnamed), MaxLifetime: time.Hour},
+			rs.forge(head("RS256", withKID), payload), "",
+		},
+		{
+			"no iat, ends beyond the limit",
+			jose.Issuer{Keys: holding(unnamed), MaxLifetime: time.Hour - time.Millisecond},
+			rs.forge(head("RS256", withKID), payload), refusal.TokenLifetimeTooLong,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -399,11 +504,19 @@ func TestVerifiersThatAreRefused(t *testing.T) {
 		options jose.Options
 		want    string
 	}{
-		{"two issuers of one URL", jose.Options{Issuers: []*jose.Issuer{issuer, ours()}}, "issuer https://gate.example.com is there twice"},
+		{
+			"two issuers of one URL",
+			jose.Options{Issuers: []*jose.Issuer{issuer, ours()}},
+			"issuer https://gate.example.com is there twice",
+		},
 		{"no URL", jose.Options{Issuers: []*jose.Issuer{{Keys: issuer.Keys}}}, `issuer "": an issuer needs a URL and keys`},
 		{"no keys", jose.Options{Issuers: []*jose.Issuer{{URL: "x"}}}, `issuer "x": an issuer needs a URL and keys`},
-		{"alg none", jose.Options{Issuers: []*jose.Issuer{&bad}}, "issuer https://gate.example.com: algorithm \"none\" is not one of " +
-			"[ES256 ES384 ES512 EdDSA HS256 HS384 HS512 PS256 PS384 PS512 RS256 RS384 RS512]"},
+		{
+			"alg none",
+			jose.Options{Issuers: []*jose.Issuer{&bad}},
+			"issuer https://gate.example.com: algorithm \"none\" is not one of " +
+				"[ES256 ES384 ES512 EdDSA HS256 HS384 HS512 PS256 PS384 PS512 RS256 RS384 RS512]",
+		},
 		{"leeway", jose.Options{Leeway: 61 * time.Second}, "leeway 1m1s is not from 0 to 1m0s"},
 		{"negative leeway", jose.Options{Leeway: -1}, "leeway -1ns is not from 0 to 1m0s"},
 	} {

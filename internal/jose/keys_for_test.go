@@ -70,7 +70,8 @@ func (k *testKey) signature(signed string) []byte {
 		}
 	case *rsa.PrivateKey:
 		if k.alg[:2] == "PS" {
-			sig, err = rsa.SignPSS(rand.Reader, key, hashOf(k.alg), digestOf(k.alg, signed), &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+			sig, err = rsa.SignPSS(rand.Reader, key, hashOf(k.alg), digestOf(k.alg, signed),
+				&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 		} else {
 			sig, err = rsa.SignPKCS1v15(nil, key, hashOf(k.alg), digestOf(k.alg, signed))
 		}
@@ -96,7 +97,8 @@ func (k *testKey) signs(signed string, sig []byte) bool {
 			new(big.Int).SetBytes(sig[:size]), new(big.Int).SetBytes(sig[size:]))
 	case *rsa.PrivateKey:
 		if k.alg[:2] == "PS" {
-			return rsa.VerifyPSS(&key.PublicKey, hashOf(k.alg), digestOf(k.alg, signed), sig, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
+			return rsa.VerifyPSS(&key.PublicKey, hashOf(k.alg), digestOf(k.alg, signed), sig,
+				&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
 		}
 		return rsa.VerifyPKCS1v15(&key.PublicKey, hashOf(k.alg), digestOf(k.alg, signed), sig) == nil
 	case ed25519.PrivateKey:

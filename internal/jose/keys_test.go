@@ -59,7 +59,10 @@ func TestPrivateKeysInEveryFormat(t *testing.T) {
 		{"EC with white space around", "\n\n" + sec1 + "\n \n", "ES256", ""},
 		{"EC with CRLF", strings.ReplaceAll(sec1, "\n", "\r\n"), "ES256", ""},
 		{"EC JWK", privateJWK(t, ec), "ES256", ""},
-		{"EC JWK with kid and alg", privateJWK(t, ec, `"kid":"mine","alg":"ES256","use":"sig","key_ops":["sign"]`), "ES256", "mine"},
+		{
+			"EC JWK with kid and alg", privateJWK(t, ec, `"kid":"mine","alg":"ES256","use":"sig","key_ops":["sign"]`), "ES256",
+			"mine",
+		},
 		{"RSA PKCS#8", pkcs8(t, rsaKey()), "RS256", ""},
 		{"RSA PKCS#1", pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey())), "RS256", ""},
 		{"RSA JWK", privateJWK(t, rsaKey()), "RS256", ""},
@@ -77,7 +80,10 @@ func TestPrivateKeysInEveryFormat(t *testing.T) {
 			}
 			want := c.kid
 			if want == "" {
-				public := must(jwk.FromRaw(map[string]any{"ES256": ec.Public(), "RS256": rsaKey().Public(), "EdDSA": ed.Public()}[c.alg]))
+				public := must(jwk.FromRaw(map[string]any{
+					"ES256": ec.Public(), "RS256": rsaKey().Public(),
+					"EdDSA": ed.Public(),
+				}[c.alg]))
 				want = base64.RawURLEncoding.EncodeToString(must(public.Thumbprint(crypto.SHA256)))
 			}
 			if key.ID() != want {
@@ -116,22 +122,43 @@ func TestPrivateKeysThatAreRefused(t *testing.T) {
 		{"text before it", "x\n" + good, "private key: neither PEM nor a JWK"},
 		{"text between parameters and key", pemOf("EC PARAMETERS", nil) + "x\n" + good, "private key: the PEM is damaged"},
 		{"damaged", good[:60], "private key: the PEM is damaged"},
-		{"a byte after the DER", pemOf("PRIVATE KEY", append(block.Bytes, 0)), "private key: the PEM does not hold exactly one DER value"},
-		{"a public key", pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(ec.Public()))), `private key: a PEM block "PUBLIC KEY", want PRIVATE KEY`},
+		{
+			"a byte after the DER", pemOf("PRIVATE KEY", append(block.Bytes, 0)),
+			"private key: the PEM does not hold exactly one DER value",
+		},
+		{
+			"a public key", pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(ec.Public()))),
+			`private key: a PEM block "PUBLIC KEY", want PRIVATE KEY`,
+		},
 		{"a certificate", pemOf("CERTIFICATE", block.Bytes), `private key: a PEM block "CERTIFICATE", want PRIVATE KEY`},
 		{"encrypted PKCS#8", pemOf("ENCRYPTED PRIVATE KEY", block.Bytes), "private key: it is encrypted; decrypt it first"},
-		{"encrypted SEC 1", "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END EC PRIVATE KEY-----\n", "private key: it is encrypted; decrypt it first"},
+		{
+			"encrypted SEC 1", "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END EC PRIVATE KEY-----\n",
+			"private key: it is encrypted; decrypt it first",
+		},
 		{"RSA of 1024 bits", pkcs8(t, short), "private key: an RSA key must have 2048 to 8192 bits, this one has 1024"},
-		{"P-384", pkcs8(t, keyFor(t, "ES384").private), "private key: ES384 only verifies; sign with one of [ES256 RS256 EdDSA]"},
-		{"PS256", privateJWK(t, rsaKey(), `"alg":"PS256"`), "private key: PS256 only verifies; sign with one of [ES256 RS256 EdDSA]"},
+		{
+			"P-384", pkcs8(t, keyFor(t, "ES384").private),
+			"private key: ES384 only verifies; sign with one of [ES256 RS256 EdDSA]",
+		},
+		{
+			"PS256", privateJWK(t, rsaKey(), `"alg":"PS256"`),
+			"private key: PS256 only verifies; sign with one of [ES256 RS256 EdDSA]",
+		},
 		{"alg of another type", privateJWK(t, ec, `"alg":"RS256"`), "private key: alg RS256 does not fit this type of key"},
 		{"alg none", privateJWK(t, ec, `"alg":"none"`), `private key: alg "none" is not supported`},
 		{"for encryption", privateJWK(t, ec, `"use":"enc"`), `private key: its use is "enc", not sig`},
 		{"for verifying alone", privateJWK(t, ec, `"key_ops":["verify"]`), "private key: its key_ops lack sign"},
-		{"long kid", privateJWK(t, ec, `"kid":"`+strings.Repeat("k", 257)+`"`), "private key: kid has 257 bytes, the limit is 256"},
+		{
+			"long kid", privateJWK(t, ec, `"kid":"`+strings.Repeat("k", 257)+`"`),
+			"private key: kid has 257 bytes, the limit is 256",
+		},
 		{"kid twice", privateJWK(t, ec, `"kid":"a","kid":"b"`), "the member is there twice"},
 		{"a symmetric JWK", `{"kty":"oct","k":"AAAA","kid":"x","alg":"HS256"}`, "private key: this JWK holds no private key"},
-		{"a public JWK", string(must(json.Marshal(must(jwk.FromRaw(ec.Public()))))), "private key: this JWK holds no private key"},
+		{
+			"a public JWK", string(must(json.Marshal(must(jwk.FromRaw(ec.Public()))))),
+			"private key: this JWK holds no private key",
+		},
 		{"a JWK set", `{"keys":[` + privateJWK(t, ec) + `]}`, "private key: no kty"},
 		{"a JWK of two keys' halves", string(must(json.Marshal(mixed))), "belong together"},
 	} {
@@ -146,7 +173,8 @@ func TestPrivateKeysThatAreRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := jose.Generate("HS256"); err == nil || err.Error() != `cannot make a key for "HS256", only for [ES256 RS256 EdDSA]` {
+	if _, err := jose.Generate("HS256"); err == nil ||
+		err.Error() != `cannot make a key for "HS256", only for [ES256 RS256 EdDSA]` {
 		t.Errorf("a key for HS256: %v", err)
 	}
 }
@@ -181,7 +209,10 @@ func TestWeakAndUnknownKeysAreSkippedAndTheOthersStay(t *testing.T) {
 		{"unknown curve", `{"kty":"EC","crv":"secp256k1","x":"AAAA","y":"AAAA"}`, ""},
 		{"X25519", `{"kty":"OKP","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`, ""},
 		{"a point off the curve", `{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE"}`, ""},
-		{"Ed25519 neutral element", `{"kty":"OKP","crv":"Ed25519","x":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`, "key 2: the point is of low order: anybody could sign for it"},
+		{
+			"Ed25519 neutral element", `{"kty":"OKP","crv":"Ed25519","x":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`,
+			"key 2: the point is of low order: anybody could sign for it",
+		},
 		{"short Ed25519", `{"kty":"OKP","crv":"Ed25519","x":"AQAAAA"}`, ""},
 		{"RSA of 1024 bits", public(short), "key 2: an RSA key must have 2048 to 8192 bits, this one has 1024"},
 		{"RSA of 8193 bits", public(huge), "key 2: an RSA key must have 2048 to 8192 bits, this one has 8193"},
@@ -189,16 +220,46 @@ func TestWeakAndUnknownKeysAreSkippedAndTheOthersStay(t *testing.T) {
 		{"RSA with an even exponent", rsaWith(65536), "key 2: the RSA exponent 65536 is not an odd number from 3 to 2^31-1"},
 		{"RSA with an even modulus", public(even), "key 2: the RSA modulus is even"},
 		{"empty secret", `{"kty":"oct","k":"","kid":"s","alg":"HS256"}`, ""},
-		{"short secret", `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHg","kid":"s","alg":"HS256"}`, "key 2: HS256 needs a secret of at least 32 bytes, this one has 31"},
-		{"a secret too short for HS512", `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","kid":"s","alg":"HS512"}`, "key 2: HS512 needs a secret of at least 64 bytes, this one has 32"},
-		{"a secret without alg", `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","kid":"s"}`, "key 2: a symmetric key must name its alg"},
-		{"a secret without kid", `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","alg":"HS256"}`, "key 2: a symmetric key needs a kid"},
-		{"a secret for an algorithm of pairs", `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","alg":"RS256","kid":"s"}`, "key 2: alg RS256 does not fit this type of key"},
-		{"HS256 with a public key", strings.Replace(public(rsaKey().Public()), "{", `{"alg":"HS256",`, 1), "key 2: alg HS256 does not fit this type of key"},
-		{"ES384 with P-256", strings.Replace(public(fixedEC("ES256", elliptic.P256(), 8).verifying()), "{", `{"alg":"ES384",`, 1), "key 2: alg ES384 does not fit this type of key"},
-		{"alg none", strings.Replace(public(rsaKey().Public()), "{", `{"alg":"none",`, 1), `key 2: alg "none" is not supported`},
-		{"for encryption", strings.Replace(public(rsaKey().Public()), "{", `{"use":"enc",`, 1), `key 2: its use is "enc", not sig`},
-		{"for wrapping", strings.Replace(public(rsaKey().Public()), "{", `{"key_ops":["wrapKey"],`, 1), "key 2: its key_ops lack verify"},
+		{
+			"short secret", `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHg","kid":"s","alg":"HS256"}`,
+			"key 2: HS256 needs a secret of at least 32 bytes, this one has 31",
+		},
+		{
+			"a secret too short for HS512",
+			`{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","kid":"s","alg":"HS512"}`,
+			"key 2: HS512 needs a secret of at least 64 bytes, this one has 32",
+		},
+		{
+			"a secret without alg", `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","kid":"s"}`,
+			"key 2: a symmetric key must name its alg",
+		},
+		{
+			"a secret without kid", `{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","alg":"HS256"}`,
+			"key 2: a symmetric key needs a kid",
+		},
+		{
+			"a secret for an algorithm of pairs",
+			`{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","alg":"RS256","kid":"s"}`,
+			"key 2: alg RS256 does not fit this type of key",
+		},
+		{
+			"HS256 with a public key", strings.Replace(public(rsaKey().Public()), "{", `{"alg":"HS256",`, 1),
+			"key 2: alg HS256 does not fit this type of key",
+		},
+		{"ES384 with P-256", strings.Replace(public(fixedEC("ES256", elliptic.P256(), 8).verifying()), "{", `{"alg":"ES384",`,
+			1), "key 2: alg ES384 does not fit this type of key"},
+		{
+			"alg none", strings.Replace(public(rsaKey().Public()), "{", `{"alg":"none",`, 1),
+			`key 2: alg "none" is not supported`,
+		},
+		{
+			"for encryption", strings.Replace(public(rsaKey().Public()), "{", `{"use":"enc",`, 1),
+			`key 2: its use is "enc", not sig`,
+		},
+		{
+			"for wrapping", strings.Replace(public(rsaKey().Public()), "{", `{"key_ops":["wrapKey"],`, 1),
+			"key 2: its key_ops lack verify",
+		},
 		{"a private key", privateJWK(t, rsaKey()), "key 2: a private key does not belong here, only its public half"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -213,7 +274,8 @@ func TestWeakAndUnknownKeysAreSkippedAndTheOthersStay(t *testing.T) {
 			if !strings.HasPrefix(skipped[0].Error(), "key 2: ") || (c.want != "" && skipped[0].Error() != c.want) {
 				t.Errorf("have %v\nwant %s", skipped[0], c.want)
 			}
-			if _, _, err := jose.ParseKeySet([]byte(`{"keys":[` + c.key + `]}`)); err == nil || !strings.HasPrefix(err.Error(), "key set: no key of use: ") {
+			if _, _, err := jose.ParseKeySet([]byte(`{"keys":[` + c.key + `]}`)); err == nil ||
+				!strings.HasPrefix(err.Error(), "key set: no key of use: ") {
 				t.Errorf("alone: %v", err)
 			}
 		})
@@ -242,8 +304,14 @@ func TestKeySetsThatAreRefusedWhole(t *testing.T) {
 		{"101 keys", `{"keys":[` + many + `]}`, "more than 100 keys"},
 		{"over 1 MiB", `{"x":"` + strings.Repeat("a", 1<<20) + `"}`, "the key set has 1048584 bytes, the limit is 1048576"},
 		{"data after it", `{"keys":[` + one + `]}x`, "data after the end of the value"},
-		{"PEM and text", pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(rsaKey().Public()))) + "x", "key set: text that is not PEM"},
-		{"a private key in PEM", pkcs8(t, rsaKey()), `key set: no key of use: key 1: a PEM block "PRIVATE KEY", want PUBLIC KEY`},
+		{
+			"PEM and text", pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(rsaKey().Public()))) + "x",
+			"key set: text that is not PEM",
+		},
+		{
+			"a private key in PEM", pkcs8(t, rsaKey()),
+			`key set: no key of use: key 1: a PEM block "PRIVATE KEY", want PUBLIC KEY`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -289,11 +357,16 @@ func TestLowOrderPointsAreWeakIndeed(t *testing.T) {
 	sig := make([]byte, 64)
 	sig[0] = 1
 	for _, point := range []string{
-		"0000000000000000000000000000000000000000000000000000000000000000", "0000000000000000000000000000000000000000000000000000000000000080",
-		"0100000000000000000000000000000000000000000000000000000000000000", "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
-		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a", "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
-		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"0000000000000000000000000000000000000000000000000000000000000000",
+		"0000000000000000000000000000000000000000000000000000000000000080",
+		"0100000000000000000000000000000000000000000000000000000000000000",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 	} {
 		key := must(hex.DecodeString(point))
 		forged := false
@@ -303,7 +376,8 @@ func TestLowOrderPointsAreWeakIndeed(t *testing.T) {
 		if !forged {
 			t.Errorf("%s: no message can be forged", point)
 		}
-		_, _, err := jose.ParseKeySet(fmt.Appendf(nil, `{"kty":"OKP","crv":"Ed25519","x":%q}`, base64.RawURLEncoding.EncodeToString(key)))
+		_, _, err := jose.ParseKeySet(fmt.Appendf(nil, `{"kty":"OKP","crv":"Ed25519","x":%q}`,
+			base64.RawURLEncoding.EncodeToString(key)))
 		if err == nil || !strings.Contains(err.Error(), "low order") {
 			t.Errorf("%s: %v", point, err)
 		}
@@ -331,7 +405,8 @@ func TestSecretsAreNeverPublishedOrPrinted(t *testing.T) {
 		if secret, ok := k.private.([]byte); ok {
 			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
 				text := fmt.Sprintf(verb, k.public)
-				if strings.Contains(text, hex.EncodeToString(secret)) || strings.Contains(text, fmt.Sprint(secret)) || strings.Contains(text, string(secret)) {
+				if strings.Contains(text, hex.EncodeToString(secret)) || strings.Contains(text, fmt.Sprint(secret)) ||
+					strings.Contains(text, string(secret)) {
 					t.Errorf("%s with %s prints its secret: %s", k.alg, verb, text)
 				}
 			}

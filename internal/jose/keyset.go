@@ -26,8 +26,8 @@ type KeySet struct {
 	jwks []byte
 }
 
-// NewKeySet makes a set of keys, in their order. Two of one kid and algorithm are a fault: which one is meant would be a
-// guess.
+// NewKeySet makes a set of keys, in their order. Two of one kid and algorithm are a fault: which one is meant would be
+// a guess.
 func NewKeySet(keys ...*PublicKey) (*KeySet, error) {
 	type name struct{ id, alg string }
 	seen := make(map[name]bool, len(keys))
@@ -89,9 +89,9 @@ func (s *KeySet) JWKS() []byte { return s.jwks }
 // mostTried is how many keys are tried for a token that does not say which one signed it.
 const mostTried = 4
 
-// candidates are the keys that can have signed a token of this header for the issuer; room holds them. A token with a kid
-// means the key of that kid and algorithm, or else the only key of its algorithm if that one came without a kid. A token
-// without a kid can mean any key of its algorithm.
+// candidates are the keys that can have signed a token of this header for the issuer; room holds them. A token with a
+// kid means the key of that kid and algorithm, or else the only key of its algorithm if that one came without a kid. A
+// token without a kid can mean any key of its algorithm.
 func (s *KeySet) candidates(i *Issuer, h *Header, room *[mostTried]*PublicKey) []*PublicKey {
 	if s == nil {
 		return nil
@@ -130,8 +130,8 @@ func ParseKeySet(data []byte) (set *KeySet, skipped []error, err error) {
 	return ParseNamedKeySet(data, "")
 }
 
-// ParseNamedKeySet is ParseKeySet for a text that holds one key without a kid, like a PEM, which gets this kid; "" gives
-// none.
+// ParseNamedKeySet is ParseKeySet for a text that holds one key without a kid, like a PEM, which gets this kid; ""
+// gives none.
 func ParseNamedKeySet(data []byte, kid string) (set *KeySet, skipped []error, err error) {
 	if len(data) > MaxKeySetBytes {
 		return nil, nil, fmt.Errorf("the key set has %d bytes, the limit is %d", len(data), MaxKeySetBytes)

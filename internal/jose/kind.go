@@ -10,16 +10,16 @@ import (
 // A Kind is what another issuer's token is for.
 type Kind string
 
-// The kinds of tokens. A token that says nothing of what it is counts as KindWorkload, or as an id_token where only those
-// are taken.
+// The kinds of tokens. A token that says nothing of what it is counts as KindWorkload, or as an id_token where only
+// those are taken.
 const (
 	KindAccess   Kind = "access"
 	KindID       Kind = "id"
 	KindWorkload Kind = "workload"
 )
 
-// signs are what a token's claims say of its kind. An id_token need not have any claim of its own, and its header's typ is
-// often that of the access tokens; so what has neither a statement nor a sign counts as neither (RFC 8725 §3.12).
+// signs are what a token's claims say of its kind. An id_token need not have any claim of its own, and its header's typ
+// is often that of the access tokens; so what has neither a statement nor a sign counts as neither (RFC 8725 §3.12).
 type signs struct {
 	access, id bool // it states it: typ (Keycloak), token_use (Amazon Cognito)
 	other      bool // it states that it is something else: a refresh or logout token, or what is not known
@@ -77,7 +77,8 @@ func (s *signs) state(name string, r *strictjson.Reader) error {
 	return err
 }
 
-// kind decides what a token of another issuer is, and whether the issuer's kinds have it. typ is its canonical header typ.
+// kind decides what a token of another issuer is, and whether the issuer's kinds have it. typ is its canonical header
+// typ.
 func (x *Verified) kind(issuer *trusted, typ string, s *signs) error {
 	access := s.access || typ == TypeAccessToken
 	refuse := func(what string) error {

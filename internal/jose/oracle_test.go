@@ -34,7 +34,8 @@ func jwxSigns(t *testing.T, k *testKey, payload string) string {
 	headers := jws.NewHeaders()
 	_ = headers.Set(jws.TypeKey, "at+jwt")
 	_ = headers.Set(jws.KeyIDKey, k.kid)
-	signed, err := jws.Sign([]byte(payload), jws.WithKey(jwa.SignatureAlgorithm(k.alg), k.private, jws.WithProtectedHeaders(headers)))
+	signed, err := jws.Sign([]byte(payload), jws.WithKey(jwa.SignatureAlgorithm(k.alg), k.private,
+		jws.WithProtectedHeaders(headers)))
 	if err != nil {
 		t.Fatalf("jwx signs with %s: %v", k.alg, err)
 	}
@@ -61,7 +62,8 @@ func TestJwxsTokensAreAccepted(t *testing.T) {
 			}
 		}
 		for _, size := range []int{1, len(raw) - 1} {
-			if _, err := v.Verify(strings.TrimSuffix(compact, signature)+b64(string(raw[:size])), epoch, nil); refusal.Of(err) != refusal.TokenSignatureInvalid {
+			if _, err := v.Verify(strings.TrimSuffix(compact, signature)+b64(string(raw[:size])), epoch,
+				nil); refusal.Of(err) != refusal.TokenSignatureInvalid {
 				t.Errorf("%s with a signature of %d bytes: %v", k.alg, size, err)
 			}
 		}
@@ -186,7 +188,10 @@ func reference(payload []byte) (c token.Claims, err error) {
 	}
 	act, from := names["act"], names["exchanged_from"]
 	for name := range names {
-		if !slices.Contains([]string{"iss", "sub", "jti", "scope", "grantor", "application", "client_id", "aud", "iat", "nbf", "exp", "expiresOn", "master", "tenantPermissions"}, name) {
+		if !slices.Contains([]string{
+			"iss", "sub", "jti", "scope", "grantor", "application", "client_id", "aud", "iat", "nbf",
+			"exp", "expiresOn", "master", "tenantPermissions",
+		}, name) {
 			delete(names, name)
 		}
 	}
@@ -273,9 +278,13 @@ func FuzzVerify(f *testing.F) {
 	f.Add(`{"alg":"ES256","typ":"at+jwt","kid":"kid-ES256"}`, goodClaims, 0, byte(0))
 	f.Add(`{"alg":"EdDSA","typ":"at+jwt","kid":"kid-EdDSA"}`, goodClaims, 0, byte(0))
 	f.Add(`{"alg":"HS256","typ":"at+jwt","kid":"kid-HS256","x":1}`, goodClaims, 9, byte(1))
-	f.Add(`{"alg":"HS256","typ":"at+jwt","kid":"kid-HS256"}`, `{"iss":"https://gate.example.com","sub":"s","aud":"a","client_id":"c","jti":"j","iat":1.7e9,"exp":1700000009.5,"x":{}}`, 0, byte(0))
+	f.Add(`{"alg":"HS256","typ":"at+jwt","kid":"kid-HS256"}`,
+		`{"iss":"https://gate.example.com","sub":"s","aud":"a","client_id":"c","jti":"j","iat":1.7e9,"exp":1700000009.5,"x":{}}`, 0, byte(0))
 	f.Add(`{"alg":"none","typ":"at+jwt","kid":"kid-ES256","jwk":{}}`, `{"exp":1,"exp":2}`, 0, byte(0))
-	keys := slices.DeleteFunc(slices.Clone(fastKeys()), func(k *testKey) bool { return len(k.alg) == 5 && k.alg[2:] != "256" })
+	keys := slices.DeleteFunc(slices.Clone(fastKeys()), func(k *testKey) bool {
+		return len(k.alg) == 5 &&
+			k.alg[2:] != "256"
+	})
 	v := newVerifier(f, ours(keys...))
 	f.Fuzz(func(t *testing.T, header, payload string, at int, xor byte) {
 		key := keys[0]
@@ -317,7 +326,11 @@ func agree(t *testing.T, keys []*testKey, x *jose.Verified, compact string) {
 		t.Fatalf("encoding/json refuses %s: %v", payload, err)
 	}
 	have := x.Claims
-	for _, times := range [...][2]*int64{{&want.IssuedAt, &have.IssuedAt}, {&want.NotBefore, &have.NotBefore}, {&want.Expiry, &have.Expiry}} {
+	for _, times := range [...][2]*int64{
+		{&want.IssuedAt, &have.IssuedAt},
+		{&want.NotBefore, &have.NotBefore},
+		{&want.Expiry, &have.Expiry},
+	} {
 		if d := *times[0] - *times[1]; d == 1 || d == -1 { // a number with an exponent is read by way of a float64
 			*times[0] = *times[1]
 		}
@@ -333,10 +346,13 @@ func anyClaims(t *rapid.T) *token.Claims {
 	maybe := rapid.OneOf(rapid.Just(""), name)
 	seconds := rapid.Int64Range(1, 253402300799)
 	c := &token.Claims{
-		Issuer: name.Draw(t, "iss"), Subject: maybe.Draw(t, "sub"), ClientID: maybe.Draw(t, "client_id"), ID: maybe.Draw(t, "jti"),
-		Audience: rapid.SliceOfN(name, 0, 3).Draw(t, "aud"), Grantor: maybe.Draw(t, "grantor"), Application: maybe.Draw(t, "application"),
-		Scope:    strings.Join(rapid.SliceOfN(rapid.StringMatching(`[!#-\[\]-~]{1,9}`), 0, 3).Draw(t, "scope"), " "),
-		IssuedAt: seconds.Draw(t, "iat") * 1000, Expiry: seconds.Draw(t, "exp") * 1000, Master: rapid.Bool().Draw(t, "master"),
+		Issuer: name.Draw(t, "iss"), Subject: maybe.Draw(t, "sub"), ClientID: maybe.Draw(t, "client_id"),
+		ID:       maybe.Draw(t, "jti"),
+		Audience: rapid.SliceOfN(name, 0, 3).Draw(t, "aud"), Grantor: maybe.Draw(t, "grantor"),
+		Application: maybe.Draw(t, "application"),
+		Scope:       strings.Join(rapid.SliceOfN(rapid.StringMatching(`[!#-\[\]-~]{1,9}`), 0, 3).Draw(t, "scope"), " "),
+		IssuedAt:    seconds.Draw(t, "iat") * 1000, Expiry: seconds.Draw(t, "exp") * 1000,
+		Master: rapid.Bool().Draw(t, "master"),
 	}
 	if len(c.Audience) == 0 {
 		c.Audience = nil
@@ -346,7 +362,8 @@ func anyClaims(t *rapid.T) *token.Claims {
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "exchanged_from") {
 		c.Ancestors = append(c.Ancestors, token.Ancestor{
-			ID: maybe.Draw(t, "its jti"), ClientID: maybe.Draw(t, "its client_id"), KeyID: maybe.Draw(t, "its kid"), IssuedAt: seconds.Draw(t, "its iat") * 1000,
+			ID: maybe.Draw(t, "its jti"), ClientID: maybe.Draw(t, "its client_id"), KeyID: maybe.Draw(t, "its kid"),
+			IssuedAt: seconds.Draw(t, "its iat") * 1000,
 		})
 	}
 	if rapid.Bool().Draw(t, "has nbf") {
@@ -359,7 +376,10 @@ func anyClaims(t *rapid.T) *token.Claims {
 		c.Permissions = token.Permissions{}
 		for range rapid.IntRange(0, 3).Draw(t, "entries") {
 			actions := append([]string{}, rapid.SliceOfN(name, 0, 3).Draw(t, "actions")...)
-			c.Permissions = append(c.Permissions, token.TenantPermission{Tenant: name.Draw(t, "tenant"), AllowedActions: actions})
+			c.Permissions = append(c.Permissions, token.TenantPermission{
+				Tenant:         name.Draw(t, "tenant"),
+				AllowedActions: actions,
+			})
 		}
 	}
 	return c
@@ -394,19 +414,28 @@ func TestEncodedClaimsAsText(t *testing.T) {
 		{"nothing", token.Claims{}, `{}`},
 		{"nil permissions", token.Claims{Issuer: "i", Expiry: 1999}, `{"iss":"i","exp":1}`},
 		{"empty permissions", token.Claims{Permissions: token.Permissions{}}, `{"tenantPermissions":[]}`},
-		{"nil actions", token.Claims{Permissions: token.Permissions{{Tenant: "a"}}}, `{"tenantPermissions":[{"tenant":"a","allowedActions":[]}]}`},
+		{
+			"nil actions",
+			token.Claims{Permissions: token.Permissions{{Tenant: "a"}}},
+			`{"tenantPermissions":[{"tenant":"a","allowedActions":[]}]}`,
+		},
 		{"one audience", token.Claims{Audience: []string{"a"}}, `{"aud":"a"}`},
 		{"two audiences", token.Claims{Audience: []string{"a", "b"}}, `{"aud":["a","b"]}`},
 		{"actors", token.Claims{Actors: []string{"b", "a"}}, `{"act":{"sub":"b","act":{"sub":"a"}}}`},
-		{"ancestors", token.Claims{Ancestors: []token.Ancestor{{ID: "b", ClientID: "c", KeyID: "k", IssuedAt: 2999}, {ID: "a"}}}, `{"exchanged_from":[{"jti":"b","client_id":"c","kid":"k","iat":2},{"jti":"a"}]}`},
+		{"ancestors", token.Claims{Ancestors: []token.Ancestor{
+			{ID: "b", ClientID: "c", KeyID: "k", IssuedAt: 2999},
+			{ID: "a"},
+		}}, `{"exchanged_from":[{"jti":"b","client_id":"c","kid":"k","iat":2},{"jti":"a"}]}`},
 		{"HTML", token.Claims{Subject: "<a&b>"}, `{"sub":"<a&b>"}`},
 		{"injection", token.Claims{Subject: `x","master":true,"y":"`}, `{"sub":"x\",\"master\":true,\"y\":\""}`},
 		{"controls", token.Claims{Subject: "\x00\n\r\t\x1f\x7f\\"}, `{"sub":"\u0000\n\r\t\u001f` + "\x7f" + `\\"}`},
 		{"not UTF-8", token.Claims{Subject: "a\xffb\xc3"}, "{\"sub\":\"a\uFFFDb\uFFFD\"}"},
 		{"replacement character", token.Claims{Subject: "\uFFFD"}, "{\"sub\":\"\uFFFD\"}"},
 		{"all", token.Claims{
-			Issuer: "i", Subject: "s", Audience: []string{"a"}, ClientID: "c", ID: "j", IssuedAt: 1000, NotBefore: 2000, Expiry: 3000,
-			Scope: "x y", Grantor: "g", Application: "p", Master: true, ExpiresOn: 4, Permissions: token.Permissions{{Tenant: "*", AllowedActions: []string{"*"}}},
+			Issuer: "i", Subject: "s", Audience: []string{"a"}, ClientID: "c", ID: "j", IssuedAt: 1000, NotBefore: 2000,
+			Expiry: 3000,
+			Scope:  "x y", Grantor: "g", Application: "p", Master: true, ExpiresOn: 4,
+			Permissions: token.Permissions{{Tenant: "*", AllowedActions: []string{"*"}}},
 		}, `{"iss":"i","sub":"s","aud":"a","client_id":"c","iat":1,"nbf":2,"exp":3,"jti":"j","scope":"x y","grantor":"g",` +
 			`"tenantPermissions":[{"tenant":"*","allowedActions":["*"]}],"application":"p","master":true,"expiresOn":4}`},
 	} {
@@ -432,7 +461,11 @@ func FuzzDecodeClaims(f *testing.F) {
 		if err != nil {
 			t.Fatalf("encoding/json refuses: %v", err)
 		}
-		for _, times := range [...][2]*int64{{&want.IssuedAt, &have.IssuedAt}, {&want.NotBefore, &have.NotBefore}, {&want.Expiry, &have.Expiry}} {
+		for _, times := range [...][2]*int64{
+			{&want.IssuedAt, &have.IssuedAt},
+			{&want.NotBefore, &have.NotBefore},
+			{&want.Expiry, &have.Expiry},
+		} {
 			if d := *times[0] - *times[1]; d == 1 || d == -1 {
 				*times[0] = *times[1]
 			}
@@ -452,7 +485,8 @@ func FuzzParseKeySet(f *testing.F) {
 		f.Add(setOf(k).JWKS())
 	}
 	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","alg":"HS256","kid":"a"}]}`))
-	f.Add([]byte("-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n"))
+	f.Add([]byte("-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n" +
+		"-----END PUBLIC KEY-----\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		set, _, err := jose.ParseKeySet(data)
 		if err != nil {

@@ -36,8 +36,9 @@ func jwkMaterial(name string) bool {
 	return false
 }
 
-// readJWKHead reads one JWK strictly; the members that make up the key are for jwx. Members that are null, or empty where
-// empty means nothing, count as absent: some writers (.NET's JsonWebKey) put every member that they know into each key.
+// readJWKHead reads one JWK strictly; the members that make up the key are for jwx. Members that are null, or empty
+// where empty means nothing, count as absent: some writers (.NET's JsonWebKey) put every member that they know into
+// each key.
 func readJWKHead(text string) (h jwkHead, err error) {
 	h.material = append(h.material, '{')
 	err = strictjson.Document([]byte(text), func(r *strictjson.Reader, name string) (err error) {

@@ -67,8 +67,8 @@ func newPreparations(most int) *preparations {
 	return &preparations{most: most, now: time.Now, keys: make(map[*PublicKey]*preparation)}
 }
 
-// adopt returns what goes on of p after earlier: the keys that are prepared already, where as many may be, and in any case
-// that a disagreement ended it all.
+// adopt returns what goes on of p after earlier: the keys that are prepared already, where as many may be, and in any
+// case that a disagreement ended it all.
 func (p *preparations) adopt(earlier *preparations) *preparations {
 	if p == nil || earlier == nil {
 		return p
@@ -158,8 +158,8 @@ func (p *preparations) room() bool {
 	return p.makeRoom()
 }
 
-// makeRoom reports whether one more key can be prepared, and drops those that are idle where all places are taken. A key
-// that is in use is never dropped: with more keys in use than places, preparing would cost more than it saves.
+// makeRoom reports whether one more key can be prepared, and drops those that are idle where all places are taken. A
+// key that is in use is never dropped: with more keys in use than places, preparing would cost more than it saves.
 func (p *preparations) makeRoom() bool {
 	if len(p.keys) < p.most {
 		return true

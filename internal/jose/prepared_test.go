@@ -84,7 +84,8 @@ func edges(order *big.Int) []*big.Int {
 		list = append(list, new(big.Int).Lsh(big.NewInt(1), at))
 	}
 	for _, near := range []int64{-2, -1, 0, 1, 2} {
-		list = append(list, new(big.Int).Add(order, big.NewInt(near)), new(big.Int).Rsh(new(big.Int).Add(order, big.NewInt(near)), 1))
+		list = append(list, new(big.Int).Add(order, big.NewInt(near)),
+			new(big.Int).Rsh(new(big.Int).Add(order, big.NewInt(near)), 1))
 	}
 	return list
 }
@@ -159,7 +160,10 @@ func TestPreparedKeysTakeNoNumberOutOfRange(t *testing.T) {
 	for _, x := range edges(p.order) {
 		for _, y := range append(edges(p.order), r, s) {
 			for _, signature := range [][]byte{slices.Concat(fixed(x), fixed(y)), slices.Concat(fixed(y), fixed(x))} {
-				for _, digest := range [][]byte{digest[:], make([]byte, 32), fixed(new(big.Int).Sub(p.order, big.NewInt(1))), fixed(p.order)} {
+				for _, digest := range [][]byte{
+					digest[:], make([]byte, 32), fixed(new(big.Int).Sub(p.order, big.NewInt(1))),
+					fixed(p.order),
+				} {
 					p.compare(t, digest, signature)
 				}
 			}
@@ -262,14 +266,18 @@ func TestPreparedRSATakesOneEncodingAlone(t *testing.T) {
 				t.Errorf("%d bits: accepted with byte %d wrong", key.N.BitLen(), at)
 			}
 		}
-		short := slices.Concat([]byte{0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0}, []byte(digestInfo[crypto.SHA256]), digest256[:])
+		short := slices.Concat([]byte{0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0},
+			[]byte(digestInfo[crypto.SHA256]), digest256[:])
 		trailing := append(short, make([]byte, size-len(short))...) // Bleichenbacher's of 2006
 		bare := slices.Concat(right[:size-len(digestInfo[crypto.SHA256])-33], []byte{0}, digest256[:])
 		for name, signature := range map[string][]byte{
-			"garbage behind a short padding": raw(trailing), "no digest info": raw(append(make([]byte, max(0, size-len(bare))), bare...)),
-			"zero": make([]byte, size), "one": append(make([]byte, size-1), 1),
-			"the modulus": key.N.FillBytes(make([]byte, size)), "the modulus less one": new(big.Int).Sub(key.N, big.NewInt(1)).FillBytes(make([]byte, size)),
-			"one byte less": raw(right)[1:], "one byte more": append(raw(right), 0), "a zero in front": append([]byte{0}, raw(right)...), "empty": nil,
+			"garbage behind a short padding": raw(trailing),
+			"no digest info":                 raw(append(make([]byte, max(0, size-len(bare))), bare...)),
+			"zero":                           make([]byte, size), "one": append(make([]byte, size-1), 1),
+			"the modulus":          key.N.FillBytes(make([]byte, size)),
+			"the modulus less one": new(big.Int).Sub(key.N, big.NewInt(1)).FillBytes(make([]byte, size)),
+			"one byte less":        raw(right)[1:], "one byte more": append(raw(right), 0),
+			"a zero in front": append([]byte{0}, raw(right)...), "empty": nil,
 		} {
 			if compareRSA(t, &key.PublicKey, p, crypto.SHA256, digest256[:], signature) {
 				t.Errorf("%d bits: %s is accepted", key.N.BitLen(), name)
@@ -364,8 +372,8 @@ func TestKeysArePreparedByUse(t *testing.T) {
 	}
 }
 
-// However many keys come and go, few are prepared, and one that is in use is never dropped for another: with more keys in
-// use than places, each would be prepared again and again. One that is idle makes room.
+// However many keys come and go, few are prepared, and one that is in use is never dropped for another: with more keys
+// in use than places, each would be prepared again and again. One that is idle makes room.
 func TestFewKeysArePrepared(t *testing.T) {
 	t.Parallel()
 	const most = 4
@@ -541,14 +549,16 @@ func TestHeadersThatAreKnown(t *testing.T) {
 		}
 	}
 	for i := range 2 * headersMost {
-		compact, err := private.Sign(strings.Repeat(" ", i)+TypeAccessToken, claims) // another header each time, of another type
+		// another header each time, of another type
+		compact, err := private.Sign(strings.Repeat(" ", i)+TypeAccessToken, claims)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := v.VerifyUntimed(compact, nil); (err == nil) != (i == 0) {
 			t.Errorf("typ with %d spaces: %v", i, err)
 		}
-		other, err := private.Sign(strings.Repeat("application/", 1)+strings.ToUpper(TypeAccessToken[:1+i%4])+TypeAccessToken[1+i%4:], claims)
+		other, err := private.Sign(strings.Repeat("application/", 1)+strings.ToUpper(TypeAccessToken[:1+i%4])+
+			TypeAccessToken[1+i%4:], claims)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,8 +43,10 @@ type ProofClaims struct {
 
 // proofAlgorithms are the alg that a proof may have, each with the one of ours that it means. "Ed25519" is what RFC
 // 9864 calls the EdDSA that we have. All are asymmetric.
-var proofAlgorithms = map[string]string{"ES256": "ES256", "PS256": "PS256", "RS256": "RS256",
-	"EdDSA": "EdDSA", "Ed25519": "EdDSA"}
+var proofAlgorithms = map[string]string{
+	"ES256": "ES256", "PS256": "PS256", "RS256": "RS256",
+	"EdDSA": "EdDSA", "Ed25519": "EdDSA",
+}
 
 // ProofAlgorithms lists the alg that a proof may have, sorted.
 func ProofAlgorithms() []string {

@@ -31,14 +31,29 @@ func TestRemoteKeySetLosesOnlyItsBadKeys(t *testing.T) {
 		fault      string
 	}{
 		{"two good keys", `{"keys":[` + es + `,` + rs + `]}`, []string{"kid-ES256", "kid-RS256"}, 0, ""},
-		{"an unknown key type", `{"keys":[{"kty":"AKP","alg":"ML-DSA-44","kid":"pq","pub":"AA"},` + es + `]}`, []string{"kid-ES256"}, 1, ""},
-		{"an unknown curve", `{"keys":[` + es + `,{"kty":"EC","crv":"P-999","kid":"x","x":"AA","y":"AA"}]}`, []string{"kid-ES256"}, 1, ""},
+		{
+			"an unknown key type", `{"keys":[{"kty":"AKP","alg":"ML-DSA-44","kid":"pq","pub":"AA"},` + es + `]}`,
+			[]string{"kid-ES256"},
+			1, "",
+		},
+		{
+			"an unknown curve", `{"keys":[` + es + `,{"kty":"EC","crv":"P-999","kid":"x","x":"AA","y":"AA"}]}`,
+			[]string{"kid-ES256"},
+			1, "",
+		},
 		{"a weak key", `{"keys":[` + weak + `,` + es + `]}`, []string{"kid-ES256"}, 1, ""},
 		{"a symmetric key in the published set", `{"keys":[` + secret + `,` + es + `]}`, []string{"kid-ES256"}, 1, ""},
-		{"one kid for two algorithms", `{"keys":[` + es + `,` + renamed + `,` + rs + `]}`,
-			[]string{"kid-ES256", "kid-ES256", "kid-RS256"}, 0, ""},
+		{
+			"one kid for two algorithms", `{"keys":[` + es + `,` + renamed + `,` + rs + `]}`,
+			[]string{"kid-ES256", "kid-ES256", "kid-RS256"},
+			0, "",
+		},
 		{"the same key twice", `{"keys":[` + es + `,` + es + `]}`, []string{"kid-ES256"}, 0, ""},
-		{"a key for encryption", `{"keys":[{"kty":"RSA","use":"enc","kid":"e","n":"AQAB","e":"AQAB"},` + es + `]}`, []string{"kid-ES256"}, 1, ""},
+		{
+			"a key for encryption", `{"keys":[{"kty":"RSA","use":"enc","kid":"e","n":"AQAB","e":"AQAB"},` + es + `]}`,
+			[]string{"kid-ES256"},
+			1, "",
+		},
 		{"everything withdrawn", `{"keys":[]}`, nil, 0, ""},
 		{"none of use", `{"keys":[` + weak + `]}`, nil, 1, ""},
 		{"one JWK, no set", es, nil, 0, "key set: no member keys, so it is no JWK set"},
@@ -47,8 +62,14 @@ func TestRemoteKeySetLosesOnlyItsBadKeys(t *testing.T) {
 		{"keys is no list", `{"keys":{}}`, nil, 0, "key set: "},
 		{"keys twice", `{"keys":[],"keys":[` + es + `]}`, nil, 0, "key set: "},
 		{"cut off", `{"keys":[` + es, nil, 0, "key set: "},
-		{"too many", `{"keys":[` + strings.Repeat(weak+",", 100) + weak + `]}`, nil, 0, "key set: byte 21609: keys[100]: more than 100 keys"},
-		{"too large", `{"keys":[]}` + strings.Repeat(" ", jose.MaxKeySetBytes), nil, 0, "the key set has more than 1048576 bytes"},
+		{
+			"too many", `{"keys":[` + strings.Repeat(weak+",", 100) + weak + `]}`, nil, 0,
+			"key set: byte 21609: keys[100]: more than 100 keys",
+		},
+		{
+			"too large", `{"keys":[]}` + strings.Repeat(" ", jose.MaxKeySetBytes), nil, 0,
+			"the key set has more than 1048576 bytes",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -93,7 +114,10 @@ func TestEqualKeySets(t *testing.T) {
 		{"in another order", `{"x":1,"keys":[` + rs + `,` + es + `]}`, true},
 		{"one key less", `{"keys":[` + rs + `]}`, false},
 		{"another key of that kid", `{"keys":[` + other + `,` + rs + `]}`, false},
-		{"another alg of that key", `{"keys":[` + es + `,` + strings.Replace(rs, `"kid":`, `"alg":"PS256","kid":`, 1) + `]}`, false},
+		{
+			"another alg of that key", `{"keys":[` + es + `,` + strings.Replace(rs, `"kid":`, `"alg":"PS256","kid":`, 1) + `]}`,
+			false,
+		},
 		{"another kid of that key", `{"keys":[` + es + `,` + strings.Replace(rs, `kid-RS256`, `kid-2`, 1) + `]}`, false},
 	} {
 		if have := base.Equal(parse(c.text)); have != c.want {
@@ -121,27 +145,49 @@ func TestSeekIsTheLastResort(t *testing.T) {
 		want   refusal.Reason
 	}{
 		{"a known kid", setOf(old), nil, nil, old.forge(old.header("at+jwt"), good), nil, "", ""},
-		{"an unknown kid, found", setOf(old), setOf(old, fresh), nil, fresh.forge(fresh.header("at+jwt"), good), nil, "kid-EdDSA", ""},
-		{"an unknown kid, not found", setOf(old), setOf(old), nil, fresh.forge(fresh.header("at+jwt"), good), nil, "kid-EdDSA", refusal.TokenKeyUnknown},
-		{"an unknown kid, and nobody answers", setOf(old), nil, unavailable, fresh.forge(fresh.header("at+jwt"), good), nil, "kid-EdDSA", refusal.IssuerUnavailable},
+		{
+			"an unknown kid, found", setOf(old), setOf(old, fresh), nil, fresh.forge(fresh.header("at+jwt"), good), nil,
+			"kid-EdDSA", "",
+		},
+		{
+			"an unknown kid, not found", setOf(old), setOf(old), nil, fresh.forge(fresh.header("at+jwt"), good), nil,
+			"kid-EdDSA", refusal.TokenKeyUnknown,
+		},
+		{
+			"an unknown kid, and nobody answers", setOf(old), nil, unavailable, fresh.forge(fresh.header("at+jwt"), good), nil,
+			"kid-EdDSA", refusal.IssuerUnavailable,
+		},
 		{"no keys yet", nil, setOf(old), nil, old.forge(old.header("at+jwt"), good), nil, "kid-ES256", ""},
 		{"no keys still", nil, nil, nil, old.forge(old.header("at+jwt"), good), nil, "kid-ES256", refusal.IssuerUnavailable},
 		{"no keys yet, no kid", nil, setOf(fresh), nil, noKID, nil, "-", ""},
 		{"no kid among several keys", setOf(old, fresh), nil, nil, noKID, nil, "", ""},
 		{"expired", setOf(old), nil, nil, fresh.forge(fresh.header("at+jwt"), payload(1)), nil, "", refusal.TokenExpired},
-		{"refused by its audience", setOf(old), nil, nil, fresh.forge(fresh.header("at+jwt"), good), refusal.Because(refusal.TokenAudienceMismatch, "x"), "", refusal.TokenAudienceMismatch},
-		{"found, and signed by another", setOf(old), setOf(old, fresh), nil, old.forge(fresh.header("at+jwt"), good), nil, "kid-EdDSA", refusal.TokenSignatureInvalid},
-		{"found, and of another algorithm", setOf(old), setOf(old, fresh), nil, fresh.forge(`{"alg":"ES256","typ":"at+jwt","kid":"kid-EdDSA"}`, good), nil, "kid-EdDSA", refusal.TokenAlgorithmRefused},
+		{
+			"refused by its audience", setOf(old), nil, nil, fresh.forge(fresh.header("at+jwt"), good),
+			refusal.Because(refusal.TokenAudienceMismatch, "x"), "", refusal.TokenAudienceMismatch,
+		},
+		{
+			"found, and signed by another", setOf(old), setOf(old, fresh), nil, old.forge(fresh.header("at+jwt"), good), nil,
+			"kid-EdDSA", refusal.TokenSignatureInvalid,
+		},
+		{
+			"found, and of another algorithm", setOf(old), setOf(old, fresh), nil,
+			fresh.forge(`{"alg":"ES256","typ":"at+jwt","kid":"kid-EdDSA"}`, good), nil, "kid-EdDSA",
+			refusal.TokenAlgorithmRefused,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			asked := ""
-			v := newVerifier(t, &jose.Issuer{URL: foreignIssuer, Keys: holding(c.held), Seek: func(kid string) (*jose.KeySet, error) {
-				if asked = kid; kid == "" {
-					asked = "-"
-				}
-				return c.found, c.err
-			}})
+			v := newVerifier(t, &jose.Issuer{
+				URL: foreignIssuer, Keys: holding(c.held),
+				Seek: func(kid string) (*jose.KeySet, error) {
+					if asked = kid; kid == "" {
+						asked = "-"
+					}
+					return c.found, c.err
+				},
+			})
 			x, err := v.Verify(c.bearer, epoch, func(*jose.Verified) error { return c.before })
 			if refusal.Of(err) != c.want || asked != c.asked {
 				t.Errorf("asked for %q, want %q; have %v, want %q", asked, c.asked, err, c.want)

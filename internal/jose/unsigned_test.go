@@ -22,7 +22,8 @@ func TestUnsignedReadsWhatVerifyReads(t *testing.T) {
 	stranger := *key
 	stranger.kid = "nobody's"
 	for name, compact := range map[string]string{
-		"signed": good, "signature of another": good[:len(good)-86] + key.token(with("sub", `"x"`))[len(key.token(with("sub", `"x"`)))-86:],
+		"signed": good, "signature of another": good[:len(good)-86] +
+			key.token(with("sub", `"x"`))[len(key.token(with("sub", `"x"`)))-86:],
 		"unknown key": stranger.token(goodClaims),
 	} {
 		have, err := v.Unsigned(compact)
@@ -46,7 +47,10 @@ func TestUnsignedReadsWhatVerifyReads(t *testing.T) {
 func TestUnsignedRefusesWhatNoSignatureWouldMend(t *testing.T) {
 	t.Parallel()
 	key := keyFor(t, "ES256")
-	foreign := &jose.Issuer{URL: "https://kc", Types: []string{"JWT"}, Keys: holding(setOf(key)), Require: []jose.Requirement{{Claim: jose.Path{"typ"}, Condition: text("Bearer")}}}
+	foreign := &jose.Issuer{
+		URL: "https://kc", Types: []string{"JWT"}, Keys: holding(setOf(key)),
+		Require: []jose.Requirement{{Claim: jose.Path{"typ"}, Condition: text("Bearer")}},
+	}
 	v := newVerifier(t, ours(key), foreign)
 	for _, c := range []struct {
 		name, payload string

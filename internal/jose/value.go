@@ -178,7 +178,8 @@ func sameNumber(a, b string) bool {
 // A Condition is what a claim must hold: any of its alternatives.
 type Condition []Alternative
 
-// An Alternative is one of: a scalar that the claim equals, a scalar that the claim's list contains, or that it is there.
+// An Alternative is one of: a scalar that the claim equals, a scalar that the claim's list contains, or that it is
+// there.
 type Alternative struct {
 	Scalar   Scalar
 	Contains bool

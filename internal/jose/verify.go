@@ -243,7 +243,8 @@ func (v *Verifier) VerifyUntimed(compact string, before func(*Verified) error) (
 	var room [mostTried]*PublicKey
 	keys := x.Keys.candidates(x.Issuer, &u.Header, &room)
 	if len(keys) == 0 && x.worthSeeking(&u.Header) {
-		// An answer over the network costs more than a signature, so only a token that lacks nothing but its key asks for one.
+		// An answer over the network costs more than a signature, so only a token that lacks nothing but its key asks for
+		// one.
 		if before != nil {
 			if err := before(x); err != nil {
 				return nil, err
@@ -337,8 +338,8 @@ func (v *Verifier) read(u *Unverified) (*Verified, error) {
 	return x, x.readRules(issuer, u.Payload)
 }
 
-// issuerOf reads the claims and finds their issuer. What cannot be read as ours may still be another issuer's, whose claims
-// may differ from ours in shape.
+// issuerOf reads the claims and finds their issuer. What cannot be read as ours may still be another issuer's, whose
+// claims may differ from ours in shape.
 func (v *Verifier) issuerOf(d *decoder, payload string) (*trusted, error) {
 	err := d.decode(payload)
 	if err == nil && d.claims.Issuer != "" {

@@ -127,12 +127,13 @@ func TestWycheproofSignatures(t *testing.T) {
 
 // otherwise are the tokens of the corpus that are judged otherwise than it says, each with the reason.
 var otherwise = map[string]string{
-	"invalidBase64Padding":             "has no padding, and a right signature",
-	"invalidBase64PaddingInPayload":    "is the same token once more",
-	"InvalidCharacterInsertedInHeader": "has a question mark in its base64url, and is called valid", "InvalidCharacterInsertedInPayload": "has one, too",
-	"emptyPayload": "has no claims, and could open nothing",
-	"Figure20":     "is PS384, its key says PS256: the algorithm is the key's",
-	"Figure27":     "has a key whose alg is ES521, which RFC 7518 does not know",
+	"invalidBase64Padding":              "has no padding, and a right signature",
+	"invalidBase64PaddingInPayload":     "is the same token once more",
+	"InvalidCharacterInsertedInHeader":  "has a question mark in its base64url, and is called valid",
+	"InvalidCharacterInsertedInPayload": "has one, too",
+	"emptyPayload":                      "has no claims, and could open nothing",
+	"Figure20":                          "is PS384, its key says PS256: the algorithm is the key's",
+	"Figure27":                          "has a key whose alg is ES521, which RFC 7518 does not know",
 }
 
 func TestWycheproofTokens(t *testing.T) {
@@ -156,7 +157,8 @@ func TestWycheproofTokens(t *testing.T) {
 				refused++
 			}
 			if reason := otherwise[v.Comment]; (opened == (v.Result == "valid")) != (reason == "") {
-				t.Errorf("%s %d (%s): opened: %v, the corpus says %s; expected otherwise: %q", group.Comment, v.ID, v.Comment, opened, v.Result, reason)
+				t.Errorf("%s %d (%s): opened: %v, the corpus says %s; expected otherwise: %q", group.Comment, v.ID, v.Comment,
+					opened, v.Result, reason)
 			}
 		}
 	}
@@ -168,5 +170,6 @@ func TestWycheproofTokens(t *testing.T) {
 // opens reports whether a token is well formed, and signed by the key with its own algorithm.
 func opens(key *PublicKey, compact string) bool {
 	u, err := Parse(compact, 1<<16)
-	return err == nil && u.Header.Algorithm == key.alg && algorithms[key.alg].verify(key.material, bytesOf(u.signed), u.Signature)
+	return err == nil && u.Header.Algorithm == key.alg &&
+		algorithms[key.alg].verify(key.material, bytesOf(u.signed), u.Signature)
 }

@@ -283,8 +283,8 @@ func Discover(ctx context.Context, issuer string) (Metadata, error) {
 	return Metadata{}, first
 }
 
-// metadata reads jwks_uri from a document that says whose it is. It must be this issuer's, byte by byte (RFC 8414 §3.3):
-// otherwise one tenant of a server could pass its keys off as another's.
+// metadata reads jwks_uri from a document that says whose it is. It must be this issuer's, byte by byte (RFC 8414
+// §3.3): otherwise one tenant of a server could pass its keys off as another's.
 func (f *fetcher) metadata(text []byte) (jwksURI string, err error) {
 	m, err := ParseMetadata(text)
 	if err != nil {

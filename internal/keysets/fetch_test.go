@@ -58,12 +58,16 @@ func TestFaultsKeepTheLastGoodKeys(t *testing.T) {
 		{"reset inside the head", hijack("HTTP/1.1 200 O"), "EOF", 0},
 		{"no HTTP", hijack("SSH-2.0-OpenSSH_9.2\r\n\r\n"), "malformed HTTP", 0},
 		{"broken off", hijack("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"keys\":[]}"), "unexpected EOF", 0},
-		{"never answers", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "no whole answer within 2s",
-			2 * time.Second},
+		{
+			"never answers", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "no whole answer within 2s",
+			2 * time.Second,
+		},
 		{"slow drip", drip, "no whole answer within 2s", 2 * time.Second},
 		{"huge", says(strings.Repeat(" ", jose.MaxKeySetBytes) + `{"keys":[]}`), "more than 1048576 bytes", 0},
-		{"huge head", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 80<<10)) },
-			"server response headers exceeded", 0},
+		{
+			"huge head", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 80<<10)) },
+			"server response headers exceeded", 0,
+		},
 		{"compressed unasked", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			_, _ = w.Write([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0})
@@ -75,8 +79,10 @@ func TestFaultsKeepTheLastGoodKeys(t *testing.T) {
 		{"nothing", says(""), "key set:", 0},
 		{"404", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, "answers 404", 0},
 		{"204", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "answers 204", 0},
-		{"redirect loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
-			"redirects more than 3 times", 0},
+		{
+			"redirect loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
+			"redirects more than 3 times", 0,
+		},
 		{"redirect to another server", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 		}, "redirects to another server", 0},
@@ -201,21 +207,38 @@ func TestDiscovery(t *testing.T) {
 		{"RFC 8414", "", map[string]string{oauth: `{"issuer":"$I","jwks_uri":"$K"}`}, "", 2},
 		{"RFC 8414 with a path", "/a/b", map[string]string{oauth + "/a/b": `{"issuer":"$I","jwks_uri":"$K"}`}, "", 2},
 		{"neither", "", nil, "answers 404", 2},
-		{"wrong issuer", "", map[string]string{oidc: `{"issuer":"https://evil.example","jwks_uri":"$K"}`,
-			oauth: `{"issuer":"$I","jwks_uri":"$K"}`}, `the metadata is of issuer "https://evil.example"`, 1},
-		{"issuer with another slash", "", map[string]string{oidc: `{"issuer":"$I/","jwks_uri":"$K"}`},
-			"the metadata is of issuer", 1},
-		{"another tenant of its server", "/a", map[string]string{"/a" + oidc: `{"issuer":"$I/b","jwks_uri":"$K"}`},
-			"the metadata is of issuer", 1},
+		{"wrong issuer", "", map[string]string{
+			oidc:  `{"issuer":"https://evil.example","jwks_uri":"$K"}`,
+			oauth: `{"issuer":"$I","jwks_uri":"$K"}`,
+		}, `the metadata is of issuer "https://evil.example"`, 1},
+		{
+			"issuer with another slash", "",
+			map[string]string{oidc: `{"issuer":"$I/","jwks_uri":"$K"}`},
+			"the metadata is of issuer", 1,
+		},
+		{
+			"another tenant of its server", "/a",
+			map[string]string{"/a" + oidc: `{"issuer":"$I/b","jwks_uri":"$K"}`},
+			"the metadata is of issuer", 1,
+		},
 		{"no issuer", "", map[string]string{oidc: `{"jwks_uri":"$K"}`}, "the metadata is of issuer", 1},
-		{"two issuers", "", map[string]string{oidc: `{"issuer":"https://evil.example","issuer":"$I","jwks_uri":"$K"}`},
-			"not JSON as it must be", 1},
+		{
+			"two issuers", "",
+			map[string]string{oidc: `{"issuer":"https://evil.example","issuer":"$I","jwks_uri":"$K"}`},
+			"not JSON as it must be", 1,
+		},
 		{"no jwks_uri", "", map[string]string{oidc: `{"issuer":"$I"}`}, "jwks_uri: ", 1},
-		{"jwks_uri without TLS", "", map[string]string{oidc: `{"issuer":"$I","jwks_uri":"http://keys.example/k"}`},
-			"is not https", 1},
+		{
+			"jwks_uri without TLS", "",
+			map[string]string{oidc: `{"issuer":"$I","jwks_uri":"http://keys.example/k"}`},
+			"is not https", 1,
+		},
 		{"jwks_uri a file", "", map[string]string{oidc: `{"issuer":"$I","jwks_uri":"file:///etc/passwd"}`}, "jwks_uri: ", 1},
-		{"jwks_uri with a user", "", map[string]string{oidc: `{"issuer":"$I","jwks_uri":"https://u:p@keys.example/k"}`},
-			"jwks_uri: ", 1},
+		{
+			"jwks_uri with a user", "",
+			map[string]string{oidc: `{"issuer":"$I","jwks_uri":"https://u:p@keys.example/k"}`},
+			"jwks_uri: ", 1,
+		},
 		{"jwks_uri a number", "", map[string]string{oidc: `{"issuer":"$I","jwks_uri":7}`}, "not JSON as it must be", 1},
 		{"a page", "", map[string]string{oidc: `<!doctype html>`}, "not JSON as it must be", 1},
 	} {
@@ -276,16 +299,26 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		settings Settings
 		want     string
 	}{
-		{Settings{Issuer: "http://kc.example"},
-			"issuer http://kc.example: http://kc.example is not https; insecure_http: true would allow it"},
-		{Settings{Issuer: "https://kc.example", URL: "http://192.0.2.1/"},
-			"issuer https://kc.example: http://192.0.2.1 is not https; insecure_http: true would allow it"},
-		{Settings{Issuer: "https://kc.example", URL: "ftp://kc.example"},
-			`issuer https://kc.example: "ftp://kc.example" is not https`},
-		{Settings{Issuer: "https://kc.example", URL: "http://localhost.evil.example"},
-			"issuer https://kc.example: http://localhost.evil.example is not https; insecure_http: true would allow it"},
-		{Settings{Issuer: "https://kc.example", Authorities: "-"},
-			"issuer https://kc.example: its authorities hold no PEM certificate"},
+		{
+			Settings{Issuer: "http://kc.example"},
+			"issuer http://kc.example: http://kc.example is not https; insecure_http: true would allow it",
+		},
+		{
+			Settings{Issuer: "https://kc.example", URL: "http://192.0.2.1/"},
+			"issuer https://kc.example: http://192.0.2.1 is not https; insecure_http: true would allow it",
+		},
+		{
+			Settings{Issuer: "https://kc.example", URL: "ftp://kc.example"},
+			`issuer https://kc.example: "ftp://kc.example" is not https`,
+		},
+		{
+			Settings{Issuer: "https://kc.example", URL: "http://localhost.evil.example"},
+			"issuer https://kc.example: http://localhost.evil.example is not https; insecure_http: true would allow it",
+		},
+		{
+			Settings{Issuer: "https://kc.example", Authorities: "-"},
+			"issuer https://kc.example: its authorities hold no PEM certificate",
+		},
 		{Settings{Issuer: "kc"}, `issuer kc: "kc" is no address of a server`},
 	} {
 		_, _, err := all.Open(c.settings)

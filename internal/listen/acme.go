@@ -41,7 +41,8 @@ func newACME(settings ACME) *acmeCertificates {
 		settings: settings, ends: map[string]time.Time{},
 		manager: &autocert.Manager{
 			Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(settings.Storage), Email: settings.Email,
-			HostPolicy: autocert.HostWhitelist(settings.Domains...), Client: &acme.Client{DirectoryURL: directory, UserAgent: "jotgate"},
+			HostPolicy: autocert.HostWhitelist(settings.Domains...),
+			Client:     &acme.Client{DirectoryURL: directory, UserAgent: "jotgate"},
 		},
 	}
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/jotgate/jotgate/internal/listen"
 )
 
-// A small GET over keep-alive and loopback: net/http alone and behind the listeners, in turns. The ratio is what counts.
+// A small GET over keep-alive and loopback: net/http alone and behind the listeners, in turns. The ratio is what
+// counts.
 func BenchmarkListenersAgainstNetHTTP(b *testing.B) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header()["Date"] = nil })
 	alone := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}

@@ -28,7 +28,10 @@ import (
 func peers(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, r.RemoteAddr) }
 
 func unixOptions(path string) listen.Options {
-	return listen.Options{Listeners: []listen.Listener{{Name: "main", Address: "unix:" + path, Mode: 0o660}}, Log: zap.NewNop()}
+	return listen.Options{
+		Listeners: []listen.Listener{{Name: "main", Address: "unix:" + path, Mode: 0o660}},
+		Log:       zap.NewNop(),
+	}
 }
 
 func TestUnixSocket(t *testing.T) {
@@ -54,7 +57,8 @@ func TestUnixSocket(t *testing.T) {
 	if r, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || r.StatusCode != 200 || !r.Close {
 		t.Errorf("an early answer: %v %v", r, err)
 	}
-	if _, err := listen.Listen(context.Background(), unixOptions(path)); err == nil || !strings.Contains(err.Error(), "another process listens") {
+	if _, err := listen.Listen(context.Background(), unixOptions(path)); err == nil ||
+		!strings.Contains(err.Error(), "another process listens") {
 		t.Errorf("a path in use: %v", err)
 	}
 	drain(t, ls, listen.Drain{})
@@ -96,13 +100,15 @@ func TestUnixSocketPaths(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listen.Listen(context.Background(), unixOptions(file)); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+	if _, err := listen.Listen(context.Background(), unixOptions(file)); err == nil ||
+		!strings.Contains(err.Error(), "is not a socket") {
 		t.Errorf("a file: %v", err)
 	}
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
 	}
-	if _, err := listen.Listen(context.Background(), unixOptions(filepath.Join(folder, strings.Repeat("x", 120)))); err == nil {
+	if _, err := listen.Listen(context.Background(),
+		unixOptions(filepath.Join(folder, strings.Repeat("x", 120)))); err == nil {
 		t.Error("a path longer than the system takes: no error")
 	}
 }
@@ -143,9 +149,11 @@ func TestPROXYProtocol(t *testing.T) {
 	ls := start(t, o, http.HandlerFunc(peers))
 	plain, secured := ls.Addr("plain").String(), ls.Addr("main").String()
 	for name, args := range map[string][]string{
-		"plain": {"http://" + plain}, "TLS, HTTP/1.1": {"-k", "--http1.1", "https://" + secured}, "TLS, HTTP/2": {"-k", "--http2", "https://" + secured},
+		"plain": {"http://" + plain}, "TLS, HTTP/1.1": {"-k", "--http1.1", "https://" + secured},
+		"TLS, HTTP/2": {"-k", "--http2", "https://" + secured},
 	} {
-		if out := program(t, "", "curl", append([]string{"-sS", "--haproxy-protocol"}, args...)...); !strings.HasPrefix(out[0], "127.0.0.1:") {
+		if out := program(t, "", "curl",
+			append([]string{"-sS", "--haproxy-protocol"}, args...)...); !strings.HasPrefix(out[0], "127.0.0.1:") {
 			t.Errorf("curl, %s: the peer is %q", name, out)
 		}
 	}
@@ -173,7 +181,8 @@ func TestPROXYProtocol(t *testing.T) {
 		_ = c.Close()
 	}
 	for name, send := range map[string]string{
-		"no header": get, "half a header": "PROXY TCP4 10.0.0.1", "a header of a stranger's kind": "PROXY SCTP 1 2 3 4\r\n" + get,
+		"no header": get, "half a header": "PROXY TCP4 10.0.0.1", "a header of a stranger's kind": "PROXY SCTP 1 2 3 4\r\n" +
+			get,
 	} {
 		c, err := net.Dial("tcp", ls.Addr("plain").String())
 		if err != nil {
@@ -236,7 +245,8 @@ func TestPROXYProtocolOnAUnixSocket(t *testing.T) {
 func TestPROXYHeaderInTime(t *testing.T) {
 	t.Parallel()
 	ls := start(t, listen.Options{
-		Limits: listen.Limits{TLSTimeout: 100 * time.Millisecond}, Listeners: []listen.Listener{{Name: "main", Proxies: loopback}},
+		Limits:    listen.Limits{TLSTimeout: 100 * time.Millisecond},
+		Listeners: []listen.Listener{{Name: "main", Proxies: loopback}},
 	}, http.HandlerFunc(peers))
 	c := dial(t, ls)
 	fmt.Fprint(c, "PROXY TCP4 ")
@@ -252,7 +262,8 @@ func TestPROXYProtocolOfHAProxy(t *testing.T) {
 		"version 1": "send-proxy", "version 2": "send-proxy-v2 proxy-v2-options crc32c,unique-id",
 	} {
 		folder := t.TempDir()
-		ls := start(t, listen.Options{Listeners: []listen.Listener{{Name: "main", Proxies: loopback}}}, http.HandlerFunc(peers))
+		ls := start(t, listen.Options{Listeners: []listen.Listener{{Name: "main", Proxies: loopback}}},
+			http.HandlerFunc(peers))
 		socket, config := filepath.Join(folder, "front.sock"), filepath.Join(folder, "haproxy.cfg")
 		if err := os.WriteFile(config, fmt.Appendf(nil, `defaults
   mode tcp

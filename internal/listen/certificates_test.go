@@ -25,20 +25,25 @@ func shown(t testing.TB, ls *listen.Listeners, name string) string {
 
 func TestCertificateByName(t *testing.T) {
 	t.Parallel()
-	certs, err := listen.LoadCertificates([]listen.KeyPair{listentest.WritePair(t, "first.example"), listentest.WritePair(t, "b.example", "*.wild.example"), listentest.WritePair(t, "x.wild.example")})
+	certs, err := listen.LoadCertificates([]listen.KeyPair{
+		listentest.WritePair(t, "first.example"),
+		listentest.WritePair(t, "b.example", "*.wild.example"), listentest.WritePair(t, "x.wild.example"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ls := start(t, listen.Options{Listeners: []listen.Listener{{Name: "main", TLS: certs}}}, new(ledger))
 	for name, want := range map[string]string{
-		"first.example": "first.example", "B.example": "b.example", "y.wild.example": "b.example", "x.wild.example": "x.wild.example",
+		"first.example": "first.example", "B.example": "b.example", "y.wild.example": "b.example",
+		"x.wild.example":   "x.wild.example",
 		"y.y.wild.example": "first.example", "unknown.example": "first.example", "": "first.example",
 	} {
 		if got := shown(t, ls, name); got != want {
 			t.Errorf("%q gets %s, want %s", name, got, want)
 		}
 	}
-	if e := certs.Expiries(); len(e) != 3 || e[1].NotAfter.Year() != 2100 || strings.Join(e[1].Names, " ") != "b.example *.wild.example" {
+	if e := certs.Expiries(); len(e) != 3 || e[1].NotAfter.Year() != 2100 ||
+		strings.Join(e[1].Names, " ") != "b.example *.wild.example" {
 		t.Errorf("%v", e)
 	}
 }
@@ -47,7 +52,10 @@ func TestOldTLSIsRefused(t *testing.T) {
 	t.Parallel()
 	o, _ := secure(t, listen.Limits{})
 	ls := start(t, o, new(ledger))
-	_, err := tls.Dial("tcp", ls.Addr("main").String(), &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
+	_, err := tls.Dial("tcp", ls.Addr("main").String(), &tls.Config{
+		InsecureSkipVerify: true, MinVersion: tls.VersionTLS10,
+		MaxVersion: tls.VersionTLS11,
+	})
 	if err == nil {
 		t.Error("TLS 1.1 was accepted")
 	}
@@ -60,9 +68,11 @@ func TestCertificateFaults(t *testing.T) {
 		pairs []listen.KeyPair
 		want  string
 	}{
-		"none":          {nil, "tls: no certificate; set cert and key of at least one"},
-		"another's key": {[]listen.KeyPair{a, {Cert: a.Cert, Key: b.Key}}, "tls: certificate " + a.Cert + " with key " + b.Key + ": tls: private key does not match public key"},
-		"no such file":  {[]listen.KeyPair{{Cert: a.Cert + "x", Key: a.Key}}, "tls: certificate " + a.Cert + "x with key " + a.Key + ": open " + a.Cert + "x: no such file or directory"},
+		"none": {nil, "tls: no certificate; set cert and key of at least one"},
+		"another's key": {[]listen.KeyPair{a, {Cert: a.Cert, Key: b.Key}}, "tls: certificate " + a.Cert + " with key " +
+			b.Key + ": tls: private key does not match public key"},
+		"no such file": {[]listen.KeyPair{{Cert: a.Cert + "x", Key: a.Key}}, "tls: certificate " + a.Cert + "x with key " +
+			a.Key + ": open " + a.Cert + "x: no such file or directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

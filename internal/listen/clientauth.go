@@ -12,8 +12,8 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// ClientAuth says whose certificates clients show (mutual TLS). A certificate that a client shows is verified whether it
-// is required or not.
+// ClientAuth says whose certificates clients show (mutual TLS). A certificate that a client shows is verified whether
+// it is required or not.
 type ClientAuth struct {
 	CAs      string // PEM; "": clients are asked for no certificate
 	Required bool   // a client without a certificate is refused in the handshake
@@ -72,7 +72,8 @@ func (c *clients) mode() tls.ClientAuthType {
 
 var (
 	errCertificateMissing   = errors.New("the connection was made without a certificate, which is required now")
-	errCertificateUntrusted = errors.New("the connection was made with a certificate of an authority that does not count any more")
+	errCertificateUntrusted = errors.New("the connection was made with a certificate of an authority that does not " +
+		"count any more")
 )
 
 // judge returns an error if a handshake from before a reload would fail now. The handshake has verified a chain to its

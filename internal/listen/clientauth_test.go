@@ -146,7 +146,9 @@ func TestClientCertificates(t *testing.T) {
 			for _, h2 := range []bool{true, false} {
 				transport := client(t, h2, nil)
 				// A client leaves out what the server says it cannot use: this one shows its certificate all the same.
-				transport.Transport.(*http.Transport).TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				transport.Transport.(*http.Transport).TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (
+					*tls.Certificate, error,
+				) {
 					if len(c.certs) == 0 {
 						return new(tls.Certificate), nil
 					}
@@ -170,10 +172,29 @@ func TestKeptConnectionsAfterTheAuthorityHasChanged(t *testing.T) {
 		cert          bool
 		want, fresh   string
 	}{
-		"another authority":   {listen.ClientAuth{CAs: ours.pem}, listen.ClientAuth{CAs: next.pem}, true, "403 Forbidden", "nobody"},
-		"one more authority":  {listen.ClientAuth{CAs: ours.pem, Required: true}, listen.ClientAuth{CAs: ours.pem + next.pem, Required: true}, true, "orders", "orders"},
-		"required now":        {listen.ClientAuth{}, listen.ClientAuth{CAs: ours.pem, Required: true}, false, "403 Forbidden", "refused"},
-		"optional now":        {listen.ClientAuth{CAs: ours.pem, Required: true}, listen.ClientAuth{CAs: ours.pem}, true, "orders", "orders"},
+		"another authority": {
+			listen.ClientAuth{CAs: ours.pem},
+			listen.ClientAuth{CAs: next.pem},
+			true, "403 Forbidden",
+			"nobody",
+		},
+		"one more authority": {
+			listen.ClientAuth{CAs: ours.pem, Required: true},
+			listen.ClientAuth{CAs: ours.pem + next.pem, Required: true},
+			true, "orders", "orders",
+		},
+		"required now": {
+			listen.ClientAuth{},
+			listen.ClientAuth{CAs: ours.pem, Required: true},
+			false, "403 Forbidden",
+			"refused",
+		},
+		"optional now": {
+			listen.ClientAuth{CAs: ours.pem, Required: true},
+			listen.ClientAuth{CAs: ours.pem},
+			true,
+			"orders", "orders",
+		},
 		"no authority":        {listen.ClientAuth{CAs: ours.pem}, listen.ClientAuth{}, true, "403 Forbidden", "nobody"},
 		"nothing has changed": {listen.ClientAuth{CAs: ours.pem}, listen.ClientAuth{CAs: ours.pem}, true, "orders", "orders"},
 	} {

@@ -80,7 +80,9 @@ func TestDrainWaitsForRequests(t *testing.T) {
 		url string
 		h2  bool
 	}{
-		{"http://" + ls.Addr("plain").String(), false}, {"https://" + ls.Addr("main").String(), false}, {"https://" + ls.Addr("main").String(), true},
+		{"http://" + ls.Addr("plain").String(), false},
+		{"https://" + ls.Addr("main").String(), false},
+		{"https://" + ls.Addr("main").String(), true},
 	} {
 		c := listentest.Client(t, row.h2)
 		g.Go(func() {
@@ -168,7 +170,8 @@ func TestTakeoverLosesNothing(t *testing.T) {
 		n.(*atomic.Int32).Add(1)
 	})
 	open := func(address string) *listen.Listeners {
-		return start(t, listen.Options{Listeners: []listen.Listener{{Name: "main", Address: address, ReusePort: true}}}, count)
+		return start(t, listen.Options{Listeners: []listen.Listener{{Name: "main", Address: address, ReusePort: true}}},
+			count)
 	}
 	now := open("127.0.0.1:0")
 	address := now.Addr("main").String()
@@ -252,7 +255,8 @@ func (k *keepAlive) close() {
 // Closing listeners that were never served, twice, is no fault.
 func TestCloseUnserved(t *testing.T) {
 	t.Parallel()
-	ls, err := listen.Listen(context.Background(), listen.Options{Listeners: []listen.Listener{{Name: "main", Address: "127.0.0.1:0"}}, Log: zap.NewNop()})
+	ls, err := listen.Listen(context.Background(),
+		listen.Options{Listeners: []listen.Listener{{Name: "main", Address: "127.0.0.1:0"}}, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,8 +273,8 @@ func TestCloseUnserved(t *testing.T) {
 	}
 }
 
-// Closed, the listeners end the contexts of requests that are with their handlers, whatever was read of their bodies, and
-// leave no socket behind.
+// Closed, the listeners end the contexts of requests that are with their handlers, whatever was read of their bodies,
+// and leave no socket behind.
 func TestCloseEndsContexts(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]string{

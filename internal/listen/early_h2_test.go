@@ -82,8 +82,8 @@ func goPostsHTTP2(streamed bool) func(*testing.T, string, string) []string {
 	}
 }
 
-// nodePostsHTTP2 posts with Node's client, all on one session. A stream has to be sent whole (Node itself stops with a buffer that
-// it has ended); an error after the answer counts as one, too.
+// nodePostsHTTP2 posts with Node's client, all on one session. A stream has to be sent whole (Node itself stops with a
+// buffer that it has ended); an error after the answer counts as one, too.
 func nodePostsHTTP2(how string) func(*testing.T, string, string) []string {
 	const script = `
 const [url, file, how] = process.argv.slice(2)

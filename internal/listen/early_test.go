@@ -316,7 +316,8 @@ func TestEarlyAnswersOnSlowLinks(t *testing.T) {
 // At the cap on connections, one that lingers makes room for a new one.
 func TestALingeringConnectionIsEvicted(t *testing.T) {
 	t.Parallel()
-	ls := start(t, listen.Options{Limits: listen.Limits{Connections: 1, EvictIdleAfter: time.Millisecond}}, http.HandlerFunc(unread))
+	ls := start(t, listen.Options{Limits: listen.Limits{Connections: 1, EvictIdleAfter: time.Millisecond}},
+		http.HandlerFunc(unread))
 	c := dial(t, ls)
 	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000000\r\n\r\n")
 	if _, err := io.ReadFull(c, make([]byte, 12)); err != nil {
@@ -348,7 +349,8 @@ func TestALingeringConnectionIsEvicted(t *testing.T) {
 // A drain does not wait for the body of a request that was answered.
 func TestADrainDoesNotWaitForTheBodyOfAnAnsweredRequest(t *testing.T) {
 	t.Parallel()
-	ls := start(t, listen.Options{Limits: listen.Limits{Limits: httpserver.Limits{BodyRate: -1}}}, http.HandlerFunc(unread))
+	ls := start(t, listen.Options{Limits: listen.Limits{Limits: httpserver.Limits{BodyRate: -1}}},
+		http.HandlerFunc(unread))
 	c := dial(t, ls)
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000000000\r\n\r\n")

@@ -70,10 +70,15 @@ func TestTLSSpeaksBothProtocols(t *testing.T) {
 		o, _ := secure(t, listen.Limits{HTTP2: server})
 		ls := start(t, o, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
-			fmt.Fprintf(w, "%s %s %v %v %s %v", r.Proto, r.RequestURI, r.TLS != nil && r.TLS.HandshakeComplete, r.TLS.NegotiatedProtocol, body, err)
+			fmt.Fprintf(w, "%s %s %v %v %s %v", r.Proto, r.RequestURI, r.TLS != nil &&
+				r.TLS.HandshakeComplete, r.TLS.NegotiatedProtocol, body, err)
 		}))
-		for h2, want := range map[bool]string{false: "HTTP/1.1 /a%20b true  hi <nil>", true: "HTTP/2.0 /a%20b true h2 hi <nil>"} {
-			if _, got := fetch(t, listentest.Client(t, h2), "POST", "https://"+ls.Addr("main").String()+"/a%20b", strings.NewReader("hi")); got != want {
+		for h2, want := range map[bool]string{
+			false: "HTTP/1.1 /a%20b true  hi <nil>",
+			true:  "HTTP/2.0 /a%20b true h2 hi <nil>",
+		} {
+			if _, got := fetch(t, listentest.Client(t, h2), "POST", "https://"+ls.Addr("main").String()+"/a%20b",
+				strings.NewReader("hi")); got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
 		}
@@ -247,7 +252,10 @@ func TestH2EvictedClientsCannotStay(t *testing.T) {
 	t.Parallel()
 	const most = 8
 	o, _ := secure(t, listen.Limits{Connections: most, EvictIdleAfter: time.Nanosecond})
-	ls := start(t, o, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	ls := start(t, o, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_,
+			_ = io.Copy(io.Discard, r.Body)
+	}))
 	for range 5 * most {
 		f, c := frames(t, ls)
 		told := make(chan struct{})
@@ -260,7 +268,8 @@ func TestH2EvictedClientsCannotStay(t *testing.T) {
 				}
 				if _, ok := frame.(*http2.GoAwayFrame); ok && !asked {
 					asked = true
-					_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock("/"), EndHeaders: true}) // it may be too late
+					// it may be too late
+					_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock("/"), EndHeaders: true})
 				}
 			}
 		}()
@@ -274,8 +283,8 @@ func TestH2EvictedClientsCannotStay(t *testing.T) {
 	}
 }
 
-// Connections that break while they are written, at the cap, where each newcomer asks the others whether they are idle: nobody waits
-// for anybody for ever.
+// Connections that break while they are written, at the cap, where each newcomer asks the others whether they are idle:
+// nobody waits for anybody for ever.
 func TestH2BrokenConnectionsAtTheCap(t *testing.T) {
 	t.Parallel()
 	o, _ := secure(t, listen.Limits{Connections: 4, EvictIdleAfter: time.Nanosecond})
@@ -317,7 +326,10 @@ func breakOff(address string, later time.Duration) {
 	_ = f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 	_ = f.WriteWindowUpdate(0, 1<<30)
 	for id := uint32(1); id < 16; id += 2 {
-		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: headerBlock("/"), EndStream: true, EndHeaders: true})
+		_ = f.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: id, BlockFragment: headerBlock("/"), EndStream: true,
+			EndHeaders: true,
+		})
 	}
 	<-time.After(later)
 	_ = raw.(*net.TCPConn).SetLinger(0)
@@ -329,7 +341,10 @@ func TestH2DrainDoesNotWaitForHalfAHead(t *testing.T) {
 	o, _ := secure(t, listen.Limits{Limits: httpserver.Limits{HeaderTimeout: time.Hour}})
 	ls := start(t, o, new(ledger))
 	f, _ := frames(t, ls)
-	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock("/"), EndStream: true}); err != nil {
+	if err := f.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: 1, BlockFragment: headerBlock("/"),
+		EndStream: true,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -339,8 +354,8 @@ func TestH2DrainDoesNotWaitForHalfAHead(t *testing.T) {
 	}
 }
 
-// A second instance takes the listener over again and again, under load over HTTP/2: each POST is answered once and served once. What
-// was on its way when GOAWAY came is among them.
+// A second instance takes the listener over again and again, under load over HTTP/2: each POST is answered once and
+// served once. What was on its way when GOAWAY came is among them.
 func TestH2TakeoverLosesNothing(t *testing.T) {
 	t.Parallel()
 	bothH2(t, func(t *testing.T, server listen.HTTP2) {
@@ -359,7 +374,10 @@ func TestH2TakeoverLosesNothing(t *testing.T) {
 			n.(*atomic.Int32).Add(1)
 		})
 		open := func(address string) *listen.Listeners {
-			return start(t, listen.Options{Limits: listen.Limits{HTTP2: server}, Listeners: []listen.Listener{{Name: "main", Address: address, ReusePort: true, TLS: certs}}}, count)
+			return start(t, listen.Options{
+				Limits:    listen.Limits{HTTP2: server},
+				Listeners: []listen.Listener{{Name: "main", Address: address, ReusePort: true, TLS: certs}},
+			}, count)
 		}
 		now := open("127.0.0.1:0")
 		address := now.Addr("main").String()
@@ -507,7 +525,10 @@ func TestH2RapidReset(t *testing.T) {
 			defer close(release)
 			block := headerBlock("/")
 			for id := uint32(1); id < 100_000; id += 2 {
-				if f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true}) != nil ||
+				if f.WriteHeaders(http2.HeadersFrameParam{
+					StreamID: id, BlockFragment: block, EndStream: true,
+					EndHeaders: true,
+				}) != nil ||
 					f.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 					return
 				}
@@ -519,7 +540,8 @@ func TestH2RapidReset(t *testing.T) {
 		if most.Load() > streams || code != http2.ErrCodeEnhanceYourCalm {
 			t.Errorf("%d handlers at once, closed with %v", most.Load(), code)
 		}
-		if status, _ := fetch(t, listentest.Client(t, true), "GET", "https://"+ls.Addr("main").String()+"/good", nil); status != 200 {
+		if status, _ := fetch(t, listentest.Client(t, true), "GET", "https://"+ls.Addr("main").String()+"/good",
+			nil); status != 200 {
 			t.Errorf("a good client: %d", status)
 		}
 	})
@@ -541,7 +563,8 @@ func TestH2ContinuationFlood(t *testing.T) {
 		e := hpack.NewEncoder(&b)
 		for i := range 1 << 20 {
 			b.Reset()
-			_ = e.WriteField(hpack.HeaderField{Name: fmt.Sprint("a", i), Value: strings.Repeat("a", 4<<10), Sensitive: true}) // as above
+			// as above
+			_ = e.WriteField(hpack.HeaderField{Name: fmt.Sprint("a", i), Value: strings.Repeat("a", 4<<10), Sensitive: true})
 			if f.WriteContinuation(1, false, b.Bytes()) != nil {
 				return
 			}

@@ -33,7 +33,8 @@ func protocol(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%s %s %s %v %v", r.Method, r.Proto, body, err, r.TLS == nil)
 }
 
-// A plain listener with h2c serves HTTP/2 to those who begin with its preface, and HTTP/1.1 to the others: Go's client and curl.
+// A plain listener with h2c serves HTTP/2 to those who begin with its preface, and HTTP/1.1 to the others: Go's client
+// and curl.
 func TestH2CByPriorKnowledge(t *testing.T) {
 	t.Parallel()
 	bothH2(t, func(t *testing.T, server listen.HTTP2) {
@@ -42,10 +43,14 @@ func TestH2CByPriorKnowledge(t *testing.T) {
 		if _, got := fetch(t, priorClient(t), "POST", url, strings.NewReader("hi")); got != "POST HTTP/2.0 hi <nil> true" {
 			t.Errorf("got %q", got)
 		}
-		if _, got := fetch(t, listentest.Client(t, false), "POST", url, strings.NewReader("hi")); got != "POST HTTP/1.1 hi <nil> true" {
+		if _, got := fetch(t, listentest.Client(t, false), "POST", url, strings.NewReader("hi")); got != "POST HTTP/1.1 "+
+			"hi <nil> true" {
 			t.Errorf("got %q", got)
 		}
-		for flag, want := range map[string]string{"--http2-prior-knowledge": "PUT HTTP/2.0 hi <nil> true", "--http1.1": "PUT HTTP/1.1 hi <nil> true"} {
+		for flag, want := range map[string]string{
+			"--http2-prior-knowledge": "PUT HTTP/2.0 hi <nil> true",
+			"--http1.1":               "PUT HTTP/1.1 hi <nil> true",
+		} {
 			out, err := exec.Command("curl", "-sS", flag, "-X", "PUT", "-d", "hi", url).CombinedOutput()
 			if err != nil || string(out) != want {
 				t.Errorf("curl %s: %v %q", flag, err, out)
@@ -67,7 +72,10 @@ func TestH2CPrefaceInPieces(t *testing.T) {
 			rest = rest[n:]
 		}
 		f := http2.NewFramer(c, c)
-		if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock("/"), EndStream: true, EndHeaders: true}); err != nil {
+		if err := f.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: 1, BlockFragment: headerBlock("/"), EndStream: true,
+			EndHeaders: true,
+		}); err != nil {
 			t.Fatal(err)
 		}
 		for answered := false; !answered; {

@@ -15,8 +15,8 @@ import (
 // h2spec is others' test of what RFC 9113 and RFC 7541 say; it is no part of go.mod.
 const h2spec = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"
 
-// h2spec finds no fault in our server, and in net/http's those that are known. It opens a connection for each case, and tells at
-// its end how many were passed.
+// h2spec finds no fault in our server, and in net/http's those that are known. It opens a connection for each case, and
+// tells at its end how many were passed.
 func TestH2Spec(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {

@@ -103,11 +103,12 @@ func TestSlowBody(t *testing.T) {
 				reason := make(chan refusal.Reason, 1)
 				limits := short()
 				limits.BodyRate = 1 << 20
-				c := dial(t, start(t, listen.Options{Limits: limits}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					_, err := io.Copy(io.Discard, r.Body)
-					reason <- refusal.Of(err)
-					w.WriteHeader(refusal.Of(err).Status())
-				})))
+				c := dial(t, start(t, listen.Options{Limits: limits},
+					http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						_, err := io.Copy(io.Discard, r.Body)
+						reason <- refusal.Of(err)
+						w.WriteHeader(refusal.Of(err).Status())
+					})))
 				if _, err := io.WriteString(c, head+"abc"); err != nil {
 					t.Fatal(err)
 				}
@@ -345,7 +346,10 @@ func TestRedirectToHTTPS(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			var seen ledger
-			ls := start(t, listen.Options{Listeners: []listen.Listener{{Name: "main", RedirectHTTPS: true, HTTPSPort: row.port}}}, &seen)
+			ls := start(t, listen.Options{Listeners: []listen.Listener{{
+				Name: "main", RedirectHTTPS: true,
+				HTTPSPort: row.port,
+			}}}, &seen)
 			c := dial(t, ls)
 			fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", row.target, row.host)
 			r, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -378,7 +382,8 @@ func TestRedirectToHTTPS(t *testing.T) {
 func TestListenFaults(t *testing.T) {
 	t.Parallel()
 	ls := start(t, listen.Options{}, new(ledger))
-	_, err := listen.Listen(context.Background(), listen.Options{Listeners: []listen.Listener{{Name: "two", Address: ls.Addr("main").String()}}})
+	_, err := listen.Listen(context.Background(),
+		listen.Options{Listeners: []listen.Listener{{Name: "two", Address: ls.Addr("main").String()}}})
 	if err == nil || !strings.HasPrefix(err.Error(), `listener "two": listen tcp `) {
 		t.Errorf("%v", err)
 	}

@@ -89,9 +89,10 @@ func orElse[T int | uint32 | time.Duration](field *T, value T) {
 type Options struct {
 	Listeners []Listener
 	Limits    Limits
-	Log       *zap.Logger            // required
-	Refused   func(Refused)          // called for each request that is refused before any handler; may be nil
-	Faulted   func(httpserver.Fault) // called for each HTTP/2 stream or connection that ended for what its client did; may be nil
+	Log       *zap.Logger   // required
+	Refused   func(Refused) // called for each request that is refused before any handler; may be nil
+	// called for each HTTP/2 stream or connection that ended for what its client did; may be nil
+	Faulted func(httpserver.Fault)
 }
 
 // Listeners are the bound sockets of a server. Serve serves them; Drain or Close ends them.
@@ -150,8 +151,8 @@ func (ls *Listeners) Open() int {
 	return len(ls.open)
 }
 
-// Stopped returns the context that ends when no more connections are accepted: an upgraded stream, which no answer ends,
-// should close then.
+// Stopped returns the context that ends when no more connections are accepted: an upgraded stream, which no answer
+// ends, should close then.
 func (ls *Listeners) Stopped() context.Context { return ls.stopping }
 
 // TurnedAway returns how many connections were closed at once because of the cap.

@@ -72,7 +72,8 @@ func echo(w http.ResponseWriter, r *http.Request) {
 func TestServeAndDrain(t *testing.T) {
 	ls := start(t, listen.Options{}, http.HandlerFunc(echo))
 	c := dial(t, ls)
-	fmt.Fprint(c, "GET /a HTTP/1.1\r\nHost: x\r\n\r\nPOST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhiGET /c HTTP/1.1\nHost: x\r\n\r\n")
+	fmt.Fprint(c, "GET /a HTTP/1.1\r\nHost: x\r\n\r\nPOST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhiGET /c "+
+		"HTTP/1.1\nHost: x\r\n\r\n")
 	all, err := io.ReadAll(c)
 	if err != nil {
 		t.Fatal(err)

@@ -54,14 +54,30 @@ var smuggling = []struct {
 	served []string // what the handler saw
 }{
 	{"plain", final, []int{200}, []string{`GET /final ""`}},
-	{"pipelined", get + get + final, []int{200, 200, 200}, []string{`GET /smuggled ""`, `GET /smuggled ""`, `GET /final ""`}},
+	{
+		"pipelined", get + get + final,
+		[]int{200, 200, 200},
+		[]string{`GET /smuggled ""`, `GET /smuggled ""`, `GET /final ""`},
+	},
 	{"one empty line before", "\r\n" + final, []int{200}, []string{`GET /final ""`}},
-	{"empty line behind a body", post("Content-Length: 2", "hi") + "\r\n" + final, []int{200, 200}, []string{`POST /p "hi"`, `GET /final ""`}},
+	{
+		"empty line behind a body", post("Content-Length: 2", "hi") + "\r\n" + final,
+		[]int{200, 200},
+		[]string{`POST /p "hi"`, `GET /final ""`},
+	},
 	{"two empty lines before", "\r\n\r\n" + final, []int{400}, nil},
 	{"HTTP/1.0", "GET /old HTTP/1.0\r\nHost: x\r\n\r\n" + get, []int{200}, []string{`GET /old ""`}},
 
-	{"Content-Length beside Transfer-Encoding", post("Content-Length: 5\r\nTransfer-Encoding: chunked", "0\r\n\r\n"+get), []int{400}, nil},
-	{"Transfer-Encoding beside Content-Length", post("Transfer-Encoding: chunked\r\nContent-Length: 5", "0\r\n\r\n"+get), []int{400}, nil},
+	{
+		"Content-Length beside Transfer-Encoding", post("Content-Length: 5\r\nTransfer-Encoding: chunked", "0\r\n\r\n"+get),
+		[]int{400},
+		nil,
+	},
+	{
+		"Transfer-Encoding beside Content-Length", post("Transfer-Encoding: chunked\r\nContent-Length: 5", "0\r\n\r\n"+get),
+		[]int{400},
+		nil,
+	},
 	{"two Content-Length, equal", post("Content-Length: 2\r\nContent-Length: 2", "hi"+get), []int{400}, nil},
 	{"two Content-Length, different", post("Content-Length: 2\r\nContent-Length: 40", "hi"+get), []int{400}, nil},
 	{"Content-Length list", post("Content-Length: 2, 2", "hi"+get), []int{400}, nil},
@@ -71,16 +87,35 @@ var smuggling = []struct {
 	{"Content-Length with underscore", post("Content-Length: 1_0", "hi"+get), []int{400}, nil},
 	{"Content-Length empty", post("Content-Length:", "hi"+get), []int{400}, nil},
 	{"Content-Length overflow", post("Content-Length: 18446744073709551618", "hi"+get), []int{400}, nil},
-	{"Content-Length before a tab", post("Content-Length: 2\t", "hi") + final, []int{200, 200}, []string{`POST /p "hi"`, `GET /final ""`}},
+	{
+		"Content-Length before a tab", post("Content-Length: 2\t", "hi") + final,
+		[]int{200, 200},
+		[]string{`POST /p "hi"`, `GET /final ""`},
+	},
 
-	{"chunked", post("Transfer-Encoding: chunked", "2\r\nhi\r\n0\r\n\r\n") + final, []int{200, 200}, []string{`POST /p "hi"`, `GET /final ""`}},
-	{"chunked in capitals, with a trailer", post("transfer-encoding: CHUNKED", "02\r\nhi\r\n000\r\nA: b\r\n\r\n") + final,
-		[]int{200, 200}, []string{`POST /p "hi"`, `GET /final ""`}},
+	{
+		"chunked", post("Transfer-Encoding: chunked", "2\r\nhi\r\n0\r\n\r\n") + final,
+		[]int{200, 200},
+		[]string{`POST /p "hi"`, `GET /final ""`},
+	},
+	{
+		"chunked in capitals, with a trailer", post("transfer-encoding: CHUNKED", "02\r\nhi\r\n000\r\nA: b\r\n\r\n") + final,
+		[]int{200, 200},
+		[]string{`POST /p "hi"`, `GET /final ""`},
+	},
 	{"TE.TE identity", post("Transfer-Encoding: identity", "hi"+get), []int{400}, nil},
 	{"TE.TE list", post("Transfer-Encoding: gzip, chunked", "0\r\n\r\n"+get), []int{400}, nil},
 	{"TE.TE chunked twice in a list", post("Transfer-Encoding: chunked, chunked", "0\r\n\r\n"+get), []int{400}, nil},
-	{"TE.TE two lines", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "0\r\n\r\n"+get), []int{400}, nil},
-	{"TE.TE two lines, one unknown", post("Transfer-Encoding: x\r\nTransfer-Encoding: chunked", "0\r\n\r\n"+get), []int{400}, nil},
+	{
+		"TE.TE two lines", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "0\r\n\r\n"+get),
+		[]int{400},
+		nil,
+	},
+	{
+		"TE.TE two lines, one unknown", post("Transfer-Encoding: x\r\nTransfer-Encoding: chunked", "0\r\n\r\n"+get),
+		[]int{400},
+		nil,
+	},
 	{"TE.TE quoted", post(`Transfer-Encoding: "chunked"`, "0\r\n\r\n"+get), []int{400}, nil},
 	{"TE.TE with parameter", post("Transfer-Encoding: chunked;q=1", "0\r\n\r\n"+get), []int{400}, nil},
 	{"TE.TE xchunked", post("Transfer-Encoding: xchunked", "0\r\n\r\n"+get), []int{400}, nil},
@@ -90,24 +125,92 @@ var smuggling = []struct {
 	{"TE.TE behind a bare LF", post("X: y\nTransfer-Encoding: chunked", "0\r\n\r\n"+get), []int{400}, nil},
 	{"TE.TE behind a bare CR", post("X: y\rTransfer-Encoding: chunked", "0\r\n\r\n"+get), []int{400}, nil},
 	{"TE.TE empty", post("Transfer-Encoding:", "0\r\n\r\n"+get), []int{400}, nil},
-	{"TE in HTTP/1.0", "POST /p HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + get, []int{400}, nil},
+	{
+		"TE in HTTP/1.0", "POST /p HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + get,
+		[]int{400},
+		nil,
+	},
 
-	{"chunk extension", post("Transfer-Encoding: chunked", "2;a=b\r\nhi\r\n0\r\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"chunk extension behind a space", post("Transfer-Encoding: chunked", "2 ;a\r\nhi\r\n0\r\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"chunk extension with a bare LF", post("Transfer-Encoding: chunked", "2;\nxx\r\n0\r\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"chunk size with bare LF", post("Transfer-Encoding: chunked", "2\nhi\r\n0\r\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"chunk size with 0x", post("Transfer-Encoding: chunked", "0x2\r\nhi\r\n0\r\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"chunk size with sign", post("Transfer-Encoding: chunked", "+2\r\nhi\r\n0\r\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"chunk size empty", post("Transfer-Encoding: chunked", "\r\nhi\r\n0\r\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"chunk size overflow", post("Transfer-Encoding: chunked", "ffffffffffffffff\r\nhi\r\n0\r\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"chunk size of 17 digits", post("Transfer-Encoding: chunked", "00000000000000002\r\nhi\r\n0\r\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"chunk longer than its size", post("Transfer-Encoding: chunked", "2\r\nhi!\r\n0\r\n\r\n"+get), []int{400}, []string{`POST /p "hi" broken: body_malformed`}},
-	{"chunk data before a bare LF", post("Transfer-Encoding: chunked", "2\r\nhi\n0\r\n\r\n"+get), []int{400}, []string{`POST /p "hi" broken: body_malformed`}},
-	{"second chunk bad", post("Transfer-Encoding: chunked", "2\r\nhi\r\nzz\r\n"+get), []int{400}, []string{`POST /p "hi" broken: body_malformed`}},
-	{"trailer with bare LF", post("Transfer-Encoding: chunked", "0\r\nA: b\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"trailer folded", post("Transfer-Encoding: chunked", "0\r\nA: b\r\n c\r\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"trailers over the limit", post("Transfer-Encoding: chunked", "0\r\nA: "+strings.Repeat("b", 3000)+"\r\n\r\n"+get), []int{400}, []string{`POST /p "" broken: body_malformed`}},
-	{"Trailer names a framing field", post("Transfer-Encoding: chunked\r\nTrailer: A, Content-Length", "0\r\n\r\n"+get), []int{400}, nil},
+	{
+		"chunk extension", post("Transfer-Encoding: chunked", "2;a=b\r\nhi\r\n0\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"chunk extension behind a space", post("Transfer-Encoding: chunked", "2 ;a\r\nhi\r\n0\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"chunk extension with a bare LF", post("Transfer-Encoding: chunked", "2;\nxx\r\n0\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"chunk size with bare LF", post("Transfer-Encoding: chunked", "2\nhi\r\n0\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"chunk size with 0x", post("Transfer-Encoding: chunked", "0x2\r\nhi\r\n0\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"chunk size with sign", post("Transfer-Encoding: chunked", "+2\r\nhi\r\n0\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"chunk size empty", post("Transfer-Encoding: chunked", "\r\nhi\r\n0\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"chunk size overflow", post("Transfer-Encoding: chunked", "ffffffffffffffff\r\nhi\r\n0\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"chunk size of 17 digits", post("Transfer-Encoding: chunked", "00000000000000002\r\nhi\r\n0\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"chunk longer than its size", post("Transfer-Encoding: chunked", "2\r\nhi!\r\n0\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "hi" broken: body_malformed`},
+	},
+	{
+		"chunk data before a bare LF", post("Transfer-Encoding: chunked", "2\r\nhi\n0\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "hi" broken: body_malformed`},
+	},
+	{
+		"second chunk bad", post("Transfer-Encoding: chunked", "2\r\nhi\r\nzz\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "hi" broken: body_malformed`},
+	},
+	{
+		"trailer with bare LF", post("Transfer-Encoding: chunked", "0\r\nA: b\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"trailer folded", post("Transfer-Encoding: chunked", "0\r\nA: b\r\n c\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"trailers over the limit", post("Transfer-Encoding: chunked", "0\r\nA: "+strings.Repeat("b", 3000)+"\r\n\r\n"+get),
+		[]int{400},
+		[]string{`POST /p "" broken: body_malformed`},
+	},
+	{
+		"Trailer names a framing field", post("Transfer-Encoding: chunked\r\nTrailer: A, Content-Length", "0\r\n\r\n"+get),
+		[]int{400},
+		nil,
+	},
 
 	{"bare LF throughout", "GET / HTTP/1.1\nHost: x\n\n" + get, []int{400}, nil},
 	{"bare LF at the end", "GET / HTTP/1.1\r\nHost: x\r\n\n" + get, []int{400}, nil},
@@ -138,11 +241,20 @@ var smuggling = []struct {
 	{"absolute-form", "GET http://y/ HTTP/1.1\r\nHost: x\r\n\r\n" + get, []int{400}, nil},
 	{"target without slash", "GET a HTTP/1.1\r\nHost: x\r\n\r\n" + get, []int{400}, nil},
 	{"asterisk for GET", "GET * HTTP/1.1\r\nHost: x\r\n\r\n" + get, []int{400}, nil},
-	{"asterisk for OPTIONS", "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n" + final, []int{200, 200}, []string{`OPTIONS * ""`, `GET /final ""`}},
+	{
+		"asterisk for OPTIONS", "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n" + final,
+		[]int{200, 200},
+		[]string{`OPTIONS * ""`, `GET /final ""`},
+	},
 	{"broken escape", "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n" + get, []int{400}, nil},
-	{"broken escape in the query", "GET /?%zz HTTP/1.1\r\nHost: x\r\n\r\n" + final, []int{200, 200}, []string{`GET /?%zz ""`, `GET /final ""`}},
+	{
+		"broken escape in the query", "GET /?%zz HTTP/1.1\r\nHost: x\r\n\r\n" + final,
+		[]int{200, 200},
+		[]string{`GET /?%zz ""`, `GET /final ""`},
+	},
 	{"CONNECT", "CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n" + get, []int{200}, []string{`CONNECT x:443 ""`}},
-	{"CONNECT to a path", "CONNECT /x HTTP/1.1\r\nHost: x\r\n\r\n" + get, []int{200}, []string{`CONNECT /x ""`}}, // whose path it is says 405
+	// whose path it is says 405
+	{"CONNECT to a path", "CONNECT /x HTTP/1.1\r\nHost: x\r\n\r\n" + get, []int{200}, []string{`CONNECT /x ""`}},
 
 	{"no Host", "GET / HTTP/1.1\r\n\r\n" + get, []int{400}, nil},
 	{"no Host in HTTP/1.0", "GET / HTTP/1.0\r\n\r\n" + get, []int{200}, []string{`GET / ""`}},
@@ -155,9 +267,17 @@ var smuggling = []struct {
 	{"Host list", "GET / HTTP/1.1\r\nHost: x, y\r\n\r\n" + get, []int{400}, nil},
 	{"Host with bad port", "GET / HTTP/1.1\r\nHost: x:99999\r\n\r\n" + get, []int{400}, nil},
 	{"Host not ASCII", "GET / HTTP/1.1\r\nHost: \xc3\xa4\r\n\r\n" + get, []int{400}, nil},
-	{"Host an IPv6 address", "GET /6 HTTP/1.1\r\nHost: [::1]:80\r\n\r\n" + final, []int{200, 200}, []string{`GET /6 ""`, `GET /final ""`}},
+	{
+		"Host an IPv6 address", "GET /6 HTTP/1.1\r\nHost: [::1]:80\r\n\r\n" + final,
+		[]int{200, 200},
+		[]string{`GET /6 ""`, `GET /final ""`},
+	},
 
-	{"bad request behind a good one", get + "GET / HTTP/1.1\nHost: x\n\n" + get, []int{200, 400}, []string{`GET /smuggled ""`}},
+	{
+		"bad request behind a good one", get + "GET / HTTP/1.1\nHost: x\n\n" + get,
+		[]int{200, 400},
+		[]string{`GET /smuggled ""`},
+	},
 }
 
 func post(fields, body string) string {
@@ -193,7 +313,8 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// answers reads until the server closes. The last answer must say that it does, and a refusal must be a problem document.
+// answers reads until the server closes. The last answer must say that it does, and a refusal must be a problem
+// document.
 func answers(t *testing.T, c net.Conn) (statuses []int) {
 	t.Helper()
 	in := bufio.NewReader(c)
@@ -223,7 +344,8 @@ func isProblem(t *testing.T, r *http.Response, body string) {
 		t.Errorf("no request id, or another in the header: %s %v", body, r.Header)
 		return
 	}
-	want := fmt.Sprintf(`{"type":"about:blank","title":%q,"status":%d,"request_id":%q}`, http.StatusText(r.StatusCode), r.StatusCode, id[1])
+	want := fmt.Sprintf(`{"type":"about:blank","title":%q,"status":%d,"request_id":%q}`, http.StatusText(r.StatusCode),
+		r.StatusCode, id[1])
 	if strings.TrimSpace(body) != want || r.Header.Get("Content-Type") != "application/problem+json" || !r.Close {
 		t.Errorf("not a problem document that closes: %v %s", r.Header, body)
 	}

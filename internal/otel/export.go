@@ -75,7 +75,8 @@ func New(o Options) *Tracer {
 		resource: &resource.Resource{Attributes: texts("service.name", o.Service, "service.version", o.Version)},
 		client: &http.Client{
 			Timeout: postWithin, Transport: &http.Transport{MaxIdleConns: 1, MaxResponseHeaderBytes: 64 << 10},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // its headers are for this host
+			// its headers are for this host
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -155,12 +156,18 @@ func (e *exporter) send(requests []*Request) {
 	if len(requests) == 0 {
 		return
 	}
-	scope := &otlp.ScopeSpans{Scope: &common.InstrumentationScope{Name: "github.com/jotgate/jotgate", Version: e.options.Version}}
+	scope := &otlp.ScopeSpans{Scope: &common.InstrumentationScope{
+		Name:    "github.com/jotgate/jotgate",
+		Version: e.options.Version,
+	}}
 	for _, q := range requests {
 		scope.Spans = append(scope.Spans, q.spans()...)
 	}
 	// ExportTraceServiceRequest has the same one field.
-	body, err := proto.Marshal(&otlp.TracesData{ResourceSpans: []*otlp.ResourceSpans{{Resource: e.resource, ScopeSpans: []*otlp.ScopeSpans{scope}}}})
+	body, err := proto.Marshal(&otlp.TracesData{ResourceSpans: []*otlp.ResourceSpans{{
+		Resource:   e.resource,
+		ScopeSpans: []*otlp.ScopeSpans{scope},
+	}}})
 	wait, again := firstWait, true
 	for i := 0; err == nil && i < attempts; i++ {
 		if again, err = e.post(body); err == nil {
@@ -217,6 +224,7 @@ func (e *exporter) post(body []byte) (again bool, err error) {
 func (e *exporter) tell(err error) {
 	if now := time.Now(); err != nil && !errors.Is(err, context.Canceled) && now.Sub(e.complained) >= complain {
 		e.complained = now
-		e.options.Log.Warn("traces are lost: the collector does not take them", zap.Error(err), zap.Int64("requests", e.failed.Load()))
+		e.options.Log.Warn("traces are lost: the collector does not take them", zap.Error(err),
+			zap.Int64("requests", e.failed.Load()))
 	}
 }

@@ -36,8 +36,10 @@ func (q *Request) serverSpan() *otlp.Span {
 	}
 	s.TraceState = q.state
 	s.Attributes = texts(
-		"http.request.method", method(a.Method), "http.route", a.Route, "url.scheme", a.Scheme, "url.path", a.Path, "server.address", a.Host,
-		"client.address", a.Client, "user_agent.original", a.UserAgent, "network.protocol.name", "http", "network.protocol.version", version(a.Protocol),
+		"http.request.method", method(a.Method), "http.route", a.Route, "url.scheme", a.Scheme, "url.path", a.Path,
+		"server.address", a.Host,
+		"client.address", a.Client, "user_agent.original", a.UserAgent, "network.protocol.name", "http",
+		"network.protocol.version", version(a.Protocol),
 		"jotgate.request_id", a.RequestID, "jotgate.reason", a.Reason, "jotgate.shadow_reason", a.Shadow,
 	)
 	q.outcome(s, a.Status, 500, a.Reason)
@@ -110,8 +112,9 @@ func (q *Request) child(name string, kind otlp.Span_SpanKind, from, to time.Time
 
 func (q *Request) span(name string, kind otlp.Span_SpanKind, from, to time.Time) *otlp.Span {
 	return &otlp.Span{
-		TraceId: q.trace[:], Name: name, Kind: kind, StartTimeUnixNano: uint64(from.UnixNano()), EndTimeUnixNano: uint64(max(to.UnixNano(), from.UnixNano())),
-		Flags: sampled | parentIsKnown,
+		TraceId: q.trace[:], Name: name, Kind: kind, StartTimeUnixNano: uint64(from.UnixNano()),
+		EndTimeUnixNano: uint64(max(to.UnixNano(), from.UnixNano())),
+		Flags:           sampled | parentIsKnown,
 	}
 }
 
@@ -135,7 +138,10 @@ func version(major int) string {
 func texts(pairs ...string) (all []*common.KeyValue) {
 	for i := 0; i < len(pairs); i += 2 {
 		if pairs[i+1] != "" {
-			all = append(all, &common.KeyValue{Key: pairs[i], Value: &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: pairs[i+1]}}})
+			all = append(all, &common.KeyValue{
+				Key:   pairs[i],
+				Value: &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: pairs[i+1]}},
+			})
 		}
 	}
 	return all

@@ -1,14 +1,14 @@
 // Package traces tells an OpenTelemetry collector how requests went.
 //
-// A request that is traced has a span of its own (kind SERVER), one for the judging, and one for the question to the upstream (kind
-// CLIENT), with attributes by OpenTelemetry's semantic conventions for HTTP. The trace context of W3C Trace Context (traceparent,
-// tracestate) is taken from the client, as far as the configuration allows, and given to the upstream with our own span in it, for
-// requests that are not traced too, so that what stands behind us knows.
+// A request that is traced has a span of its own (kind SERVER), one for the judging, and one for the question to the
+// upstream (kind CLIENT), with attributes by OpenTelemetry's semantic conventions for HTTP. The trace context of W3C
+// Trace Context (traceparent, tracestate) is taken from the client, as far as the configuration allows, and given to
+// the upstream with our own span in it, for requests that are not traced too, so that what stands behind us knows.
 //
-// Spans go to the collector by OTLP over HTTP, in batches, from a queue that is bounded: when the collector is slow or gone, spans are
-// lost and counted, and no request waits. The messages are the protocol's own (go.opentelemetry.io/proto/otlp); of the SDK, which
-// would take a mebibyte of memory for three spans that are always the same, nothing is needed, and of the official exporter,
-// which brings gRPC, neither.
+// Spans go to the collector by OTLP over HTTP, in batches, from a queue that is bounded: when the collector is slow or
+// gone, spans are lost and counted, and no request waits. The messages are the protocol's own
+// (go.opentelemetry.io/proto/otlp); of the SDK, which would take a mebibyte of memory for three spans that are always
+// the same, nothing is needed, and of the official exporter, which brings gRPC, neither.
 //
 // No span has a credential: no header but the user agent, no query, and the path as the access log has it.
 package otel

@@ -85,7 +85,8 @@ func FuzzOutgoing(f *testing.F) {
 		if q.parent.IsValid() && gotParent[3:35] != parent[3:35] || gotParent == parent {
 			t.Errorf("%q makes %q", parent, gotParent)
 		}
-		if gotState != "" && (gotState != state || !q.parent.IsValid()) || regexp.MustCompile(`[\r\n\x00]`).MatchString(gotState) {
+		if gotState != "" && (gotState != state || !q.parent.IsValid()) ||
+			regexp.MustCompile(`[\r\n\x00]`).MatchString(gotState) {
 			t.Errorf("tracestate %q makes %q", state, gotState)
 		}
 	})

@@ -14,12 +14,12 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// Prelude is Lua that every script begins with that accepts something once. here() is what the server is now; living(key, skew)
-// answers the record of the epoch if it was begun by this server as it is now, and the server's time in milliseconds, or
-// nil if whatever was remembered may be forgotten. How many keys the server has evicted is part of what it
-// is: noeviction is looked at only now and then, and while another policy was in force marks may have gone, which have an
-// end, and the record not, which has none. INFO runs inside the script, so there is no moment between the question and
-// what follows from it, whatever stands between us and the server.
+// Prelude is Lua that every script begins with that accepts something once. here() is what the server is now;
+// living(key, skew) answers the record of the epoch if it was begun by this server as it is now, and the server's time
+// in milliseconds, or nil if whatever was remembered may be forgotten. How many keys the server has evicted is part of
+// what it is: noeviction is looked at only now and then, and while another policy was in force marks may have gone,
+// which have an end, and the record not, which has none. INFO runs inside the script, so there is no moment between the
+// question and what follows from it, whatever stands between us and the server.
 const Prelude = `
 local function here()
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
@@ -45,8 +45,8 @@ local function living(key)
 end
 `
 
-// lookScript tells what the server is, and begins a new epoch where the old one is over. KEYS: the record. ARGV: a fresh
-// sentinel, the skew in ms.
+// lookScript tells what the server is, and begins a new epoch where the old one is over. KEYS: the record. ARGV: a
+// fresh sentinel, the skew in ms.
 var lookScript = redis.NewScript(Prelude + `
 local replication = redis.call('INFO', 'replication')
 local role = string.match(replication, 'role:(%w+)')
@@ -86,8 +86,8 @@ type State struct {
 // State is what is known without asking.
 func (s *Store) State() State { return *s.state.Load() }
 
-// stale is how old what is known may be for something to be sealed by it: who cannot reach the store should not hand out
-// what only the store can redeem.
+// stale is how old what is known may be for something to be sealed by it: who cannot reach the store should not hand
+// out what only the store can redeem.
 const stale = 5 * lookEvery
 
 // Fresh answers nil if the epoch is known and was confirmed in the last seconds, and StoreUnavailable otherwise.
@@ -150,10 +150,14 @@ func (s *Store) ask(ctx context.Context, old State) State {
 	}
 	skew, err := strconv.ParseInt(said[7], 10, 64)
 	if err != nil {
-		old.Err, old.Unfit = fmt.Errorf("the epoch's record has the skew %.20q: somebody else writes under our prefix", said[7]), true
+		old.Err, old.Unfit = fmt.Errorf("the epoch's record has the skew %.20q: somebody else writes under our prefix",
+			said[7]), true
 		return old
 	}
-	return State{Epoch: said[4], Began: milliseconds(said[5]), Skew: time.Duration(skew) * time.Millisecond, Answered: time.Now()}
+	return State{
+		Epoch: said[4], Began: milliseconds(said[5]), Skew: time.Duration(skew) * time.Millisecond,
+		Answered: time.Now(),
+	}
 }
 
 // errNotMaster passes by itself where Sentinels name the master: they do not tell all at the same moment.
@@ -163,14 +167,17 @@ var errNotMaster = errors.New("name the master, or use redis.sentinel")
 func fit(server, role, policy, mode string) error {
 	switch {
 	case server == "":
-		return errors.New("the server does not tell its run id, its replication id and its count of evicted keys, by which we notice what it forgets: use one that does")
+		return errors.New("the server does not tell its run id, its replication id and its count of evicted keys, by which " +
+			"we notice what it forgets: use one that does")
 	case mode == "cluster":
-		return errors.New("the server is part of a Redis Cluster: all that we keep would be in one slot, on one of its servers, " +
+		return errors.New("the server is part of a Redis Cluster: all that we keep would be in one slot, on one of " +
+			"its servers, " +
 			"and that nothing is forgotten while a slot moves to another server is not shown: use a single server or Sentinel")
 	case role != "master":
 		return fmt.Errorf("the server is a %s: %w", role, errNotMaster)
 	case policy != "noeviction":
-		return fmt.Errorf("the server's maxmemory-policy is %s, so it may forget which codes were used: set it to noeviction "+
+		return fmt.Errorf("the server's maxmemory-policy is %s, so it may forget which codes were used: set it "+
+			"to noeviction "+
 			"(CONFIG SET maxmemory-policy noeviction, and in its redis.conf)", policy)
 	}
 	return nil
@@ -184,12 +191,14 @@ func (s *Store) tell(old, next *State) {
 		case old.Epoch == "":
 			s.log.Info("connected to the shared store", zap.String("server", server(next.Epoch)))
 		default:
-			s.log.Warn("the shared store has a new epoch: it was restarted, flushed, replaced or failed over, or its clock went back; "+
+			s.log.Warn("the shared store has a new epoch: it was restarted, flushed, replaced or failed over, or its "+
+				"clock went back; "+
 				"codes from before are refused", zap.String("server", server(next.Epoch)), zap.String("was", server(old.Epoch)))
 		}
 	}
 	if next.Epoch != old.Epoch && next.Skew != s.skew {
-		s.log.Warn("the epoch of the shared store began with another redis.skew, which holds until it ends: replicas must not differ in it",
+		s.log.Warn("the epoch of the shared store began with another redis.skew, which holds until it ends: replicas must "+
+			"not differ in it",
 			zap.Duration("skew_ms", next.Skew), zap.Duration("configured_ms", s.skew))
 	}
 	was, is := text(old.Err), text(next.Err)
@@ -197,7 +206,8 @@ func (s *Store) tell(old, next *State) {
 	case is == "" && was != "" && old.Epoch != "":
 		s.log.Info("the shared store answers again")
 	case is != "" && (was == "" || next.Unfit && is != was || old.Err == errUnasked):
-		s.log.Error("the shared store cannot be used: codes are neither issued nor redeemed until it can", zap.Error(next.Err))
+		s.log.Error("the shared store cannot be used: codes are neither issued nor redeemed until it can",
+			zap.Error(next.Err))
 	}
 }
 

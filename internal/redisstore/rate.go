@@ -9,9 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// rate is a bucket that leaks at a steady rate: what is kept is when it will have leaked empty, in microseconds of the server's
-// clock. KEYS: the bucket. ARGV: the microseconds that one turn takes to come back, and those of all turns. It answers how long to
-// wait, 0: not at all, and how long until all turns are back.
+// rate is a bucket that leaks at a steady rate: what is kept is when it will have leaked empty, in microseconds of the
+// server's clock. KEYS: the bucket. ARGV: the microseconds that one turn takes to come back, and those of all turns. It
+// answers how long to wait, 0: not at all, and how long until all turns are back.
 var rate = redis.NewScript(`
 local t = redis.call('TIME')
 local now, each, most = t[1] * 1000000 + t[2], tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -24,9 +24,12 @@ redis.call('SET', KEYS[1], string.format('%.3f', empty), 'PX', string.format('%.
 return {'0', string.format('%.0f', empty - now)}
 `)
 
-// Take takes one of burst turns that all replicas have together, of which one comes back each period. It answers how long to wait
-// for the next turn if there is none now, and how long until all are back; an error means that the store did not tell.
-func (s *Store) Take(ctx context.Context, key string, each time.Duration, burst int) (wait, full time.Duration, err error) {
+// Take takes one of burst turns that all replicas have together, of which one comes back each period. It answers how
+// long to wait for the next turn if there is none now, and how long until all are back; an error means that the store
+// did not tell.
+func (s *Store) Take(ctx context.Context, key string, each time.Duration, burst int) (wait, full time.Duration,
+	err error,
+) {
 	one := float64(each) / float64(time.Microsecond)
 	answer, err := s.Run(ctx, rate, []string{s.Key("rate:" + key)}, one, one*float64(burst))
 	if err != nil {
@@ -47,8 +50,8 @@ func (s *Store) Take(ctx context.Context, key string, each time.Duration, burst 
 	return wait, full, nil
 }
 
-// Allow takes one of so many turns a second, twice as many at once, that all replicas have together. It answers how long
-// to wait for the next turn if there is none now; an error means that the store did not tell.
+// Allow takes one of so many turns a second, twice as many at once, that all replicas have together. It answers how
+// long to wait for the next turn if there is none now; an error means that the store did not tell.
 func (s *Store) Allow(ctx context.Context, key string, perSecond int) (wait time.Duration, err error) {
 	wait, _, err = s.Take(ctx, key, time.Second/time.Duration(perSecond), 2*perSecond)
 	return wait, err

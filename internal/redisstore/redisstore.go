@@ -3,16 +3,16 @@
 //
 // What is kept there is only worth something as long as the store forgets nothing. A store forgets when it is flushed,
 // when it is restarted (without persistence all, with it what was not yet on the disk), when a replica is promoted that
-// had not received everything, and when an old dump is loaded. So the store has an epoch: a random sentinel together with
-// the server's run id, its replication id and its count of evicted keys, kept under one key. Every script that accepts
-// something once compares the epoch in the same atomic step: the sentinel is gone after a flush, a restarted or a
-// promoted server has another run id, and a server that was demoted and promoted again has another replication id.
-// Whoever finds that key and server do not agree begins a new epoch with a new sentinel, and whatever was sealed under an
-// older one is refused from then on.
+// had not received everything, and when an old dump is loaded. So the store has an epoch: a random sentinel together
+// with the server's run id, its replication id and its count of evicted keys, kept under one key. Every script that
+// accepts something once compares the epoch in the same atomic step: the sentinel is gone after a flush, a restarted or
+// a promoted server has another run id, and a server that was demoted and promoted again has another replication id.
+// Whoever finds that key and server do not agree begins a new epoch with a new sentinel, and whatever was sealed under
+// an older one is refused from then on.
 //
-// A server that evicts keys forgets marks and may keep the sentinel; hence noeviction is required and looked at again and
-// again, and a key that is evicted all the same ends the epoch. A server that tells the time wrongly forgets too early:
-// each script sees that its clock has not gone back, and judges by the server's clock when marks may end.
+// A server that evicts keys forgets marks and may keep the sentinel; hence noeviction is required and looked at again
+// and again, and a key that is evicted all the same ends the epoch. A server that tells the time wrongly forgets too
+// early: each script sees that its clock has not gone back, and judges by the server's clock when marks may end.
 // docs/scaling.md has what holds under which failure.
 package redisstore
 
@@ -61,8 +61,8 @@ type Store struct {
 // quiet keeps the library from writing to standard error past our log. Its logger is the process's.
 var quiet = sync.OnceFunc(logging.Disable)
 
-// Open connects to the store and looks at it. A store that does not answer is no error: it may come back, and until then
-// everything that needs it is refused. One that answers, and cannot hold the guarantee, is.
+// Open connects to the store and looks at it. A store that does not answer is no error: it may come back, and until
+// then everything that needs it is refused. One that answers, and cannot hold the guarantee, is.
 func Open(ctx context.Context, c *config.Redis, log *zap.Logger) (*Store, error) {
 	quiet()
 	if log == nil {
@@ -117,8 +117,8 @@ func connect(c *config.Redis) (redis.UniversalClient, error) {
 	}), nil
 }
 
-// attempts is how often an operation is sent within its deadline. Every script of ours may run twice: it recognises what
-// it did before.
+// attempts is how often an operation is sent within its deadline. Every script of ours may run twice: it recognises
+// what it did before.
 const attempts = 3
 
 func attempt(whole time.Duration) time.Duration { return whole / 2 }
@@ -152,8 +152,8 @@ func secured(c *config.RedisTLS) (*tls.Config, error) {
 // Key is the full name of one of our keys. All of them are in one hash slot, so that one script can use them together.
 func (s *Store) Key(name string) string { return s.prefix + name }
 
-// Skew is by how much the clocks of replicas and store may differ. What the epoch began with counts, so that a mark lives
-// long enough for every replica, whatever is configured there.
+// Skew is by how much the clocks of replicas and store may differ. What the epoch began with counts, so that a mark
+// lives long enough for every replica, whatever is configured there.
 func (s *Store) Skew() time.Duration {
 	if state := s.state.Load(); state.Epoch != "" {
 		return state.Skew

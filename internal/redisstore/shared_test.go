@@ -79,12 +79,21 @@ func TestStoreThatIsNotFit(t *testing.T) {
 		args []string
 		want string
 	}{
-		"evicts": {[]string{"--maxmemory-policy", "allkeys-lru"}, "redis: the server's maxmemory-policy is allkeys-lru, so it may forget which codes were used: " +
-			"set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in its redis.conf)"},
-		"evicts what ends": {[]string{"--maxmemory-policy", "volatile-ttl"}, "redis: the server's maxmemory-policy is volatile-ttl, so it may forget which codes were used: " +
-			"set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in its redis.conf)"},
+		"evicts": {
+			[]string{"--maxmemory-policy", "allkeys-lru"},
+			"redis: the server's maxmemory-policy is allkeys-lru, so it may forget which codes were used: " +
+				"set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in its redis.conf)",
+		},
+		"evicts what ends": {
+			[]string{"--maxmemory-policy", "volatile-ttl"},
+			"redis: the server's maxmemory-policy is volatile-ttl, so it may forget which codes were used: " +
+				"set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in its redis.conf)",
+		},
 		"cluster": {[]string{"--cluster-enabled", "yes"}, "redis: the server is part of a Redis Cluster: "},
-		"replica": {[]string{"--replicaof", "127.0.0.1 " + strconv.Itoa(master.Port())}, "redis: the server is a slave: name the master, or use redis.sentinel"},
+		"replica": {
+			[]string{"--replicaof", "127.0.0.1 " + strconv.Itoa(master.Port())},
+			"redis: the server is a slave: name the master, or use redis.sentinel",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -133,10 +142,12 @@ func TestDownAtStart(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	g := guard(store)
-	if g.Epoch() != nil || refusal.Of(g.Fresh()) != refusal.StoreUnavailable || refusal.Of(redeem(g, 1)) != refusal.StoreUnavailable {
+	if g.Epoch() != nil || refusal.Of(g.Fresh()) != refusal.StoreUnavailable ||
+		refusal.Of(redeem(g, 1)) != refusal.StoreUnavailable {
 		t.Errorf("a store that never answered: epoch %q, fresh %v", g.Epoch(), g.Fresh())
 	}
-	if all := log.FilterLevelExact(zap.ErrorLevel).All(); len(all) != 1 || !strings.Contains(all[0].Message, "codes are neither issued nor redeemed") {
+	if all := log.FilterLevelExact(zap.ErrorLevel).All(); len(all) != 1 ||
+		!strings.Contains(all[0].Message, "codes are neither issued nor redeemed") {
 		t.Errorf("log: %v", all)
 	}
 	server.Restart()
@@ -172,7 +183,10 @@ func TestStoreHangs(t *testing.T) {
 		}
 	}
 	server.Continue()
-	redistest.Eventually(t, "it answers again", func() bool { return redeem(g, 200) == nil || refusal.Of(redeem(g, 201)) == refusal.CodeUsed })
+	redistest.Eventually(t, "it answers again", func() bool {
+		return redeem(g, 200) == nil ||
+			refusal.Of(redeem(g, 201)) == refusal.CodeUsed
+	})
 }
 
 // An answer that was lost on its way back is recognised by the second attempt: the one who asks is accepted, once.
@@ -221,7 +235,8 @@ func TestStoreIsFull(t *testing.T) {
 }
 
 // The user that docs/scaling.md describes can do what the gate needs, and no more.
-const acl = "on >secret-of-the-gate ~{jotgate}:* resetchannels -@all +evalsha +eval +info +time +hmget +hget +hset +hdel +hlen +hincrby " +
+const acl = "on >secret-of-the-gate ~{jotgate}:* resetchannels -@all +evalsha +eval +info +time +hmget +hget +hset " +
+	"+hdel +hlen +hincrby " +
 	"+set +get +del +incr +zadd +zrem +zrangebyscore +hello +auth +select +ping"
 
 func TestACL(t *testing.T) {
@@ -241,7 +256,8 @@ func TestACL(t *testing.T) {
 	c = settings(server.Addr())
 	c.Username, c.Password = "gate", "wrong"
 	store := open(t, c)
-	if err := redeem(guard(store), 2); refusal.Of(err) != refusal.StoreUnavailable || strings.Contains(err.Error(), "wrong") && !strings.Contains(err.Error(), "WRONGPASS") {
+	if err := redeem(guard(store), 2); refusal.Of(err) != refusal.StoreUnavailable ||
+		strings.Contains(err.Error(), "wrong") && !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Errorf("a wrong password: %v", err)
 	}
 }
@@ -260,7 +276,8 @@ func TestTLS(t *testing.T) {
 	ca, certificate, key := certificates(t, dir)
 	port := free(t)
 	server := redistest.Start(t, "--tls-port", strconv.Itoa(port), "--tls-cert-file", filepath.Join(dir, "cert.pem"),
-		"--tls-key-file", filepath.Join(dir, "key.pem"), "--tls-ca-cert-file", filepath.Join(dir, "ca.pem"), "--tls-auth-clients", "yes")
+		"--tls-key-file", filepath.Join(dir, "key.pem"), "--tls-ca-cert-file", filepath.Join(dir, "ca.pem"),
+		"--tls-auth-clients", "yes")
 	_ = server
 	c := settings(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	c.TLS = &config.RedisTLS{Authorities: ca, Certificate: certificate, Key: config.Secret(key), ServerName: "store.test"}
@@ -293,7 +310,8 @@ func TestSentinelFailover(t *testing.T) {
 	}
 	redistest.Eventually(t, "the replica follows", func() bool { return follows(second) })
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nsentinel monitor jotgate 127.0.0.1 %d 1\nsentinel down-after-milliseconds jotgate 1000\n"+
+	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nsentinel monitor jotgate 127.0.0.1 %d 1\nsentinel "+
+		"down-after-milliseconds jotgate 1000\n"+
 		"sentinel failover-timeout jotgate 1000\n", free(t), first.Port())
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -303,8 +321,14 @@ func TestSentinelFailover(t *testing.T) {
 	c.Address = ""
 	c.Sentinel = &config.RedisSentinel{Master: "jotgate", Addresses: []string{sentinel.Addr()}}
 	g := guard(open(t, c))
-	redistest.Eventually(t, "the sentinel knows the master", func() bool { return redeem(g, 1) == nil || refusal.Of(redeem(g, 1)) == refusal.CodeUsed })
-	old := replay.Use{Client: "a", Nonce: [24]byte{1}, Expiry: time.Now().Add(9 * time.Minute).UnixMilli(), Epoch: g.Epoch()}
+	redistest.Eventually(t, "the sentinel knows the master", func() bool {
+		return redeem(g, 1) == nil ||
+			refusal.Of(redeem(g, 1)) == refusal.CodeUsed
+	})
+	old := replay.Use{
+		Client: "a", Nonce: [24]byte{1}, Expiry: time.Now().Add(9 * time.Minute).UnixMilli(),
+		Epoch: g.Epoch(),
+	}
 	redistest.Eventually(t, "the sentinel knows the replica", func() bool {
 		return strings.Contains(fmt.Sprint(sentinel.Do("SENTINEL", "replicas", "jotgate")), strconv.Itoa(second.Port()))
 	})
@@ -331,8 +355,8 @@ func TestSentinelFailover(t *testing.T) {
 	}
 }
 
-// Demoted and promoted again without anybody looking: the run id and the sentinel are what they were, and the marks that
-// were set meanwhile are gone.
+// Demoted and promoted again without anybody looking: the run id and the sentinel are what they were, and the marks
+// that were set meanwhile are gone.
 func TestPromotedAgainUnseen(t *testing.T) {
 	t.Parallel()
 	first := redistest.Start(t)
@@ -344,15 +368,20 @@ func TestPromotedAgainUnseen(t *testing.T) {
 	if err := g.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	redistest.Eventually(t, "the replica has the epoch", func() bool { return second.Do("HGET", "{jotgate}:epoch", "id") == string(g.Epoch()) })
+	redistest.Eventually(t, "the replica has the epoch",
+		func() bool { return second.Do("HGET", "{jotgate}:epoch", "id") == string(g.Epoch()) })
 	second.Do("REPLICAOF", "NO", "ONE") // a partition: what the first accepts from now on, the second never hears
-	old := replay.Use{Client: "a", Nonce: [24]byte{1}, Expiry: time.Now().Add(9 * time.Minute).UnixMilli(), Epoch: g.Epoch()}
+	old := replay.Use{
+		Client: "a", Nonce: [24]byte{1}, Expiry: time.Now().Add(9 * time.Minute).UnixMilli(),
+		Epoch: g.Epoch(),
+	}
 	if err := g.Consume(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
 	first.Do("REPLICAOF", "127.0.0.1", second.Port())
 	redistest.Eventually(t, "the first has forgotten", func() bool {
-		return strings.Contains(first.Do("INFO", "replication").(string), "master_link_status:up") && first.Do("DBSIZE") == int64(1)
+		return strings.Contains(first.Do("INFO", "replication").(string), "master_link_status:up") &&
+			first.Do("DBSIZE") == int64(1)
 	})
 	first.Do("REPLICAOF", "NO", "ONE")
 	// A look that came in between may have seen a replica; then nothing is accepted until the next one.
@@ -380,7 +409,8 @@ func TestClockWentBack(t *testing.T) {
 	}
 }
 
-// A mark must live long enough for every replica: what the epoch began with counts for all, whatever they are configured with.
+// A mark must live long enough for every replica: what the epoch began with counts for all, whatever they are
+// configured with.
 func TestReplicasWithAnotherSkew(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -394,7 +424,10 @@ func TestReplicasWithAnotherSkew(t *testing.T) {
 	if got := store.Skew(); got != c.Skew {
 		t.Errorf("skew %v, the epoch began with %v", got, c.Skew)
 	}
-	u := replay.Use{Client: "a", Nonce: [24]byte{1}, Expiry: time.Now().Add(200 * time.Millisecond).UnixMilli(), Epoch: one.Epoch()}
+	u := replay.Use{
+		Client: "a", Nonce: [24]byte{1}, Expiry: time.Now().Add(200 * time.Millisecond).UnixMilli(),
+		Epoch: one.Epoch(),
+	}
 	if err := one.Consume(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +487,9 @@ func sentinelFailover(s *redistest.Server) {
 // certificates writes a CA and a certificate of it for store.test, and answers their PEM.
 func certificates(t *testing.T, dir string) (ca, certificate, key string) {
 	t.Helper()
-	make := func(name string, template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey, string) {
+	make := func(name string, template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate,
+		*ecdsa.PrivateKey, string,
+	) {
 		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			t.Fatal(err)
@@ -481,7 +516,8 @@ func certificates(t *testing.T, dir string) (ca, certificate, key string) {
 		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), DNSNames: []string{"store.test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(2), DNSNames: []string{"store.test"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:    time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	parent, signer, ca := make("ca.pem", authority, nil, nil)

@@ -105,13 +105,14 @@ const (
 
 // What the token side refuses.
 const (
-	ScopeMissing      Reason = "scope_missing"      // the token lacks a word of the scope, or its client the `may` word
-	DelegateExceeded  Reason = "delegate_exceeded"  // more than the client may hand on
-	SubjectReserved   Reason = "subject_reserved"   // a subject or application named like a client
-	CodeTooLong       Reason = "code_too_long"      // tenant and subject do not fit into a code
-	CodeMalformed     Reason = "code_malformed"     // not the shape of a code
-	CodeUnknown       Reason = "code_unknown"       // not sealed by us for this use
-	CodeOtherEpoch    Reason = "code_other_epoch"   // sealed by another process, or before the shared store may have forgotten
+	ScopeMissing     Reason = "scope_missing"     // the token lacks a word of the scope, or its client the `may` word
+	DelegateExceeded Reason = "delegate_exceeded" // more than the client may hand on
+	SubjectReserved  Reason = "subject_reserved"  // a subject or application named like a client
+	CodeTooLong      Reason = "code_too_long"     // tenant and subject do not fit into a code
+	CodeMalformed    Reason = "code_malformed"    // not the shape of a code
+	CodeUnknown      Reason = "code_unknown"      // not sealed by us for this use
+	// sealed by another process, or before the shared store may have forgotten
+	CodeOtherEpoch    Reason = "code_other_epoch"
 	CodeExpired       Reason = "code_expired"       // its life is over
 	CodeNotYetValid   Reason = "code_not_yet_valid" // issued in the future
 	CodeUsed          Reason = "code_used"          // redeemed before
@@ -136,11 +137,12 @@ const (
 	ClientUnauthenticated Reason = "client_unauthenticated" // no client, an unknown one, or not its secret or key
 	AssertionUsed         Reason = "assertion_used"         // a client assertion that came before, or may have
 	GrantUnsupported      Reason = "grant_unsupported"      // a grant_type that is not served
-	GrantNotAllowed       Reason = "grant_not_allowed"      // the client may not use this grant, or has nothing to get by it
-	ScopeUnknown          Reason = "scope_unknown"          // a scope that the client's `may` does not have
-	ResourceUnknown       Reason = "resource_unknown"       // a resource or audience that no token is issued for
-	PKCEFailed            Reason = "pkce_failed"            // the code_verifier is missing, wrong, or too much
-	SubjectTokenRefused   Reason = "subject_token_refused"  // a token that cannot be exchanged
+	// the client may not use this grant, or has nothing to get by it
+	GrantNotAllowed     Reason = "grant_not_allowed"
+	ScopeUnknown        Reason = "scope_unknown"         // a scope that the client's `may` does not have
+	ResourceUnknown     Reason = "resource_unknown"      // a resource or audience that no token is issued for
+	PKCEFailed          Reason = "pkce_failed"           // the code_verifier is missing, wrong, or too much
+	SubjectTokenRefused Reason = "subject_token_refused" // a token that cannot be exchanged
 )
 
 // Upstreams that failed.
@@ -155,10 +157,12 @@ var statuses = map[Reason]int{
 	RequestMalformed: 400, PathAmbiguous: 400, HostMalformed: 400, HeaderTooLarge: 431, URITooLong: 414,
 	HeaderTimeout: 408, VersionUnsupported: 505, ExpectationUnknown: 417,
 	BodyTooLarge: 413, BodyMalformed: 400, BodyTimeout: 408, MethodUnsupported: 405, UpgradeNotAllowed: 400,
-	RouteNotFound: 404, FrontForbidden: 403, QuestionMalformed: 400, MethodNotAllowed: 405, MediaUnsupported: 415, BodyInvalid: 400, RateLimited: 429,
+	RouteNotFound: 404, FrontForbidden: 403, QuestionMalformed: 400, MethodNotAllowed: 405, MediaUnsupported: 415,
+	BodyInvalid: 400, RateLimited: 429,
 	ClientCertRefused: 403, InFlightFull: 503, StreamsFull: 503, Draining: 503, InternalError: 500, ClientClosed: 499,
 
-	CredentialsMultiple: 400, TokenMissing: 401, TokenInQuery: 401, CrossSite: 403, TokenSchemeUnsupported: 401, TokenTooLarge: 401,
+	CredentialsMultiple: 400, TokenMissing: 401, TokenInQuery: 401, CrossSite: 403, TokenSchemeUnsupported: 401,
+	TokenTooLarge:  401,
 	TokenMalformed: 401, TokenTypeRefused: 401, TokenHeaderRefused: 401, TokenAlgorithmRefused: 401,
 	TokenKeyUnknown: 401, TokenSignatureInvalid: 401, TokenClaimsMalformed: 401, TokenExpired: 401,
 	TokenNotYetValid: 401, TokenLifetimeTooLong: 401, TokenIssuerUnknown: 401, TokenAudienceMismatch: 401,
@@ -167,13 +171,16 @@ var statuses = map[Reason]int{
 	SignaturesBusy: 503,
 
 	TokenBound: 401, TokenUnbound: 401, TokenBindingUnsupported: 401, ProofMissing: 401, ProofMalformed: 401,
-	ProofMismatch: 401, ProofKeyMismatch: 401, ProofStale: 401, ProofNonce: 401, ProofSignatureInvalid: 401, ProofUsed: 401,
+	ProofMismatch: 401, ProofKeyMismatch: 401, ProofStale: 401, ProofNonce: 401, ProofSignatureInvalid: 401,
+	ProofUsed: 401,
 
-	TenantMissing: 400, TenantAmbiguous: 400, TenantMalformed: 400, TenantDenied: 403, ActionDenied: 403, AddressDenied: 403,
-	IssuerDenied: 403, ClaimDenied: 403,
+	TenantMissing: 400, TenantAmbiguous: 400, TenantMalformed: 400, TenantDenied: 403, ActionDenied: 403,
+	AddressDenied: 403,
+	IssuerDenied:  403, ClaimDenied: 403,
 
 	ScopeMissing: 403, DelegateExceeded: 403, SubjectReserved: 400, CodeTooLong: 400, CodeMalformed: 400,
-	CodeUnknown: 404, CodeOtherEpoch: 404, CodeExpired: 400, CodeNotYetValid: 400, CodeUsed: 400, CodeRevoked: 400, CodeBelowFloor: 400,
+	CodeUnknown: 404, CodeOtherEpoch: 404, CodeExpired: 400, CodeNotYetValid: 400, CodeUsed: 400, CodeRevoked: 400,
+	CodeBelowFloor: 400,
 	CodeClientGone: 400, CodeRoleGone: 400, CodeNotCovered: 400, StoreUnavailable: 503, CredentialUnknown: 403,
 	MasterRequired: 403, UserUnknown: 404, UserTypeRefused: 400, UserLookupFailed: 408, RevocationOff: 501,
 	RevocationFull: 503, RevocationsStale: 503,

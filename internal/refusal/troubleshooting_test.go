@@ -48,7 +48,8 @@ func TestTroubleshootingHasAnExampleOfEveryReason(t *testing.T) {
 		t.Fatal("there are no examples")
 	}
 	shown := map[Reason]int{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\| (?:[^|]|\\\\\\|){10,} \\|$").FindAllStringSubmatch(examples, -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\| (?:[^|]|\\\\\\|){10,} \\|$").FindAllStringSubmatch(
+		examples, -1) {
 		shown[Reason(m[1])]++
 	}
 	for _, reason := range All() {

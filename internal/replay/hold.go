@@ -7,11 +7,13 @@ import (
 	"time"
 )
 
-// A Hold keeps what says that it was made later than now, by a clock that is ahead, until that time has come. Without it, what is
-// used once could be used twice: here, now, and again after a restart (or after a shared store has lost its memory) that still
-// lies before the time at which the thing says that it was made. Nothing else bounds what a process knows of its predecessor.
+// A Hold keeps what says that it was made later than now, by a clock that is ahead, until that time has come. Without
+// it, what is used once could be used twice: here, now, and again after a restart (or after a shared store has lost its
+// memory) that still lies before the time at which the thing says that it was made. Nothing else bounds what a process
+// knows of its predecessor.
 //
-// How many are held at once is bounded, and each holds its request's place among those in flight. The zero Hold is ready.
+// How many are held at once is bounded, and each holds its request's place among those in flight. The zero Hold is
+// ready.
 type Hold struct{ held atomic.Int64 }
 
 // mostHeld bounds how many wait at once.
@@ -23,8 +25,8 @@ var (
 	ErrHeldLong = errors.New("made further ahead of this clock than the request may wait")
 )
 
-// Until waits until made has come, both in milliseconds since 1970, and reports whether there was anything to wait for. It ends
-// early with the context.
+// Until waits until made has come, both in milliseconds since 1970, and reports whether there was anything to wait for.
+// It ends early with the context.
 func (h *Hold) Until(ctx context.Context, made, now int64) (waited bool, err error) {
 	ahead := time.Duration(made-now) * time.Millisecond
 	if ahead <= 0 {

@@ -277,13 +277,18 @@ func TestBadOptionsChangeNothing(t *testing.T) {
 	}{
 		"no capacity":       {[]string{"a"}, 0, "replay capacity is 0: it must be at least 1"},
 		"negative capacity": {nil, -5, "replay capacity is -5: it must be at least 1"},
-		"too many clients":  {[]string{"a", "b", "c"}, 2, "replay capacity 2 is less than the 3 clients that may issue codes: each needs at least 1"},
-		"twice":             {[]string{"a", "b", "a"}, 9, `client "a" is named twice`},
-		"no name":           {[]string{"a", ""}, 9, "client 1 has no name"},
+		"too many clients": {
+			[]string{"a", "b", "c"},
+			2,
+			"replay capacity 2 is less than the 3 clients that may issue codes: each needs at least 1",
+		},
+		"twice":   {[]string{"a", "b", "a"}, 9, `client "a" is named twice`},
+		"no name": {[]string{"a", ""}, 9, "client 1 has no name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := replay.NewMemory(replay.Options{Clients: c.clients, Capacity: c.capacity}); err == nil || err.Error() != c.want {
+			if _, err := replay.NewMemory(replay.Options{Clients: c.clients, Capacity: c.capacity}); err == nil ||
+				err.Error() != c.want {
 				t.Errorf("new: got %v, want %s", err, c.want)
 			}
 			g := newGuard(t, 5, "z", "y")
@@ -331,7 +336,8 @@ func TestDefaultClock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Consume(t.Context(), replay.Use{Client: "a", Expiry: time.Now().Add(time.Minute).UnixMilli()}); err != nil {
+	if err := m.Consume(t.Context(),
+		replay.Use{Client: "a", Expiry: time.Now().Add(time.Minute).UnixMilli()}); err != nil {
 		t.Error(err)
 	}
 }
@@ -426,7 +432,8 @@ func TestRefusalsNameNoCredential(t *testing.T) {
 	g.want(u, nil)
 	err := g.Consume(t.Context(), u)
 	var r *refusal.Error
-	if !errors.As(err, &r) || bytes.Contains([]byte(err.Error()), u.Nonce[:4]) || bytes.Contains([]byte(err.Error()), fmt.Appendf(nil, "%x", u.Nonce[:4])) {
+	if !errors.As(err, &r) || bytes.Contains([]byte(err.Error()), u.Nonce[:4]) ||
+		bytes.Contains([]byte(err.Error()), fmt.Appendf(nil, "%x", u.Nonce[:4])) {
 		t.Errorf("got %v", err)
 	}
 }

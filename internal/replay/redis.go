@@ -41,8 +41,8 @@ return {'used', ''}
 // A Redis is a guard whose memory all replicas share. It is safe for concurrent use.
 //
 // Its epoch is the store's (package shared): a code that was sealed before the store may have forgotten something is
-// refused. It has neither a floor nor a capacity of its own: what bounds it is the store's maxmemory, at which codes are
-// refused with StoreUnavailable, since the store may not evict.
+// refused. It has neither a floor nor a capacity of its own: what bounds it is the store's maxmemory, at which codes
+// are refused with StoreUnavailable, since the store may not evict.
 type Redis struct {
 	store   *redisstore.Store
 	clients atomic.Pointer[[]string]
@@ -85,9 +85,9 @@ func (g *Redis) Refresh(ctx context.Context) error {
 }
 
 // Consume answers nil for the first use of a code, and for no other use of it ever after. Otherwise it is a
-// *refusal.Error: CodeUsed, CodeBelowFloor for one whose nominal expiry has passed by the store's clock, CodeNotYetValid
-// for one that expires later than any can, CodeOtherEpoch, CodeClientGone, or StoreUnavailable when the store did not
-// answer in time: whether the code is spent is then unknown.
+// *refusal.Error: CodeUsed, CodeBelowFloor for one whose nominal expiry has passed by the store's clock,
+// CodeNotYetValid for one that expires later than any can, CodeOtherEpoch, CodeClientGone, or StoreUnavailable when the
+// store did not answer in time: whether the code is spent is then unknown.
 func (g *Redis) Consume(ctx context.Context, u Use) error {
 	if !slices.Contains(*g.clients.Load(), u.Client) {
 		return refusal.Because(refusal.CodeClientGone, "client %q may not issue codes", u.Client)
@@ -107,12 +107,16 @@ func (g *Redis) Consume(ctx context.Context, u Use) error {
 	case "used":
 		return &refusal.Error{Reason: refusal.CodeUsed, Detail: u.Client}
 	case "late":
-		return refusal.Because(refusal.CodeBelowFloor, "client %q: nominal expiry %d ms is not above the store's floor %s ms", u.Client, u.Expiry, detail)
+		return refusal.Because(refusal.CodeBelowFloor, "client %q: nominal expiry %d ms is not above the store's floor %s ms",
+			u.Client, u.Expiry, detail)
 	case "early":
-		return refusal.Because(refusal.CodeNotYetValid, "client %q: nominal expiry %d ms is further than a code's life from the store's time %s ms", u.Client, u.Expiry, detail)
+		return refusal.Because(refusal.CodeNotYetValid,
+			"client %q: nominal expiry %d ms is further than a code's life from the store's time %s ms", u.Client, u.Expiry,
+			detail)
 	}
 	g.store.Over(ctx, string(u.Epoch)) // so that the next codes are sealed under the new one
-	return refusal.Because(refusal.CodeOtherEpoch, "client %q: sealed before the store may have forgotten which codes were used", u.Client)
+	return refusal.Because(refusal.CodeOtherEpoch,
+		"client %q: sealed before the store may have forgotten which codes were used", u.Client)
 }
 
 // An attempt is one thing to be used once.
@@ -159,9 +163,9 @@ func NewOnce(store *redisstore.Store, space string, longest time.Duration) *Once
 	return &Once{store: store, space: space, longest: longest}
 }
 
-// Consume answers nil for the first use of a thing that u.Client made at this time (ms since 1970), and for no other use
-// of it. Otherwise it is a *refusal.Error: CodeUsed; CodeBelowFloor for one that has expired, or was made before what
-// the store remembers begins, so that it may have been used then; CodeNotYetValid for one that expires too late;
+// Consume answers nil for the first use of a thing that u.Client made at this time (ms since 1970), and for no other
+// use of it. Otherwise it is a *refusal.Error: CodeUsed; CodeBelowFloor for one that has expired, or was made before
+// what the store remembers begins, so that it may have been used then; CodeNotYetValid for one that expires too late;
 // StoreUnavailable.
 func (o *Once) Consume(ctx context.Context, u Use, made int64) error {
 	for range 2 {
@@ -180,15 +184,17 @@ func (o *Once) Consume(ctx context.Context, u Use, made int64) error {
 			o.store.Look(ctx) // begins the next epoch, before which this was made
 			continue
 		case "early":
-			return refusal.Because(refusal.CodeNotYetValid, "%q: expiry %d ms is too far from the store's time %s ms", u.Client, u.Expiry, detail)
+			return refusal.Because(refusal.CodeNotYetValid, "%q: expiry %d ms is too far from the store's time %s ms", u.Client,
+				u.Expiry, detail)
 		}
-		return refusal.Because(refusal.CodeBelowFloor, "%q: made at %d ms, expires at %d ms: %s %s ms", u.Client, made, u.Expiry, verdict, detail)
+		return refusal.Because(refusal.CodeBelowFloor, "%q: made at %d ms, expires at %d ms: %s %s ms", u.Client, made,
+			u.Expiry, verdict, detail)
 	}
 	return refusal.Because(refusal.StoreUnavailable, "redis: %v", o.store.State().Err)
 }
 
-// Since is the time, in milliseconds since 1970, from which on the store remembers all things, by every maker's clock; 0
-// if it never answered.
+// Since is the time, in milliseconds since 1970, from which on the store remembers all things, by every maker's clock;
+// 0 if it never answered.
 func (o *Once) Since() int64 {
 	state := o.store.State()
 	if state.Epoch == "" {

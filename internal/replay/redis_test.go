@@ -114,7 +114,10 @@ func TestStoreThatForgets(t *testing.T) {
 		"killed, without persistence":      {nil, func(s *redistest.Server) { s.Restart() }},
 		"killed, with an old dump":         {nil, func(s *redistest.Server) { s.Do("SAVE"); s.Restart() }},
 		"killed, with an append-only file": {[]string{"--appendonly", "yes"}, func(s *redistest.Server) { s.Restart() }},
-		"shut down, with a dump":           {[]string{"--save", "3600 1"}, func(s *redistest.Server) { s.Shutdown(); s.Restart() }},
+		"shut down, with a dump": {
+			[]string{"--save", "3600 1"},
+			func(s *redistest.Server) { s.Shutdown(); s.Restart() },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

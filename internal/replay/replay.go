@@ -54,7 +54,8 @@ func share(clients []string, capacity int) (int, error) {
 		return 0, fmt.Errorf("replay capacity is %d: it must be at least 1", capacity)
 	}
 	if capacity < len(clients) {
-		return 0, fmt.Errorf("replay capacity %d is less than the %d clients that may issue codes: each needs at least 1", capacity, len(clients))
+		return 0, fmt.Errorf("replay capacity %d is less than the %d clients that may issue codes: each needs at least 1",
+			capacity, len(clients))
 	}
 	seen := make(map[string]bool, len(clients))
 	for i, c := range clients {

@@ -9,8 +9,9 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// IsGRPC reports whether r is a gRPC request, whose client reads a refusal's code and text from grpc-status and grpc-message
-// alone: a POST over HTTP/2 with gRPC's content type. gRPC-Web, whose clients read the status of HTTP, is none.
+// IsGRPC reports whether r is a gRPC request, whose client reads a refusal's code and text from grpc-status and
+// grpc-message alone: a POST over HTTP/2 with gRPC's content type. gRPC-Web, whose clients read the status of HTTP, is
+// none.
 func IsGRPC(r *http.Request) bool {
 	if r.ProtoMajor < 2 || r.Method != http.MethodPost {
 		return false

@@ -37,8 +37,9 @@ func TestWhichRequestsAreGRPC(t *testing.T) {
 func TestRefusalsInTheWordsOfGRPC(t *testing.T) {
 	t.Parallel()
 	for reason, want := range map[refusal.Reason]string{
-		refusal.TokenMissing: "16", refusal.ActionDenied: "7", refusal.UpstreamBusy: "14", refusal.UpstreamBroken: "14", refusal.UpstreamTimeout: "14",
-		refusal.PathAmbiguous: "3", refusal.RouteNotFound: "12", refusal.MethodNotAllowed: "12", refusal.BodyTooLarge: "8",
+		refusal.TokenMissing: "16", refusal.ActionDenied: "7", refusal.UpstreamBusy: "14", refusal.UpstreamBroken: "14",
+		refusal.UpstreamTimeout: "14",
+		refusal.PathAmbiguous:   "3", refusal.RouteNotFound: "12", refusal.MethodNotAllowed: "12", refusal.BodyTooLarge: "8",
 		refusal.InternalError: "13", refusal.ClientClosed: "1", refusal.RateLimited: "8",
 	} {
 		w := httptest.NewRecorder()
@@ -46,10 +47,12 @@ func TestRefusalsInTheWordsOfGRPC(t *testing.T) {
 		x.ID, x.GRPC = "id%\n", true
 		x.Refuse(refusal.Because(reason, "a secret detail"))
 		h := w.Header()
-		if w.Code != 200 || w.Body.Len() > 0 || h.Get("Grpc-Status") != want || h.Get("Content-Type") != "application/grpc" || h.Get("Content-Length") != "" {
+		if w.Code != 200 || w.Body.Len() > 0 || h.Get("Grpc-Status") != want || h.Get("Content-Type") != "application/grpc" ||
+			h.Get("Content-Length") != "" {
 			t.Errorf("%s: %d %v", reason, w.Code, h)
 		}
-		if got, want := h.Get("Grpc-Message"), ", request_id id%25%0A"; len(got) <= len(want) || got[len(got)-len(want):] != want {
+		if got, want := h.Get("Grpc-Message"), ", request_id id%25%0A"; len(got) <= len(want) ||
+			got[len(got)-len(want):] != want {
 			t.Errorf("%s: %q", reason, got)
 		}
 		if x.Reason != reason {

@@ -128,9 +128,9 @@ func (x *Exchange) WriteHeader(status int) {
 	x.ResponseWriter.WriteHeader(status)
 }
 
-// Answer sends the head of an answer that has more fields than Header: those of the sequence, by their canonical names and
-// none twice with Header. The length is that of the body; below zero it is unknown, and the body is streamed. A writer that
-// knows how is spared a map.
+// Answer sends the head of an answer that has more fields than Header: those of the sequence, by their canonical names
+// and none twice with Header. The length is that of the body; below zero it is unknown, and the body is streamed. A
+// writer that knows how is spared a map.
 func (x *Exchange) Answer(status int, length int64, fields iter.Seq2[string, string]) {
 	if w, ok := x.ResponseWriter.(answerer); ok && x.status == 0 {
 		x.status, x.head = status, time.Now()
@@ -144,7 +144,8 @@ func (x *Exchange) Answer(status int, length int64, fields iter.Seq2[string, str
 	}
 	maps.Copy(h, more)
 	if length < 0 {
-		h["Transfer-Encoding"] = []string{"chunked"} // for an HTTP/1.1 server of net/http, which would find a length of its own for a short one
+		// for an HTTP/1.1 server of net/http, which would find a length of its own for a short one
+		h["Transfer-Encoding"] = []string{"chunked"}
 	}
 	if _, typed := h["Content-Type"]; !typed {
 		h["Content-Type"] = nil // net/http would guess one
@@ -195,8 +196,8 @@ func (x *Exchange) Head() time.Time { return x.head }
 // Bytes is the length of the answer's body so far.
 func (x *Exchange) Bytes() int64 { return x.bytes }
 
-// Preflight answers a CORS preflight by x.CORS, which speaks; methods are those that the path takes. The answer depends on
-// more than the origin, which caches between the browser and us must know.
+// Preflight answers a CORS preflight by x.CORS, which speaks; methods are those that the path takes. The answer depends
+// on more than the origin, which caches between the browser and us must know.
 func (x *Exchange) Preflight(methods []string) {
 	x.CORS = x.CORS.Preflight(methods)
 	h := x.Header()
@@ -217,8 +218,8 @@ func (x *Exchange) Note(err error) refusal.Reason {
 	return x.Reason
 }
 
-// Spare records why the request would have been refused, were its route not in shadow. The first reason stays: it is the one that
-// a client would have been told.
+// Spare records why the request would have been refused, were its route not in shadow. The first reason stays: it is
+// the one that a client would have been told.
 func (x *Exchange) Spare(err error) {
 	if x.Shadow != "" {
 		return
@@ -292,7 +293,8 @@ func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 	_, _ = w.Write(body) // a client that is gone cannot be told
 }
 
-// Challenge is the WWW-Authenticate value of a reason: of the scheme that the request used, or that it should have used.
+// Challenge is the WWW-Authenticate value of a reason: of the scheme that the request used, or that it should have
+// used.
 func (x *Exchange) Challenge(reason refusal.Reason) string {
 	if code := proofError(reason); x.DPoP || code != "" {
 		return dpopChallenge(reason, code)

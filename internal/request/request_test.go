@@ -28,20 +28,42 @@ func TestRefuseAnswersTheClassAndKeepsTheReason(t *testing.T) {
 		retry     string
 		body      string
 	}{
-		{refusal.Because(refusal.TokenMissing, "x"), 401, `Bearer realm="jotgate"`, "", `{"type":"about:blank","title":"Unauthorized","status":401,"request_id":"id-1"}`},
-		{refusal.Because(refusal.TokenExpired, "exp 1"), 401, `Bearer realm="jotgate", error="invalid_token"`, "", `{"type":"about:blank","title":"Unauthorized","status":401,"request_id":"id-1"}`},
-		{refusal.Because(refusal.ActionDenied, ""), 403, `Bearer realm="jotgate", error="insufficient_scope"`, "", `{"type":"about:blank","title":"Forbidden","status":403,"request_id":"id-1"}`},
-		{refusal.Because(refusal.CredentialsMultiple, ""), 400, `Bearer realm="jotgate", error="invalid_request"`, "", `{"type":"about:blank","title":"Bad Request","status":400,"request_id":"id-1"}`},
-		{refusal.Because(refusal.PathAmbiguous, ""), 400, "", "", `{"type":"about:blank","title":"Bad Request","status":400,"request_id":"id-1"}`},
-		{refusal.Because(refusal.UpstreamBusy, ""), 503, "", "1", `{"type":"about:blank","title":"Service Unavailable","status":503,"request_id":"id-1"}`},
-		{errors.New("disk on fire"), 500, "", "", `{"type":"about:blank","title":"Internal Server Error","status":500,"request_id":"id-1"}`},
+		{
+			refusal.Because(refusal.TokenMissing, "x"), 401, `Bearer realm="jotgate"`, "",
+			`{"type":"about:blank","title":"Unauthorized","status":401,"request_id":"id-1"}`,
+		},
+		{
+			refusal.Because(refusal.TokenExpired, "exp 1"), 401, `Bearer realm="jotgate", error="invalid_token"`, "",
+			`{"type":"about:blank","title":"Unauthorized","status":401,"request_id":"id-1"}`,
+		},
+		{
+			refusal.Because(refusal.ActionDenied, ""), 403, `Bearer realm="jotgate", error="insufficient_scope"`, "",
+			`{"type":"about:blank","title":"Forbidden","status":403,"request_id":"id-1"}`,
+		},
+		{
+			refusal.Because(refusal.CredentialsMultiple, ""), 400, `Bearer realm="jotgate", error="invalid_request"`, "",
+			`{"type":"about:blank","title":"Bad Request","status":400,"request_id":"id-1"}`,
+		},
+		{
+			refusal.Because(refusal.PathAmbiguous, ""), 400, "", "",
+			`{"type":"about:blank","title":"Bad Request","status":400,"request_id":"id-1"}`,
+		},
+		{
+			refusal.Because(refusal.UpstreamBusy, ""), 503, "", "1",
+			`{"type":"about:blank","title":"Service Unavailable","status":503,"request_id":"id-1"}`,
+		},
+		{
+			errors.New("disk on fire"), 500, "", "",
+			`{"type":"about:blank","title":"Internal Server Error","status":500,"request_id":"id-1"}`,
+		},
 	} {
 		w := httptest.NewRecorder()
 		x := begin(w)
 		x.Refuse(c.err)
 		got := w.Result().Header
 		if w.Code != c.status || got.Get("WWW-Authenticate") != c.challenge || got.Get("Retry-After") != c.retry ||
-			got.Get("Content-Type") != "application/problem+json" || got.Get("Cache-Control") != "no-store" || w.Body.String() != c.body+"\n" {
+			got.Get("Content-Type") != "application/problem+json" || got.Get("Cache-Control") != "no-store" ||
+			w.Body.String() != c.body+"\n" {
 			t.Errorf("%v: %d %v %s", c.err, w.Code, got, w.Body)
 		}
 		if x.Reason != refusal.Of(c.err) || x.Status() != c.status || x.Bytes() != int64(w.Body.Len()) {

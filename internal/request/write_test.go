@@ -19,7 +19,8 @@ type broken struct {
 
 func (b broken) Write([]byte) (int, error) { return 0, b.err }
 
-// A download that the server cuts leaves the reason to the access line, although its status is 200; what was noted before stays.
+// A download that the server cuts leaves the reason to the access line, although its status is 200; what was noted
+// before stays.
 func TestWriteNotesWhyItFailed(t *testing.T) {
 	t.Parallel()
 	cut := &refusal.Error{Reason: refusal.ClientClosed, Detail: "the client granted no window"}

@@ -1,10 +1,10 @@
-// Package revoke remembers what was withdrawn: single tokens by issuer and jti, and not-before marks, which withdraw all
-// tokens of an issuer, subject, client, tenant or signing key that were issued before a moment.
+// Package revoke remembers what was withdrawn: single tokens by issuer and jti, and not-before marks, which withdraw
+// all tokens of an issuer, subject, client, tenant or signing key that were issued before a moment.
 //
 // A withdrawal is durable before it is answered: it is appended to a file and fsynced, or kept in the store that all
-// replicas share (shared.go), then it takes effect here, on the very next request. A token's entry is forgotten only some time after the token has ended; a mark is never forgotten, only
-// replaced by a later one. When the list is full, or a client has used up its share of it, a withdrawal is refused:
-// forgetting an older one would open what was closed.
+// replicas share (shared.go), then it takes effect here, on the very next request. A token's entry is forgotten only
+// some time after the token has ended; a mark is never forgotten, only replaced by a later one. When the list is full,
+// or a client has used up its share of it, a withdrawal is refused: forgetting an older one would open what was closed.
 //
 // This is no database of tokens: the list holds only what was withdrawn, RFC 7009's memory.
 package revoke
@@ -24,7 +24,8 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// keptAfterExpiry is how long a token's entry outlives the token, so that a clock that steps back does not bring it back.
+// keptAfterExpiry is how long a token's entry outlives the token, so that a clock that steps back does not bring it
+// back.
 const keptAfterExpiry = 10 * time.Minute
 
 // A Kind is what a not-before mark withdraws.
@@ -101,8 +102,8 @@ func Open(o Options) (*List, error) {
 	return l, nil
 }
 
-// Read is the list as its file says now, for questions alone: the file is not held, so that a running gate can have it, and
-// nothing can be added. A file that is not there yet has revoked nothing.
+// Read is the list as its file says now, for questions alone: the file is not held, so that a running gate can have it,
+// and nothing can be added. A file that is not there yet has revoked nothing.
 func Read(o Options) (*List, error) {
 	l, err := newList(o.Clock, o.Capacity, o.Clients)
 	if err != nil {
@@ -138,8 +139,8 @@ func newList(clock func() time.Time, capacity, clients int) (*List, error) {
 }
 
 // SetClients shares the capacity out among n clients and the operator, evenly; a client already over its new share
-// keeps what it has. A quarter of each share is for the tokens of replayed codes, whose number the holders of codes decide:
-// so they never take the room in which a client revokes what it means to.
+// keeps what it has. A quarter of each share is for the tokens of replayed codes, whose number the holders of codes
+// decide: so they never take the room in which a client revokes what it means to.
 func (l *List) SetClients(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -178,7 +179,8 @@ type Token struct {
 	Issuer, ID string // iss and jti
 	Client     string // who withdraws it, whose share it takes; "" is the operator
 	Expiry     int64  // its exp, ms
-	Replayed   bool   // it is that of a code that was presented again: it takes Client's second share, which is for such alone
+	// it is that of a code that was presented again: it takes Client's second share, which is for such alone
+	Replayed bool
 }
 
 // Withdraw withdraws one token. It has taken effect, and is durable, when nil is returned. Withdrawing a token twice
@@ -395,8 +397,8 @@ func (l *List) CheckTenant(c *token.Claims, tenant string) error {
 	return l.before(markKey{Tenant, c.Issuer, tenant}, earliest(c))
 }
 
-// CheckPermissions refuses a token that a mark on any tenant withdrew that its permissions open something on: such a token
-// must not be turned into a younger one, which the mark would not reach.
+// CheckPermissions refuses a token that a mark on any tenant withdrew that its permissions open something on: such a
+// token must not be turned into a younger one, which the mark would not reach.
 func (l *List) CheckPermissions(c *token.Claims) error {
 	if len(c.Permissions) == 0 || !l.any.Load() {
 		return nil

@@ -53,7 +53,8 @@ func claims(id string) *token.Claims { return &token.Claims{Issuer: issuer, ID: 
 
 func withdraw(t *testing.T, l *List, id, client string, c *clock) {
 	t.Helper()
-	err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: id, Client: client, Expiry: c.time().Add(time.Hour).UnixMilli()})
+	err := l.Revoke(context.Background(),
+		Token{Issuer: issuer, ID: id, Client: client, Expiry: c.time().Add(time.Hour).UnixMilli()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,10 @@ func TestMarksWithdrawWhatWasIssuedBefore(t *testing.T) {
 	c := newClock()
 	path := filepath.Join(t.TempDir(), "revoked")
 	mark := time.UnixMilli(1_800_000_000_500)
-	old := token.Claims{Issuer: issuer, ID: "old", Subject: "alice", ClientID: "web", Grantor: "shop", IssuedAt: 1_800_000_000_000}
+	old := token.Claims{
+		Issuer: issuer, ID: "old", Subject: "alice", ClientID: "web", Grantor: "shop",
+		IssuedAt: 1_800_000_000_000,
+	}
 	young := old
 	young.IssuedAt = 1_800_000_001_000
 	undated := old
@@ -207,12 +211,14 @@ func TestFullIsRefusedAndNothingIsForgottenWhileLive(t *testing.T) {
 	withdraw(t, l, "a1", "a", c)
 	withdraw(t, l, "a2", "a", c)
 	expiry := c.time().Add(time.Hour).UnixMilli()
-	if err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: "a3", Client: "a", Expiry: expiry}); refusal.Of(err) != refusal.RevocationFull {
+	if err := l.Revoke(context.Background(),
+		Token{Issuer: issuer, ID: "a3", Client: "a", Expiry: expiry}); refusal.Of(err) != refusal.RevocationFull {
 		t.Fatalf("over the share: %v", err)
 	}
 	withdraw(t, l, "b1", "b", c) // a cannot crowd out b
 	c.step(time.Hour + keptAfterExpiry - time.Second)
-	if err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: "a3", Client: "a", Expiry: expiry}); refusal.Of(err) != refusal.RevocationFull {
+	if err := l.Revoke(context.Background(),
+		Token{Issuer: issuer, ID: "a3", Client: "a", Expiry: expiry}); refusal.Of(err) != refusal.RevocationFull {
 		t.Fatalf("too early after the end: %v", err)
 	}
 	for _, id := range []string{"a1", "a2", "b1"} {
@@ -227,8 +233,8 @@ func TestFullIsRefusedAndNothingIsForgottenWhileLive(t *testing.T) {
 	}
 }
 
-// TestReplayedCodesHaveAShareOfTheirOwn: however many codes are presented again, a client can revoke what it means to, and so
-// can the others; and it stays so through a restart.
+// TestReplayedCodesHaveAShareOfTheirOwn: however many codes are presented again, a client can revoke what it means to,
+// and so can the others; and it stays so through a restart.
 func TestReplayedCodesHaveAShareOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	path, c := filepath.Join(t.TempDir(), "revoked"), newClock()
@@ -275,7 +281,8 @@ func TestDiskFailureIsUnavailable(t *testing.T) {
 	}
 	good := l.file.file
 	l.file.file = full
-	err = l.Revoke(context.Background(), Token{Issuer: issuer, ID: "a", Client: "web", Expiry: c.time().Add(time.Hour).UnixMilli()})
+	err = l.Revoke(context.Background(),
+		Token{Issuer: issuer, ID: "a", Client: "web", Expiry: c.time().Add(time.Hour).UnixMilli()})
 	if refusal.Of(err) != refusal.StoreUnavailable || refusal.Of(err).Status() != 503 {
 		t.Errorf("on a full disk: %v", err)
 	}
@@ -396,7 +403,8 @@ func TestCompactionKeepsWhatLives(t *testing.T) {
 	l = open(t, path, 100_000, 1, c)
 	defer l.Close()
 	bob := &token.Claims{Issuer: issuer, Subject: "bob", IssuedAt: 1}
-	if !revoked(l.Check(claims("long-99"), "k")) || !revoked(l.Check(claims("after"), "k")) || !revoked(l.Check(bob, "k")) {
+	if !revoked(l.Check(claims("long-99"), "k")) || !revoked(l.Check(claims("after"), "k")) ||
+		!revoked(l.Check(bob, "k")) {
 		t.Error("compaction lost a live entry")
 	}
 }
@@ -503,7 +511,10 @@ func BenchmarkCheck(b *testing.B) {
 	defer l.Close()
 	for _, n := range []int{0, 1, 1000} {
 		for i := l.Stats().Tokens; i < n; i++ {
-			if err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: fmt.Sprint(i), Client: "", Expiry: 1 << 60}); err != nil {
+			if err := l.Revoke(context.Background(), Token{
+				Issuer: issuer, ID: fmt.Sprint(i), Client: "",
+				Expiry: 1 << 60,
+			}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -519,8 +530,8 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// TestAncestors: a token ends with any that it was exchanged from, whatever would withdraw that one. It is not parallel:
-// it counts allocations.
+// TestAncestors: a token ends with any that it was exchanged from, whatever would withdraw that one. It is not
+// parallel: it counts allocations.
 func TestAncestors(t *testing.T) {
 	c := newClock()
 	born := c.time().Add(-time.Hour).UnixMilli()
@@ -539,21 +550,24 @@ func TestAncestors(t *testing.T) {
 		withdraw func(l *List) error
 		revoked  bool
 	}{
-		"nothing":         {func(*List) error { return nil }, false},
-		"itself":          {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "c"}) }, true},
-		"its parent":      {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "b"}) }, true},
-		"its root":        {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "a"}) }, true},
-		"another":         {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "d"}) }, false},
-		"another's root":  {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: "https://b", ID: "a"}) }, false},
-		"the subject":     {func(l *List) error { return l.Mark(t.Context(), Subject, issuer, "alice", within) }, true},
-		"the grantor":     {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "shop", within) }, true},
-		"the first":       {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "first", within) }, true},
-		"the second":      {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "second", within) }, false},
-		"the old key":     {func(l *List) error { return l.Mark(t.Context(), KeyID, issuer, "old", within) }, true},
-		"the new key":     {func(l *List) error { return l.Mark(t.Context(), KeyID, issuer, "new", within) }, false},
-		"the issuer":      {func(l *List) error { return l.Mark(t.Context(), Issuer, issuer, "", within) }, true},
-		"the tenant":      {func(l *List) error { return l.Mark(t.Context(), Tenant, issuer, "acme", within) }, true},
-		"a tenant before": {func(l *List) error { return l.Mark(t.Context(), Tenant, issuer, "acme", time.UnixMilli(born)) }, false},
+		"nothing":        {func(*List) error { return nil }, false},
+		"itself":         {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "c"}) }, true},
+		"its parent":     {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "b"}) }, true},
+		"its root":       {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "a"}) }, true},
+		"another":        {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "d"}) }, false},
+		"another's root": {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: "https://b", ID: "a"}) }, false},
+		"the subject":    {func(l *List) error { return l.Mark(t.Context(), Subject, issuer, "alice", within) }, true},
+		"the grantor":    {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "shop", within) }, true},
+		"the first":      {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "first", within) }, true},
+		"the second":     {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "second", within) }, false},
+		"the old key":    {func(l *List) error { return l.Mark(t.Context(), KeyID, issuer, "old", within) }, true},
+		"the new key":    {func(l *List) error { return l.Mark(t.Context(), KeyID, issuer, "new", within) }, false},
+		"the issuer":     {func(l *List) error { return l.Mark(t.Context(), Issuer, issuer, "", within) }, true},
+		"the tenant":     {func(l *List) error { return l.Mark(t.Context(), Tenant, issuer, "acme", within) }, true},
+		"a tenant before": {
+			func(l *List) error { return l.Mark(t.Context(), Tenant, issuer, "acme", time.UnixMilli(born)) },
+			false,
+		},
 	} {
 		l := open(t, filepath.Join(t.TempDir(), "revoked"), 9, 1, c)
 		if err := w.withdraw(l); err != nil {

@@ -51,8 +51,8 @@ type sharing struct {
 	stopped sync.WaitGroup
 }
 
-// Join opens the list that all replicas share and reads it, as far as the store answers, and then keeps reading until it
-// is closed.
+// Join opens the list that all replicas share and reads it, as far as the store answers, and then keeps reading until
+// it is closed.
 func Join(ctx context.Context, o SharedOptions) (*List, error) {
 	l, err := newShared(o)
 	if err != nil {
@@ -136,8 +136,8 @@ if kind == 'token' then redis.call('ZADD', KEYS[4], ARGV[3], name) end
 return 'kept'
 `)
 
-// after tells what has a higher number than the last one seen, a page at a time, if the epoch is the one that the number
-// belongs to, and begins with the lowest otherwise. ARGV: epoch, number, the length of a page.
+// after tells what has a higher number than the last one seen, a page at a time, if the epoch is the one that the
+// number belongs to, and begins with the lowest otherwise. ARGV: epoch, number, the length of a page.
 var after = redis.NewScript(redisstore.Prelude + `
 local record = living(KEYS[1])
 if not record then return {''} end
@@ -237,7 +237,8 @@ func (s *sharing) judge(err error) {
 	if s.o.RefuseStale {
 		consequence = "every token is refused (on_stale: refuse)"
 	}
-	s.o.Log.Error("revocations: the list of withdrawn tokens is stale: "+consequence, zap.Duration("max_staleness_ms", s.o.MaxStaleness), zap.Error(err))
+	s.o.Log.Error("revocations: the list of withdrawn tokens is stale: "+consequence,
+		zap.Duration("max_staleness_ms", s.o.MaxStaleness), zap.Error(err))
 }
 
 func (s *sharing) read(ctx context.Context, l *List) (err error) {
@@ -322,18 +323,20 @@ func (s *sharing) restore(ctx context.Context, l *List, there map[string]int64) 
 			return err
 		}
 		if !kept {
-			return refusal.Because(refusal.RevocationFull, "the shared store has no place for a withdrawal that this replica knows: raise revocations.capacity")
+			return refusal.Because(refusal.RevocationFull,
+				"the shared store has no place for a withdrawal that this replica knows: raise revocations.capacity")
 		}
 		restored++
 	}
 	if restored > 0 {
-		s.o.Log.Warn("revocations: the shared store had forgotten withdrawals, and has them again", zap.Int("withdrawals", restored))
+		s.o.Log.Warn("revocations: the shared store had forgotten withdrawals, and has them again",
+			zap.Int("withdrawals", restored))
 	}
 	return nil
 }
 
-// refuses tells whether the list is stale, and stale lists refuse. It is a matter of the time of the request, not of the last
-// question to the store, which may take a while to fail.
+// refuses tells whether the list is stale, and stale lists refuse. It is a matter of the time of the request, not of
+// the last question to the store, which may take a while to fail.
 func (s *sharing) refuses() bool {
 	if !s.o.RefuseStale {
 		return false

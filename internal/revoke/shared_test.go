@@ -42,7 +42,8 @@ func join(t *testing.T, server *redistest.Server, change func(*SharedOptions)) *
 
 func withdrawShared(t *testing.T, l *List, id, client string) {
 	t.Helper()
-	if err := l.Revoke(t.Context(), Token{Issuer: issuer, ID: id, Client: client, Expiry: time.Now().Add(time.Hour).UnixMilli()}); err != nil {
+	if err := l.Revoke(t.Context(),
+		Token{Issuer: issuer, ID: id, Client: client, Expiry: time.Now().Add(time.Hour).UnixMilli()}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -112,7 +113,8 @@ func TestSharedStoreForgets(t *testing.T) {
 func TestSharedCapacity(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	small := func(o *SharedOptions) { o.Capacity, o.Clients = 8, 1 } // 4 for the client, one of them for replayed codes, 4 for the operator
+	// 4 for the client, one of them for replayed codes, 4 for the operator
+	small := func(o *SharedOptions) { o.Capacity, o.Clients = 8, 1 }
 	one, other := join(t, server, small), join(t, server, small)
 	end := time.Now().Add(time.Hour).UnixMilli()
 	replayed := func(l *List, id string) error {
@@ -149,7 +151,10 @@ func TestSharedForgetsWhatEnded(t *testing.T) {
 	l := join(t, server, func(o *SharedOptions) { o.Capacity, o.Clients = 40, 0 })
 	long := time.Now().Add(-keptAfterExpiry - time.Second).UnixMilli()
 	for n := range 200 {
-		if err := l.Revoke(t.Context(), Token{Issuer: issuer, ID: fmt.Sprint("e", n), Client: "web", Expiry: long}); err != nil {
+		if err := l.Revoke(t.Context(), Token{
+			Issuer: issuer, ID: fmt.Sprint("e", n), Client: "web",
+			Expiry: long,
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -158,7 +163,10 @@ func TestSharedForgetsWhatEnded(t *testing.T) {
 		t.Errorf("%d entries in memory", got)
 	}
 	for n := range 100 {
-		if err := l.Revoke(t.Context(), Token{Issuer: issuer, ID: fmt.Sprint("f", n), Client: "web", Expiry: long}); err != nil {
+		if err := l.Revoke(t.Context(), Token{
+			Issuer: issuer, ID: fmt.Sprint("f", n), Client: "web",
+			Expiry: long,
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -192,11 +200,16 @@ func TestSharedStale(t *testing.T) {
 			if err := l.Check(claims("a"), "k"); err == nil {
 				t.Error("what is known to be withdrawn is let through")
 			}
-			if err := l.Revoke(t.Context(), Token{Issuer: issuer, ID: "c", Client: "web", Expiry: time.Now().Add(time.Hour).UnixMilli()}); refusal.Of(err) != refusal.StoreUnavailable {
+			if err := l.Revoke(t.Context(),
+				Token{Issuer: issuer, ID: "c", Client: "web", Expiry: time.Now().Add(time.Hour).UnixMilli()}); refusal.Of(
+				err) != refusal.StoreUnavailable {
 				t.Errorf("withdrawn without a store: %v", err)
 			}
 			server.Restart()
-			redistest.Eventually(t, "it is right again", func() bool { return !l.Stats().Stale && l.Check(claims("b"), "k") == nil })
+			redistest.Eventually(t, "it is right again", func() bool {
+				return !l.Stats().Stale &&
+					l.Check(claims("b"), "k") == nil
+			})
 			if !revoked(l.Check(claims("a"), "k")) {
 				t.Error("forgotten")
 			}

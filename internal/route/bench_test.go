@@ -44,7 +44,8 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
-// BenchmarkWorstSearch is a request that takes every wrong turn of a table made for it: 1,024 routes, none the right one.
+// BenchmarkWorstSearch is a request that takes every wrong turn of a table made for it: 1,024 routes, none the right
+// one.
 func BenchmarkWorstSearch(b *testing.B) {
 	table := adversarial(b, 10)
 	var target Target

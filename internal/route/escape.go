@@ -161,8 +161,8 @@ func isBorder(c rune) bool { return c == '/' || c == '\\' || c == ';' }
 // dropInvalid is what a reader sees that skips the bytes that are not UTF-8.
 func dropInvalid(text string) string { return strings.ToValidUTF8(text, "") }
 
-// overlong is what a reader sees that decodes ASCII from more than one byte (0xC0 0xAE is a dot to it), which RFC 3629 §3
-// forbids.
+// overlong is what a reader sees that decodes ASCII from more than one byte (0xC0 0xAE is a dot to it), which RFC 3629
+// §3 forbids.
 func overlong(text string) string {
 	out := make([]byte, 0, len(text))
 	for i := 0; i < len(text); i++ {

@@ -65,7 +65,8 @@ func parseHostPattern(pattern string) (Host, error) {
 		h.labels = append(h.labels, label)
 	}
 	if isNumber(h.labels[len(h.labels)-1].literal) {
-		return Host{}, fmt.Errorf("host %q: ends in a number, as only an address does: no placeholder matches a part of one", pattern)
+		return Host{}, fmt.Errorf("host %q: ends in a number, as only an address does: no placeholder matches a part of one",
+			pattern)
 	}
 	if h.shortest() > maxHost {
 		return Host{}, fmt.Errorf("host %q: no host name of at most %d bytes can match", pattern, maxHost)

@@ -41,11 +41,15 @@ func TestCanonicalHost(t *testing.T) {
 		}
 	}
 	for _, host := range []string{
-		"", ".", "..", ":80", ".:80", "a..b", ".a", "a.b..", "-a.b", "a-.b", "a b", "a\tb", "a\x00", "a/b", "a?b", `a\b`, "a#b",
-		"user@a.example", "a%2eexample", "bücher.example", "ｅxample.com", "\u212Aube.example", "a,b", "a;b", "*", "*.example.com",
+		"", ".", "..", ":80", ".:80", "a..b", ".a", "a.b..", "-a.b", "a-.b", "a b", "a\tb", "a\x00", "a/b", "a?b", `a\b`,
+		"a#b",
+		"user@a.example", "a%2eexample", "bücher.example", "ｅxample.com", "\u212Aube.example", "a,b", "a;b", "*",
+		"*.example.com",
 		"a:b", "a:65536", "a:123456", "a:-1", "a:+1", "a:80:80", "a:80a", "::1", "::", "1::2:3",
-		"[::1", "::1]", "[]", "[a]", "[127.0.0.1]", "[::1]a", "[::1]80", "[::1]:x", "[::1%25eth0]", "[fe80::1%eth0]", "[v1.a]", "[::1].",
-		"127.1", "2130706433", "0x7f000001", "0x7f.1", "127.0.0.0x1", "0x", "010.0.0.1", "1.2.3.4.5", "256.1.1.1", "a.1", "a.0x1",
+		"[::1", "::1]", "[]", "[a]", "[127.0.0.1]", "[::1]a", "[::1]80", "[::1]:x", "[::1%25eth0]", "[fe80::1%eth0]",
+		"[v1.a]", "[::1].",
+		"127.1", "2130706433", "0x7f000001", "0x7f.1", "127.0.0.0x1", "0x", "010.0.0.1", "1.2.3.4.5", "256.1.1.1", "a.1",
+		"a.0x1",
 		strings.Repeat("a", 64), strings.Repeat("a.", 126) + "aa", strings.Repeat("a.", 127) + "a",
 	} {
 		if got, err := CanonicalHost(host); got != "" || refusal.Of(err) != refusal.HostMalformed {
@@ -78,23 +82,33 @@ func TestParseHost(t *testing.T) {
 		}
 	}
 	for pattern, want := range map[string]string{
-		"a.example:80":                           `host "a.example:80": a port: hosts are compared without one, so leave it out`,
-		"[::1]:80":                               `host "[::1]:80": a port: hosts are compared without one, so leave it out`,
-		"*.example.com":                          `host "*.example.com": no wildcard: write {name} for one label, or leave the host out for any`,
-		"*":                                      `host "*": no wildcard: write {name} for one label, or leave the host out for any`,
-		"a-{x}.example.com":                      `host "a-{x}.example.com": "a-{x}": a placeholder is {name}, alone between its borders`,
-		"{x}.{x}.com":                            `host "{x}.{x}.com": {x} is there twice: give each placeholder its own name`,
-		"{}.com":                                 `host "{}.com": "{}": a placeholder needs a name`,
-		"{X}.com":                                `host "{X}.com": "{X}": a placeholder's name is [a-z_][a-z0-9_]*`,
-		"{x}..com":                               `host "{x}..com": a label of no or more than 63 bytes`,
-		"{x}.0.0.1":                              `host "{x}.0.0.1": ends in a number, as only an address does: no placeholder matches a part of one`,
-		"{x}.com:80":                             `host "{x}.com:80": a label with bytes other than letters, digits, hyphens and underscores`,
-		"http://a.example":                       `host "http://a.example": a port that is no number up to 65535`,
-		"a b":                                    `host "a b": a label with bytes other than letters, digits, hyphens and underscores`,
-		"127.1":                                  `host "127.1": ends in a number, but is no dotted IPv4 address`,
-		".":                                      `host ".": empty`,
-		"\u212A.example":                         "host \"\u212A.example\": a label with bytes other than letters, digits, hyphens and underscores",
-		"{x}." + strings.Repeat("a.", 126) + "a": `host "{x}.` + strings.Repeat("a.", 126) + `a": no host name of at most 253 bytes can match`,
+		"a.example:80": `host "a.example:80": a port: hosts are compared without one, so ` +
+			`leave it out`,
+		"[::1]:80": `host "[::1]:80": a port: hosts are compared without one, so leave it out`,
+		"*.example.com": `host "*.example.com": no wildcard: write {name} for one label, or leave ` +
+			`the host out for any`,
+		"*": `host "*": no wildcard: write {name} for one label, or leave the ` +
+			`host out for any`,
+		"a-{x}.example.com": `host "a-{x}.example.com": "a-{x}": a placeholder is {name}, alone ` +
+			`between its borders`,
+		"{x}.{x}.com": `host "{x}.{x}.com": {x} is there twice: give each placeholder ` +
+			`its own name`,
+		"{}.com":   `host "{}.com": "{}": a placeholder needs a name`,
+		"{X}.com":  `host "{X}.com": "{X}": a placeholder's name is [a-z_][a-z0-9_]*`,
+		"{x}..com": `host "{x}..com": a label of no or more than 63 bytes`,
+		"{x}.0.0.1": `host "{x}.0.0.1": ends in a number, as only an address does: no ` +
+			`placeholder matches a part of one`,
+		"{x}.com:80": `host "{x}.com:80": a label with bytes other than letters, digits, ` +
+			`hyphens and underscores`,
+		"http://a.example": `host "http://a.example": a port that is no number up to 65535`,
+		"a b": `host "a b": a label with bytes other than letters, digits, hyphens ` +
+			`and underscores`,
+		"127.1": `host "127.1": ends in a number, but is no dotted IPv4 address`,
+		".":     `host ".": empty`,
+		"\u212A.example": "host \"\u212A.example\": a label with bytes other than letters, digits, " +
+			"hyphens and underscores",
+		"{x}." + strings.Repeat("a.", 126) + "a": `host "{x}.` + strings.Repeat("a.", 126) +
+			`a": no host name of at most 253 bytes can match`,
 	} {
 		if h, err := ParseHost(pattern); err == nil || err.Error() != want {
 			t.Errorf("ParseHost(%q) = %q, %v; want %s", pattern, h, err, want)

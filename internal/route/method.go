@@ -14,7 +14,8 @@ func Methods() []string { return slices.Clone(knownMethods) }
 
 // knownMethods are those that an entry without methods takes, sorted. Others (WebDAV's, say) must be listed.
 var knownMethods = []string{
-	http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPatch, http.MethodPost, http.MethodPut,
+	http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPatch, http.MethodPost,
+	http.MethodPut,
 }
 
 // ParseMethod reads a method that a route may list: a token (RFC 9110 §5.6.2) in capitals, since methods are

@@ -138,7 +138,10 @@ func readings(path string, oddities Oddity) (others []string) {
 }
 
 func odd(path string) (o Oddity) {
-	for text, bit := range map[string]Oddity{"%2f": EncodedSlash, ";": Semicolon, "//": DoubleSlash, "%25": DoubleEncoding} {
+	for text, bit := range map[string]Oddity{
+		"%2f": EncodedSlash, ";": Semicolon, "//": DoubleSlash,
+		"%25": DoubleEncoding,
+	} {
 		if strings.Contains(path, text) {
 			o |= bit
 		}
@@ -211,7 +214,10 @@ func everyPath() []string {
 
 func drawRule(t *rapid.T) rule {
 	r := rule{
-		host:  rapid.SampledFrom([]string{"", "", "a.b", "a", "{h}", "{h}.b", "a.{h}", "{h}.{i}", "{h}.b.a", "a.{h}.a"}).Draw(t, "host"),
+		host: rapid.SampledFrom([]string{
+			"", "", "a.b", "a", "{h}", "{h}.b", "a.{h}", "{h}.{i}", "{h}.b.a",
+			"a.{h}.a",
+		}).Draw(t, "host"),
 		allow: Oddity(rapid.Uint8Range(0, uint8(everyOddity)).Draw(t, "allow")),
 	}
 	for i := range rapid.IntRange(0, 5).Draw(t, "length") {
@@ -315,7 +321,8 @@ func sameParams(t *rapid.T, m *Match[int], pattern, path string) {
 		}
 		value, isOdd, ok := m.Param(strings.Trim(name, "{}"))
 		if !ok || value != text || isOdd != doubtful {
-			t.Fatalf("%s of %s in %s: got %q, odd %v, %v; want %q, odd %v", name, pattern, path, value, isOdd, ok, text, doubtful)
+			t.Fatalf("%s of %s in %s: got %q, odd %v, %v; want %q, odd %v", name, pattern, path, value, isOdd, ok, text,
+				doubtful)
 		}
 	}
 }

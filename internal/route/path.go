@@ -94,11 +94,13 @@ func judgeLiteral(word string) error {
 	case isDots(word):
 		return fmt.Errorf("segment %q: a request with a dot segment is refused: leave it out", word)
 	case word == "*" || word == "**":
-		return fmt.Errorf("segment %q: no wildcard: write {name} for one segment, or end the path in / for the tree below it", word)
+		return fmt.Errorf("segment %q: no wildcard: write {name} for one segment, or end the path in / for the tree below it",
+			word)
 	case strings.ContainsAny(word, "?#"):
 		return fmt.Errorf("segment %q: a path pattern has no query and no fragment", word)
 	case strings.ContainsAny(word, `;\`):
-		return fmt.Errorf("segment %q: a request with ; or \\ in its path is refused or ambiguous: no literal can hold it", word)
+		return fmt.Errorf("segment %q: a request with ; or \\ in its path is refused or ambiguous: no literal can hold it",
+			word)
 	case encoded(word):
 		return fmt.Errorf("segment %q: write literals decoded, not percent-encoded", word)
 	case printable(word) != nil:
@@ -134,8 +136,8 @@ func (p Path) Params() []string { return names(p.segments) }
 // Place returns the index of the segment that {name} stands for, or -1.
 func (p Path) Place(name string) int { return placed(p.segments, name) }
 
-// Rewritten returns the pattern of the paths that p matches, without the literal prefix strip and with the literal prefix
-// add before them. The error says that not every such path begins with strip.
+// Rewritten returns the pattern of the paths that p matches, without the literal prefix strip and with the literal
+// prefix add before them. The error says that not every such path begins with strip.
 func (p Path) Rewritten(strip, add string) (Path, error) {
 	rest, ok := strings.CutPrefix(p.text, strip)
 	if !ok || strip != "" && rest != "" && rest[0] != '/' {

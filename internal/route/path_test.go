@@ -24,19 +24,22 @@ func TestParsePath(t *testing.T) {
 	}
 	long := strings.Repeat("/a", MaxSegments)
 	for pattern, want := range map[string]string{
-		"":             `path "": does not start with a slash: write "/"`,
-		"a/b":          `path "a/b": does not start with a slash: write "/a/b"`,
-		"//":           `path "//": an empty segment: write single slashes`,
-		"//a":          `path "//a": an empty segment: write single slashes`,
-		"/a//b":        `path "/a//b": an empty segment: write single slashes`,
-		"/a//":         `path "/a//": an empty segment: write single slashes`,
-		"/a/../b":      `path "/a/../b": segment "..": a request with a dot segment is refused: leave it out`,
-		"/./":          `path "/./": segment ".": a request with a dot segment is refused: leave it out`,
-		"/a/*":         `path "/a/*": segment "*": no wildcard: write {name} for one segment, or end the path in / for the tree below it`,
-		"/a?b":         `path "/a?b": segment "a?b": a path pattern has no query and no fragment`,
-		"/a#b":         `path "/a#b": segment "a#b": a path pattern has no query and no fragment`,
-		"/a;b":         `path "/a;b": segment "a;b": a request with ; or \ in its path is refused or ambiguous: no literal can hold it`,
-		`/a\b`:         `path "/a\\b": segment "a\\b": a request with ; or \ in its path is refused or ambiguous: no literal can hold it`,
+		"":        `path "": does not start with a slash: write "/"`,
+		"a/b":     `path "a/b": does not start with a slash: write "/a/b"`,
+		"//":      `path "//": an empty segment: write single slashes`,
+		"//a":     `path "//a": an empty segment: write single slashes`,
+		"/a//b":   `path "/a//b": an empty segment: write single slashes`,
+		"/a//":    `path "/a//": an empty segment: write single slashes`,
+		"/a/../b": `path "/a/../b": segment "..": a request with a dot segment is refused: leave it out`,
+		"/./":     `path "/./": segment ".": a request with a dot segment is refused: leave it out`,
+		"/a/*": `path "/a/*": segment "*": no wildcard: write {name} for one segment, or end the path in / for the ` +
+			`tree below it`,
+		"/a?b": `path "/a?b": segment "a?b": a path pattern has no query and no fragment`,
+		"/a#b": `path "/a#b": segment "a#b": a path pattern has no query and no fragment`,
+		"/a;b": `path "/a;b": segment "a;b": a request with ; or \ in its path is refused or ambiguous: no ` +
+			`literal can hold it`,
+		`/a\b`: `path "/a\\b": segment "a\\b": a request with ; or \ in its path is refused or ambiguous: no ` +
+			`literal can hold it`,
 		"/%61":         `path "/%61": segment "%61": write literals decoded, not percent-encoded`,
 		"/a\n":         `path "/a\n": segment "a\n": a control character, or not UTF-8`,
 		"/\xff":        `path "/\xff": segment "\xff": a control character, or not UTF-8`,

@@ -2,8 +2,8 @@ package route
 
 import "strings"
 
-// QueryValues returns the values of every member of a raw query that is called name, decoded once. Members are separated
-// by "&" alone, and their names compare after one decoding (of escapes, and of "+" as a space).
+// QueryValues returns the values of every member of a raw query that is called name, decoded once. Members are
+// separated by "&" alone, and their names compare after one decoding (of escapes, and of "+" as a space).
 //
 // It is for a value that something is judged by, so ok is false, without values, when another parser could find other
 // ones: a ";" that would separate or end such a member, a name with a broken escape, control characters or broken
@@ -61,8 +61,8 @@ func isName(key, name string) (is, sure bool) {
 }
 
 // resembles reports whether some framework takes a member of this name for one called name: ASP.NET ignores the case of
-// letters; PHP drops spaces in front and makes "_" of dots, spaces and an unclosed bracket; PHP, Rails, Express (qs) and
-// Spring take name[], name[0], name.x and [name] for the member itself, or for one with parts.
+// letters; PHP drops spaces in front and makes "_" of dots, spaces and an unclosed bracket; PHP, Rails, Express (qs)
+// and Spring take name[], name[0], name.x and [name] for the member itself, or for one with parts.
 func resembles(text, name string) bool {
 	if len(text) < len(name) {
 		return false // all of them only ever shorten a name

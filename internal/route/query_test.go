@@ -33,16 +33,26 @@ func TestQueryValues(t *testing.T) {
 	}
 	for name, queries := range map[string][]string{
 		"a semicolon that ends the value": {"tenant=a;b", "tenant=a;", "a=1&tenant=a;tenant=b"},
-		"a semicolon that separates":      {"x=1;tenant=b", "x;tenant", ";tenant=b", "tenant=a&x=1;%74enant=b", "a=1&amp;tenant=b"},
-		"broken escapes in the value":     {"tenant=%", "tenant=a%2", "tenant=%zz"},
-		"broken escapes in a name":        {"tenant%=a", "tenant=a&%zz=b", "%7=b", "x;%z"},
-		"a name encoded twice":            {"%2574enant=b", "tenant=a&tenan%252574=b", "x=1;%2574enant=b"},
+		"a semicolon that separates": {
+			"x=1;tenant=b", "x;tenant", ";tenant=b", "tenant=a&x=1;%74enant=b",
+			"a=1&amp;tenant=b",
+		},
+		"broken escapes in the value": {"tenant=%", "tenant=a%2", "tenant=%zz"},
+		"broken escapes in a name":    {"tenant%=a", "tenant=a&%zz=b", "%7=b", "x;%z"},
+		"a name encoded twice":        {"%2574enant=b", "tenant=a&tenan%252574=b", "x=1;%2574enant=b"},
 		"a list, as PHP, Rails, Express and Spring write it": {
-			"tenant[]=a", "tenant=a&tenant[]=b", "tenant=a&tenant[0]=a", "tenant=a&tenant%5B%5D=b", "tenant=a&tenant[x][y]=b", "tenant[=b",
+			"tenant[]=a", "tenant=a&tenant[]=b", "tenant=a&tenant[0]=a", "tenant=a&tenant%5B%5D=b", "tenant=a&tenant[x][y]=b",
+			"tenant[=b",
 			"tenant=a&tenant%5b0]=b", "tenant=a&tenant%255B%255D=b", "x=1;tenant[]=b",
 		},
-		"brackets and spaces in front":          {"tenant=a&[tenant]=b", "tenant=a&+tenant=b", "tenant=a&%20%20tenant=b", "[[tenant]]=b", "tenant+=b"},
-		"another letter case":                   {"tenant=a&Tenant=b", "TENANT=b", "tenant=a&tenan%54=b", "tenant=a&TENANT[]=b"},
+		"brackets and spaces in front": {
+			"tenant=a&[tenant]=b", "tenant=a&+tenant=b", "tenant=a&%20%20tenant=b",
+			"[[tenant]]=b", "tenant+=b",
+		},
+		"another letter case": {
+			"tenant=a&Tenant=b", "TENANT=b", "tenant=a&tenan%54=b",
+			"tenant=a&TENANT[]=b",
+		},
 		"a member with parts":                   {"tenant=a&tenant.id=b", "tenant.0=b"},
 		"a name that C cuts short":              {"tenant%00x=b", "tenant=a&tenant%00=b"},
 		"controls and broken text in the value": {"tenant=a%00", "tenant=%0d%0a", "tenant=%ff", "tenant=%c0%af"},
@@ -59,7 +69,8 @@ func TestQueryValues(t *testing.T) {
 func TestQueryValuesOfANameWithAnUnderscore(t *testing.T) {
 	t.Parallel()
 	for _, query := range []string{
-		"tenant.id=b", "tenant+id=b", "tenant%20id=b", "tenant[id=b", "Tenant.ID=b", "tenant_id=a&tenant.id=a", "+tenant.id[]=b",
+		"tenant.id=b", "tenant+id=b", "tenant%20id=b", "tenant[id=b", "Tenant.ID=b", "tenant_id=a&tenant.id=a",
+		"+tenant.id[]=b",
 	} {
 		if got, ok := QueryValues(query, "tenant_id"); ok {
 			t.Errorf("%s: %q", query, got)
@@ -70,7 +81,8 @@ func TestQueryValuesOfANameWithAnUnderscore(t *testing.T) {
 			t.Errorf("%s: %q", query, got)
 		}
 	}
-	if got, ok := QueryValues("tenant_id=a&tenantid=b&tenant-id=c", "tenant_id"); !ok || !slices.Equal(got, []string{"a"}) {
+	if got, ok := QueryValues("tenant_id=a&tenantid=b&tenant-id=c", "tenant_id"); !ok ||
+		!slices.Equal(got, []string{"a"}) {
 		t.Errorf("%q, %v", got, ok)
 	}
 }

@@ -9,9 +9,9 @@ import (
 )
 
 // Most frameworks take "/Admin/" or "/admin" for "/admin/". Where the table has another route for such a spelling, and
-// that one asks for more, the path must not pass by the route that it has as it stands. Most tables have no such pair of
-// routes, or few: which routes have one beside them is found once, when the table is compiled (survey), and the paths of
-// all others are matched as if this file did not exist.
+// that one asks for more, the path must not pass by the route that it has as it stands. Most tables have no such pair
+// of routes, or few: which routes have one beside them is found once, when the table is compiled (survey), and the
+// paths of all others are matched as if this file did not exist.
 
 // A Demand is one condition that an entry puts on requests. Two demands are the same if they are equal.
 type Demand struct {
@@ -179,8 +179,8 @@ func (t *Table[T]) Nestings() []Nesting { return slices.Clone(t.nestings) }
 func (t *Table[T]) Value(entry int) T { return t.entries[entry].Value }
 
 // spelled refuses a target that, read without the case of letters or with the last slash added or dropped, belongs to a
-// route that asks for more than the entry of l for this method, unless that entry allows it. The reading says how target
-// came about; "": as it was sent.
+// route that asks for more than the entry of l for this method, unless that entry allows it. The reading says how
+// target came about; "": as it was sent.
 func (t *Table[T]) spelled(host, method string, target *Target, l *leaf, reading string) error {
 	i, ok := l.entry(method)
 	if !ok {
@@ -215,8 +215,8 @@ func (t *Table[T]) spelled(host, method string, target *Target, l *leaf, reading
 	return nil
 }
 
-// elsewhere refuses a target that is the path behind an authority, if it belongs to a route that asks for more. No route
-// allows that: `double_slash` means that slashes are merged.
+// elsewhere refuses a target that is the path behind an authority, if it belongs to a route that asks for more. No
+// route allows that: `double_slash` means that slashes are merged.
 func (t *Table[T]) elsewhere(host, method string, target *Target, l *leaf) error {
 	i, ok := l.entry(method)
 	if !ok || t.spellings == nil {

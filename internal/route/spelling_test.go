@@ -61,54 +61,97 @@ func TestASpellingOfAStricterRouteDoesNotPassByALooserOne(t *testing.T) {
 		paths map[string]string // a path, and the entry or "-"
 	}{
 		{"a stricter route in a looser tree", settings, map[string]string{
-			"/t/acme/settings": "1", "/t/acme/settings/": "-", "/t/acme/SETTINGS": "-", "/t/acme/Settings/": "-", "/t/acme/setting%73/": "-",
-			"/t/acme/%53ettings": "-", "/t/ACME/settings": "1", "/t/acme/settings/x": "0", "/t/acme/setting": "0", "/t/acme/": "0",
+			"/t/acme/settings": "1", "/t/acme/settings/": "-", "/t/acme/SETTINGS": "-", "/t/acme/Settings/": "-",
+			"/t/acme/setting%73/": "-",
+			"/t/acme/%53ettings":  "-", "/t/ACME/settings": "1", "/t/acme/settings/x": "0", "/t/acme/setting": "0",
+			"/t/acme/":           "0",
 			"/t/acme/SETTINGS/x": "0", "/t/Acme/orders/7": "0", "/T/acme/settings": "404",
 		}},
 		{"a guarded tree beside a public one", panel, map[string]string{
-			"/admin/panel": "1", "/ADMIN/panel": "-", "/Admin/": "-", "/admin": "-", "/ADMIN": "-", "/": "0", "/administrator": "0", "/x/admin/": "0",
+			"/admin/panel": "1", "/ADMIN/panel": "-", "/Admin/": "-", "/admin": "-", "/ADMIN": "-", "/": "0",
+			"/administrator": "0", "/x/admin/": "0",
 			"/adm%49n/x": "-",
 		}},
 		{"letter case allowed", []asking{{path: "/", allow: LetterCase}, {path: "/admin/", asks: token}}, map[string]string{
 			"/ADMIN/panel": "0", "/admin": "-", "/ADMIN": "-",
 		}},
-		{"trailing slash allowed", []asking{{path: "/", allow: TrailingSlash}, {path: "/admin/", asks: token}}, map[string]string{
-			"/ADMIN/panel": "-", "/admin": "0", "/ADMIN": "-",
-		}},
-		{"both allowed", []asking{{path: "/", allow: LetterCase | TrailingSlash}, {path: "/admin/", asks: token}}, map[string]string{
-			"/ADMIN/panel": "0", "/admin": "0", "/ADMIN": "0",
-		}},
-		{"a public path in a guarded tree is public in every spelling", []asking{{path: "/", asks: token}, {path: "/health"}}, map[string]string{
-			"/health": "1", "/health/": "0", "/HEALTH": "0", "/x": "0",
-		}},
-		{"a literal beside a placeholder", []asking{{path: "/{t}/", asks: read}, {path: "/me", asks: token}}, map[string]string{
-			"/me": "1", "/me/": "0", "/ME": "404", "/ME/": "0", "/acme/": "0",
-		}},
-		{"a public path with a guarded tree of its name", []asking{{path: "/admin"}, {path: "/admin/", asks: token}}, map[string]string{
-			"/admin": "-", "/admin/": "1",
-		}},
-		{"another method", []asking{{path: "/t/{tenant}/", asks: read}, {methods: "DELETE", path: "/t/{tenant}/settings", asks: manage}}, map[string]string{
+		{
+			"trailing slash allowed",
+			[]asking{{path: "/", allow: TrailingSlash}, {path: "/admin/", asks: token}},
+			map[string]string{
+				"/ADMIN/panel": "-", "/admin": "0", "/ADMIN": "-",
+			},
+		},
+		{
+			"both allowed",
+			[]asking{{path: "/", allow: LetterCase | TrailingSlash}, {path: "/admin/", asks: token}},
+			map[string]string{
+				"/ADMIN/panel": "0", "/admin": "0", "/ADMIN": "0",
+			},
+		},
+		{
+			"a public path in a guarded tree is public in every spelling",
+			[]asking{{path: "/", asks: token}, {path: "/health"}},
+			map[string]string{
+				"/health": "1", "/health/": "0", "/HEALTH": "0", "/x": "0",
+			},
+		},
+		{
+			"a literal beside a placeholder",
+			[]asking{{path: "/{t}/", asks: read}, {path: "/me", asks: token}},
+			map[string]string{
+				"/me": "1", "/me/": "0", "/ME": "404", "/ME/": "0", "/acme/": "0",
+			},
+		},
+		{
+			"a public path with a guarded tree of its name",
+			[]asking{{path: "/admin"}, {path: "/admin/", asks: token}},
+			map[string]string{
+				"/admin": "-", "/admin/": "1",
+			},
+		},
+		{"another method", []asking{
+			{path: "/t/{tenant}/", asks: read},
+			{methods: "DELETE", path: "/t/{tenant}/settings", asks: manage},
+		}, map[string]string{
 			"/t/acme/settings/": "0", "/t/acme/SETTINGS": "0",
 		}},
 		{"another tenant", []asking{{path: "/t/{tenant}/", asks: read}, {path: "/t/acme/", asks: fixed}}, map[string]string{
 			"/t/ACME/x": "-", "/t/acme/x": "1", "/t/acme": "404", "/t/other/x": "0",
 		}},
-		{"the same demands", []asking{{path: "/t/{tenant}/", asks: read}, {path: "/t/{tenant}/settings", asks: read}}, map[string]string{
-			"/t/acme/settings/": "0", "/t/acme/SETTINGS": "0",
-		}},
+		{
+			"the same demands",
+			[]asking{{path: "/t/{tenant}/", asks: read}, {path: "/t/{tenant}/settings", asks: read}},
+			map[string]string{
+				"/t/acme/settings/": "0", "/t/acme/SETTINGS": "0",
+			},
+		},
 		{"literals of other case", []asking{{path: "/Admin/", asks: token}, {path: "/admin/"}}, map[string]string{
 			"/admin/x": "-", "/Admin/x": "0", "/ADMIN/x": "404",
 		}},
-		{"on another host", []asking{{path: "/"}, {host: "a.example", path: "/admin/", asks: token}, {host: "{x}.example", path: "/ops", asks: token}}, map[string]string{
+		{"on another host", []asking{
+			{path: "/"},
+			{host: "a.example", path: "/admin/", asks: token},
+			{host: "{x}.example", path: "/ops", asks: token},
+		}, map[string]string{
 			"/ADMIN/x": "-", "/Ops": "-", "/ops/": "-", "/x": "0",
 		}},
-		{"an authority", []asking{{path: "/", allow: DoubleSlash}, {path: "/admin/", asks: token}, {path: "/t/{tenant}/", asks: read}}, map[string]string{
-			"//x/admin/secret": "-", "//x/ADMIN/secret": "-", "//x/admin": "-", "//x/y": "0", "///x/admin/s": "-", "//": "0", "//x": "0",
+		{"an authority", []asking{
+			{path: "/", allow: DoubleSlash},
+			{path: "/admin/", asks: token},
+			{path: "/t/{tenant}/", asks: read},
+		}, map[string]string{
+			"//x/admin/secret": "-", "//x/ADMIN/secret": "-", "//x/admin": "-", "//x/y": "0", "///x/admin/s": "-", "//": "0",
+			"//x":        "0",
 			"/x//admin/": "0", "//x/t/acme/": "-",
 		}},
-		{"an odd path in another case", []asking{{path: "/", allow: Semicolon}, {path: "/admin/", asks: token}}, map[string]string{
-			"/ADMIN;v=1/x": "-", "/admin;v": "-", "/x;y": "0",
-		}},
+		{
+			"an odd path in another case",
+			[]asking{{path: "/", allow: Semicolon}, {path: "/admin/", asks: token}},
+			map[string]string{
+				"/ADMIN;v=1/x": "-", "/admin;v": "-", "/x;y": "0",
+			},
+		},
 	} {
 		table := tableOf(t, c.rows...)
 		for path, want := range c.paths {
@@ -134,7 +177,9 @@ func TestASpellingOfAStricterRouteDoesNotPassByALooserOne(t *testing.T) {
 }
 
 // sameStory compares Match with Explain.
-func sameStory(t interface{ Errorf(string, ...any) }, table *Table[int], host, method string, target *Target, entry int) {
+func sameStory(t interface{ Errorf(string, ...any) }, table *Table[int], host, method string, target *Target,
+	entry int,
+) {
 	explained := -1
 	for _, c := range table.Explain(host, method, target) {
 		if c.Verdict == Chosen {
@@ -148,12 +193,15 @@ func sameStory(t interface{ Errorf(string, ...any) }, table *Table[int], host, m
 
 func TestARefusalNamesTheReadingAndTheRoute(t *testing.T) {
 	t.Parallel()
-	table := tableOf(t, asking{path: "/", allow: DoubleSlash | Semicolon}, asking{methods: "GET,HEAD", path: "/admin/", asks: token})
+	table := tableOf(t, asking{path: "/", allow: DoubleSlash | Semicolon},
+		asking{methods: "GET,HEAD", path: "/admin/", asks: token})
 	for path, want := range map[string]string{
-		"/ADMIN/secret":   "path: without the case of letters it belongs to GET,HEAD /admin/, which asks for something else",
-		"/admin":          "path: with the last slash added it belongs to GET,HEAD /admin/, which asks for something else",
-		"//x/admin/y":     "path: with what stands behind // read as an authority it belongs to GET,HEAD /admin/, which asks for something else",
-		"/ADMIN;secret/x": "path: with its oddities read in another way and without the case of letters it belongs to GET,HEAD /admin/, which asks for something else",
+		"/ADMIN/secret": "path: without the case of letters it belongs to GET,HEAD /admin/, which asks for something else",
+		"/admin":        "path: with the last slash added it belongs to GET,HEAD /admin/, which asks for something else",
+		"//x/admin/y": "path: with what stands behind // read as an authority it belongs to GET,HEAD /admin/, which " +
+			"asks for something else",
+		"/ADMIN;secret/x": "path: with its oddities read in another way and without the case of letters it belongs to " +
+			"GET,HEAD /admin/, which asks for something else",
 	} {
 		var target Target
 		var m Match[int]
@@ -177,15 +225,25 @@ type reader struct {
 
 var readers = []reader{
 	{name: "Express", fold: true, slash: true, read: func(path string) (string, bool) { return once(path), true }},
-	{name: "Express behind new URL", fold: true, slash: true, read: func(path string) (string, bool) { return once(behindAuthority(path)), true }},
-	{name: "Rails", slash: true, read: func(path string) (string, bool) { return once(slashes.ReplaceAllString(path, "/")), true }},
+	{
+		name: "Express behind new URL", fold: true, slash: true,
+		read: func(path string) (string, bool) { return once(behindAuthority(path)), true },
+	},
+	{name: "Rails", slash: true, read: func(path string) (string, bool) {
+		return once(slashes.ReplaceAllString(path, "/")),
+			true
+	}},
 	{name: "Spring 5", slash: true, read: func(path string) (string, bool) {
 		return once(parameters.ReplaceAllString(slashes.ReplaceAllString(path, "/"), "")), true
 	}},
 	{name: "ASP.NET", fold: true, slash: true, read: func(path string) (string, bool) { return once(path), true }},
-	{name: "PHP", slash: true, read: func(path string) (string, bool) { return once(slashes.ReplaceAllString(path, "/")), true }},
+	{name: "PHP", slash: true, read: func(path string) (string, bool) {
+		return once(slashes.ReplaceAllString(path, "/")),
+			true
+	}},
 	{name: "a proxy that decodes twice", read: func(path string) (string, bool) {
-		return slashes.ReplaceAllString(strings.NewReplacer("%61", "a", "%41", "A", "%2f", "/").Replace(once(path)), "/"), true
+		return slashes.ReplaceAllString(strings.NewReplacer("%61", "a", "%41", "A", "%2f", "/").Replace(once(path)), "/"),
+			true
 	}},
 }
 
@@ -252,7 +310,10 @@ func TestNoReadingOfAPathThatPassesBelongsToARouteThatRefuses(t *testing.T) {
 		for range 16 {
 			path := rapid.SampledFrom([]string{"", "", "", "/", "//"}).Draw(t, "front")
 			for range rapid.IntRange(1, 4).Draw(t, "segments") {
-				path += "/" + rapid.SampledFrom([]string{"a", "A", "b", "B", "ab", "Ab", "%61", "%41", "c", "a;x", "", "a%2fb", "%2561"}).Draw(t, "segment")
+				path += "/" + rapid.SampledFrom([]string{
+					"a", "A", "b", "B", "ab", "Ab", "%61", "%41", "c", "a;x", "", "a%2fb",
+					"%2561",
+				}).Draw(t, "segment")
 			}
 			if rapid.Bool().Draw(t, "slash") {
 				path += "/"
@@ -307,7 +368,8 @@ func harmless(t *rapid.T, r reader, rows []asking, chosen int, path string) {
 func TestNestingsNameTheStricterRouteInsideTheLooser(t *testing.T) {
 	t.Parallel()
 	table := tableOf(t,
-		asking{path: "/"}, asking{path: "/admin/", asks: token}, asking{path: "/health"}, asking{methods: "DELETE", path: "/x", asks: manage},
+		asking{path: "/"}, asking{path: "/admin/", asks: token}, asking{path: "/health"},
+		asking{methods: "DELETE", path: "/x", asks: manage},
 		asking{path: "/t/{tenant}/", asks: read}, asking{path: "/t/{tenant}/public/"}, asking{path: "/login", asks: open},
 	)
 	var got [][2]int
@@ -325,7 +387,8 @@ func TestATableThatIsTooLargeToSurveySuspectsAll(t *testing.T) {
 	t.Parallel()
 	rows := []asking{{path: "/"}}
 	for i := range 1500 {
-		rows = append(rows, asking{path: fmt.Sprintf("/{x}/r%d", i), asks: token}, asking{path: fmt.Sprintf("/s%d/", i), asks: token})
+		rows = append(rows, asking{path: fmt.Sprintf("/{x}/r%d", i), asks: token},
+			asking{path: fmt.Sprintf("/s%d/", i), asks: token})
 	}
 	table := tableOf(t, rows...)
 	if table.leaves[0].wary != spellings {
@@ -345,7 +408,8 @@ func TestATableThatIsTooLargeToSurveySuspectsAll(t *testing.T) {
 
 func TestReadingsAllocateNothing(t *testing.T) {
 	table := tableOf(t,
-		asking{path: "/t/{tenant}/", asks: read}, asking{path: "/t/{tenant}/settings", asks: manage}, asking{host: "{x}.example.com", path: "/t/"})
+		asking{path: "/t/{tenant}/", asks: read}, asking{path: "/t/{tenant}/settings", asks: manage},
+		asking{host: "{x}.example.com", path: "/t/"})
 	var target Target
 	var m Match[int]
 	for _, path := range []string{"/t/acme/orders/7", "/t/acme/settings", "/t/acme/x/"} {

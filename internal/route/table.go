@@ -55,8 +55,8 @@ type hostShape struct {
 	trees  map[string]*node // by the key that hostShape.key makes
 }
 
-// node is a place in the tree of path segments of one host. Most have one literal behind them, or none, and are spared a
-// map: with thousands of routes a request waits for memory, not for work.
+// node is a place in the tree of path segments of one host. Most have one literal behind them, or none, and are spared
+// a map: with thousands of routes a request waits for memory, not for work.
 type node struct {
 	literal  string // the first literal segment behind this one …
 	next     *node  // … and where it leads; nil: none
@@ -169,7 +169,8 @@ func (t *Table[T]) insert(i int, e *Entry[T]) (conflicts []Conflict) {
 		rival, taken := l.entry(method)
 		if taken && rival != i && !rivals[rival] {
 			rivals[rival] = true
-			conflicts = append(conflicts, Conflict{First: rival, Second: i, Why: "the same hosts and paths, and both take " + method})
+			conflicts = append(conflicts, Conflict{First: rival, Second: i, Why: "the same hosts and paths, and both take " +
+				method})
 		}
 		if !taken {
 			l.methods = append(l.methods, methodOf{method, i})
@@ -311,7 +312,8 @@ var (
 	errMethod   error = &refusal.Error{Reason: refusal.MethodNotAllowed}
 	errOdd      error = &refusal.Error{Reason: refusal.PathAmbiguous, Detail: "path: an oddity that no route here allows"}
 	errReading  error = &refusal.Error{
-		Reason: refusal.PathAmbiguous, Detail: "path: with its oddities read in another way it belongs to a more specific route",
+		Reason: refusal.PathAmbiguous,
+		Detail: "path: with its oddities read in another way it belongs to a more specific route",
 	}
 	errNoRequest error = &refusal.Error{Reason: refusal.PathAmbiguous, Detail: "path: none was parsed"}
 )

@@ -346,7 +346,8 @@ func TestConflictsSayWhatIsWrong(t *testing.T) {
 		"entries 0 and 1: the same hosts and paths, and both take GET",
 		"entry 3: no path: nothing matches",
 		`entry 4: method "Get": methods are case-sensitive: write "GET"`,
-		`entries 0 and 2: hosts "a.{h}" and "{h}.b" are equally specific and can both match one host, and paths "/x" and "/" one path`,
+		`entries 0 and 2: hosts "a.{h}" and "{h}.b" are equally specific and can both match one host, and paths "/x" and ` +
+			`"/" one path`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
@@ -375,7 +376,8 @@ func TestATableKeepsItsEntries(t *testing.T) {
 func TestExplainTellsOfEveryEntry(t *testing.T) {
 	t.Parallel()
 	table := mustTable(t,
-		row(t, "* - /", Semicolon), row(t, "* a.b /x/", 0), row(t, "GET - /x/", Semicolon), row(t, "PUT - /x/", 0), row(t, "* - /y", 0),
+		row(t, "* - /", Semicolon), row(t, "* a.b /x/", 0), row(t, "GET - /x/", Semicolon), row(t, "PUT - /x/", 0),
+		row(t, "* - /y", 0),
 	)
 	for _, c := range []struct {
 		method, uri string
@@ -417,7 +419,10 @@ func TestMethods(t *testing.T) {
 		}
 	}
 	table := mustTable(t, row(t, "PROPFIND - /", 0))
-	for method, want := range map[string]bool{"GET": true, "PROPFIND": true, "MKCOL": false, "TRACE": false, "get": false, "": false} {
+	for method, want := range map[string]bool{
+		"GET": true, "PROPFIND": true, "MKCOL": false, "TRACE": false, "get": false,
+		"": false,
+	} {
 		if got := table.Knows(method); got != want {
 			t.Errorf("Knows(%q) = %v", method, got)
 		}

@@ -117,7 +117,8 @@ func (t *Target) takeQuery(rest string) error {
 		case c == '#':
 			return refusal.Because(refusal.PathAmbiguous, "query: raw '#' at byte %d", len(t.Path)+i)
 		case c <= ' ' || c >= 0x7f:
-			return refusal.Because(refusal.RequestMalformed, "query: byte 0x%02x at byte %d; RFC 3986 has it escaped", c, len(t.Path)+i)
+			return refusal.Because(refusal.RequestMalformed, "query: byte 0x%02x at byte %d; RFC 3986 has it escaped", c,
+				len(t.Path)+i)
 		}
 	}
 	t.Query, t.HasQuery = rest[1:], true
@@ -178,7 +179,8 @@ type class uint8
 
 const (
 	foreign class = iota // outside of RFC 3986's pchar
-	plain                // in pchar, and [ ] | ^ { }, which browsers send as they are and every reader takes for themselves
+	// in pchar, and [ ] | ^ { }, which browsers send as they are and every reader takes for themselves
+	plain
 	slash
 	percent
 	parameter // ";"

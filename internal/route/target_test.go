@@ -57,7 +57,10 @@ func TestParseAccepts(t *testing.T) {
 		"/;/a":          {Path: "/;/a", Oddities: Semicolon, Segments: []string{";", "a"}},
 		"/%2541":        {Path: "/%2541", Oddities: DoubleEncoding, Segments: []string{"%41"}},
 		"/%25%34%31":    {Path: "/%25%34%31", Oddities: DoubleEncoding, Segments: []string{"%41"}},
-		"/%252f/;//%2F": {Path: "/%252f/;//%2F", Oddities: EncodedSlash | Semicolon | DoubleSlash | DoubleEncoding, Segments: []string{"%2f", ";", "", "/"}},
+		"/%252f/;//%2F": {
+			Path: "/%252f/;//%2F", Oddities: EncodedSlash | Semicolon | DoubleSlash | DoubleEncoding,
+			Segments: []string{"%2f", ";", "", "/"},
+		},
 
 		"/[a]/{b}/c|d^":   {Path: "/[a]/{b}/c|d^", Segments: []string{"[a]", "{b}", "c|d^"}}, // as browsers send them
 		"/a%2ejson":       {Path: "/a%2ejson", Oddities: EncodedDot, Segments: []string{"a.json"}},
@@ -170,7 +173,10 @@ func TestParseLeavesNothingOfTheRequestBefore(t *testing.T) {
 // A detail goes to the log, and a path may hold a credential.
 func TestRefusalsDoNotRepeatThePath(t *testing.T) {
 	t.Parallel()
-	for _, uri := range []string{"/s3cret/..", "/s3cret%", "/s3cret;/%00", "/s3cret#", "s3cret", "/s3cret?s3cret ", "/s3cret\x00"} {
+	for _, uri := range []string{
+		"/s3cret/..", "/s3cret%", "/s3cret;/%00", "/s3cret#", "s3cret", "/s3cret?s3cret ",
+		"/s3cret\x00",
+	} {
 		var target Target
 		if err := target.Parse(uri); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("Parse(%q) = %v", uri, err)

@@ -22,7 +22,8 @@ func New(lookup func(name string) (string, bool)) *Notifier {
 	n.socket, _ = lookup("NOTIFY_SOCKET")
 	microseconds, _ := lookup("WATCHDOG_USEC")
 	of, given := lookup("WATCHDOG_PID")
-	if us, err := strconv.ParseInt(microseconds, 10, 64); err == nil && us > 0 && us < int64(24*time.Hour/time.Microsecond) &&
+	if us, err := strconv.ParseInt(microseconds, 10, 64); err == nil && us > 0 &&
+		us < int64(24*time.Hour/time.Microsecond) &&
 		(!given || of == strconv.Itoa(os.Getpid())) {
 		n.every = time.Duration(us) * time.Microsecond / 2
 	}

@@ -2,9 +2,9 @@
 //
 // encoding/json folds the case of member names, lets the last of two equal members win and mends bad UTF-8, so that two
 // readers of one token, or of one request body, may see different things. Here member names are exact, and refused are
-// duplicate members (compared after unescaping, RFC 8259 §4 and RFC 7519 §4), invalid UTF-8, lone surrogates, data after
-// the value and nesting over MaxDepth. Nothing is decoded by reflection: the caller walks the document and says what
-// each value must be.
+// duplicate members (compared after unescaping, RFC 8259 §4 and RFC 7519 §4), invalid UTF-8, lone surrogates, data
+// after the value and nesting over MaxDepth. Nothing is decoded by reflection: the caller walks the document and says
+// what each value must be.
 //
 //	r := strictjson.New(body)
 //	err := r.Object(func(name string) (err error) {

@@ -155,17 +155,50 @@ func TestTypesAreStrict(t *testing.T) {
 		name, doc, want string
 		read            func(*strictjson.Reader) error
 	}{
-		{"string for a number", `"1"`, "byte 0: want a number, have a string", func(r *strictjson.Reader) error { _, err := r.Int64(); return err }},
-		{"number for a string", `1`, "byte 0: want a string, have a number", func(r *strictjson.Reader) error { _, err := r.String(); return err }},
-		{"null for a string", `null`, "byte 0: want a string, have null", func(r *strictjson.Reader) error { _, err := r.String(); return err }},
-		{"array for an object", `[]`, "byte 0: want an object, have an array", func(r *strictjson.Reader) error { return r.Object(nil) }},
-		{"object for an array", `{}`, "byte 0: want an array, have an object", func(r *strictjson.Reader) error { return r.Array(nil) }},
-		{"number for a bool", `1`, "byte 0: want true or false, have a number", func(r *strictjson.Reader) error { _, err := r.Bool(); return err }},
-		{"false for null", `false`, "byte 0: want null, have true or false", func(r *strictjson.Reader) error { return r.Null() }},
-		{"fraction", `1.0`, "byte 0: want a whole number", func(r *strictjson.Reader) error { _, err := r.Int64(); return err }},
-		{"over 64 bits", `9223372036854775808`, "byte 0: want a whole number", func(r *strictjson.Reader) error { _, err := r.Int64(); return err }},
-		{"over a float64", `1e400`, "byte 0: the number is too large", func(r *strictjson.Reader) error { _, err := r.Float64(); return err }},
-		{"mixed list", `["a",1]`, "byte 5: [1]: want a string, have a number", func(r *strictjson.Reader) error { _, err := r.Strings(); return err }},
+		{
+			"string for a number", `"1"`, "byte 0: want a number, have a string",
+			func(r *strictjson.Reader) error { _, err := r.Int64(); return err },
+		},
+		{
+			"number for a string", `1`, "byte 0: want a string, have a number",
+			func(r *strictjson.Reader) error { _, err := r.String(); return err },
+		},
+		{
+			"null for a string", `null`, "byte 0: want a string, have null",
+			func(r *strictjson.Reader) error { _, err := r.String(); return err },
+		},
+		{
+			"array for an object", `[]`, "byte 0: want an object, have an array",
+			func(r *strictjson.Reader) error { return r.Object(nil) },
+		},
+		{
+			"object for an array", `{}`, "byte 0: want an array, have an object",
+			func(r *strictjson.Reader) error { return r.Array(nil) },
+		},
+		{
+			"number for a bool", `1`, "byte 0: want true or false, have a number",
+			func(r *strictjson.Reader) error { _, err := r.Bool(); return err },
+		},
+		{
+			"false for null", `false`, "byte 0: want null, have true or false",
+			func(r *strictjson.Reader) error { return r.Null() },
+		},
+		{
+			"fraction", `1.0`, "byte 0: want a whole number",
+			func(r *strictjson.Reader) error { _, err := r.Int64(); return err },
+		},
+		{
+			"over 64 bits", `9223372036854775808`, "byte 0: want a whole number",
+			func(r *strictjson.Reader) error { _, err := r.Int64(); return err },
+		},
+		{
+			"over a float64", `1e400`, "byte 0: the number is too large",
+			func(r *strictjson.Reader) error { _, err := r.Float64(); return err },
+		},
+		{
+			"mixed list", `["a",1]`, "byte 5: [1]: want a string, have a number",
+			func(r *strictjson.Reader) error { _, err := r.Strings(); return err },
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -198,7 +231,8 @@ func TestFaultsOfTheCallerStay(t *testing.T) {
 	})
 	t.Run("an unknown member", func(t *testing.T) {
 		t.Parallel()
-		err := strictjson.Document([]byte(`{"admin":true}`), func(r *strictjson.Reader, name string) error { return r.Unknown(name) })
+		err := strictjson.Document([]byte(`{"admin":true}`),
+			func(r *strictjson.Reader, name string) error { return r.Unknown(name) })
 		if err == nil || err.Error() != "byte 9: admin: there is no member admin here" {
 			t.Errorf("have %v", err)
 		}

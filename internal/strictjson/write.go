@@ -30,8 +30,8 @@ func AppendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// plainUntil skips bytes, eight at a time, that stand for themselves in a JSON string. What is left must be looked at byte
-// by byte.
+// plainUntil skips bytes, eight at a time, that stand for themselves in a JSON string. What is left must be looked at
+// byte by byte.
 func plainUntil(s string) int {
 	const low, high = 0x0101010101010101, 0x8080808080808080
 	i := 0

@@ -10,18 +10,20 @@ import (
 // A Shape describes what a value of the file looks like. The reader and the reference come from the same declarations,
 // so they cannot disagree.
 type Shape struct {
-	Type        string // text, secret, integer, size, duration, boolean, word, list, mapping (named keys), names (any keys), object (any)
+	// text, secret, integer, size, duration, boolean, word, list, mapping (named keys), names (any keys), object (any)
+	Type        string
 	Words       []string
 	Least, Most string
-	Pattern     string   // of a text or a secret: what every good one matches, though not all that matches is good; RE2 and ECMA-262
-	Whole       bool     // of a duration: whole seconds
-	Unique      bool     // of a list: no item twice
-	Items       *Shape   // of a list, or of the values of a mapping of any names
-	Names       *Shape   // of a mapping of any names: what the names look like
-	Keys        []Key    // of a mapping
-	OneOf       []string // of a mapping: exactly one of these keys is there
-	OneAtMost   []string // of a mapping: at most one of these keys is there
-	Either      []*Shape
+	// of a text or a secret: what every good one matches, though not all that matches is good; RE2 and ECMA-262
+	Pattern   string
+	Whole     bool     // of a duration: whole seconds
+	Unique    bool     // of a list: no item twice
+	Items     *Shape   // of a list, or of the values of a mapping of any names
+	Names     *Shape   // of a mapping of any names: what the names look like
+	Keys      []Key    // of a mapping
+	OneOf     []string // of a mapping: exactly one of these keys is there
+	OneAtMost []string // of a mapping: at most one of these keys is there
+	Either    []*Shape
 
 	Check Check // of a text: beyond Pattern
 }

@@ -283,13 +283,16 @@ func Scalar(c Check) Kind[ScalarValue] {
 // OneOrMany reads a value, or a list of such values.
 func OneOrMany[V any](k Kind[V]) Kind[[]Setting[V]] {
 	many := List(1, k)
-	return Kind[[]Setting[V]]{Shape: &Shape{Either: []*Shape{k.Shape, many.Shape}}, Read: func(r *Reader, v Value) ([]Setting[V], bool) {
-		if v.IsList() {
-			return many.Read(r, v)
-		}
-		one := settle(r, v, k)
-		return []Setting[V]{one}, !one.Bad
-	}}
+	return Kind[[]Setting[V]]{
+		Shape: &Shape{Either: []*Shape{k.Shape, many.Shape}},
+		Read: func(r *Reader, v Value) ([]Setting[V], bool) {
+			if v.IsList() {
+				return many.Read(r, v)
+			}
+			one := settle(r, v, k)
+			return []Setting[V]{one}, !one.Bad
+		},
+	}
 }
 
 // Either reads a mapping with one kind, and everything else with another.

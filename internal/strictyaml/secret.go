@@ -32,8 +32,8 @@ type SecretSource struct {
 	File  string // resolved; "": Value is the secret
 }
 
-// SecretFrom reads a secret like [SecretText]. A value that is ${file:PATH} and nothing else keeps the path, so that the
-// program can read a secret that others replace.
+// SecretFrom reads a secret like [SecretText]. A value that is ${file:PATH} and nothing else keeps the path, so that
+// the program can read a secret that others replace.
 func SecretFrom(c Check) Kind[SecretSource] {
 	k := SecretText(c)
 	return Kind[SecretSource]{Shape: k.Shape, Read: func(r *Reader, v Value) (SecretSource, bool) {

@@ -13,8 +13,8 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// An access line has the shape of the logger's other lines, but is put together here, as an audit line is: a logger's fields
-// cost more, and leave more behind, than the line itself.
+// An access line has the shape of the logger's other lines, but is put together here, as an audit line is: a logger's
+// fields cost more, and leave more behind, than the line itself.
 
 // A line is a JSON object that is being written.
 type line []byte

@@ -16,7 +16,8 @@ func TestAccessLineIsJSON(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		value := string(rapid.SliceOf(rapid.Byte()).Draw(r, "value"))
 		us := rapid.Int64Range(0, 1<<40).Draw(r, "microseconds")
-		b := begin(nil, time.Unix(1, 5), "access", "request").text("v", value).milliseconds("ms", time.Duration(us)*time.Microsecond)
+		b := begin(nil, time.Unix(1, 5), "access", "request").text("v", value).milliseconds("ms",
+			time.Duration(us)*time.Microsecond)
 		b = append(b, '}')
 		var got struct {
 			V  string

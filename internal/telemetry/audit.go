@@ -8,8 +8,8 @@ import (
 // A Word is a member of an audit line.
 type Word struct{ Name, Value string }
 
-// Issued writes the audit line of an issuance, or of its refusal, in the shape of Audit's other lines, and returns when it is
-// written. Words that say nothing are left out, and so is a ttl of zero.
+// Issued writes the audit line of an issuance, or of its refusal, in the shape of Audit's other lines, and returns when
+// it is written. Words that say nothing are left out, and so is a ttl of zero.
 func (l *Log) Issued(event string, words []Word, ttl time.Duration) {
 	if l.through == nil {
 		return

@@ -46,7 +46,8 @@ func NewMetrics(version string) *Metrics {
 			Help: "Requests that were let through because their route is in shadow; reason is why they would have been refused.",
 		}, []string{"route", "reason"}),
 		added: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "jotgate_added_seconds", Help: "What the gate adds: from a request's head to the head of its answer, without the upstream's part.",
+			Name:    "jotgate_added_seconds",
+			Help:    "What the gate adds: from a request's head to the head of its answer, without the upstream's part.",
 			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .05, .25},
 		}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -57,7 +58,8 @@ func NewMetrics(version string) *Metrics {
 		}),
 		faults: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jotgate_http2_faults_total",
-			Help: "HTTP/2 streams that were reset, and connections that were ended, for what their client did; reason is the error code, or stalled.",
+			Help: "HTTP/2 streams that were reset, and connections that were ended, for what their client did; reason is the " +
+				"error code, or stalled.",
 		}, []string{"scope", "reason"}),
 		reasons: map[refusal.Reason]bool{}, live: map[string]*series{},
 	}
@@ -70,8 +72,12 @@ func NewMetrics(version string) *Metrics {
 	for _, result := range []string{"done", "refused"} {
 		m.reloads.WithLabelValues(result) // so that the first one is an increase
 	}
-	waited := newWaits(m, prometheus.Opts{Name: "jotgate_upstream_seconds", Help: "From asking the upstream to the head of its answer."})
-	m.registry.MustRegister(m.requests, m.spared, m.added, waited, m.reloads, m.loaded, m.faults, buildInfo(version), // of names that differ
+	waited := newWaits(m, prometheus.Opts{
+		Name: "jotgate_upstream_seconds",
+		Help: "From asking the upstream to the head of its answer.",
+	})
+	// of names that differ
+	m.registry.MustRegister(m.requests, m.spared, m.added, waited, m.reloads, m.loaded, m.faults, buildInfo(version),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -118,7 +124,8 @@ func (m *Metrics) tell() {
 // Loaded records that a configuration came into force; at the start it is no reload.
 func (m *Metrics) Loaded(at time.Time) { m.loaded.Set(float64(at.UnixMilli()) / 1000) }
 
-// HTTP2Fault counts a stream that was reset, or a connection that was ended, for what its client did. Reasons come from one list.
+// HTTP2Fault counts a stream that was reset, or a connection that was ended, for what its client did. Reasons come from
+// one list.
 func (m *Metrics) HTTP2Fault(connection bool, reason string) {
 	scope := "stream"
 	if connection {
@@ -138,7 +145,8 @@ func (m *Metrics) Reloaded(err error) {
 
 // The methods that have a label of their own.
 var methods = [...]string{
-	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, "other",
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+	http.MethodOptions, "other",
 }
 
 // classes of statuses; the first is an answer that broke off before its head.
@@ -157,8 +165,8 @@ type Routes struct {
 	gone    []string  // the routes that the reload before this one dropped; Retire alone touches it
 }
 
-// Routes announces the names of a configuration's routes, in its order. The configuration is about to come into force: those that
-// it shares with the one before go on counting.
+// Routes announces the names of a configuration's routes, in its order. The configuration is about to come into force:
+// those that it shares with the one before go on counting.
 func (m *Metrics) Routes(names []string) *Routes {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -65,7 +65,8 @@ func TestRequestsAreCountedByWhatWasDecided(t *testing.T) {
 	if diff := cmp.Diff(want, scrape(t, m, "jotgate_requests_total")); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{`jotgate_upstream_seconds_count{route="app"} 2`}, scrape(t, m, "jotgate_upstream_seconds_count")); diff != "" {
+	if diff := cmp.Diff([]string{`jotgate_upstream_seconds_count{route="app"} 2`},
+		scrape(t, m, "jotgate_upstream_seconds_count")); diff != "" {
 		t.Errorf("upstream (-want +got):\n%s", diff)
 	}
 	if got := scrape(t, m, "jotgate_added_seconds_count"); len(got) != 1 || got[0] != "jotgate_added_seconds_count 6" {
@@ -103,7 +104,8 @@ func TestRoutesThatAReloadDropsAreForgotten(t *testing.T) {
 	if diff := cmp.Diff(want, scrape(t, m, "jotgate_requests_total")); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{`jotgate_upstream_seconds_count{route="stays"} 2`}, scrape(t, m, "jotgate_upstream_seconds_count")); diff != "" {
+	if diff := cmp.Diff([]string{`jotgate_upstream_seconds_count{route="stays"} 2`},
+		scrape(t, m, "jotgate_upstream_seconds_count")); diff != "" {
 		t.Errorf("upstream (-want +got):\n%s", diff)
 	}
 }
@@ -154,7 +156,8 @@ func TestWaitsAreCountedAsByTheLibrary(t *testing.T) {
 	for _, bound := range waitedBounds {
 		bounds = append(bounds, bound.Seconds())
 	}
-	library := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "library_seconds", Help: "-", Buckets: bounds}, []string{"route"})
+	library := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "library_seconds", Help: "-", Buckets: bounds},
+		[]string{"route"})
 	if err := m.Register(library); err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +184,8 @@ func TestWaitsAreCountedAsByTheLibrary(t *testing.T) {
 	for _, wait := range waits {
 		sum += wait
 	}
-	if got := scrape(t, m, "jotgate_upstream_seconds_sum"); len(got) != 1 || got[0] != fmt.Sprintf(`jotgate_upstream_seconds_sum{route="app"} %v`, sum.Seconds()) {
+	if got := scrape(t, m, "jotgate_upstream_seconds_sum"); len(got) != 1 ||
+		got[0] != fmt.Sprintf(`jotgate_upstream_seconds_sum{route="app"} %v`, sum.Seconds()) {
 		t.Errorf("%v, want %v", got, sum)
 	}
 }
@@ -238,7 +242,8 @@ func TestRoutesWithReservedNames(t *testing.T) {
 	next.Observe("GET", answered("", 204, "", ""))
 	got := scrape(t, m, "jotgate_requests_total")
 	for _, want := range []string{noRoute, otherRoute} {
-		if line := `jotgate_requests_total{method="GET",reason="",route="` + want + `",status="2xx"} 1`; !slices.Contains(got, line) {
+		if line := `jotgate_requests_total{method="GET",reason="",route="` + want + `",status="2xx"} 1`; !slices.Contains(got,
+			line) {
 			t.Errorf("no line %s", line)
 		}
 	}

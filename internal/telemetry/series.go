@@ -7,8 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// series are those of one route that every request counts in. They lie together: with thousands of routes a request waits for memory, and
-// counters and histograms of the library's are spread over several places each. A scrape is told of those that are not zero.
+// series are those of one route that every request counts in. They lie together: with thousands of routes a request
+// waits for memory, and counters and histograms of the library's are spread over several places each. A scrape is told
+// of those that are not zero.
 type series struct {
 	name   string
 	waited histogram
@@ -55,8 +56,10 @@ func (s *series) tell(requests *prometheus.CounterVec) {
 
 // waitedBounds are the upper bounds of a histogram's buckets; the last bucket has none.
 var waitedBounds = [...]time.Duration{
-	1 * time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
-	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second,
+	1 * time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
+	50 * time.Millisecond,
+	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond,
+	5 * time.Second,
 	10 * time.Second, 30 * time.Second,
 }
 
@@ -87,7 +90,8 @@ func (h *histogram) metric(desc *prometheus.Desc, route string) prometheus.Metri
 	if count == 0 {
 		return nil
 	}
-	return prometheus.MustNewConstHistogram(desc, count, time.Duration(h.sum.Load()).Seconds(), below, route) // one label, as desc has
+	// one label, as desc has
+	return prometheus.MustNewConstHistogram(desc, count, time.Duration(h.sum.Load()).Seconds(), below, route)
 }
 
 // waits collects the histograms of all routes.

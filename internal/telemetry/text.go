@@ -15,9 +15,9 @@ import (
 // longestLine bounds what is kept of a line that does not end.
 const longestLine = 1 << 20
 
-// Text returns a writer for a [Log] whose lines a person reads: it takes JSON lines and writes each as time, level, name,
-// message and key=value pairs, and access lines as status, method and path first. What a client sent cannot steer the
-// terminal: a value with anything else than printable characters is quoted.
+// Text returns a writer for a [Log] whose lines a person reads: it takes JSON lines and writes each as time, level,
+// name, message and key=value pairs, and access lines as status, method and path first. What a client sent cannot steer
+// the terminal: a value with anything else than printable characters is quoted.
 func Text(to io.Writer) io.Writer { return &textWriter{to: to} }
 
 type textWriter struct {
@@ -74,7 +74,8 @@ func appendText(out, line []byte) []byte {
 	level, name, message := strings.ToUpper(taken("level")), taken("log"), taken("msg")
 	words := []string{at, level + strings.Repeat(" ", max(0, 5-len(level)))}
 	if name == "access" && message == "request" {
-		words = append(words, name, taken("status"), taken("method"), taken("host")+taken("path"), taken("reason"), taken("ms")+"ms")
+		words = append(words, name, taken("status"), taken("method"), taken("host")+taken("path"), taken("reason"),
+			taken("ms")+"ms")
 	} else {
 		words = append(words, name, message)
 	}

@@ -19,8 +19,9 @@ import (
 func TestTextLines(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
-		`{"level":"info","ts":"2030-01-02T03:04:05.678Z","log":"x","msg":"listening","address":"127.0.0.1:80","tls":false}`:                                                                             "03:04:05.678 INFO  x listening address=127.0.0.1:80 tls=false",
-		`{"level":"warn","ts":"2030-01-02T03:04:05.678Z","msg":"two words","error":"a \"b\"\nc","empty":""}`:                                                                                            `03:04:05.678 WARN  two words error="a \"b\"\nc" empty=""`,
+		`{"level":"info","ts":"2030-01-02T03:04:05.678Z","log":"x","msg":"listening","address":"127.0.0.1:80","tls":false}`: "03:04:05.678 INFO  x listening address=127.0.0.1:80 tls=false",
+		`{"level":"warn","ts":"2030-01-02T03:04:05.678Z","msg":"two words","error":"a ` +
+			`\"b\"\nc","empty":""}`: `03:04:05.678 WARN  two words error="a \"b\"\nc" empty=""`,
 		`{"level":"info","ts":"2030-01-02T03:04:05Z","log":"access","msg":"request","request_id":"1","method":"GET","host":"a","path":"/x","status":403,"ms":0.5,"reason":"action_denied","route":"r"}`: "03:04:05.000 INFO  access 403 GET a/x action_denied 0.5ms request_id=1 route=r",
 		`{"level":"info","list":["a b",1]}`: `INFO  list="[\"a b\",1]"`,
 		`plain`:                             "plain",
@@ -48,7 +49,8 @@ func TestTextLinesDoNotSteerTheTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		x := new(request.Exchange)
-		x.ID, x.Host, x.LogPath, x.Peer, x.Reason = "1", evil, "/"+evil, netip.MustParseAddr("192.0.2.1"), refusal.RouteNotFound
+		x.ID, x.Host, x.LogPath, x.Peer, x.Reason = "1", evil, "/"+evil, netip.MustParseAddr("192.0.2.1"),
+			refusal.RouteNotFound
 		log.Access(&http.Request{Method: evil, Header: http.Header{"User-Agent": {evil}}}, x, time.Now())
 		log.Warn(evil, zap.String(evil, evil), zap.Strings("list", []string{evil}), zap.Error(errors.New(evil)))
 		if err := log.Close(); err != nil {

@@ -5,8 +5,8 @@ import "slices"
 // Own reports whether the token is a client's own: its subject, its client and its grantor are one.
 func (c *Claims) Own() bool { return c.Subject == c.ClientID && c.ClientID == c.Grantor }
 
-// Ceiling returns the most that a token of ours may open, given what its grantor has: the client's own token what the client
-// itself may, any other token what the client may delegate.
+// Ceiling returns the most that a token of ours may open, given what its grantor has: the client's own token what the
+// client itself may, any other token what the client may delegate.
 func (c *Claims) Ceiling(permissions, delegate Permissions) Permissions {
 	if c.Own() {
 		return permissions
@@ -14,9 +14,9 @@ func (c *Claims) Ceiling(permissions, delegate Permissions) Permissions {
 	return delegate
 }
 
-// Reserved returns the name of a claim that names one of our clients although the token is not that client's own, or "".
-// An app that knows its services by subject must not take a user, or the subject of another issuer, for one of them.
-// ours is false for a token of another issuer, which can never be a client's own.
+// Reserved returns the name of a claim that names one of our clients although the token is not that client's own, or
+// "". An app that knows its services by subject must not take a user, or the subject of another issuer, for one of
+// them. ours is false for a token of another issuer, which can never be a client's own.
 func (c *Claims) Reserved(ours bool, isClient func(id string) bool) (claim string) {
 	own := ours && c.Own()
 	switch {
@@ -30,8 +30,8 @@ func (c *Claims) Reserved(ours bool, isClient func(id string) bool) (claim strin
 	return ""
 }
 
-// Union allows exactly what p or q allows. Appending one to the other would not: the first entry for a tenant decides alone,
-// so the second set's entries would never count. One set alone is returned as it is.
+// Union allows exactly what p or q allows. Appending one to the other would not: the first entry for a tenant decides
+// alone, so the second set's entries would never count. One set alone is returned as it is.
 func Union(p, q Permissions) Permissions {
 	if len(p) == 0 {
 		return q

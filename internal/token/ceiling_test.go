@@ -14,7 +14,8 @@ func TestUnionOpensWhatEitherOpens(t *testing.T) {
 		questions(func(tenant string, global bool, action string) {
 			want := decide(p, tenant, global, action) || decide(q, tenant, global, action)
 			if got := allowed(sum, tenant, global, action); got != want {
-				t.Fatalf("%v with %v is %v: tenant %q global %v action %s: %v, want %v", p, q, sum, tenant, global, action, got, want)
+				t.Fatalf("%v with %v is %v: tenant %q global %v action %s: %v, want %v", p, q, sum, tenant, global, action, got,
+					want)
 			}
 		})
 	})
@@ -33,8 +34,16 @@ func TestReservedNames(t *testing.T) {
 		{"a client's own", Claims{Subject: "shop", ClientID: "shop", Grantor: "shop", Application: "shop"}, true, ""},
 		{"another client as the subject", Claims{Subject: "web", ClientID: "shop", Grantor: "shop"}, true, "sub"},
 		{"a client's own by another grantor", Claims{Subject: "shop", ClientID: "shop", Grantor: "web"}, true, "sub"},
-		{"an application", Claims{Subject: "alice", ClientID: "shop", Grantor: "shop", Application: "web"}, true, "application"},
-		{"a client's own for another application", Claims{Subject: "shop", ClientID: "shop", Grantor: "shop", Application: "web"}, true, "application"},
+		{
+			"an application",
+			Claims{Subject: "alice", ClientID: "shop", Grantor: "shop", Application: "web"},
+			true,
+			"application",
+		},
+		{"a client's own for another application", Claims{
+			Subject: "shop", ClientID: "shop", Grantor: "shop",
+			Application: "web",
+		}, true, "application"},
 		{"foreign, as a client's own", Claims{Subject: "shop", ClientID: "shop", Grantor: "shop"}, false, "sub"},
 		{"foreign, application", Claims{Subject: "alice", Application: "shop"}, false, "application"},
 		{"foreign, client_id", Claims{Subject: "alice", ClientID: "shop"}, false, "client_id"},

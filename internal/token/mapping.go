@@ -8,8 +8,8 @@ import (
 	"unicode"
 )
 
-// Global stands, in a request and in what a token of another issuer opens, for what belongs to no tenant. An entry for Any
-// allows it too; an entry for Global allows it without opening any tenant.
+// Global stands, in a request and in what a token of another issuer opens, for what belongs to no tenant. An entry for
+// Any allows it too; an entry for Global allows it without opening any tenant.
 const Global = "\x00global"
 
 // Shown is a tenant as a message has it.
@@ -59,8 +59,8 @@ func (e *TooManyTenants) Error() string {
 	return fmt.Sprintf("%d tenants, the limit is %d", e.Count, MostTenants)
 }
 
-// Opens is what a token opens that has these lists of words, and says this in tenantPermissions: what any of its sources
-// alone opens, for its own tenants where there is a rule for them, cut to the ceiling.
+// Opens is what a token opens that has these lists of words, and says this in tenantPermissions: what any of its
+// sources alone opens, for its own tenants where there is a rule for them, cut to the ceiling.
 func (m *Mapping) Opens(words [][]Word, said Permissions) (Permissions, error) {
 	var tenants []string
 	if m.Tenants != nil {

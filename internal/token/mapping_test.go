@@ -51,7 +51,10 @@ func TestMapping(t *testing.T) {
 	global := with(func(m *Mapping) { m.Tenants = &TenantRule{Global: true} })
 	free := with(func(m *Mapping) { m.Tenants = nil })
 	actions := with(func(m *Mapping) {
-		m.Sources = []Source{{Words: 1, Actions: map[string][]string{"orders:read": {"READ"}, "orders:all": {"READ", "WRITE"}}}}
+		m.Sources = []Source{{Words: 1, Actions: map[string][]string{
+			"orders:read": {"READ"},
+			"orders:all":  {"READ", "WRITE"},
+		}}}
 	})
 	asTheyAre := with(func(m *Mapping) { m.Sources = []Source{{Words: 1}} })
 	both := with(func(m *Mapping) { m.Sources = []Source{{Words: 1, Roles: roles}, {Words: 2}} })
@@ -65,37 +68,122 @@ func TestMapping(t *testing.T) {
 		said  Permissions
 		want  Permissions
 	}{
-		{"a role is filled for the token's tenant", tenanted, [][]Word{wordsOf("acme"), wordsOf("reader")}, nil, roleOf(on("acme", "READ"))},
-		{"… for each of them", tenanted, [][]Word{wordsOf("acme", "globex"), wordsOf("reader")}, nil, roleOf(on("acme", "READ"), on("globex", "READ"))},
+		{
+			"a role is filled for the token's tenant", tenanted,
+			[][]Word{wordsOf("acme"), wordsOf("reader")},
+			nil,
+			roleOf(on("acme", "READ")),
+		},
+		{
+			"… for each of them", tenanted,
+			[][]Word{wordsOf("acme", "globex"), wordsOf("reader")},
+			nil,
+			roleOf(on("acme", "READ"), on("globex", "READ")),
+		},
 		{"… once", tenanted, [][]Word{wordsOf("acme", "acme"), wordsOf("reader", "reader")}, nil, roleOf(on("acme", "READ"))},
 		{"without tenants nothing", tenanted, [][]Word{none, wordsOf("reader", "any", "fixed")}, nil, nil},
 		{"a role that is not mapped", tenanted, [][]Word{wordsOf("acme"), wordsOf("admin")}, nil, nil},
 		{"the word * is no tenant", tenanted, [][]Word{wordsOf("*"), wordsOf("reader", "any")}, nil, nil},
-		{"… nor the placeholder, nor a path's dots", tenanted, [][]Word{wordsOf("{tenant}", ".", "..", Global), wordsOf("reader")}, nil, nil},
-		{"what does not match tenant_pattern does not count", tenanted, [][]Word{wordsOf("a/b", "acme"), wordsOf("reader")}, nil, roleOf(on("acme", "READ"))},
-		{"what is not in map does not count", renamed, [][]Word{wordsOf("org_1", "acme", "org_2"), wordsOf("reader")}, nil, roleOf(on("acme", "READ"))},
-		{"* in a role means each of the tenants", tenanted, [][]Word{wordsOf("acme"), wordsOf("any")}, nil, roleOf(on("acme", "READ"))},
+		{
+			"… nor the placeholder, nor a path's dots", tenanted,
+			[][]Word{wordsOf("{tenant}", ".", "..", Global), wordsOf("reader")},
+			nil, nil,
+		},
+		{
+			"what does not match tenant_pattern does not count", tenanted,
+			[][]Word{wordsOf("a/b", "acme"), wordsOf("reader")},
+			nil, roleOf(on("acme", "READ")),
+		},
+		{
+			"what is not in map does not count", renamed,
+			[][]Word{wordsOf("org_1", "acme", "org_2"), wordsOf("reader")},
+			nil,
+			roleOf(on("acme", "READ")),
+		},
+		{
+			"* in a role means each of the tenants", tenanted,
+			[][]Word{wordsOf("acme"), wordsOf("any")},
+			nil,
+			roleOf(on("acme", "READ")),
+		},
 		{"a fixed tenant outside them does not count", tenanted, [][]Word{wordsOf("acme"), wordsOf("fixed")}, nil, nil},
 		{"… inside them it does", tenanted, [][]Word{wordsOf("globex"), wordsOf("fixed")}, nil, roleOf(on("globex", "READ"))},
 		{"global needs the word", tenanted, [][]Word{wordsOf("acme"), wordsOf("ops")}, nil, roleOf(on("acme", "READ"))},
 		{"… and opens no tenant by itself", global, [][]Word{none, wordsOf("ops")}, nil, roleOf(on(Global, "CREATE"))},
-		{"… beside the tenant", global, [][]Word{wordsOf("acme"), wordsOf("ops")}, nil, roleOf(on(Global, "CREATE"), on("acme", "READ"))},
-		{"two roles add up", tenanted, [][]Word{wordsOf("acme"), wordsOf("reader", "writer")}, nil, roleOf(on("acme", "READ", "WRITE"), on(Any))},
-		{"a role that shuts a tenant out", tenanted, [][]Word{wordsOf("acme", "globex"), wordsOf("shut")}, nil, roleOf(on("acme"), on("globex", "READ"))},
+		{
+			"… beside the tenant", global,
+			[][]Word{wordsOf("acme"), wordsOf("ops")},
+			nil,
+			roleOf(on(Global, "CREATE"), on("acme", "READ")),
+		},
+		{
+			"two roles add up", tenanted,
+			[][]Word{wordsOf("acme"), wordsOf("reader", "writer")},
+			nil,
+			roleOf(on("acme", "READ", "WRITE"), on(Any)),
+		},
+		{
+			"a role that shuts a tenant out", tenanted,
+			[][]Word{wordsOf("acme", "globex"), wordsOf("shut")},
+			nil,
+			roleOf(on("acme"), on("globex", "READ")),
+		},
 		{"one source alone is never changed", free, [][]Word{none, wordsOf("shut")}, nil, roles["shut"]},
-		{"… two are merged for each tenant and *", free, [][]Word{none, wordsOf("shut", "acme")}, nil, roleOf(on("acme", "WRITE"), on(Any, "READ"))},
-		{"actions for each tenant", actions, [][]Word{wordsOf("acme", "globex"), wordsOf("orders:read", "x")}, nil, roleOf(on("acme", "READ"), on("globex", "READ"))},
-		{"a word may mean several", actions, [][]Word{wordsOf("acme"), wordsOf("orders:all", "orders:read")}, nil, roleOf(on("acme", "READ", "WRITE"))},
-		{"without map the words as they are", asTheyAre, [][]Word{wordsOf("acme"), wordsOf("READ", "x")}, nil, roleOf(on("acme", "READ", "x"))},
-		{"the word * is no action", asTheyAre, [][]Word{wordsOf("acme"), wordsOf("*", "READ")}, nil, roleOf(on("acme", "READ"))},
+		{
+			"… two are merged for each tenant and *", free,
+			[][]Word{none, wordsOf("shut", "acme")},
+			nil,
+			roleOf(on("acme", "WRITE"), on(Any, "READ")),
+		},
+		{
+			"actions for each tenant", actions,
+			[][]Word{wordsOf("acme", "globex"), wordsOf("orders:read", "x")},
+			nil,
+			roleOf(on("acme", "READ"), on("globex", "READ")),
+		},
+		{
+			"a word may mean several", actions,
+			[][]Word{wordsOf("acme"), wordsOf("orders:all", "orders:read")},
+			nil,
+			roleOf(on("acme", "READ", "WRITE")),
+		},
+		{
+			"without map the words as they are", asTheyAre,
+			[][]Word{wordsOf("acme"), wordsOf("READ", "x")},
+			nil,
+			roleOf(on("acme", "READ", "x")),
+		},
+		{
+			"the word * is no action", asTheyAre,
+			[][]Word{wordsOf("acme"), wordsOf("*", "READ")},
+			nil,
+			roleOf(on("acme", "READ")),
+		},
 		{"a word that no header can hold", asTheyAre, [][]Word{wordsOf("acme"), wordsOf("a\nb")}, nil, nil},
-		{"roles and actions add up", both, [][]Word{wordsOf("acme"), wordsOf("reader"), wordsOf("DELETE")}, nil, roleOf(on("acme", "READ", "DELETE"))},
-		{"roles for their own tenants alone", perTenant, [][]Word{none, {{"reader", []string{"acme"}}, {"writer", []string{"globex", "*"}}}}, nil,
-			roleOf(on("acme", "READ"), on("globex", "WRITE"), on(Any))},
+		{
+			"roles and actions add up", both,
+			[][]Word{wordsOf("acme"), wordsOf("reader"), wordsOf("DELETE")},
+			nil,
+			roleOf(on("acme", "READ", "DELETE")),
+		},
+		{
+			"roles for their own tenants alone", perTenant,
+			[][]Word{none, {{"reader", []string{"acme"}}, {"writer", []string{"globex", "*"}}}},
+			nil,
+			roleOf(on("acme", "READ"), on("globex", "WRITE"), on(Any)),
+		},
 		{"… a * role means those", perTenant, [][]Word{none, {{"any", []string{"acme"}}}}, nil, roleOf(on("acme", "READ"))},
-		{"tenantPermissions, for the token's tenants alone", said, [][]Word{wordsOf("acme"), none}, roleOf(on("acme", "READ"), on("globex", "READ"), on(Any, "X")), roleOf(on("acme", "READ"))},
-		{"cut to the ceiling", with(func(m *Mapping) { m.Ceiling = roleOf(on("acme", "READ")) }), [][]Word{wordsOf("acme", "globex"), wordsOf("reader", "writer")}, nil,
-			roleOf(on("acme", "READ"), on("globex"))},
+		{
+			"tenantPermissions, for the token's tenants alone", said,
+			[][]Word{wordsOf("acme"), none},
+			roleOf(on("acme", "READ"), on("globex", "READ"), on(Any, "X")), roleOf(on("acme", "READ")),
+		},
+		{
+			"cut to the ceiling", with(func(m *Mapping) { m.Ceiling = roleOf(on("acme", "READ")) }),
+			[][]Word{wordsOf("acme", "globex"), wordsOf("reader", "writer")},
+			nil,
+			roleOf(on("acme", "READ"), on("globex")),
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -122,7 +210,10 @@ func TestTooManyTenants(t *testing.T) {
 		names = append(names, fmt.Sprint("t", i))
 	}
 	role := map[string]Permissions{"r": roleOf(on(Placeholder, "READ"))}
-	m := Mapping{Tenants: &TenantRule{}, Sources: []Source{{Words: 1, Roles: role}}, Ceiling: roleOf(on(Any, Any)), Pattern: plainTenant}
+	m := Mapping{
+		Tenants: &TenantRule{}, Sources: []Source{{Words: 1, Roles: role}}, Ceiling: roleOf(on(Any, Any)),
+		Pattern: plainTenant,
+	}
 	each := Mapping{Sources: []Source{{Words: 1, Roles: role, PerTenant: true}}, Ceiling: m.Ceiling}
 	for _, n := range []int{MostTenants, MostTenants + 1} {
 		_, err := m.Opens([][]Word{wordsOf(append([]string{"*", "a/b"}, names[:n]...)...), wordsOf("r")}, nil)
@@ -146,11 +237,15 @@ func anyMapping(t *rapid.T) (m Mapping, words [][]Word) {
 			if p.Deciding(tenant) >= 0 {
 				continue
 			}
-			p = append(p, on(tenant, rapid.SliceOfDistinct(rapid.SampledFrom([]string{"READ", "WRITE", Any}), rapid.ID[string]).Draw(t, fmt.Sprint(label, " actions ", i))...))
+			p = append(p, on(tenant, rapid.SliceOfDistinct(rapid.SampledFrom([]string{"READ", "WRITE", Any}),
+				rapid.ID[string]).Draw(t, fmt.Sprint(label, " actions ", i))...))
 		}
 		return p
 	}
-	m = Mapping{Pattern: plainTenant, Ceiling: slices.DeleteFunc(role("ceiling"), func(e TenantPermission) bool { return e.Tenant == Placeholder })}
+	m = Mapping{
+		Pattern: plainTenant,
+		Ceiling: slices.DeleteFunc(role("ceiling"), func(e TenantPermission) bool { return e.Tenant == Placeholder }),
+	}
 	if rapid.Bool().Draw(t, "has tenants") {
 		m.Tenants = &TenantRule{Global: rapid.Bool().Draw(t, "global")}
 	}
@@ -171,9 +266,9 @@ func anyMapping(t *rapid.T) (m Mapping, words [][]Word) {
 	return m, [][]Word{wordsOf(tenants...), wordsOf(held...), wordsOf(actions...)}
 }
 
-// TestMergedAllowsWhatSomeSourceAllows compares with a model that never merges: a question is allowed if and only if some
-// source alone allows it, by its first entry that matches, and the ceiling does, and it is about a tenant of the token's
-// own where there is a rule for these.
+// TestMergedAllowsWhatSomeSourceAllows compares with a model that never merges: a question is allowed if and only if
+// some source alone allows it, by its first entry that matches, and the ceiling does, and it is about a tenant of the
+// token's own where there is a rule for these.
 func TestMergedAllowsWhatSomeSourceAllows(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

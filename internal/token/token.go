@@ -167,7 +167,8 @@ var mayWords = [...]string{IssueCodes, IssueUserTokens, CreateAccessTokens, Crea
 func MayWords() []string { return mayWords[:] }
 
 // Claims is what a token says (RFC 9068, with our tenantPermissions and grantor), as a strict reading of its payload
-// gives it. Times are whole milliseconds since 1970, as NumericDate may have a fraction (RFC 7519 §2); zero means absent.
+// gives it. Times are whole milliseconds since 1970, as NumericDate may have a fraction (RFC 7519 §2); zero means
+// absent.
 type Claims struct {
 	Issuer      string      // iss
 	Subject     string      // sub
@@ -180,9 +181,11 @@ type Claims struct {
 	Scope       string      // scope, words separated by single spaces (RFC 6749 §3.3)
 	Grantor     string      // our claim: the client whose delegate covers the permissions
 	Permissions Permissions // tenantPermissions
-	Ancestors   []Ancestor  // our claim exchanged_from: the tokens that this one was made from, one out of the other, the latest first
-	Actors      []string    // act: the clients that exchanged the token, the latest first (RFC 8693 §4.1)
-	Key         string      // cnf.jkt: thumbprint of the key that the token is bound to (RFC 9449 §6.1); "": a plain bearer
+	// our claim exchanged_from: the tokens that this one was made from, one out of the other, the latest first
+	Ancestors []Ancestor
+	Actors    []string // act: the clients that exchanged the token, the latest first (RFC 8693 §4.1)
+	// cnf.jkt: thumbprint of the key that the token is bound to (RFC 9449 §6.1); "": a plain bearer
+	Key string
 
 	// The access-token dialect's own claims.
 	Application string // application
@@ -190,8 +193,8 @@ type Claims struct {
 	ExpiresOn   int64  // expiresOn, ms, the value that the dialect answers with; zero means absent
 }
 
-// An Ancestor is what must be known of an earlier token to tell whether it was withdrawn: its issuer and subject are those
-// of the token that was made from it, and so is its grantor.
+// An Ancestor is what must be known of an earlier token to tell whether it was withdrawn: its issuer and subject are
+// those of the token that was made from it, and so is its grantor.
 type Ancestor struct {
 	ID       string // jti
 	ClientID string // client_id

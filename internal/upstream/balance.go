@@ -100,7 +100,8 @@ func (c *choice) next() *server {
 
 func (c *choice) untried(s *server) bool { return !slices.Contains(c.tried[:c.count], s) }
 
-// inTurn returns the server whose turn it is, or the next one that is up. One in its slow start passes some of its turns on.
+// inTurn returns the server whose turn it is, or the next one that is up. One in its slow start passes some of its
+// turns on.
 func (c *choice) inTurn(now time.Time, turn uint64, but *server) (spare *server) {
 	ring := c.members.ring
 	for i := range ring {
@@ -116,8 +117,8 @@ func (c *choice) inTurn(now time.Time, turn uint64, but *server) (spare *server)
 	return spare
 }
 
-// leastUsed returns the less busy of two servers: that is nearly as good as the least busy of all, and does not send every
-// request of the same moment to one server.
+// leastUsed returns the less busy of two servers: that is nearly as good as the least busy of all, and does not send
+// every request of the same moment to one server.
 func (c *choice) leastUsed(now time.Time) *server {
 	ring := c.members.ring
 	a := c.inTurn(now, uint64(rand.IntN(len(ring))), nil)
@@ -131,8 +132,8 @@ func (c *choice) leastUsed(now time.Time) *server {
 	return a
 }
 
-// byKey returns the server with the highest rank for the key (rendezvous hashing): when servers come and go, only the keys of
-// those move. Every replica of the gate ranks alike.
+// byKey returns the server with the highest rank for the key (rendezvous hashing): when servers come and go, only the
+// keys of those move. Every replica of the gate ranks alike.
 func (c *choice) byKey(now time.Time) (best *server) {
 	highest := math.Inf(-1)
 	for _, s := range c.members.all {

@@ -8,9 +8,9 @@ import (
 	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
-// A client sends requests to one server, by one version of HTTP. On an error the answer need not be closed. The request's body
-// may be read until the error is returned or the answer is closed, and a read that waits then may last; the client does not
-// rely on the body's Close to end it.
+// A client sends requests to one server, by one version of HTTP. On an error the answer need not be closed. The
+// request's body may be read until the error is returned or the answer is closed, and a read that waits then may last;
+// the client does not rely on the body's Close to end it.
 type client interface {
 	do(ctx context.Context, q *h1.Request, a *Answer) error
 	close() // idle connections; requests in flight end well
@@ -52,7 +52,8 @@ func (a *Answer) Bodiless() bool {
 	return a.stream.response.Body == http.NoBody
 }
 
-// Waiting reports whether Read would wait for the server. HTTP/2 does not say, so it is assumed while anything is to come.
+// Waiting reports whether Read would wait for the server. HTTP/2 does not say, so it is assumed while anything is to
+// come.
 func (a *Answer) Waiting() bool {
 	if a.stream != nil {
 		return a.stream.left != 0

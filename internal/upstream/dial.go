@@ -25,8 +25,8 @@ type dialer struct {
 	tls     *tls.Config // nil: plain
 }
 
-// newDialer reads a server's URL: http, h2c and https name a host, unix and unix+h2c a path. address is where the host was found
-// to be; "" has each connection look it up.
+// newDialer reads a server's URL: http, h2c and https name a host, unix and unix+h2c a path. address is where the host
+// was found to be; "" has each connection look it up.
 func newDialer(u *url.URL, address string, s *Settings, base *tls.Config) *dialer {
 	d := &dialer{net: net.Dialer{Timeout: s.ConnectTimeout, KeepAlive: tcpProbes}, network: "tcp", address: hostPort(u)}
 	if address != "" {

@@ -14,9 +14,9 @@ import (
 // longestPause bounds the growing pause of a server that fails again and again.
 const longestPause = 5 * time.Minute
 
-// Eject says when a server is left alone. A server that cannot be connected to is left alone at once, since the request that
-// finds it out goes to another one; time-outs, broken answers and the statuses count, and answers in between begin the count
-// anew.
+// Eject says when a server is left alone. A server that cannot be connected to is left alone at once, since the request
+// that finds it out goes to another one; time-outs, broken answers and the statuses count, and answers in between begin
+// the count anew.
 type Eject struct {
 	Failures int           // in a row; 0: no server is ejected
 	For      time.Duration // the first pause; it doubles with each ejection in a row

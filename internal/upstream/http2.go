@@ -46,7 +46,9 @@ type http2Client struct {
 	patient atomic.Pointer[http.Transport] // for requests with a time-out of their own; see headWait
 }
 
-func newHTTP2Client(s *Settings, address string, secure bool, dial func(context.Context) (net.Conn, error)) *http2Client {
+func newHTTP2Client(s *Settings, address string, secure bool,
+	dial func(context.Context) (net.Conn, error),
+) *http2Client {
 	c := &http2Client{scheme: "http", address: address, stall: s.StallTimeout}
 	t := &http.Transport{
 		Proxy:                  nil,  // HTTP_PROXY in the environment is for clients, and could be a request's (httpoxy)
@@ -56,7 +58,10 @@ func newHTTP2Client(s *Settings, address string, secure bool, dial func(context.
 		ResponseHeaderTimeout:  s.ResponseTimeout,
 		MaxResponseHeaderBytes: headLimit,
 		Protocols:              new(http.Protocols),
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: s.StallTimeout},
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: pingAfter, PingTimeout: pingTimeout,
+			WriteByteTimeout: s.StallTimeout,
+		},
 	}
 	to := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		conn, err := dial(ctx)
@@ -159,7 +164,8 @@ func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
 		}
 		return err
 	}
-	a.Status, a.StatusLine, a.Minor, a.Length, a.Closing = response.StatusCode, response.Status, 1, response.ContentLength, false
+	a.Status, a.StatusLine, a.Minor, a.Length, a.Closing = response.StatusCode, response.Status, 1, response.ContentLength,
+		false
 	a.Fields = a.Fields[:0]
 	for name, values := range response.Header {
 		for _, v := range values {
@@ -190,8 +196,8 @@ func (c *http2Client) request(ctx context.Context, q *h1.Request) (*http.Request
 	return r.WithContext(ctx), nil
 }
 
-// target has the request's own, byte for byte. Opaque is written as it is, but for a leading "//", which would be taken for
-// an authority; such a path consists of bytes that stay as they are in RawPath.
+// target has the request's own, byte for byte. Opaque is written as it is, but for a leading "//", which would be taken
+// for an authority; such a path consists of bytes that stay as they are in RawPath.
 func (c *http2Client) target(raw string) *url.URL {
 	u := &url.URL{Scheme: c.scheme, Host: c.address}
 	path, query, has := strings.Cut(raw, "?")
@@ -203,9 +209,9 @@ func (c *http2Client) target(raw string) *url.URL {
 	return u
 }
 
-// hints passes informational answers on, and bounds them, which the transport leaves to a trace's owner. They come on the
-// connection's goroutine, so none is passed on when the request is over. 100 (Continue) is not, as our own server says it to
-// the client when the body is read.
+// hints passes informational answers on, and bounds them, which the transport leaves to a trace's owner. They come on
+// the connection's goroutine, so none is passed on when the request is over. 100 (Continue) is not, as our own server
+// says it to the client when the body is read.
 type hints struct {
 	pass func(int, http.Header) error
 
@@ -254,8 +260,8 @@ func newHTTP2Body(r *http.Response, stall time.Duration) *http2Body {
 	return b
 }
 
-// maySilent reports whether an answer of this type may be silent for any time: an event stream (WHATWG HTML §9.2), and gRPC,
-// whose streams have deadlines of their own.
+// maySilent reports whether an answer of this type may be silent for any time: an event stream (WHATWG HTML §9.2), and
+// gRPC, whose streams have deadlines of their own.
 func maySilent(contentType string) bool {
 	kind, _, err := mime.ParseMediaType(contentType)
 	return err == nil && (kind == "text/event-stream" || grpcType(kind))
@@ -292,8 +298,9 @@ func (b *http2Body) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// A detachedBody is a request's body whose Close ends a Read that waits. The transport returns an error only when its last Read
-// has returned, and a client that is slow to send must not hold it up. One goroutine reads ahead by one piece.
+// A detachedBody is a request's body whose Close ends a Read that waits. The transport returns an error only when its
+// last Read has returned, and a client that is slow to send must not hold it up. One goroutine reads ahead by one
+// piece.
 type detachedBody struct {
 	from   io.Reader
 	start  sync.Once
@@ -385,7 +392,8 @@ var http2Losses = []string{
 
 // isHTTP2Loss knows the errors of an HTTP/2 connection that ended, which net/http gives no type.
 func isHTTP2Loss(err error) bool {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE) {
 		return true
 	}
 	text := err.Error()

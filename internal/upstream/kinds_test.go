@@ -90,7 +90,8 @@ func TestEveryKindOfServerIsAsked(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind string) {
 		bounds := served(t, kind, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
-			w.Header().Set("X-Seen", fmt.Sprint(r.ProtoMajor, " ", r.Method, " ", r.RequestURI, " ", r.Host, " ", r.Header.Get("X-A"), " ",
+			w.Header().Set("X-Seen", fmt.Sprint(r.ProtoMajor, " ", r.Method, " ", r.RequestURI, " ", r.Host, " ",
+				r.Header.Get("X-A"), " ",
 				r.Header["User-Agent"], r.Header["Accept-Encoding"], r.Header["Connection"], " ", r.ContentLength))
 			w.Header().Set("Trailer", "X-One")
 			w.Write(body)
@@ -210,15 +211,20 @@ func TestLimitsOfEveryKind(t *testing.T) {
 		t.Cleanup(func() { close(over) }) // before the server's own
 		bounds.ResponseTimeout, bounds.StallTimeout = 100*time.Millisecond, 100*time.Millisecond
 		p := open(t, bounds, time.Now)
-		if _, err := send(t.Context(), p, &h1.Request{Method: "GET", Target: "/head", Host: "x"}); refusal.Of(err) != refusal.UpstreamTimeout {
+		if _, err := send(t.Context(), p,
+			&h1.Request{Method: "GET", Target: "/head", Host: "x"}); refusal.Of(err) != refusal.UpstreamTimeout {
 			t.Errorf("no head: %v", err)
 		}
-		if text, err := send(t.Context(), p, &h1.Request{Method: "GET", Target: "/body", Host: "x"}); text != "begin" || !Stalled(err) {
+		if text, err := send(t.Context(), p, &h1.Request{Method: "GET", Target: "/body", Host: "x"}); text != "begin" ||
+			!Stalled(err) {
 			t.Errorf("a body that stalls: %q %v", text, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(20*time.Millisecond, cancel)
-		if _, err := send(ctx, p, &h1.Request{Method: "GET", Target: "/head", Host: "x"}); refusal.Of(err) != refusal.ClientClosed {
+		if _, err := send(ctx, p, &h1.Request{
+			Method: "GET", Target: "/head",
+			Host: "x",
+		}); refusal.Of(err) != refusal.ClientClosed {
 			t.Errorf("a client that left: %v", err)
 		}
 	})
@@ -247,7 +253,8 @@ func TestUpgradesOfEveryKind(t *testing.T) {
 				t.Fatal(err)
 			}
 			a := Answer{Answer: h1.Answer{Fields: make([]h1.Field, 0, 8)}}
-			if err := p.Do(t.Context(), Caller{}, &h1.Request{Method: "GET", Target: "/", Host: "x", Upgrade: "echo"}, &a); err != nil {
+			if err := p.Do(t.Context(), Caller{}, &h1.Request{Method: "GET", Target: "/", Host: "x", Upgrade: "echo"},
+				&a); err != nil {
 				t.Fatal(err)
 			}
 			defer a.Close()
@@ -270,7 +277,11 @@ func TestUpgradesOfEveryKind(t *testing.T) {
 // A TLS server may begin, or cease, to offer HTTP/2 while the gate runs. A POST is not lost by that.
 func TestAServersChoiceIsFollowed(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter,
+		r *http.Request,
+	) {
+		io.WriteString(w, r.Proto)
+	}))
 	var second atomic.Bool
 	s.EnableHTTP2 = true
 	s.TLS = &tls.Config{}

@@ -70,8 +70,8 @@ func (p *Pool) close() {
 	}
 }
 
-// Do sends q to a server of the pool and reads the head of the answer into a, which must be closed after that. Errors are
-// refusals, and a need not be closed then. q's body is not closed where no server could be connected to.
+// Do sends q to a server of the pool and reads the head of the answer into a, which must be closed after that. Errors
+// are refusals, and a need not be closed then. q's body is not closed where no server could be connected to.
 func (p *Pool) Do(ctx context.Context, caller Caller, q *h1.Request, a *Answer) error {
 	if q.Host == "" { // HTTP/1.0
 		q.Host = p.host
@@ -95,8 +95,8 @@ func (p *Pool) Do(ctx context.Context, caller Caller, q *h1.Request, a *Answer) 
 	}
 }
 
-// again decides whether a request goes to another server: always if nothing of it was sent, else only if that does no harm,
-// and within bounds, so that a sick upstream does not get more requests than a healthy one.
+// again decides whether a request goes to another server: always if nothing of it was sent, else only if that does no
+// harm, and within bounds, so that a sick upstream does not get more requests than a healthy one.
 func (p *Pool) again(q *h1.Request, err error, c *choice) bool {
 	var (
 		dial    *h1.DialError
@@ -116,8 +116,8 @@ func (p *Pool) again(q *h1.Request, err error, c *choice) bool {
 	return c.sent < p.settings.Retry.Attempts && p.budget.take(p.clock(), p.turn.Load())
 }
 
-// lost reports whether a connection ended before the first byte of an answer. A time-out is no such end: the server may still
-// be busy with the request.
+// lost reports whether a connection ended before the first byte of an answer. A time-out is no such end: the server may
+// still be busy with the request.
 func lost(err error) bool {
 	if h1.Lost(err) {
 		return true
@@ -160,8 +160,8 @@ func (p *Pool) once(ctx context.Context, connection string, s *server, q *h1.Req
 	return nil
 }
 
-// mayLast reports whether the answer is a stream that has no natural end: such answers must not use up the places of ordinary
-// requests.
+// mayLast reports whether the answer is a stream that has no natural end: such answers must not use up the places of
+// ordinary requests.
 func (a *Answer) mayLast() bool {
 	if a.Status == http.StatusSwitchingProtocols {
 		return true

@@ -27,7 +27,8 @@ const ejection = 5 * time.Second
 func settings(servers ...string) Settings {
 	s := Settings{
 		Name: "app", Eject: Eject{Failures: 3, For: ejection}, Retry: Retry{Attempts: 2, Budget: 0.2},
-		ConnectTimeout: 10 * time.Second, ResponseTimeout: 5 * time.Second, StallTimeout: 5 * time.Second, MaxConnections: 4, MaxIdle: 4,
+		ConnectTimeout: 10 * time.Second, ResponseTimeout: 5 * time.Second, StallTimeout: 5 * time.Second, MaxConnections: 4,
+		MaxIdle: 4,
 	}
 	for _, text := range servers {
 		u, err := url.Parse(text)
@@ -294,7 +295,8 @@ func TestAServerThatDoesNotReadIsGivenUp(t *testing.T) {
 	s := settings("http://" + l.Addr().String())
 	s.StallTimeout = 50 * time.Millisecond
 	p := open(t, s, time.Now)
-	if _, err := ask(t.Context(), p, "POST", strings.Repeat("x", 32<<20), nil); refusal.Of(err) != refusal.UpstreamTimeout {
+	if _, err := ask(t.Context(), p, "POST", strings.Repeat("x", 32<<20),
+		nil); refusal.Of(err) != refusal.UpstreamTimeout {
 		t.Errorf("got %v", err)
 	}
 }
@@ -324,9 +326,14 @@ func TestPoolsAreSharedWhileTheirSettingsAre(t *testing.T) {
 
 func TestAuthorities(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "tls") }))
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter,
+		r *http.Request,
+	) {
+		io.WriteString(w, "tls")
+	}))
 	t.Cleanup(server.Close)
-	if _, err := ask(t.Context(), open(t, settings(server.URL), time.Now), "GET", "", nil); refusal.Of(err) != refusal.UpstreamUnreachable {
+	if _, err := ask(t.Context(), open(t, settings(server.URL), time.Now), "GET", "",
+		nil); refusal.Of(err) != refusal.UpstreamUnreachable {
 		t.Errorf("an unknown authority: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "ca.pem")

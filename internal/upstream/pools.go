@@ -1,8 +1,8 @@
 // Package upstream keeps the connections to the servers behind the gate.
 //
-// A [Pool] is one upstream: servers that run the same app. It has the limits that a gate needs: the requests in flight at a
-// server, those that wait for a place, and the time for a connection, for the head of an answer and for progress of its body.
-// Errors are [refusal.Error] values, so that the gate answers 502, 503 or 504 without reading error texts.
+// A [Pool] is one upstream: servers that run the same app. It has the limits that a gate needs: the requests in flight
+// at a server, those that wait for a place, and the time for a connection, for the head of an answer and for progress
+// of its body. Errors are [refusal.Error] values, so that the gate answers 502, 503 or 504 without reading error texts.
 //
 //	pool.go     which servers a request meets, and when it is sent again
 //	balance.go  whose turn it is
@@ -15,8 +15,8 @@
 //
 // Two clients send requests: [h1.Client] over HTTP/1.1, plain or TLS, and net/http's transport over HTTP/2.
 //
-// Retries: a request that met a server which cannot be connected to goes to the next one, as nothing of it was sent. A request of which
-// anything may have been sent is sent again only if it is [h1.Request.Repeatable].
+// Retries: a request that met a server which cannot be connected to goes to the next one, as nothing of it was sent. A
+// request of which anything may have been sent is sent again only if it is [h1.Request.Repeatable].
 //
 // [Pools] outlive a reload: settings that did not change keep their connections.
 package upstream
@@ -88,7 +88,8 @@ type TLS struct {
 
 // Pools holds every pool that some configuration in use names.
 type Pools struct {
-	// Log gets one line for each change of a server. Lookup finds a name's addresses. Both may be set before the first Open.
+	// Log gets one line for each change of a server. Lookup finds a name's addresses. Both may be set before the first
+	// Open.
 	Log    *zap.Logger
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
@@ -112,8 +113,8 @@ func NewPools(clock func() time.Time) *Pools {
 	}
 }
 
-// Open returns the pool of these settings, the one in use if there is one. release must be called once, when the caller sends
-// no more requests; those in flight end well.
+// Open returns the pool of these settings, the one in use if there is one. release must be called once, when the caller
+// sends no more requests; those in flight end well.
 func (p *Pools) Open(s Settings) (pool *Pool, release func(), err error) {
 	if len(s.Servers) == 0 {
 		return nil, nil, fmt.Errorf("no servers")
@@ -157,8 +158,8 @@ type ServerState struct {
 	Unasked          uint64 // times that bytes came which belong to no request
 }
 
-// States lists the servers of all pools, by upstream and server; two pools of one upstream, as there are during a reload, count
-// together.
+// States lists the servers of all pools, by upstream and server; two pools of one upstream, as there are during a
+// reload, count together.
 func (p *Pools) States() []ServerState {
 	p.mu.Lock()
 	var all []ServerState

@@ -20,8 +20,8 @@ func (p *Pool) hasNames() bool {
 	return slices.ContainsFunc(p.settings.Servers, func(s Server) bool { return lookedUp(&s) != "" })
 }
 
-// lookedUp is the name of a server that is looked up; "" for an address, for a socket in the file system, and for localhost,
-// whose two addresses are one server.
+// lookedUp is the name of a server that is looked up; "" for an address, for a socket in the file system, and for
+// localhost, whose two addresses are one server.
 func lookedUp(s *Server) string {
 	host := s.URL.Hostname()
 	if _, err := netip.ParseAddr(host); err == nil || strings.EqualFold(host, "localhost") {
@@ -30,8 +30,8 @@ func lookedUp(s *Server) string {
 	return host
 }
 
-// resolve looks all names up again and again. Until a name was found the first time it is dialed as it is; when a lookup fails,
-// the addresses of the last one stay.
+// resolve looks all names up again and again. Until a name was found the first time it is dialed as it is; when a
+// lookup fails, the addresses of the last one stay.
 func (p *Pool) resolve() {
 	ticker := time.NewTicker(p.settings.Resolve)
 	defer ticker.Stop()
@@ -74,8 +74,8 @@ func (p *Pool) logLookup(host string, err error) {
 	}
 }
 
-// lookup finds the addresses of a name: those of IPv4 if it has any, else those of IPv6, as a host often has an address of a
-// version that does not lead to it. They are in order, so that equal answers are equal.
+// lookup finds the addresses of a name: those of IPv4 if it has any, else those of IPv6, as a host often has an address
+// of a version that does not lead to it. They are in order, so that equal answers are equal.
 func (p *Pool) lookup(host string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(p.over, max(p.settings.ConnectTimeout, time.Second))
 	defer cancel()
@@ -102,8 +102,8 @@ func (p *Pool) lookup(host string) ([]netip.Addr, error) {
 	return four[:min(len(four), addressesAtMost)], nil
 }
 
-// follow makes the servers those that the names were found to be. Servers that stay keep their connections and all that is
-// known of them.
+// follow makes the servers those that the names were found to be. Servers that stay keep their connections and all that
+// is known of them.
 func (p *Pool) follow(found [][]netip.Addr, first bool) {
 	before := p.members.Load().all
 	var after []*server

@@ -16,8 +16,8 @@ const (
 	budgetFloor  = 30 // retries in a window that are always allowed: 3 a second
 )
 
-// A budget bounds the retries of a pool by its requests. Requests are counted by the pool's turns, so a pool without retries
-// pays nothing for it.
+// A budget bounds the retries of a pool by its requests. Requests are counted by the pool's turns, so a pool without
+// retries pays nothing for it.
 type budget struct {
 	share float64
 

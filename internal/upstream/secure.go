@@ -10,8 +10,8 @@ import (
 	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
-// A secureClient speaks with an https server by the version of HTTP that the server chooses in the handshake. The last choice
-// is assumed of the next connection, and a different one is followed. Upgrades are HTTP/1.1's.
+// A secureClient speaks with an https server by the version of HTTP that the server chooses in the handshake. The last
+// choice is assumed of the next connection, and a different one is followed. Upgrades are HTTP/1.1's.
 type secureClient struct {
 	*dialer
 	first   *h1.Client

@@ -39,7 +39,8 @@ type server struct {
 // newServer makes a server of an entry. address is one that the entry's name was found to have; "" dials the name.
 func (p *Pool) newServer(entry *Server, address string) *server {
 	s := &server{
-		pool: p, entry: entry, name: name(entry.URL), weight: max(1, entry.Weight), stop: func() {}, shares: make(map[string]*share),
+		pool: p, entry: entry, name: name(entry.URL), weight: max(1, entry.Weight), stop: func() {},
+		shares: make(map[string]*share),
 	}
 	if address != "" {
 		s.name = address
@@ -113,8 +114,8 @@ type share struct {
 	users      int // requests that hold a place or wait for one
 }
 
-// acquire takes a place. As many requests as there are places may wait, and each as long as a connection may take: a longer queue
-// would only answer clients that have given up. A connection at its share waits for a place of its own.
+// acquire takes a place. As many requests as there are places may wait, and each as long as a connection may take: a
+// longer queue would only answer clients that have given up. A connection at its share waits for a place of its own.
 func (s *server) acquire(ctx context.Context, patience time.Duration, connection string) (*share, error) {
 	if s.slots == nil {
 		return nil, nil
@@ -166,7 +167,8 @@ func (s *server) wait(ctx context.Context, slots chan struct{}, patience time.Du
 	}
 }
 
-// enter finds the share of a connection; nil where it needs none. limits.h2_streams bounds the requests that wait for one.
+// enter finds the share of a connection; nil where it needs none. limits.h2_streams bounds the requests that wait for
+// one.
 func (s *server) enter(connection string) *share {
 	if s.share == 0 || connection == "" {
 		return nil

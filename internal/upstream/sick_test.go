@@ -123,7 +123,10 @@ func TestASickServerIsEjected(t *testing.T) {
 	}{
 		{"it hangs", func(c net.Conn) { io.Copy(io.Discard, c) }, "GET", 3, nil, refusal.UpstreamTimeout},
 		{"it closes each connection", func(c net.Conn) { c.Read(make([]byte, 1)) }, "POST", 3, nil, refusal.UpstreamBroken},
-		{"it closes each connection, and all may be sent again", func(c net.Conn) { c.Read(make([]byte, 1)) }, "GET", 0, nil, ""},
+		{
+			"it closes each connection, and all may be sent again", func(c net.Conn) { c.Read(make([]byte, 1)) }, "GET", 0, nil,
+			"",
+		},
 		{"it speaks no HTTP", status("SSH-2.0\r\n\r\n"), "POST", 3, nil, refusal.UpstreamBroken},
 		{"it answers 503", status("HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nsick"), "POST", 3, []int{502, 503}, ""},
 		{"its bodies break off", func(c net.Conn) {
@@ -178,7 +181,10 @@ func TestClientsDoNotEjectServers(t *testing.T) {
 	a, b := counted(t, "a", &n), counted(t, "b", &n)
 	p, _, lines := openLogged(t, settings(a.URL, b.URL))
 	for range 20 {
-		q := &h1.Request{Method: "POST", Target: "/", Host: "x", Length: -1, Body: io.NopCloser(&failing{&refusal.Error{Reason: refusal.BodyMalformed}})}
+		q := &h1.Request{
+			Method: "POST", Target: "/", Host: "x", Length: -1,
+			Body: io.NopCloser(&failing{&refusal.Error{Reason: refusal.BodyMalformed}}),
+		}
 		_, _ = send(t.Context(), p, q)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -547,7 +553,11 @@ func TestTheFirstAddressDies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "second") }))
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter,
+		r *http.Request,
+	) {
+		io.WriteString(w, "second")
+	}))
 	s.Listener.Close()
 	s.Listener = l
 	s.Start()
@@ -602,7 +612,11 @@ func TestHealthChecks(t *testing.T) {
 				status int32
 				sick   bool
 				line   string
-			}{{500, true, "upstream server is unhealthy"}, {200, false, "upstream server is healthy again"}, {302, true, "upstream server is unhealthy"}} {
+			}{
+				{500, true, "upstream server is unhealthy"},
+				{200, false, "upstream server is healthy again"},
+				{302, true, "upstream server is unhealthy"},
+			} {
 				status.Store(c.status)
 				for a.sick.Load() != c.sick {
 					time.Sleep(time.Millisecond)
@@ -631,7 +645,8 @@ func TestGRPCHealthChecks(t *testing.T) {
 	serving.Store(1)
 	s := served(t, "h2c", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		if r.URL.Path != grpcCheck || r.Header.Get("Content-Type") != "application/grpc" || string(body) != "\x00\x00\x00\x00\x05\x0a\x03abc" {
+		if r.URL.Path != grpcCheck || r.Header.Get("Content-Type") != "application/grpc" ||
+			string(body) != "\x00\x00\x00\x00\x05\x0a\x03abc" {
 			t.Errorf("%s %q", r.URL.Path, body)
 		}
 		w.Header().Set("Content-Type", "application/grpc")
@@ -780,8 +795,10 @@ func TestTLSBothWays(t *testing.T) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, DNSNames: []string{"app.internal"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, DNSNames: []string{"app.internal"}, IsCA: true,
+		BasicConstraintsValid: true,
+		NotBefore:             time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage:    x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -802,7 +819,8 @@ func TestTLSBothWays(t *testing.T) {
 		io.WriteString(w, r.TLS.ServerName+" "+r.TLS.PeerCertificates[0].DNSNames[0])
 	}))
 	app.TLS = &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert,
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, ClientCAs: roots,
+		ClientAuth: tls.RequireAndVerifyClientCert,
 	}
 	app.StartTLS()
 	t.Cleanup(app.Close)
@@ -816,7 +834,8 @@ func TestTLSBothWays(t *testing.T) {
 		t.Error("without a certificate of ours it answers")
 	}
 	s.TLS.CertFile, s.TLS.KeyFile = certFile, keyFile
-	if text, err := ask(t.Context(), open(t, s, time.Now), "GET", "", nil); text != "app.internal app.internal" || err != nil {
+	if text, err := ask(t.Context(), open(t, s, time.Now), "GET", "", nil); text != "app.internal app.internal" ||
+		err != nil {
 		t.Errorf("got %q %v", text, err)
 	}
 	s.TLS.KeyFile = certFile

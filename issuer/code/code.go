@@ -133,7 +133,10 @@ func Flags(code string) (Bound, error) {
 		return Bound{}, err
 	}
 	f := raw[1]
-	return Bound{Client: f&boundClient != 0, Challenge: f&boundChallenge != 0, RedirectURI: f&boundRedirect != 0, Key: f&boundKey != 0}, nil
+	return Bound{
+		Client: f&boundClient != 0, Challenge: f&boundChallenge != 0, RedirectURI: f&boundRedirect != 0,
+		Key: f&boundKey != 0,
+	}, nil
 }
 
 // encoding has no second spelling of the same bytes: 96 bytes fill 128 characters to the last bit, there is no padding,

@@ -80,7 +80,8 @@ func (g Grant) check() error {
 	}
 	if g.Lifetime < time.Second || g.Lifetime%time.Second != 0 || g.Lifetime > g.Nominal ||
 		g.Nominal%time.Second != 0 || g.Nominal > maxLifetime {
-		return fmt.Errorf("code: lifetime %v of %v: whole seconds are needed, at least 1, at most the nominal, itself at most %v", g.Lifetime, g.Nominal, maxLifetime)
+		return fmt.Errorf("code: lifetime %v of %v: whole seconds are needed, at least 1, at most the nominal, "+
+			"itself at most %v", g.Lifetime, g.Nominal, maxLifetime)
 	}
 	if g.Subject == "" {
 		return refusal.Because(refusal.BodyInvalid, "the subject is empty")

@@ -38,10 +38,12 @@ var mutants = []mutant{
 	}},
 	{name: "floor raised outside the lock", file: memoryFile, tests: "internal/replay", swaps: []string{
 		"return s.consume(u.Nonce, u.Expiry, now), s.floor",
-		"before := s.floor; r := s.consume(u.Nonce, u.Expiry, now); after := s.floor; s.floor = before; m.mu.Unlock(); m.mu.Lock(); s.raise(after); return r, s.floor",
+		"before := s.floor; r := s.consume(u.Nonce, u.Expiry, now); after := s.floor; s.floor = before; m.mu.Unlock(); " +
+			"m.mu.Lock(); s.raise(after); return r, s.floor",
 	}},
 	{name: "identity by spelling", file: sealerFile, swaps: []string{
-		"raw, err := decode(code)", `spelling := sha256.Sum256([]byte(code)); code = strings.NewReplacer("\n", "", "\r", "", "=", "", "+", "-", "/", "_").Replace(code); raw, err := decode(code)`,
+		"raw, err := decode(code)", `spelling := sha256.Sum256([]byte(code)); code = strings.NewReplacer("\n", "", "\r", ` +
+			`"", "=", "", "+", "-", "/", "_").Replace(code); raw, err := decode(code)`,
 		"Nonce: [nonceSize]byte(nonce)", "Nonce: [nonceSize]byte(spelling[:])",
 		"import (", "import (\n\"strings\"",
 	}},
@@ -149,7 +151,10 @@ func (m mutant) run(t *testing.T, root string) ([]byte, error) {
 	}
 	args := []string{"-test.run", "^TestProperty.*[^d]$", "-test.timeout", "60s"} // but not TestPropertyOnceShared
 	if m.shared {
-		args = []string{"-test.run", "^TestPropertyOnceShared$", "-test.timeout", "120s", "-rapid.seed", "1", "-rapid.checks", "300", "-rapid.shrinktime", "0s", "-rapid.nofailfile"}
+		args = []string{
+			"-test.run", "^TestPropertyOnceShared$", "-test.timeout", "120s", "-rapid.seed", "1", "-rapid.checks",
+			"300", "-rapid.shrinktime", "0s", "-rapid.nofailfile",
+		}
 	} else if m.tests == "internal/replay" {
 		args = append(args, "-test.count", "10", "-test.failfast") // a race is lost by chance, many times in each run
 	} else {

@@ -109,7 +109,8 @@ func (w *world) restart(i int) {
 }
 
 func (w *world) drawConfig() (clients []string, capacity int) {
-	clients = slices.DeleteFunc(slices.Clone(allClients), func(string) bool { return rapid.IntRange(0, 3).Draw(w.t, "drop") == 0 })
+	clients = slices.DeleteFunc(slices.Clone(allClients),
+		func(string) bool { return rapid.IntRange(0, 3).Draw(w.t, "drop") == 0 })
 	each := rapid.SampledFrom([]int{1, 2, 3, 6, 40}).Draw(w.t, "share")
 	return clients, max(1, each*len(clients))
 }
@@ -190,7 +191,10 @@ func (w *world) present(r *replica, text string) error {
 			client = c
 		}
 	}
-	return r.guard.Consume(w.t.Context(), replay.Use{Client: client, Nonce: opened.Nonce, Expiry: opened.NominalExpiry(), Epoch: r.epoch})
+	return r.guard.Consume(w.t.Context(), replay.Use{
+		Client: client, Nonce: opened.Nonce, Expiry: opened.NominalExpiry(),
+		Epoch: r.epoch,
+	})
 }
 
 func (w *world) redeem() {
@@ -224,7 +228,8 @@ func (w *world) accepted(r *replica, c *sealed) {
 
 func (w *world) mustAccept(r *replica, c *sealed) bool {
 	m, present := r.clients[c.client]
-	if !present || !bytes.Equal(c.epoch, r.guard.Epoch()) || c.accepted > 0 || !r.steady || c.grant.Live(time.UnixMilli(w.now), 0) != nil {
+	if !present || !bytes.Equal(c.epoch, r.guard.Epoch()) || c.accepted > 0 || !r.steady ||
+		c.grant.Live(time.UnixMilli(w.now), 0) != nil {
 		return false
 	}
 	if w.shared != nil { // it has no floor but the store's clock, and a code must expire neither before it nor far from it
@@ -234,8 +239,8 @@ func (w *world) mustAccept(r *replica, c *sealed) bool {
 	return c.grant.NominalExpiry() > m.threshold
 }
 
-// redeemMutated presents what is nearly a code, or the same bytes in another spelling. If it is accepted, it is the code
-// that was: that no such thing is accepted at all is for the tests of Open.
+// redeemMutated presents what is nearly a code, or the same bytes in another spelling. If it is accepted, it is the
+// code that was: that no such thing is accepted at all is for the tests of Open.
 func (w *world) redeemMutated() {
 	c := w.drawCode()
 	at := rapid.IntRange(0, len(c.text)-1).Draw(w.t, "at")
@@ -274,7 +279,10 @@ func (w *world) prune() {
 	w.now += (longestTTL + 1) * 1000
 	for range rapid.IntRange(1, 3).Draw(w.t, "rounds") {
 		for _, c := range slices.Sorted(maps.Keys(w.replicas[0].clients)) {
-			g := code.Grant{IssuedAt: w.now, Nominal: time.Second, Lifetime: time.Second, Client: code.DigestOf(c), Role: code.DigestOf("r"), Subject: "s"}
+			g := code.Grant{
+				IssuedAt: w.now, Nominal: time.Second, Lifetime: time.Second, Client: code.DigestOf(c),
+				Role: code.DigestOf("r"), Subject: "s",
+			}
 			text, err := w.seals(w.replicas[0]).Seal(g, code.Binding{})
 			if err != nil {
 				w.t.Fatal(err)
@@ -358,7 +366,10 @@ func TestPropertyBusyDay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealer, err := code.New(code.Options{Issuer: "x", Secrets: [][]byte{[]byte(strings.Repeat("s", 32))}, Epoch: guard.Epoch()})
+	sealer, err := code.New(code.Options{
+		Issuer: "x", Secrets: [][]byte{[]byte(strings.Repeat("s", 32))},
+		Epoch: guard.Epoch(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,7 +380,10 @@ func TestPropertyBusyDay(t *testing.T) {
 	}
 	for range perSecond * seconds {
 		now += 1000 / perSecond
-		text, err := sealer.Seal(code.Grant{IssuedAt: now, Lifetime: ttl * time.Second, Nominal: ttl * time.Second, Subject: "s"}, code.Binding{})
+		text, err := sealer.Seal(code.Grant{
+			IssuedAt: now, Lifetime: ttl * time.Second, Nominal: ttl * time.Second,
+			Subject: "s",
+		}, code.Binding{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,9 +19,12 @@ func testPacker(t testing.TB) packer {
 func FuzzPack(f *testing.F) {
 	p := testPacker(f)
 	for _, s := range []string{
-		"", "x", "0", "00", "0a", "0A", "abcdef0123", "1", "11", "1111111111zz", "z", "1zz", "did:", "did:empe:testnet:00ff", "did:empe:testnet:did:",
-		"6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "user:6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "00000000-0000-0000-0000-000000000000",
-		"{6f9619ff-8b86-4d01-b42d-00cf4fc964ff}", "urn:uuid:6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "aaaa", "日本", "4Nd1mBQtrMJVYVfKf2PJy9NZUZdTAsp7D4xWLs4gDB4T",
+		"", "x", "0", "00", "0a", "0A", "abcdef0123", "1", "11", "1111111111zz", "z", "1zz", "did:", "did:empe:testnet:00ff",
+		"did:empe:testnet:did:",
+		"6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "user:6f9619ff-8b86-4d01-b42d-00cf4fc964ff",
+		"00000000-0000-0000-0000-000000000000",
+		"{6f9619ff-8b86-4d01-b42d-00cf4fc964ff}", "urn:uuid:6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "aaaa", "日本",
+		"4Nd1mBQtrMJVYVfKf2PJy9NZUZdTAsp7D4xWLs4gDB4T",
 		strings.Repeat("1", 35), strings.Repeat("f", 70), strings.Repeat("z", 47),
 	} {
 		f.Add(s)
@@ -46,7 +49,10 @@ func FuzzGrant(f *testing.F) {
 	p := testPacker(f)
 	for _, s := range []string{"x", "did:empe:testnet:00ff", "6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "zzzzzzzz"} {
 		var plain [plainSize]byte
-		if err := p.putGrant(plain[:], Grant{IssuedAt: 1, Lifetime: time.Second, Nominal: time.Minute, Tenant: "t", Subject: s}); err != nil {
+		if err := p.putGrant(plain[:], Grant{
+			IssuedAt: 1, Lifetime: time.Second, Nominal: time.Minute, Tenant: "t",
+			Subject: s,
+		}); err != nil {
 			f.Fatal(err)
 		}
 		f.Add(plain[:])
@@ -83,7 +89,10 @@ func TestPackedSizes(t *testing.T) {
 		"did:":                {raw, 1, []byte{}},
 		"did:00":              {hexDigits, 1, []byte{0}},
 		"did:empe:testnet:00": {hexDigits, 2, []byte{0}},
-		"did:empe:testnet:6f9619ff-8b86-4d01-b42d-00cf4fc964ff": {canonUUID, 2, []byte("\x6f\x96\x19\xff\x8b\x86\x4d\x01\xb4\x2d\x00\xcf\x4f\xc9\x64\xff")},
+		"did:empe:testnet:6f9619ff-8b86-4d01-b42d-00cf4fc964ff": {
+			canonUUID, 2,
+			[]byte("\x6f\x96\x19\xff\x8b\x86\x4d\x01\xb4\x2d\x00\xcf\x4f\xc9\x64\xff"),
+		},
 	} {
 		got := p.pack(s)
 		if got.form != want.form || got.prefix != want.prefix || !bytes.Equal(got.bytes, want.bytes) {
@@ -97,7 +106,10 @@ func TestOneSpellingInside(t *testing.T) {
 	t.Parallel()
 	p := testPacker(t)
 	var plain [plainSize]byte
-	if err := p.putGrant(plain[:], Grant{Lifetime: time.Second, Nominal: time.Second, Tenant: "t", Subject: "00ff"}); err != nil {
+	if err := p.putGrant(plain[:], Grant{
+		Lifetime: time.Second, Nominal: time.Second, Tenant: "t",
+		Subject: "00ff",
+	}); err != nil {
 		t.Fatal(err)
 	}
 	good := plain

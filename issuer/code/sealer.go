@@ -132,8 +132,8 @@ func newKey(secret []byte) (key, error) {
 	return key{id: h.Sum(nil)[0] & 0x0f, aead: aead}, nil
 }
 
-// Seal makes a code of g that only a redeemer who presents b can use. A *refusal.Error with CodeTooLong says that tenant
-// and subject do not fit, one with BodyInvalid that either is not text; other errors are faults of the caller.
+// Seal makes a code of g that only a redeemer who presents b can use. A *refusal.Error with CodeTooLong says that
+// tenant and subject do not fit, one with BodyInvalid that either is not text; other errors are faults of the caller.
 func (s *Sealer) Seal(g Grant, b Binding) (string, error) {
 	sealing := s.keys[0]
 	var raw [codeSize]byte
@@ -160,8 +160,8 @@ type Opened struct {
 
 // Open answers what the code says if this Sealer, or one like it, sealed it for a redeemer who presents this. What the
 // code is not bound to is not looked at. Errors are *refusal.Error: CodeMalformed for what does not look like a code of
-// anybody's, CodeOtherEpoch for what looks like one of this issuer, sealed elsewhere or before, CodeUnknown for whatever
-// else we did not seal for this use.
+// anybody's, CodeOtherEpoch for what looks like one of this issuer, sealed elsewhere or before, CodeUnknown for
+// whatever else we did not seal for this use.
 func (s *Sealer) Open(code string, presented Binding) (*Opened, error) {
 	raw, err := decode(code)
 	if err != nil {
@@ -185,14 +185,16 @@ func (s *Sealer) Open(code string, presented Binding) (*Opened, error) {
 		return &Opened{Grant: g, Nonce: [nonceSize]byte(nonce)}, nil
 	}
 	if s.elsewhere(nonce) {
-		return nil, refusal.Because(refusal.CodeOtherEpoch, "it has the mark of a code of this issuer, of another process or epoch")
+		return nil, refusal.Because(refusal.CodeOtherEpoch,
+			"it has the mark of a code of this issuer, of another process or epoch")
 	}
 	return nil, refusal.Because(refusal.CodeUnknown, "no key of ours sealed it for this use")
 }
 
 // mark fills in what the nonce has beside its random bytes: two bytes that tell issuer and epoch, and three that
 // tell the issuer. Nothing is accepted for them: they are there so that the log can tell a code of another process,
-// or of an epoch that is over, from one that somebody made up. Anybody can imitate the issuer's part, nobody the epoch's.
+// or of an epoch that is over, from one that somebody made up. Anybody can imitate the issuer's part, nobody the
+// epoch's.
 func (s *Sealer) mark(nonce []byte) {
 	fill(nonce[randomSize:randomSize+epochMark], &s.epoch, nonce[:randomSize])
 	fill(nonce[randomSize+epochMark:], &s.issuer, nonce[:randomSize+epochMark])

@@ -44,8 +44,8 @@ func (s *sharedStore) close(i int) {
 	}
 }
 
-// forget is one of the ways in which a store forgets; each replica hears of it within a second, here at once, or when it
-// next asks.
+// forget is one of the ways in which a store forgets; each replica hears of it within a second, here at once, or when
+// it next asks.
 func (s *sharedStore) forget(t *rapid.T) {
 	for _, r := range s.replica {
 		s.over[r.State().Epoch] = true

@@ -151,8 +151,8 @@ func copyFile(to, from string) error {
 	return target.Close()
 }
 
-// From `git clone` to the demo's first line and its end, with a warm build cache and, in a campaign, with a cold one. Run
-// with -v it reports the seconds; README.md has the figures.
+// From `git clone` to the demo's first line and its end, with a warm build cache and, in a campaign, with a cold one.
+// Run with -v it reports the seconds; README.md has the figures.
 func TestFromACloneToTheDemosFirstLine(t *testing.T) {
 	t.Parallel()
 	caches := map[string]string{"warm": ""}

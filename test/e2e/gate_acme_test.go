@@ -19,7 +19,8 @@ import (
 // Pebble is an authority for tests of ACME clients, by Let's Encrypt; it is no part of go.mod.
 const pebbleModule, pebbleVersion = "github.com/letsencrypt/pebble/v2/cmd/", "@v2.10.3"
 
-// A pebble is a running authority: it looks for HTTP-01 and TLS-ALPN-01 at two ports of this machine, whatever the domain.
+// A pebble is a running authority: it looks for HTTP-01 and TLS-ALPN-01 at two ports of this machine, whatever the
+// domain.
 type pebble struct {
 	directory     string // URL
 	authority     string // PEM file, of the directory's own certificate
@@ -30,7 +31,8 @@ type pebble struct {
 func startPebble(t *testing.T) *pebble {
 	t.Helper()
 	folder := t.TempDir()
-	install := exec.Command("go", "install", pebbleModule+"pebble"+pebbleVersion, pebbleModule+"pebble-challtestsrv"+pebbleVersion)
+	install := exec.Command("go", "install", pebbleModule+"pebble"+pebbleVersion, pebbleModule+"pebble-challtestsrv"+
+		pebbleVersion)
 	install.Env = append(os.Environ(), "GOBIN="+folder, "GOFLAGS=")
 	install.Dir = folder
 	if out, err := install.CombinedOutput(); err != nil {
@@ -126,7 +128,10 @@ func TestCertificatesByACME(t *testing.T) {
 	if www.SerialNumber.Cmp(first.SerialNumber) == 0 {
 		t.Error("both domains have one certificate")
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: "shop.test", InsecureSkipVerify: true}}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		ServerName:         "shop.test",
+		InsecureSkipVerify: true,
+	}}}
 	defer client.CloseIdleConnections()
 	if answer, err := client.Get("https://" + p.tlsAt + "/"); err != nil || answer.StatusCode != 502 {
 		t.Errorf("%v %v, want the gate's 502", answer, err)
@@ -141,7 +146,8 @@ func TestCertificatesByACME(t *testing.T) {
 	_ = c.Close()
 	_, _, metrics := ask(t, "GET", "http://"+p.admin+"/metrics", "", "")
 	for _, domain := range []string{"shop.test", "www.shop.test"} {
-		if want := `jotgate_certificate_remaining_seconds{file="acme:` + domain + `",listener="main"} `; !strings.Contains(metrics, want) {
+		if want := `jotgate_certificate_remaining_seconds{file="acme:` + domain +
+			`",listener="main"} `; !strings.Contains(metrics, want) {
 			t.Errorf("no metric %s", want)
 		}
 	}

@@ -47,7 +47,8 @@ func serveGRPC(t *testing.T, program string) string {
 	return address
 }
 
-// All kinds of call, their ends, deadlines, cancellation, flow control and refusals, with grpc-go on both sides of the gate.
+// All kinds of call, their ends, deadlines, cancellation, flow control and refusals, with grpc-go on both sides of the
+// gate.
 func TestGRPC(t *testing.T) {
 	t.Parallel()
 	program := buildGRPC(t)
@@ -74,11 +75,13 @@ routes:
 `, app))
 	g.serve(t)
 	token := func(role string) string {
-		return strings.TrimSpace(run(t, g.folder, nil, "mint", "--config", "config.yaml", "--client", "shop", "--role", role, "--sub", "alice"))
+		return strings.TrimSpace(run(t, g.folder, nil, "mint", "--config", "config.yaml", "--client", "shop", "--role", role,
+			"--sub", "alice"))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, program, "play", g.at(t, "main"), token("reader"), token("narrow")).CombinedOutput()
+	out, err := exec.CommandContext(ctx, program, "play", g.at(t, "main"), token("reader"),
+		token("narrow")).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -1,5 +1,5 @@
-// The command grpc is a server and a client of gRPC by the module that most programs use. As a server it answers the four kinds of
-// call; as a client it plays them through a gate and says what came of each.
+// The command grpc is a server and a client of gRPC by the module that most programs use. As a server it answers the
+// four kinds of call; as a client it plays them through a gate and says what came of each.
 //
 //	grpc serve ADDRESS                 serves, and its health service; without TLS
 //	grpc play ADDRESS TOKEN NARROW     plays; NARROW is a token that the service refuses
@@ -204,7 +204,8 @@ func (p *player) unary(ctx context.Context, word string, options ...grpc.CallOpt
 }
 
 func (p *player) stream(ctx context.Context, name string) (grpc.ClientStream, error) {
-	return p.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Echo/"+name, grpc.ForceCodec(raw{}))
+	return p.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Echo/"+name,
+		grpc.ForceCodec(raw{}))
 }
 
 func play(address, token, narrow string) error {
@@ -218,8 +219,15 @@ func play(address, token, narrow string) error {
 		name string
 		play func(*player) error
 	}{
-		{"unary", playUnary}, {"errors", playErrors}, {"download", playDownload}, {"upload", playUpload}, {"both", playBoth},
-		{"deadline", playDeadline}, {"cancel", playCancel}, {"many", playMany}, {"large", playLarge},
+		{"unary", playUnary},
+		{"errors", playErrors},
+		{"download", playDownload},
+		{"upload", playUpload},
+		{"both", playBoth},
+		{"deadline", playDeadline},
+		{"cancel", playCancel},
+		{"many", playMany},
+		{"large", playLarge},
 		{"silent", playSilent},
 		{"refusals", func(p *player) error { return playRefusals(p, narrow) }},
 	} {
@@ -234,7 +242,8 @@ func play(address, token, narrow string) error {
 func playUnary(p *player) error {
 	var header, trailer metadata.MD
 	got, err := p.unary(p.context(), "hi", grpc.Header(&header), grpc.Trailer(&trailer))
-	if err != nil || got != "hi" || header.Get("x-header")[0] != "h" || trailer.Get("x-trailer")[0] != "t" || trailer.Get("data-bin")[0] != "\x00\xff" {
+	if err != nil || got != "hi" || header.Get("x-header")[0] != "h" || trailer.Get("x-trailer")[0] != "t" ||
+		trailer.Get("data-bin")[0] != "\x00\xff" {
 		return fmt.Errorf("%q %v, head %v, trailers %v", got, err, header, trailer)
 	}
 	if got, err = p.unary(p.context(), "who"); err != nil || got != "alice 0" {

@@ -188,12 +188,15 @@ func TestCertifiedProvider(t *testing.T) {
 	g.want("its access token", "acme", bearer, "200 warehouse from warehouse")
 	g.want("the same from the cache", "acme", bearer, "200 warehouse from warehouse")
 	g.want("another tenant", "other", bearer, "403")
-	own := startGate(t, strings.Replace(entry, "roles: {from: realm.roles, map: {auditor: reader}}, permissions: [{tenant: acme",
+	own := startGate(t, strings.Replace(entry,
+		"roles: {from: realm.roles, map: {auditor: reader}}, permissions: [{tenant: acme",
 		`tenants: {from: organization}, actions: {from: scope, map: {read: READ}}, permissions: [{tenant: "*"`, 1))
 	own.want("its own organization", "acme", bearer, "200 warehouse from warehouse")
 	own.want("another organization", "other", bearer, "403")
-	moved := startGate(t, strings.Replace(entry, "roles: {from: realm.roles, map: {auditor: reader}}, permissions: [{tenant: acme",
-		`tenants: {from: organization, map: {acme: other}}, actions: {from: scope, map: {read: READ}}, permissions: [{tenant: "*"`, 1))
+	moved := startGate(t, strings.Replace(entry,
+		"roles: {from: realm.roles, map: {auditor: reader}}, permissions: [{tenant: acme",
+		`tenants: {from: organization, map: {acme: other}}, actions: {from: scope, map: {read: READ}}, permissions: `+
+			`[{tenant: "*"`, 1))
 	moved.want("its organization, which is another tenant here", "other", bearer, "200 warehouse from warehouse")
 	moved.want("the name that it has there", "acme", bearer, "403")
 	g.want("another audience", "acme", grant(t, provider, "https://another.example"), "401")

@@ -1,5 +1,5 @@
-// Package dpoptest makes DPoP proofs (RFC 9449 §4.2), good and bad ones, for tests. It writes and signs them by itself, so
-// that a mistake of the code that reads them does not hide.
+// Package dpoptest makes DPoP proofs (RFC 9449 §4.2), good and bad ones, for tests. It writes and signs them by itself,
+// so that a mistake of the code that reads them does not hide.
 package dpoptest
 
 import (

@@ -12,10 +12,12 @@ import (
 	"github.com/jotgate/jotgate/internal/httpserver/h1"
 )
 
-const usual = "GET /tenants/acme/tickets/7?page=2 HTTP/1.1\r\nHost: app.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\n" +
+const usual = "GET /tenants/acme/tickets/7?page=2 HTTP/1.1\r\nHost: app.example.com\r\nUser-Agent: Mozilla/5.0 (X11; " +
+	"Linux x86_64) AppleWebKit/537.36\r\n" +
 	"Accept: application/json\r\nAccept-Encoding: gzip, deflate, br\r\nAuthorization: Bearer " +
 	"eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJodHRwczovL2dhdGUuZXhhbXBsZS5jb20iLCJhdWQiOiJodHRwczovL2FwaS5leGFtcGxlLmNvbSIsInN1YiI6InVzZXItNyIsImV4cCI6MTcwMDAwMDAwMH0." +
-	"c2lnbmF0dXJlLXNpZ25hdHVyZS1zaWduYXR1cmUtc2lnbmF0dXJlLXNpZ25hdHVyZS1zaWduYXR1cmU\r\nX-Request-Id: 0190f7c6-6f0b-7c3e-9b0a-1a2b3c4d5e6f\r\n\r\n"
+	"c2lnbmF0dXJlLXNpZ25hdHVyZS1zaWduYXR1cmUtc2lnbmF0dXJlLXNpZ25hdHVyZS1zaWduYXR1cmU\r\nX-Request-Id: " +
+	"0190f7c6-6f0b-7c3e-9b0a-1a2b3c4d5e6f\r\n\r\n"
 
 // again is a client that sends the same request so many times.
 type again struct {

@@ -154,8 +154,8 @@ func (b *body) waitUntil(due, now time.Time) error {
 	return b.turn.conn.reading.At(due, now)
 }
 
-// by bounds all reads. One that waits holds mu, and hears of it at once: to wait for it would be to wait for the client. Taken
-// back, it waits as it was told to, and the next one longer.
+// by bounds all reads. One that waits holds mu, and hears of it at once: to wait for it would be to wait for the
+// client. Taken back, it waits as it was told to, and the next one longer.
 func (b *body) by(t time.Time) error {
 	b.asking.Lock()
 	defer b.asking.Unlock()
@@ -188,9 +188,9 @@ func (b *body) broke(err error) error {
 // drainMost is how much of a body is read after its handler has returned, so that the connection can be kept.
 const drainMost = 256 << 10
 
-// drainable reports whether the rest of the body is known to be short: then the connection is kept. It does not wait for
-// a read that is under way beside the handler: the answer would wait with it, for a client that may not send, and for
-// ever if that read is about to send 100 (Continue), which waits for the writer of the answer.
+// drainable reports whether the rest of the body is known to be short: then the connection is kept. It does not wait
+// for a read that is under way beside the handler: the answer would wait with it, for a client that may not send, and
+// for ever if that read is about to send 100 (Continue), which waits for the writer of the answer.
 func (b *body) drainable() bool {
 	if b.turn == nil {
 		return true
@@ -224,7 +224,8 @@ func (b *body) drain() bool {
 	return err == io.EOF
 }
 
-// finish ends a read that is under way, if need be, lets no other begin, and tells whether the body was read to its end.
+// finish ends a read that is under way, if need be, lets no other begin, and tells whether the body was read to its
+// end.
 func (b *body) finish() (whole bool) {
 	if b.turn == nil {
 		return true

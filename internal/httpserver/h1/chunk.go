@@ -5,8 +5,8 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// chunks reads the framing of a chunked body (RFC 9112 section 7.1). Trailers are bounded, and dropped: an app could take
-// them for fields of the head, where ours are (RFC 9110 section 6.5.1).
+// chunks reads the framing of a chunked body (RFC 9112 section 7.1). Trailers are bounded, and dropped: an app could
+// take them for fields of the head, where ours are (RFC 9110 section 6.5.1).
 type chunks struct {
 	at      chunkPlace
 	left    int64 // of the chunk's data

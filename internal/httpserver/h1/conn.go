@@ -208,8 +208,9 @@ func (c *Conn) Evict() {
 	c.retireAt(time.Now())
 }
 
-// Abort ends the context of the request that is with its handler. Whoever closes the socket under the connection must call it:
-// while there is something left to read of a body, or of the next request, nobody looks whether the socket is still open.
+// Abort ends the context of the request that is with its handler. Whoever closes the socket under the connection must
+// call it: while there is something left to read of a body, or of the next request, nobody looks whether the socket is
+// still open.
 func (c *Conn) Abort() {
 	c.mu.Lock()
 	c.aborted = true

@@ -43,7 +43,8 @@ func listen(t testing.TB) net.Listener {
 func ours(handler http.Handler) *h1.Server {
 	limits := httpserver.DefaultLimits()
 	return &h1.Server{
-		Handler: handler, Limits: &limits, IdleTimeout: patience, Context: context.Background(), Log: zap.NewNop(), Last: func() bool { return false },
+		Handler: handler, Limits: &limits, IdleTimeout: patience, Context: context.Background(), Log: zap.NewNop(),
+		Last: func() bool { return false },
 		Refused: func(w http.ResponseWriter, _ *http.Request, why *refusal.Error) {
 			w.Header().Set("Connection", "close")
 			w.WriteHeader(why.Reason.Status())
@@ -207,35 +208,66 @@ var alikes = []alike{
 	{name: "Content-Length too long", handler: set(200, "hello", "Content-Length: 6", plain), send: get},
 	{name: "Content-Length too short", handler: set(200, "hello!", "Content-Length: 5", plain), send: get},
 	{name: "Content-Length of nothing", handler: set(200, "", "Content-Length: 0"), send: get},
-	{name: "Content-Length no number", handler: set(200, "hello", "Content-Length: five", plain), send: get, differs: "what is no length is left to the server, which counts", ours: then(told(200, "hello", "Content-Length: 5", plain))},
-	{name: "Content-Length negative", handler: set(200, "hello", "Content-Length: -5", plain), send: get, differs: "what is no length is left to the server, which counts", ours: then(told(200, "hello", "Content-Length: 5", plain))},
-	{name: "Content-Length without a type", handler: set(200, "hello", "Content-Length: 5"), send: get, differs: "a type is guessed only where the head waits for the body", ours: then(told(200, "hello", "Content-Length: 5"))},
-	{name: "one byte over what was told", handler: func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "5")
-		w.Header().Set("Content-Type", "a/b")
-		_, _ = io.WriteString(w, "hello")
-		if _, err := io.WriteString(w, "!"); !errors.Is(err, http.ErrContentLength) {
-			panic(err)
-		}
-	}, send: get, differs: "what was refused was not written: the answer is whole", ours: then(told(200, "hello", "Content-Length: 5", "Content-Type: a/b"))},
+	{
+		name: "Content-Length no number", handler: set(200, "hello", "Content-Length: five", plain), send: get,
+		differs: "what is no length is left to the server, which counts",
+		ours:    then(told(200, "hello", "Content-Length: 5", plain)),
+	},
+	{
+		name: "Content-Length negative", handler: set(200, "hello", "Content-Length: -5", plain), send: get,
+		differs: "what is no length is left to the server, which counts",
+		ours:    then(told(200, "hello", "Content-Length: 5", plain)),
+	},
+	{
+		name: "Content-Length without a type", handler: set(200, "hello", "Content-Length: 5"), send: get,
+		differs: "a type is guessed only where the head waits for the body",
+		ours:    then(told(200, "hello", "Content-Length: 5")),
+	},
+	{
+		name: "one byte over what was told", handler: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "5")
+			w.Header().Set("Content-Type", "a/b")
+			_, _ = io.WriteString(w, "hello")
+			if _, err := io.WriteString(w, "!"); !errors.Is(err, http.ErrContentLength) {
+				panic(err)
+			}
+		}, send: get, differs: "what was refused was not written: the answer is whole",
+		ours: then(told(200, "hello", "Content-Length: 5", "Content-Type: a/b")),
+	},
 	{name: "HEAD of nothing", handler: write(), send: request11("HEAD", "", ""), methods: []string{"HEAD"}},
 	{name: "HEAD short", handler: write("hello"), send: request11("HEAD", "", ""), methods: []string{"HEAD"}},
 	{name: "HEAD long", handler: write(long), send: request11("HEAD", "", ""), methods: []string{"HEAD"}},
-	{name: "HEAD with a length", handler: set(200, "", "Content-Length: 77", plain), send: request11("HEAD", "", ""), methods: []string{"HEAD"}},
-	{name: "HEAD flushed", handler: func(w http.ResponseWriter, _ *http.Request) { flush(w); _, _ = io.WriteString(w, "hello") }, send: request11("HEAD", "", ""), methods: []string{"HEAD"}},
-	{name: "HEAD with trailers", handler: func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Trailer", "A")
-		_, _ = io.WriteString(w, "hello")
-		w.Header().Set("A", "b")
-	}, send: request11("HEAD", "", ""), methods: []string{"HEAD"}, differs: "a type is guessed only where the head waits for the body", ours: then(told(200, "", "Trailer: A"))},
+	{
+		name: "HEAD with a length", handler: set(200, "", "Content-Length: 77", plain), send: request11("HEAD", "", ""),
+		methods: []string{"HEAD"},
+	},
+	{name: "HEAD flushed", handler: func(w http.ResponseWriter, _ *http.Request) {
+		flush(w)
+		_,
+			_ = io.WriteString(w, "hello")
+	}, send: request11("HEAD", "", ""), methods: []string{"HEAD"}},
+	{
+		name: "HEAD with trailers", handler: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Trailer", "A")
+			_, _ = io.WriteString(w, "hello")
+			w.Header().Set("A", "b")
+		}, send: request11("HEAD", "", ""), methods: []string{"HEAD"},
+		differs: "a type is guessed only where the head waits for the body", ours: then(told(200, "", "Trailer: A")),
+	},
 	{name: "204", handler: set(204, "", "X: y"), send: get},
 	{name: "204 with a body", handler: set(204, "hello", "Content-Length: 5", "X: y"), send: get},
 	{name: "304", handler: set(304, "", "Etag: y", plain, "Content-Length: 5"), send: get},
 	{name: "304 with a body", handler: set(304, "hello", "Etag: y"), send: get},
 	{name: "205", handler: set(205, ""), send: get},
 	{name: "404", handler: http.NotFound, send: get},
-	{name: "status without a name", handler: set(299, "x"), send: get, differs: "RFC 9112 section 4 lets the reason be empty", ours: then(told(299, "x", "Content-Length: 1", guessed))},
-	{name: "head twice", handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); w.WriteHeader(404) }, send: get},
+	{
+		name: "status without a name", handler: set(299, "x"), send: get,
+		differs: "RFC 9112 section 4 lets the reason be empty", ours: then(told(299, "x", "Content-Length: 1", guessed)),
+	},
+	{
+		name: "head twice", handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); w.WriteHeader(404) },
+		send: get,
+	},
 	{name: "field after the head", handler: func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(201)
 		w.Header().Set("Late", "x")
@@ -246,9 +278,21 @@ var alikes = []alike{
 		w.WriteHeader(102)
 		w.WriteHeader(200)
 	}, send: get},
-	{name: "103 to HTTP/1.0", handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); w.WriteHeader(200) }, send: request10(""), differs: "HTTP/1.0 knows no informational answers (RFC 9110 section 15.2)", ours: ends(told(200, "", "Connection: close", "Content-Length: 0"))},
+	{
+		name: "103 to HTTP/1.0", handler: func(w http.ResponseWriter,
+			_ *http.Request,
+		) {
+			w.WriteHeader(103)
+			w.WriteHeader(200)
+		}, send: request10(""), differs: "HTTP/1.0 knows no informational answers (RFC 9110 section 15.2)",
+		ours: ends(told(200, "", "Connection: close", "Content-Length: 0")),
+	},
 	{name: "flush first", handler: func(w http.ResponseWriter, _ *http.Request) { flush(w) }, send: get},
-	{name: "flush first, then a body", handler: func(w http.ResponseWriter, _ *http.Request) { flush(w); _, _ = io.WriteString(w, "hello") }, send: get},
+	{name: "flush first, then a body", handler: func(w http.ResponseWriter, _ *http.Request) {
+		flush(w)
+		_,
+			_ = io.WriteString(w, "hello")
+	}, send: get},
 	{name: "flush between", handler: func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "hello")
 		flush(w)
@@ -265,34 +309,49 @@ var alikes = []alike{
 	}, send: get},
 	{name: "explicit chunked", handler: set(200, "hello", "Transfer-Encoding: chunked", plain), send: get},
 	{name: "explicit chunked without a body", handler: set(200, "", "Transfer-Encoding: chunked", plain), send: get},
-	{name: "Content-Length beside explicit chunked", handler: set(200, "hello", "Transfer-Encoding: chunked", "Content-Length: 5", plain), send: get, differs: "the length is known: it frames the answer", ours: then(told(200, "hello", "Content-Length: 5", plain))},
-	{name: "Trailer", handler: func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Trailer", "A, b")
-		w.Header().Set("A", "not yet")
-		_, _ = io.WriteString(w, "hello")
-		w.Header().Set("A", "1")
-		w.Header()["B"] = []string{"2", "3"}
-		w.Header().Set("C", "4")
-	}, send: get, differs: "a trailer is no field of the head; a type is guessed only where the head waits for the body", ours: then(append(told(200, "hello", "Transfer-Encoding: chunked"), "  trailer map[A:[1] B:[2 3]]"))},
-	{name: "TrailerPrefix", handler: func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "hello")
-		flush(w)
-		w.Header().Set(http.TrailerPrefix+"A", "1")
-		w.Header().Set(http.TrailerPrefix+"Transfer-Encoding", "chunked")
-	}, send: get, differs: "what frames a message is no trailer (RFC 9110 section 6.5.1)", ours: then(append(told(200, "hello", guessed, "Transfer-Encoding: chunked"), "  trailer map[A:[1]]"))},
+	{
+		name: "Content-Length beside explicit chunked", handler: set(200, "hello", "Transfer-Encoding: chunked",
+			"Content-Length: 5", plain), send: get, differs: "the length is known: it frames the answer",
+		ours: then(told(200, "hello", "Content-Length: 5", plain)),
+	},
+	{
+		name: "Trailer", handler: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Trailer", "A, b")
+			w.Header().Set("A", "not yet")
+			_, _ = io.WriteString(w, "hello")
+			w.Header().Set("A", "1")
+			w.Header()["B"] = []string{"2", "3"}
+			w.Header().Set("C", "4")
+		}, send: get, differs: "a trailer is no field of the head; a type is guessed only where the head waits for the body",
+		ours: then(append(told(200, "hello", "Transfer-Encoding: chunked"), "  trailer map[A:[1] B:[2 3]]")),
+	},
+	{
+		name: "TrailerPrefix", handler: func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "hello")
+			flush(w)
+			w.Header().Set(http.TrailerPrefix+"A", "1")
+			w.Header().Set(http.TrailerPrefix+"Transfer-Encoding", "chunked")
+		}, send: get, differs: "what frames a message is no trailer (RFC 9110 section 6.5.1)",
+		ours: then(append(told(200, "hello", guessed, "Transfer-Encoding: chunked"), "  trailer map[A:[1]]")),
+	},
 	{name: "TrailerPrefix of a short answer", handler: func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "hello")
 		w.Header().Set(http.TrailerPrefix+"A", "1")
 	}, send: get},
-	{name: "trailers that are no tokens, and values that are lines", handler: func(w http.ResponseWriter, _ *http.Request) {
-		w.Header()["Trailer"] = []string{"A\r\nEvil: x", "Good"}
-		_, _ = io.WriteString(w, "hello")
-		flush(w)
-		w.Header()["A\r\nEvil: x"] = []string{"1"}
-		w.Header()[http.TrailerPrefix+"B\r\nEvil: y"] = []string{"2"}
-		w.Header()[http.TrailerPrefix+"C D"] = []string{"3"}
-		w.Header()["Good"] = []string{"4\r\nEvil: z"}
-	}, send: get, differs: "a type is guessed only where the head waits for the body; Trailer names tokens alone", ours: then(append(told(200, "hello", "Transfer-Encoding: chunked"), "  trailer map[A  Evil: x:[] Good:[4  Evil: z]]"))},
+	{
+		name: "trailers that are no tokens, and values that are lines",
+		handler: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Trailer"] = []string{"A\r\nEvil: x", "Good"}
+			_, _ = io.WriteString(w, "hello")
+			flush(w)
+			w.Header()["A\r\nEvil: x"] = []string{"1"}
+			w.Header()[http.TrailerPrefix+"B\r\nEvil: y"] = []string{"2"}
+			w.Header()[http.TrailerPrefix+"C D"] = []string{"3"}
+			w.Header()["Good"] = []string{"4\r\nEvil: z"}
+		}, send: get, differs: "a type is guessed only where the head waits for the body; Trailer names tokens alone",
+		ours: then(append(told(200, "hello", "Transfer-Encoding: chunked"),
+			"  trailer map[A  Evil: x:[] Good:[4  Evil: z]]")),
+	},
 	{name: "fields that are no tokens, and values that are lines", handler: func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["A\r\nEvil"] = []string{"1"}
 		w.Header()["B C"] = []string{"2"}
@@ -314,8 +373,15 @@ var alikes = []alike{
 	}, send: get},
 	{name: "Content-Encoding", handler: set(200, "hello", "Content-Encoding: gzip"), send: get},
 	{name: "panic before the head", handler: func(http.ResponseWriter, *http.Request) { panic("!") }, send: get},
-	{name: "panic behind the head", handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); panic("!") }, send: get},
-	{name: "panic behind a body that is held", handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello"); panic("!") }, send: get},
+	{
+		name:    "panic behind the head",
+		handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); panic("!") }, send: get,
+	},
+	{name: "panic behind a body that is held", handler: func(w http.ResponseWriter, _ *http.Request) {
+		_,
+			_ = io.WriteString(w, "hello")
+		panic("!")
+	}, send: get},
 	{name: "panic behind what was flushed", handler: func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "hello")
 		flush(w)
@@ -328,7 +394,10 @@ var alikes = []alike{
 		flush(w)
 		panic(http.ErrAbortHandler)
 	}, send: get},
-	{name: "ErrAbortHandler", handler: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, send: get},
+	{
+		name: "ErrAbortHandler", handler: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		send: get,
+	},
 	{name: "hijack", handler: func(w http.ResponseWriter, _ *http.Request) {
 		c, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -343,21 +412,33 @@ var alikes = []alike{
 		}
 	}, send: get},
 	{name: "Connection: close", handler: set(200, "hello", "Connection: close"), send: get},
-	{name: "Connection: close among others", handler: set(200, "hello", "Connection: x, Close"), send: get, differs: "what the head says is done", ours: ends(told(200, "hello", "Connection: close", "Content-Length: 5", guessed))},
+	{
+		name: "Connection: close among others", handler: set(200, "hello", "Connection: x, Close"), send: get,
+		differs: "what the head says is done",
+		ours:    ends(told(200, "hello", "Connection: close", "Content-Length: 5", guessed)),
+	},
 	{name: "Connection of another kind", handler: set(200, "hello", "Connection: x"), send: get},
 	{name: "client closes", handler: write("hello"), send: request11("GET", "Connection: x, CLOSE\r\n", "")},
 	{name: "HTTP/1.0", handler: write("hello"), send: request10("")},
 	{name: "HTTP/1.0 long", handler: write(long), send: request10("")},
-	{name: "HTTP/1.0 kept", handler: set(200, "hello", "Content-Length: 5", plain), send: request10("Connection: Keep-Alive\r\n")},
+	{
+		name: "HTTP/1.0 kept", handler: set(200, "hello", "Content-Length: 5", plain),
+		send: request10("Connection: Keep-Alive\r\n"),
+	},
 	{name: "HTTP/1.0 kept, short", handler: write("hello"), send: request10("Connection: keep-alive\r\n")},
 	{name: "HTTP/1.0 kept, long", handler: write(long), send: request10("Connection: keep-alive\r\n")},
-	{name: "HTTP/1.0 kept, flushed", handler: func(w http.ResponseWriter, _ *http.Request) { flush(w); _, _ = io.WriteString(w, "hello") }, send: request10("Connection: keep-alive\r\n")},
+	{name: "HTTP/1.0 kept, flushed", handler: func(w http.ResponseWriter, _ *http.Request) {
+		flush(w)
+		_,
+			_ = io.WriteString(w, "hello")
+	}, send: request10("Connection: keep-alive\r\n")},
 	{name: "HTTP/1.0 kept, 304", handler: set(304, ""), send: request10("Connection: keep-alive\r\n")},
 	{name: "HTTP/1.0 breaks off", handler: func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "hello")
 		flush(w)
 		panic(http.ErrAbortHandler)
-	}, send: request10(""), differs: "nothing but the end of the connection ends this answer: half of one must not look whole", ours: append(told(200, "hello", "Connection: close", guessed), "  body breaks off: reset")},
+	}, send: request10(""), differs: "nothing but the end of the connection ends this answer: half of one must " +
+		"not look whole", ours: append(told(200, "hello", "Connection: close", guessed), "  body breaks off: reset")},
 	{name: "pipelined", handler: write("hello"), send: get + get + get},
 	{name: "body unread", handler: write("hello"), send: request11("POST", "Content-Length: 5\r\n", "12345")},
 	{name: "body read in part", handler: readSome(2), send: request11("POST", "Content-Length: 5\r\n", "12345")},
@@ -368,22 +449,42 @@ var alikes = []alike{
 		_, _ = fmt.Fprint(w, err)
 	}, send: request11("POST", "Content-Length: 5\r\n", "12345")},
 	{name: "body of nothing", handler: readSome(9), send: request11("POST", "Content-Length: 0\r\n", "")},
-	{name: "body of nothing after Expect", handler: readSome(9), send: request11("POST", "Content-Length: 0\r\nExpect: 100-continue\r\n", "")},
-	{name: "Expect and read", handler: readSome(9), send: request11("POST", "Content-Length: 5\r\nExpect: 100-continue\r\n", "12345")},
+	{
+		name: "body of nothing after Expect", handler: readSome(9),
+		send: request11("POST", "Content-Length: 0\r\nExpect: 100-continue\r\n", ""),
+	},
+	{
+		name: "Expect and read", handler: readSome(9),
+		send: request11("POST", "Content-Length: 5\r\nExpect: 100-continue\r\n", "12345"),
+	},
 	{name: "Expect, said and read", handler: func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(100)
 		readSome(9)(w, r)
 	}, send: request11("POST", "Content-Length: 5\r\nExpect: 100-continue\r\n", "12345")},
-	{name: "Expect and not read", handler: write("hello"), send: request11("POST", "Content-Length: 5\r\nExpect: 100-continue\r\n", "12345")},
-	{name: "Expect, read after the head", handler: func(w http.ResponseWriter, r *http.Request) {
-		flush(w)
-		_, err := r.Body.Read(make([]byte, 1))
-		_, _ = fmt.Fprint(w, err != nil)
-	}, send: request11("POST", "Content-Length: 5\r\nExpect: 100-continue\r\n", "12345"), differs: "the client was answered and is not asked for its body any more", ours: ends(told(200, "true", "Connection: close", "Transfer-Encoding: chunked"))},
-	{name: "chunked body unread", handler: write("hello"), send: request11("POST", "Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n0\r\n\r\n")},
-	{name: "chunked body read", handler: readSome(9), send: request11("POST", "Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n0\r\n\r\n")},
-	{name: "256 KiB left", handler: write("hello"), send: request11("POST", "Content-Length: 262144\r\n", strings.Repeat("x", 256<<10)), differs: "the limit is what is read, not one more", ours: then(told(200, "hello", "Content-Length: 5", guessed))},
-	{name: "256 KiB and one left", handler: write("hello"), send: request11("POST", "Content-Length: 262145\r\n", strings.Repeat("x", 256<<10+1))},
+	{
+		name: "Expect and not read", handler: write("hello"),
+		send: request11("POST", "Content-Length: 5\r\nExpect: 100-continue\r\n", "12345"),
+	},
+	{
+		name: "Expect, read after the head", handler: func(w http.ResponseWriter, r *http.Request) {
+			flush(w)
+			_, err := r.Body.Read(make([]byte, 1))
+			_, _ = fmt.Fprint(w, err != nil)
+		}, send: request11("POST", "Content-Length: 5\r\nExpect: 100-continue\r\n", "12345"),
+		differs: "the client was answered and is not asked for its body any more",
+		ours:    ends(told(200, "true", "Connection: close", "Transfer-Encoding: chunked")),
+	},
+	{name: "chunked body unread", handler: write("hello"), send: request11("POST", "Transfer-Encoding: chunked\r\n",
+		"5\r\n12345\r\n0\r\n\r\n")},
+	{name: "chunked body read", handler: readSome(9), send: request11("POST", "Transfer-Encoding: chunked\r\n",
+		"5\r\n12345\r\n0\r\n\r\n")},
+	{
+		name: "256 KiB left", handler: write("hello"), send: request11("POST", "Content-Length: 262144\r\n",
+			strings.Repeat("x", 256<<10)), differs: "the limit is what is read, not one more",
+		ours: then(told(200, "hello", "Content-Length: 5", guessed)),
+	},
+	{name: "256 KiB and one left", handler: write("hello"), send: request11("POST", "Content-Length: 262145\r\n",
+		strings.Repeat("x", 256<<10+1))},
 	{name: "one reads, one writes", handler: func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		got := make(chan int64)
@@ -394,16 +495,30 @@ var alikes = []alike{
 		n := <-got
 		_, _ = fmt.Fprint(w, n)
 	}, send: request11("POST", "Content-Length: 5\r\n", "12345")},
-	{name: "HEAD with a body", handler: readSome(9), send: request11("HEAD", "Content-Length: 5\r\n", "12345"), methods: []string{"HEAD"}},
-	{name: "HEAD with a body unread", handler: write(long), send: request11("HEAD", "Content-Length: 5\r\n", "12345"), methods: []string{"HEAD"}},
+	{
+		name: "HEAD with a body", handler: readSome(9), send: request11("HEAD", "Content-Length: 5\r\n", "12345"),
+		methods: []string{"HEAD"},
+	},
+	{
+		name: "HEAD with a body unread", handler: write(long), send: request11("HEAD", "Content-Length: 5\r\n", "12345"),
+		methods: []string{"HEAD"},
+	},
 	{name: "GET with a body", handler: readSome(2), send: request11("GET", "Content-Length: 5\r\n", "12345")},
-	{name: "DELETE of an answer in pieces behind a body", handler: func(w http.ResponseWriter, r *http.Request) {
-		for range 3 {
-			_, _ = io.CopyN(w, r.Body, 2)
-			flush(w)
-		}
-	}, send: request11("DELETE", "Content-Length: 5\r\n", "12345"), differs: "a body may be read behind the head", ours: then(told(200, "12345", guessed, "Transfer-Encoding: chunked"))},
-	{name: "half a body", handler: readSome(400), send: request11("POST", "Content-Length: 400\r\n", "12345"), differs: "what is wrong with a body is told by our own errors, and the connection's end is told", ours: ends(told(200, fmt.Sprintf("%q body_malformed: body ended before its end 400", "12345"+probe), "Connection: close", "Content-Length: 112", guessed))},
+	{
+		name: "DELETE of an answer in pieces behind a body", handler: func(w http.ResponseWriter, r *http.Request) {
+			for range 3 {
+				_, _ = io.CopyN(w, r.Body, 2)
+				flush(w)
+			}
+		}, send: request11("DELETE", "Content-Length: 5\r\n", "12345"), differs: "a body may be read behind the head",
+		ours: then(told(200, "12345", guessed, "Transfer-Encoding: chunked")),
+	},
+	{
+		name: "half a body", handler: readSome(400), send: request11("POST", "Content-Length: 400\r\n", "12345"),
+		differs: "what is wrong with a body is told by our own errors, and the connection's end is told",
+		ours: ends(told(200, fmt.Sprintf("%q body_malformed: body ended before its end 400", "12345"+probe),
+			"Connection: close", "Content-Length: 112", guessed)),
+	},
 	{name: "OPTIONS *", handler: write("hello"), send: "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"},
 }
 

@@ -2,8 +2,8 @@ package h1
 
 import "sync"
 
-// early holds bytes that came and were not used yet. Its memory comes from a pool, and goes back as soon as it is empty, so
-// that an idle connection holds none.
+// early holds bytes that came and were not used yet. Its memory comes from a pool, and goes back as soon as it is
+// empty, so that an idle connection holds none.
 type early struct {
 	buf  *[]byte
 	r, w int

@@ -98,15 +98,18 @@ func unwatched(stream []byte, most int) []request {
 
 var fuzzLimits = httpserver.Limits{HeaderBytes: 256, URIBytes: 64, Fields: 6}.WithDefaults()
 
-// Whatever a handler gets, net/http reads in the raw stream, too: same lines, same fields, same framing, same bodies. And how the stream is cut into pieces changes nothing.
+// Whatever a handler gets, net/http reads in the raw stream, too: same lines, same fields, same framing, same bodies.
+// And how the stream is cut into pieces changes nothing.
 func FuzzConn(f *testing.F) {
 	for _, s := range []string{
 		"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n",
 		"\r\nPOST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabcGET /2 HTTP/1.0\r\nHost: x:80\r\n\r\n",
-		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nA: b\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nA: b\r\n\r\nGET / HTTP/1.1\r\n" +
+			"Host: x\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
-		"GET / HTTP/1.1\nHost: x\n\n", "GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\rA: b\r\n\r\n",
+		"GET / HTTP/1.1\nHost: x\n\n", "GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\rA: b\r\n\r\n",
 		"GET /" + strings.Repeat("a", 70) + " HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("a", 256) + "\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: x\r\nA:\r\nB:\r\nC:\r\nD:\r\nE:\r\nF:\r\n\r\n",
@@ -122,11 +125,16 @@ func FuzzConn(f *testing.F) {
 func TestConnReadsLikeNetHTTP(t *testing.T) {
 	t.Parallel()
 	fragments := []string{
-		"GET / HTTP/1.1\r\n", "POST /a?b=%zz HTTP/1.1\r\n", "HEAD /x HTTP/1.0\r\n", "CONNECT x:1 HTTP/1.1\r\n", "Host: x\r\n", "hOST:x:1 \t\r\n",
-		"Content-Length: 3\r\n", "content-length:0\r\n", "Content-Length: +3\r\n", "Transfer-Encoding: chunked\r\n", "transfer-encoding:\tCHUNKED \r\n",
-		"Transfer-Encoding: x, chunked\r\n", "Trailer: a\r\n", "Expect: 100-continue\r\n", "A: b\r\n", " folded\r\n", "A : b\r\n", "A: \x00\r\n", "\xc3: b\r\n", "A: \xc3\r\n",
-		"\r\n", "\n", "\r", "abc", "0\r\n", "3\r\nabc\r\n", "003\r\nabc\r\n", "3;x\r\nabc\r\n", "ffffffffffffffff\r\n", "0\r\n\r\n", "0\r\nA: b\r\n\r\n",
-		"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", "A: " + strings.Repeat("a", 300) + "\r\n", "GET /" + strings.Repeat("u", 70),
+		"GET / HTTP/1.1\r\n", "POST /a?b=%zz HTTP/1.1\r\n", "HEAD /x HTTP/1.0\r\n", "CONNECT x:1 HTTP/1.1\r\n", "Host: x\r\n",
+		"hOST:x:1 \t\r\n",
+		"Content-Length: 3\r\n", "content-length:0\r\n", "Content-Length: +3\r\n", "Transfer-Encoding: chunked\r\n",
+		"transfer-encoding:\tCHUNKED \r\n",
+		"Transfer-Encoding: x, chunked\r\n", "Trailer: a\r\n", "Expect: 100-continue\r\n", "A: b\r\n", " folded\r\n",
+		"A : b\r\n", "A: \x00\r\n", "\xc3: b\r\n", "A: \xc3\r\n",
+		"\r\n", "\n", "\r", "abc", "0\r\n", "3\r\nabc\r\n", "003\r\nabc\r\n", "3;x\r\nabc\r\n", "ffffffffffffffff\r\n",
+		"0\r\n\r\n", "0\r\nA: b\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+		"A: " + strings.Repeat("a", 300) + "\r\n", "GET /" + strings.Repeat("u", 70),
 		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
 	}
 	rapid.Check(t, func(r *rapid.T) {

@@ -1,8 +1,8 @@
 // Package h1 is an HTTP/1.1 server (RFC 9112).
 //
-// net/http's server is laxer than a gate may be: it takes a bare LF as the end of a line, joins folded lines, accepts the
-// same Content-Length twice and Content-Length beside Transfer-Encoding, and none of this is visible to a handler. Two
-// readers who disagree about where a request ends are what request smuggling is made of. And half of what a request
+// net/http's server is laxer than a gate may be: it takes a bare LF as the end of a line, joins folded lines, accepts
+// the same Content-Length twice and Content-Length beside Transfer-Encoding, and none of this is visible to a handler.
+// Two readers who disagree about where a request ends are what request smuggling is made of. And half of what a request
 // costs there is spent on what a gate does not need. So this package has a server of its own. Handlers see the types of
 // net/http: http.Request, http.ResponseWriter, http.Flusher, http.Hijacker, http.ErrAbortHandler.
 //
@@ -11,15 +11,15 @@
 //	begin    wait for the first byte; an idle connection holds no buffer         (conn.go, first_unix.go, early.go)
 //	head     read it whole, by the grammar and within the limits                 (head.go)
 //	request  make an http.Request of it                                          (request.go)
-//	serve    call the handler, which reads the body and writes the answer        (serve.go, body.go, chunk.go, response.go)
+//	serve call the handler, which reads the body and writes the answer (serve.go, body.go, chunk.go, response.go)
 //	watch    cancel the context of the request if the client disconnects         (lifetime.go)
 //	finish   end the answer; go on with the next request, or close               (serve.go)
 //	linger   close without destroying an answer that is on its way               (linger.go)
 //
 // # What is refused
 //
-// A head that is not RFC 9112 to the letter, and more than that: anything but exactly one Host (HTTP/1.0 may have none),
-// one Content-Length, or one `Transfer-Encoding: chunked`; a version other than HTTP/1.1 and HTTP/1.0 (505);
+// A head that is not RFC 9112 to the letter, and more than that: anything but exactly one Host (HTTP/1.0 may have
+// none), one Content-Length, or one `Transfer-Encoding: chunked`; a version other than HTTP/1.1 and HTTP/1.0 (505);
 // absolute-form targets; a head, a target or a number of fields over the limit (431, 414, 431), exact to the byte. One
 // empty line before a request line is ignored (RFC 9112 section 2.2), a second one is refused. A head that does not
 // arrive in time is answered 408, an expectation other than 100-continue 417. The connection is closed after each of

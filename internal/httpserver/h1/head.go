@@ -249,7 +249,8 @@ func checkTrailer(value []byte) *refusal.Error {
 	for len(value) > 0 {
 		name, rest, _ := bytes.Cut(value, []byte(","))
 		name, value = grammar.Trim(name), rest
-		if grammar.EqualFold(name, "content-length") || grammar.EqualFold(name, "transfer-encoding") || grammar.EqualFold(name, "trailer") {
+		if grammar.EqualFold(name, "content-length") || grammar.EqualFold(name, "transfer-encoding") ||
+			grammar.EqualFold(name, "trailer") {
 			return malformed("Trailer names a framing field")
 		}
 	}

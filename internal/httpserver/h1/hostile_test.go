@@ -22,7 +22,8 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// However much of a body a handler reads before it answers, and whatever the body says: it is never taken for a request.
+// However much of a body a handler reads before it answers, and whatever the body says: it is never taken for a
+// request.
 func TestABodyIsNoRequest(t *testing.T) {
 	t.Parallel()
 	const smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -55,8 +56,10 @@ func TestABodyIsNoRequest(t *testing.T) {
 	clients.SetLimit(16)
 	for _, size := range []int{1, len(smuggled), 5000, 256 << 10, 256<<10 + 1, 300 << 10} {
 		for _, fields := range []string{
-			fmt.Sprintf("Content-Length: %d\r\n", size), "Transfer-Encoding: chunked\r\n", fmt.Sprintf("Content-Length: %d\r\nExpect: 100-continue\r\n", size),
-			fmt.Sprintf("Content-Length: %d\r\nAbort: 1\r\n", size), fmt.Sprintf("Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n", size),
+			fmt.Sprintf("Content-Length: %d\r\n", size), "Transfer-Encoding: chunked\r\n",
+			fmt.Sprintf("Content-Length: %d\r\nExpect: 100-continue\r\n", size),
+			fmt.Sprintf("Content-Length: %d\r\nAbort: 1\r\n", size),
+			fmt.Sprintf("Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n", size),
 		} {
 			for _, n := range []int{0, 1, size - 1, size, size + 1} {
 				body := fill(size)
@@ -66,7 +69,10 @@ func TestABodyIsNoRequest(t *testing.T) {
 				clients.Go(func() error {
 					c := dial(t, address)
 					var sending sync.WaitGroup
-					sending.Go(func() { _, _ = io.WriteString(c, request11("POST", fields+fmt.Sprintf("Read: %d\r\n", n), body)+probe) })
+					sending.Go(func() {
+						_, _ = io.WriteString(c, request11("POST", fields+fmt.Sprintf("Read: %d\r\n", n), body)+
+							probe)
+					})
 					_, _ = io.Copy(io.Discard, c) // until it ends, how ever
 					_ = c.Close()
 					sending.Wait()
@@ -92,18 +98,39 @@ func TestSizesAtTheirLimits(t *testing.T) {
 		_, _ = fmt.Fprintf(w, "%d %q %s", r.ContentLength, p, refusal.Of(err))
 	})))
 	for _, row := range []struct{ name, send, body string }{
-		{"length of 18 digits", request11("POST", "Content-Length: 999999999999999999\r\n", "abc"), `999999999999999999 "abc" `},
+		{
+			"length of 18 digits", request11("POST", "Content-Length: 999999999999999999\r\n", "abc"),
+			`999999999999999999 "abc" `,
+		},
 		{"length of 19 digits", request11("POST", "Content-Length: 1000000000000000000\r\n", "abc"), "400"},
 		{"length beyond int63", request11("POST", "Content-Length: 9223372036854775808\r\n", "abc"), "400"},
 		{"length of zeros", request11("POST", "Content-Length: 000000000000000003\r\n", "abc"), `3 "abc" `},
 		{"length of too many zeros", request11("POST", "Content-Length: 0000000000000000003\r\n", "abc"), "400"},
 		{"chunk below 2^62", request11("POST", "Transfer-Encoding: chunked\r\n", "3fffffffffffffff\r\nabc"), `-1 "abc" `},
-		{"chunk of 2^62", request11("POST", "Transfer-Encoding: chunked\r\n", "4000000000000000\r\nabc"), `-1 "\x00\x00\x00" body_malformed`},
-		{"chunk of 2^64", request11("POST", "Transfer-Encoding: chunked\r\n", "10000000000000000\r\nabc"), `-1 "\x00\x00\x00" body_malformed`},
-		{"chunk of 16 digits", request11("POST", "Transfer-Encoding: chunked\r\n", "0000000000000003\r\nabc\r\n"), `-1 "abc" `},
-		{"chunk of 17 digits", request11("POST", "Transfer-Encoding: chunked\r\n", "00000000000000003\r\nabc\r\n"), `-1 "\x00\x00\x00" body_malformed`},
-		{"chunks of a byte", request11("POST", "Transfer-Encoding: chunked\r\n", "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n"), `-1 "abc" `},
-		{"nothing in chunks", request11("POST", "Transfer-Encoding: chunked\r\n", "00\r\n\r\n"), `-1 "\x00\x00\x00" internal_error`},
+		{
+			"chunk of 2^62", request11("POST", "Transfer-Encoding: chunked\r\n", "4000000000000000\r\nabc"),
+			`-1 "\x00\x00\x00" body_malformed`,
+		},
+		{
+			"chunk of 2^64", request11("POST", "Transfer-Encoding: chunked\r\n", "10000000000000000\r\nabc"),
+			`-1 "\x00\x00\x00" body_malformed`,
+		},
+		{
+			"chunk of 16 digits", request11("POST", "Transfer-Encoding: chunked\r\n", "0000000000000003\r\nabc\r\n"),
+			`-1 "abc" `,
+		},
+		{
+			"chunk of 17 digits", request11("POST", "Transfer-Encoding: chunked\r\n", "00000000000000003\r\nabc\r\n"),
+			`-1 "\x00\x00\x00" body_malformed`,
+		},
+		{
+			"chunks of a byte", request11("POST", "Transfer-Encoding: chunked\r\n", "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n"),
+			`-1 "abc" `,
+		},
+		{
+			"nothing in chunks", request11("POST", "Transfer-Encoding: chunked\r\n", "00\r\n\r\n"),
+			`-1 "\x00\x00\x00" internal_error`,
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -129,11 +156,16 @@ func TestTargetsLikeNetHTTP(t *testing.T) {
 		Text string
 	}
 	seen := make(chan read, 1)
-	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- read{r.URL, r.URL.String() + " " + r.RequestURI} })
+	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		seen <- read{r.URL, r.URL.String() + " " +
+			r.RequestURI}
+	})
 	mine, other := serve(t, ours(handler)), theirs(t, handler)
 	for _, target := range []string{
-		"/", "//", "//x", "//x/y", "///x", "/?", "/??", "/?a=b&c", "/a%2Fb", "/a%20b?c%zz", "/a;b?c;d", "/a:b", "/:", "/@x", "/\xc3\xa4", "/a|b", "/a%41", "/~a-._",
-		"/[x]", "/a+b", "/a#b", "/a?b#c", "/%E4", "/a=b&c", "/*", "/a\"b", "/..", "/./a", "/a//b", "/http://x/", "/?http://x/",
+		"/", "//", "//x", "//x/y", "///x", "/?", "/??", "/?a=b&c", "/a%2Fb", "/a%20b?c%zz", "/a;b?c;d", "/a:b", "/:", "/@x",
+		"/\xc3\xa4", "/a|b", "/a%41", "/~a-._",
+		"/[x]", "/a+b", "/a#b", "/a?b#c", "/%E4", "/a=b&c", "/*", "/a\"b", "/..", "/./a", "/a//b", "/http://x/",
+		"/?http://x/",
 	} {
 		got := map[string]read{}
 		for _, address := range []string{mine, other} {
@@ -155,7 +187,10 @@ func TestTargetsLikeNetHTTP(t *testing.T) {
 func TestHugePipeline(t *testing.T) {
 	t.Parallel()
 	const many = 10000
-	c := dial(t, serve(t, ours(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) }))))
+	c := dial(t, serve(t, ours(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_,
+			_ = io.WriteString(w, r.RequestURI)
+	}))))
 	var all bytes.Buffer
 	for i := range many {
 		fmt.Fprintf(&all, "POST /%d HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12345", i)
@@ -245,7 +280,8 @@ func TestMemory(t *testing.T) { // not parallel: it measures
 	})
 }
 
-// What is flushed reaches the client while the handler waits: an event stream, and a long poll's head; plain and in HTTP/1.0.
+// What is flushed reaches the client while the handler waits: an event stream, and a long poll's head; plain and in
+// HTTP/1.0.
 func TestFlushesReachTheClient(t *testing.T) {
 	t.Parallel()
 	for name, head := range map[string]string{"HTTP/1.1": get, "HTTP/1.0": request10("")} {

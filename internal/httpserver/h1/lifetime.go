@@ -12,13 +12,13 @@ const watchAfter = 20 * time.Millisecond
 // Asked has the client's end looked for.
 func (t *turn) Asked() { t.conn.watchSoon(t) }
 
-// A watch reads on while a handler is at work. The request's context ends when the client goes away, at Abort, and when the handler has
-// returned.
+// A watch reads on while a handler is at work. The request's context ends when the client goes away, at Abort, and when
+// the handler has returned.
 //
-// Most handlers are done before anybody could notice that a client went away, so nobody looks at first. When somebody asks for
-// the end, and the handler is still at work a moment later, a goroutine reads on. What it finds is the end, or the beginning
-// of the next request, which waits its turn; then it looks no further, so that a client that writes ahead is not read
-// without bound.
+// Most handlers are done before anybody could notice that a client went away, so nobody looks at first. When somebody
+// asks for the end, and the handler is still at work a moment later, a goroutine reads on. What it finds is the end, or
+// the beginning of the next request, which waits its turn; then it looks no further, so that a client that writes ahead
+// is not read without bound.
 type watch struct {
 	wanted  bool          // somebody asked
 	due     bool          // … a moment ago

@@ -71,7 +71,10 @@ func serveTLS(t testing.TB, s *h1.Server) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}
+	config := &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		NextProtos:   []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12,
+	}
 	l := listen(t)
 	var serving sync.WaitGroup
 	t.Cleanup(serving.Wait)
@@ -126,7 +129,10 @@ func both(t *testing.T, s func() *h1.Server, test func(t *testing.T, dial func()
 // An answer does not wait for a goroutine that reads the body, and with it for the client.
 func TestAnswerBesideARead(t *testing.T) {
 	t.Parallel()
-	for _, fields := range []string{"Content-Length: 5\r\n", "Content-Length: 1000000\r\n", "Transfer-Encoding: chunked\r\n"} {
+	for _, fields := range []string{
+		"Content-Length: 5\r\n", "Content-Length: 1000000\r\n",
+		"Transfer-Encoding: chunked\r\n",
+	} {
 		t.Run(fields, func(t *testing.T) {
 			t.Parallel()
 			read := make(chan error, 1)
@@ -241,8 +247,8 @@ func TestWriteDeadlineEndsWithItsAnswer(t *testing.T) {
 	}
 }
 
-// An answer that the end of the connection delimits, and that could not be written to its end, does not end like a whole one,
-// also when its handler did not notice.
+// An answer that the end of the connection delimits, and that could not be written to its end, does not end like a
+// whole one, also when its handler did not notice.
 func TestBrokenAnswerUntilTheEnd(t *testing.T) {
 	t.Parallel()
 	server := func() *h1.Server {
@@ -287,7 +293,8 @@ func TestClientGoesAtEveryMoment(t *testing.T) {
 	}
 	both(t, server, func(t *testing.T, dial func() net.Conn) {
 		for _, whole := range []string{
-			request11("POST", "Content-Length: 5\r\n", "12345"), request11("POST", "Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n"),
+			request11("POST", "Content-Length: 5\r\n", "12345"), request11("POST", "Transfer-Encoding: chunked\r\n",
+				"3\r\nabc\r\n0\r\n\r\n"),
 			get, probe, request11("POST", "Content-Length: 5\r\nExpect: 100-continue\r\n", "12345"),
 		} {
 			for n := len(whole); n > 0; n -= 1 + n/9 {
@@ -336,7 +343,8 @@ func TestRequestsBehindAWatch(t *testing.T) {
 	})
 }
 
-// Handlers that end just when the timer does, with the next request behind them: nobody is taken for gone, and nothing is lost.
+// Handlers that end just when the timer does, with the next request behind them: nobody is taken for gone, and nothing
+// is lost.
 func TestWatchAtTheTurn(t *testing.T) {
 	t.Parallel()
 	server := func() *h1.Server {
@@ -359,7 +367,8 @@ func TestWatchAtTheTurn(t *testing.T) {
 				in := bufio.NewReader(c)
 				for n := range 40 {
 					target := fmt.Sprintf("/%d?%d", i, n)
-					if _, err := fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", target, n%2, "1"[:n%2]); err != nil {
+					if _, err := fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", target, n%2,
+						"1"[:n%2]); err != nil {
 						t.Error(err)
 						return
 					}

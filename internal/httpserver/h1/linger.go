@@ -13,8 +13,8 @@ import (
 // that the client has not read yet: an early one, such as a 401 to an upload. So the connection is closed in two steps
 // (RFC 9112 section 9.6): what the client sends is read and discarded until it closes, too.
 //
-// Lingering is bounded by time and by rate, not by size: a client may be sending gigabytes on a fast link. A client that
-// pauses, or that sends more slowly than lingerRate for long, is cut.
+// Lingering is bounded by time and by rate, not by size: a client may be sending gigabytes on a fast link. A client
+// that pauses, or that sends more slowly than lingerRate for long, is cut.
 const (
 	lingerBrief = 500 * time.Millisecond // the request was read to its end, or its client is too slow anyway
 	lingerPause = 5 * time.Second        // the client may be sending; also the credit that lingerRate earns

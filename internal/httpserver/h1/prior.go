@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// preface is how a client begins that knows that the server speaks HTTP/2 (RFC 9113 section 3.4): its first line. As a request
-// it would have a method that there is not and a version that is refused.
+// preface is how a client begins that knows that the server speaks HTTP/2 (RFC 9113 section 3.4): its first line. As a
+// request it would have a method that there is not and a version that is refused.
 var preface = []byte("PRI * HTTP/2.0\r\n")
 
 // prior reports whether the connection begins with the preface. It reads on while that may be so.

@@ -24,8 +24,8 @@ type turn struct {
 	url      url.URL
 }
 
-// request reads a head that scan has accepted. What it makes of it is what net/http would, but for the trailers, which are not
-// told, and a Cache-Control that it makes up for HTTP/1.0.
+// request reads a head that scan has accepted. What it makes of it is what net/http would, but for the trailers, which
+// are not told, and a Cache-Control that it makes up for HTTP/1.0.
 func (t *turn) request(head string) (*http.Request, error) {
 	c := t.conn
 	r := (&http.Request{}).WithContext(&t.lifetime)

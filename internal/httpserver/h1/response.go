@@ -19,8 +19,8 @@ import (
 	"github.com/jotgate/jotgate/internal/httpserver"
 )
 
-// A response writes an answer (RFC 9112 section 4). It keeps net/http's contract for an http.ResponseWriter, and its choices:
-// a body whose length nobody told is counted if it is short, and sent in chunks if it is not.
+// A response writes an answer (RFC 9112 section 4). It keeps net/http's contract for an http.ResponseWriter, and its
+// choices: a body whose length nobody told is counted if it is short, and sent in chunks if it is not.
 //
 // One goroutine writes it. The body's reader alone may say 100 (Continue) beside that.
 type response struct {
@@ -121,7 +121,10 @@ func (w *response) inform(status int) {
 	}
 	b := newBuffer()
 	b.b = appendStatus(b.b, status)
-	b.b = appendFields(b.b, w.header, func(name string) bool { return name == "Content-Length" || name == "Transfer-Encoding" })
+	b.b = appendFields(b.b, w.header, func(name string) bool {
+		return name == "Content-Length" ||
+			name == "Transfer-Encoding"
+	})
 	b.b = append(b.b, "\r\n"...)
 	w.write(b.b)
 	b.free()
@@ -149,7 +152,8 @@ func (w *response) begin(status int) {
 	c, method := t.conn, t.method
 	w.status = status
 	w.hidden = method == http.MethodHead
-	if c.server.Last() || len(w.header["Connection"]) > 0 && httpguts.HeaderValuesContainsToken(w.header["Connection"], "close") {
+	if c.server.Last() || len(w.header["Connection"]) > 0 &&
+		httpguts.HeaderValuesContainsToken(w.header["Connection"], "close") {
 		w.closes = true
 	}
 	w.closes = w.closes || !t.body.drainable()

@@ -15,13 +15,14 @@ import (
 // A Server answers the requests of connections.
 type Server struct {
 	Handler     http.Handler
-	Limits      *httpserver.Limits                  // must have been through WithDefaults
-	IdleTimeout time.Duration                       // between requests; not above zero: for ever
-	Context     context.Context                     // what requests' contexts come from
-	Log         *zap.Logger                         // told of panics
-	Last        func() bool                         // tells that answers are the last of their connections from now on
-	Refused     httpserver.Refuser                  // answers in place of Handler
-	HTTP2       func(socket net.Conn, early []byte) // serves a connection that begins with the preface of HTTP/2; nil: it is refused
+	Limits      *httpserver.Limits // must have been through WithDefaults
+	IdleTimeout time.Duration      // between requests; not above zero: for ever
+	Context     context.Context    // what requests' contexts come from
+	Log         *zap.Logger        // told of panics
+	Last        func() bool        // tells that answers are the last of their connections from now on
+	Refused     httpserver.Refuser // answers in place of Handler
+	// serves a connection that begins with the preface of HTTP/2; nil: it is refused
+	HTTP2 func(socket net.Conn, early []byte)
 
 	clock httpserver.Clock
 }

@@ -48,13 +48,20 @@ func TestAnswer(t *testing.T) {
 		{"its own Date", "GET", func(w http.ResponseWriter, _ *http.Request) {
 			w.(answerer).Answer(200, 0, maps.All(map[string]string{"Date": "then"}))
 		}, answer(200, "", "Content-Length: 0")},
-		{"HEAD", "HEAD", func(w http.ResponseWriter, _ *http.Request) { w.(answerer).Answer(200, 5, upstream) }, answer(200, "", "Content-Length: 5", "X-App: a")},
-		{"304", "GET", func(w http.ResponseWriter, _ *http.Request) { w.(answerer).Answer(304, 5, upstream) }, answer(304, "", "X-App: a")},
+		{
+			"HEAD", "HEAD", func(w http.ResponseWriter, _ *http.Request) { w.(answerer).Answer(200, 5, upstream) },
+			answer(200, "", "Content-Length: 5", "X-App: a"),
+		},
+		{
+			"304", "GET", func(w http.ResponseWriter, _ *http.Request) { w.(answerer).Answer(304, 5, upstream) },
+			answer(304, "", "X-App: a"),
+		},
 		{"broken off", "GET", func(w http.ResponseWriter, _ *http.Request) {
 			w.(answerer).Answer(200, 5, upstream)
 			_, _ = io.WriteString(w, "hell")
 			w.(http.Flusher).Flush()
-		}, append(answer(200, "hell", "Content-Length: 5", "X-App: a"), "  body breaks off: stream error: stream ID 1; INTERNAL_ERROR; received from peer")},
+		}, append(answer(200, "hell", "Content-Length: 5", "X-App: a"),
+			"  body breaks off: stream error: stream ID 1; INTERNAL_ERROR; received from peer")},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -70,7 +77,8 @@ func TestAnswer(t *testing.T) {
 func TestConnectIsSeen(t *testing.T) {
 	t.Parallel()
 	p := dial(t, serve(t, ours(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != "CONNECT" || r.RequestURI != "x:443" || r.Host != "x:443" || r.URL.Host != "x:443" || r.URL.Path != "" {
+		if r.Method != "CONNECT" || r.RequestURI != "x:443" || r.Host != "x:443" || r.URL.Host != "x:443" ||
+			r.URL.Path != "" {
 			t.Errorf("%s %s %s %v", r.Method, r.RequestURI, r.Host, r.URL)
 		}
 		w.WriteHeader(405)

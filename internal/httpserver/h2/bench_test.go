@@ -15,15 +15,16 @@ import (
 
 var usual = []string{
 	":method: GET", ":scheme: https", ":authority: app.example.com", ":path: /tenants/acme/tickets/7?page=2",
-	"user-agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "accept: application/json", "accept-encoding: gzip, deflate, br",
+	"user-agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "accept: application/json",
+	"accept-encoding: gzip, deflate, br",
 	"authorization: Bearer " +
 		"eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJodHRwczovL2dhdGUuZXhhbXBsZS5jb20iLCJhdWQiOiJodHRwczovL2FwaS5leGFtcGxlLmNvbSIsInN1YiI6InVzZXItNyIsImV4cCI6MTcwMDAwMDAwMH0." +
 		"c2lnbmF0dXJlLXNpZ25hdHVyZS1zaWduYXR1cmUtc2lnbmF0dXJlLXNpZ25hdHVyZS1zaWduYXR1cmU",
 	"x-request-id: 0190f7c6-6f0b-7c3e-9b0a-1a2b3c4d5e6f",
 }
 
-// again is a client that sends the same request so many times, eight at once, and waits for the answers: it has the frames of
-// a round ready, and counts those with END_STREAM in what it is sent.
+// again is a client that sends the same request so many times, eight at once, and waits for the answers: it has the
+// frames of a round ready, and counts those with END_STREAM in what it is sent.
 type again struct {
 	script
 	mu     sync.Mutex
@@ -46,7 +47,8 @@ func newAgain(rounds int) *again {
 	e := hpack.NewEncoder(&block)
 	for _, f := range usual {
 		name, value, _ := bytes.Cut([]byte(f[1:]), []byte(": "))
-		_ = e.WriteField(hpack.HeaderField{Name: f[:1] + string(name), Value: string(value), Sensitive: true}) // the same bytes mean the same each time
+		// the same bytes mean the same each time
+		_ = e.WriteField(hpack.HeaderField{Name: f[:1] + string(name), Value: string(value), Sensitive: true})
 	}
 	a.block = block.Bytes()
 	a.framer = http2.NewFramer(&a.out, nil)
@@ -69,7 +71,10 @@ func (a *again) Read(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	for range together {
-		_ = a.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: a.id, BlockFragment: a.block, EndStream: true, EndHeaders: true})
+		_ = a.framer.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: a.id, BlockFragment: a.block, EndStream: true,
+			EndHeaders: true,
+		})
 		a.id += 2
 	}
 	a.wanted += together
@@ -101,11 +106,12 @@ func rounds(n int) {
 	s.NewConn(newAgain(n)).Serve()
 }
 
-// A request costs: what it and its answer are made of, two maps and their content, and the eight strings here that the connection's table
-// does not have.
+// A request costs: what it and its answer are made of, two maps and their content, and the eight strings here that the
+// connection's table does not have.
 func TestAllocationsOfARequest(t *testing.T) {
 	const many = 200
-	if n := testing.AllocsPerRun(5, func() { rounds(many) }) / many / together; n > 20.3 && !raceEnabled { // under it, pools forget
+	// under it, pools forget
+	if n := testing.AllocsPerRun(5, func() { rounds(many) }) / many / together; n > 20.3 && !raceEnabled {
 		t.Errorf("%v allocations per request", n)
 	}
 }

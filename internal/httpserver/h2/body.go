@@ -13,8 +13,8 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// A body is a request's. What is wrong with it is a [refusal.Error], which stays: malformed, broken off or too slow. It may
-// be read beside the handler; when that has returned, nothing more is read. Conn.mu guards it.
+// A body is a request's. What is wrong with it is a [refusal.Error], which stays: malformed, broken off or too slow. It
+// may be read beside the handler; when that has returned, nothing more is read. Conn.mu guards it.
 type body struct {
 	stream   *stream
 	left     int64 // as Content-Length says; below zero: it does not
@@ -178,9 +178,9 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, b.err
 }
 
-// wait returns when there is something to read, or an end, and how much of the time is the client's. While the body waits for its
-// turn on the connection, the progress of the connection's other bodies is its own; and none is expected of a client that
-// the connection has no window for. Conn.mu is held.
+// wait returns when there is something to read, or an end, and how much of the time is the client's. While the body
+// waits for its turn on the connection, the progress of the connection's other bodies is its own; and none is expected
+// of a client that the connection has no window for. Conn.mu is held.
 func (b *body) wait() (charged time.Duration, err error) {
 	c := b.stream.conn
 	for b.size == 0 && b.err == nil && !b.closed {
@@ -233,7 +233,8 @@ func (b *body) Close() error {
 	return nil
 }
 
-// by bounds all reads, one that waits too. The zero time takes every bound away, that on the pace too: the body may be silent.
+// by bounds all reads, one that waits too. The zero time takes every bound away, that on the pace too: the body may be
+// silent.
 func (b *body) by(t time.Time) error {
 	c := b.stream.conn
 	c.mu.Lock()

@@ -122,8 +122,8 @@ func (s *Server) NewConn(socket net.Conn) *Conn {
 	return c
 }
 
-// NewPriorConn is NewConn for a plain socket whose client began with the preface (RFC 9113 section 3.3), which early holds as
-// far as it was read.
+// NewPriorConn is NewConn for a plain socket whose client began with the preface (RFC 9113 section 3.3), which early
+// holds as far as it was read.
 func (s *Server) NewPriorConn(socket net.Conn, early []byte) *Conn {
 	c := s.NewConn(socket)
 	c.early = early
@@ -166,8 +166,8 @@ func (c *Conn) await(now time.Time) {
 	_ = c.reading.At(due, now) // a socket that cannot take a deadline is closed already
 }
 
-// Retire asks the client to open no more streams, and ends the connection when there are none. Requests that are on their way
-// are served, so nothing need be waited for as HTTP/1.1 must.
+// Retire asks the client to open no more streams, and ends the connection when there are none. Requests that are on
+// their way are served, so nothing need be waited for as HTTP/1.1 must.
 func (c *Conn) Retire(time.Time) {
 	c.mu.Lock()
 	c.goAway()
@@ -175,8 +175,8 @@ func (c *Conn) Retire(time.Time) {
 	c.kick()
 }
 
-// Evict ends the connection if there is no request. Its client can ask again elsewhere: it is told which streams were served
-// (section 6.8).
+// Evict ends the connection if there is no request. Its client can ask again elsewhere: it is told which streams were
+// served (section 6.8).
 func (c *Conn) Evict() {
 	c.mu.Lock()
 	if c.idle() {
@@ -188,8 +188,8 @@ func (c *Conn) Evict() {
 	c.kick()
 }
 
-// Abort ends the contexts of all requests. Whoever closes the socket under the connection calls it, so that handlers do not have
-// to wait until the reader finds out.
+// Abort ends the contexts of all requests. Whoever closes the socket under the connection calls it, so that handlers do
+// not have to wait until the reader finds out.
 func (c *Conn) Abort() { c.abandon(errGone) }
 
 // IdleSince tells since when there has been no request; false while there is one, and when the client was asked to go.
@@ -199,8 +199,8 @@ func (c *Conn) IdleSince() (time.Time, bool) {
 	return c.since, c.idle()
 }
 
-// idle reports whether there is no request, and all was written. One that is answered is none, although its client still sends.
-// c.mu is held.
+// idle reports whether there is no request, and all was written. One that is answered is none, although its client
+// still sends. c.mu is held.
 func (c *Conn) idle() bool {
 	return c.running == 0 && c.going == staying && !c.closed && !c.flushing && c.out == nil
 }
@@ -214,8 +214,8 @@ const lastCall = time.Second
 // lastPing is how a client's answer is known.
 var lastPing = [8]byte{'l', 'a', 's', 't', 'c', 'a', 'l', 'l'}
 
-// goAway begins the end. What the client sends before it has read this is served: the PING's answer tells when that is so (RFC
-// 9113 section 6.8). c.mu is held.
+// goAway begins the end. What the client sends before it has read this is served: the PING's answer tells when that is
+// so (RFC 9113 section 6.8). c.mu is held.
 func (c *Conn) goAway() {
 	if c.going != staying || c.closed {
 		return
@@ -291,8 +291,8 @@ func (c *Conn) farewell(why error) (gently bool) {
 	return c.failed == nil
 }
 
-// sayGoodbye tells that no more will come and reads for a moment: closing with unread bytes would make the kernel send a
-// reset, which can destroy the last frames on their way.
+// sayGoodbye tells that no more will come and reads for a moment: closing with unread bytes would make the kernel send
+// a reset, which can destroy the last frames on their way.
 func (c *Conn) sayGoodbye() {
 	w, ok := c.socket.(interface{ CloseWrite() error })
 	if !ok || w.CloseWrite() != nil || c.socket.SetReadDeadline(time.Now().Add(lingerTime)) != nil {

@@ -6,7 +6,8 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// data takes the payload of a DATA frame (RFC 9113 section 6.1). It counts, whatever becomes of the stream (section 6.9).
+// data takes the payload of a DATA frame (RFC 9113 section 6.1). It counts, whatever becomes of the stream (section
+// 6.9).
 func (c *Conn) data(h http2.FrameHeader) error {
 	padding, err := c.padding(h)
 	if err != nil {
@@ -145,7 +146,10 @@ func (c *Conn) trailers(st *stream, ended bool) error {
 		st.body.breakOff(&refusal.Error{Reason: refusal.HeaderTooLarge, Detail: "trailers over the limit"})
 		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeEnhanceYourCalm}
 	case h.bad, !ended, st.body.left > 0:
-		st.body.breakOff(&refusal.Error{Reason: refusal.BodyMalformed, Detail: "malformed trailers, or before the body's end"})
+		st.body.breakOff(&refusal.Error{
+			Reason: refusal.BodyMalformed,
+			Detail: "malformed trailers, or before the body's end",
+		})
 		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeProtocol}
 	}
 	for _, f := range h.fields {

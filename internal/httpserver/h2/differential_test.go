@@ -21,7 +21,10 @@ import (
 func theirs(t testing.TB, handler http.HandlerFunc) (address string) {
 	t.Helper()
 	l := listen(t)
-	s := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0), Protocols: new(http.Protocols), DisableGeneralOptionsHandler: true}
+	s := &http.Server{
+		Handler: handler, ErrorLog: log.New(io.Discard, "", 0), Protocols: new(http.Protocols),
+		DisableGeneralOptionsHandler: true,
+	}
 	s.Protocols.SetUnencryptedHTTP2(true)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = s.Serve(l) })
@@ -59,7 +62,8 @@ const plain = "Content-Type: text/plain"
 // see answers with what a handler sees of a request.
 func see(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
-	_, _ = fmt.Fprintf(w, "%s %s %s|%s|%s %s|%s|%d|%v|%d %v|%v", r.Method, r.RequestURI, r.Proto, r.Host, r.URL.Path, r.URL.RawQuery, r.URL.Host,
+	_, _ = fmt.Fprintf(w, "%s %s %s|%s|%s %s|%s|%d|%v|%d %v|%v", r.Method, r.RequestURI, r.Proto, r.Host, r.URL.Path,
+		r.URL.RawQuery, r.URL.Host,
 		r.ContentLength, r.Header, len(body), err, r.Trailer)
 }
 
@@ -79,39 +83,71 @@ var alikes = []alike{
 	{name: "short", handler: write("hello")},
 	{name: "short in pieces", handler: write("he", "", "llo")},
 	{name: "2 KiB", handler: write(long[:2048])},
-	{name: "2 KiB and one", handler: write(long[:2048], "x"), differs: "a length is counted up to 2 KiB, as for HTTP/1.1", ours: answer(200, long[:2048]+"x", guessed)},
+	{
+		name: "2 KiB and one", handler: write(long[:2048], "x"), differs: "a length is counted up to 2 KiB, as for HTTP/1.1",
+		ours: answer(200, long[:2048]+"x", guessed),
+	},
 	{name: "long", handler: write(long)},
 	{name: "long in pieces", handler: write(long[:4095], long[:4096], long[:4097], long[:3])},
 	{name: "Content-Length", handler: set(200, "hello", "Content-Length: 5", plain)},
 	{name: "Content-Length of a long one", handler: set(200, long, fmt.Sprint("Content-Length: ", len(long)), plain)},
-	{name: "Content-Length too long", handler: set(200, "hello", "Content-Length: 6", plain), differs: "an answer that is not whole is reset", ours: []string{"no answer: stream error: stream ID 1; INTERNAL_ERROR; received from peer"}},
-	{name: "Content-Length too short", handler: set(200, "hello!", "Content-Length: 5", plain), differs: "an answer that is not whole is reset", ours: []string{"no answer: stream error: stream ID 1; INTERNAL_ERROR; received from peer"}},
+	{
+		name: "Content-Length too long", handler: set(200, "hello", "Content-Length: 6", plain),
+		differs: "an answer that is not whole is reset",
+		ours:    []string{"no answer: stream error: stream ID 1; INTERNAL_ERROR; received from peer"},
+	},
+	{
+		name: "Content-Length too short", handler: set(200, "hello!", "Content-Length: 5", plain),
+		differs: "an answer that is not whole is reset",
+		ours:    []string{"no answer: stream error: stream ID 1; INTERNAL_ERROR; received from peer"},
+	},
 	{name: "Content-Length of nothing", handler: set(200, "", "Content-Length: 0")},
 	{name: "Content-Length no number", handler: set(200, "hello", "Content-Length: five", plain)},
 	{name: "Content-Length without a type", handler: set(200, "hello", "Content-Length: 5")},
-	{name: "one byte over what was told", handler: func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "5")
-		w.Header().Set("Content-Type", "a/b")
-		_, _ = io.WriteString(w, "hello")
-		if n, err := io.WriteString(w, "!"); n != 0 || err == nil {
-			panic(err)
-		}
-	}, differs: "what was refused was not written: the answer is whole", ours: answer(200, "hello", "Content-Length: 5", "Content-Type: a/b")},
+	{
+		name: "one byte over what was told", handler: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "5")
+			w.Header().Set("Content-Type", "a/b")
+			_, _ = io.WriteString(w, "hello")
+			if n, err := io.WriteString(w, "!"); n != 0 || err == nil {
+				panic(err)
+			}
+		}, differs: "what was refused was not written: the answer is whole",
+		ours: answer(200, "hello", "Content-Length: 5", "Content-Type: a/b"),
+	},
 	{name: "HEAD of nothing", handler: nothing, method: "HEAD"},
 	{name: "HEAD short", handler: write("hello"), method: "HEAD"},
 	{name: "HEAD long", handler: write(long), method: "HEAD"},
 	{name: "HEAD with a length", handler: set(200, "", "Content-Length: 77", plain), method: "HEAD"},
-	{name: "HEAD flushed", handler: func(w http.ResponseWriter, _ *http.Request) { flush(w); _, _ = io.WriteString(w, "hello") }, method: "HEAD"},
+	{name: "HEAD flushed", handler: func(w http.ResponseWriter, _ *http.Request) {
+		flush(w)
+		_,
+			_ = io.WriteString(w, "hello")
+	}, method: "HEAD"},
 	{name: "204", handler: set(204, "", "X: y")},
-	{name: "204 with a body", handler: set(204, "hello", "Content-Length: 5", "X: y"), differs: "what has no body has no length (RFC 9110 section 8.6)", ours: answer(204, "", "X: y")},
+	{
+		name: "204 with a body", handler: set(204, "hello", "Content-Length: 5", "X: y"),
+		differs: "what has no body has no length (RFC 9110 section 8.6)", ours: answer(204, "", "X: y"),
+	},
 	{name: "304", handler: set(304, "", "Etag: y")},
-	{name: "304 with what a body has", handler: set(304, "", "Etag: y", plain, "Content-Length: 5"), differs: "fields of the body that is not sent would have clients wait for it", ours: answer(304, "", "Etag: y")},
+	{
+		name: "304 with what a body has", handler: set(304, "", "Etag: y", plain, "Content-Length: 5"),
+		differs: "fields of the body that is not sent would have clients wait for it", ours: answer(304, "", "Etag: y"),
+	},
 	{name: "205", handler: set(205, "")},
 	{name: "404", handler: http.NotFound},
 	{name: "status without a name", handler: set(299, "x")},
 	{name: "head twice", handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); w.WriteHeader(404) }},
-	{name: "field after the head", handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); w.Header().Set("Late", "x") }},
-	{name: "fields of a connection", handler: set(200, "hello", plain, "Keep-Alive: 5", "Transfer-Encoding: chunked", "Upgrade: x", "Proxy-Connection: x", "Content-Length: 5"), differs: "what HTTP/2 does not have is left out, and no length is told twice", ours: answer(200, "hello", "Content-Length: 5", plain)},
+	{
+		name:    "field after the head",
+		handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); w.Header().Set("Late", "x") },
+	},
+	{
+		name: "fields of a connection", handler: set(200, "hello", plain, "Keep-Alive: 5", "Transfer-Encoding: chunked",
+			"Upgrade: x", "Proxy-Connection: x", "Content-Length: 5"),
+		differs: "what HTTP/2 does not have is left out, and no length is told twice",
+		ours:    answer(200, "hello", "Content-Length: 5", plain),
+	},
 	{name: "several values", handler: set(200, "", "A: 1", "A: 2", "Set-Cookie: a=b", "Set-Cookie: c=d")},
 	{name: "no type", handler: func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Content-Type"] = nil
@@ -119,7 +155,10 @@ var alikes = []alike{
 	}},
 	{name: "type that is guessed", handler: write("<html>")},
 	{name: "no Date", handler: func(w http.ResponseWriter, _ *http.Request) { w.Header()["Date"] = nil }},
-	{name: "line end in a value", handler: set(200, "", "A: b\r\nC: d"), differs: "net/http leaves the field out", ours: answer(200, "", "A: b  C: d", "Content-Length: 0")},
+	{
+		name: "line end in a value", handler: set(200, "", "A: b\r\nC: d"), differs: "net/http leaves the field out",
+		ours: answer(200, "", "A: b  C: d", "Content-Length: 0"),
+	},
 	{name: "name that is none", handler: set(200, "", "A B: c", "Ok: d")},
 	{name: "103 and 102", handler: func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Link", "</a>")
@@ -128,20 +167,27 @@ var alikes = []alike{
 		w.WriteHeader(200)
 	}},
 	{name: "flush first", handler: func(w http.ResponseWriter, _ *http.Request) { flush(w) }},
-	{name: "flush first, then a body", handler: func(w http.ResponseWriter, _ *http.Request) { flush(w); _, _ = io.WriteString(w, "hello") }},
+	{name: "flush first, then a body", handler: func(w http.ResponseWriter, _ *http.Request) {
+		flush(w)
+		_,
+			_ = io.WriteString(w, "hello")
+	}},
 	{name: "flush between", handler: func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "hello")
 		flush(w)
 		_, _ = io.WriteString(w, "world")
 		flush(w)
 	}},
-	{name: "trailers", handler: func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Trailer", "A, B")
-		w.Header().Set("A", "early")
-		_, _ = io.WriteString(w, "hello")
-		w.Header().Set("A", "1")
-		w.Header().Set(http.TrailerPrefix+"C", "3")
-	}, differs: "a trailer is no field of the head, and a body that trailers follow has no length", ours: append(answer(200, "hello", guessed), `  trailer A: ["1"]`, `  trailer C: ["3"]`)},
+	{
+		name: "trailers", handler: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Trailer", "A, B")
+			w.Header().Set("A", "early")
+			_, _ = io.WriteString(w, "hello")
+			w.Header().Set("A", "1")
+			w.Header().Set(http.TrailerPrefix+"C", "3")
+		}, differs: "a trailer is no field of the head, and a body that trailers follow has no length",
+		ours: append(answer(200, "hello", guessed), `  trailer A: ["1"]`, `  trailer C: ["3"]`),
+	},
 	{name: "trailers that were not announced", handler: func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "hello")
 		flush(w)
@@ -166,21 +212,40 @@ var alikes = []alike{
 
 	{name: "GET is seen", handler: see, path: "/a%20b/c?d=e&f;g"},
 	{name: "escaped slash is seen", handler: see, path: "/a%2fb"},
-	{name: "HEAD is seen", handler: func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Method", r.Method) }, method: "HEAD"},
+	{
+		name: "HEAD is seen", handler: func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Method", r.Method) },
+		method: "HEAD",
+	},
 	{name: "query of nothing is seen", handler: see, path: "/a?"},
 	{name: "OPTIONS * is seen", handler: see, method: "OPTIONS", change: func(r *http.Request) { r.URL.Opaque = "*" }},
 	{name: "fields are seen", handler: see, change: func(r *http.Request) {
-		r.Header = http.Header{"A": {"1", "2"}, "X-Y": {"z"}, "Accept": {"a/b"}, "Te": {"trailers"}, "Expect": {}, "Cookie": {"a=b; c=d; e=f"}}
+		r.Header = http.Header{
+			"A": {"1", "2"}, "X-Y": {"z"}, "Accept": {"a/b"}, "Te": {"trailers"}, "Expect": {},
+			"Cookie": {"a=b; c=d; e=f"},
+		}
 	}},
 	{name: "another host is seen", handler: see, change: func(r *http.Request) { r.Host = "y:80" }},
 	{name: "body is seen", handler: see, method: "POST", body: strings.NewReader("hello")},
-	{name: "long body is seen", handler: see, method: "PUT", body: strings.NewReader(long + long + long + long + long + long)},
-	{name: "body without a length is seen", handler: see, method: "POST", body: io.MultiReader(strings.NewReader("hello"))},
-	{name: "trailers are seen", handler: see, method: "POST", body: io.MultiReader(strings.NewReader("hello")), change: func(r *http.Request) {
-		r.Trailer = http.Header{"A": {"1"}, "B": {"2", "3"}}
-	}},
+	{
+		name: "long body is seen", handler: see, method: "PUT",
+		body: strings.NewReader(long + long + long + long + long + long),
+	},
+	{
+		name: "body without a length is seen", handler: see, method: "POST",
+		body: io.MultiReader(strings.NewReader("hello")),
+	},
+	{
+		name: "trailers are seen", handler: see, method: "POST", body: io.MultiReader(strings.NewReader("hello")),
+		change: func(r *http.Request) {
+			r.Trailer = http.Header{"A": {"1"}, "B": {"2", "3"}}
+		},
+	},
 	{name: "body that nobody reads", handler: write("early"), method: "POST", body: strings.NewReader("hello")},
-	{name: "body that nobody waits for", handler: func(w http.ResponseWriter, r *http.Request) { _ = r.Body.Close(); _, _ = io.WriteString(w, "early") }, method: "POST", body: strings.NewReader(long)},
+	{name: "body that nobody waits for", handler: func(w http.ResponseWriter, r *http.Request) {
+		_ = r.Body.Close()
+		_,
+			_ = io.WriteString(w, "early")
+	}, method: "POST", body: strings.NewReader(long)},
 	{name: "body read behind its close", handler: func(w http.ResponseWriter, r *http.Request) {
 		_ = r.Body.Close()
 		_, err := r.Body.Read(make([]byte, 1))

@@ -22,8 +22,10 @@ func TestFaultsAreTold(t *testing.T) {
 		send func(*peer)
 		want httpserver.Fault
 	}{
-		{"malformed head", func(p *peer) { p.ask(1, true, request("GET", "/", "connection: close")...) },
-			httpserver.Fault{Reason: "protocol_error", Refused: refusal.RequestMalformed, Detail: "malformed request head"}},
+		{
+			"malformed head", func(p *peer) { p.ask(1, true, request("GET", "/", "connection: close")...) },
+			httpserver.Fault{Reason: "protocol_error", Refused: refusal.RequestMalformed, Detail: "malformed request head"},
+		},
 		{"one stream too many", func(p *peer) {
 			p.ask(1, true, get("/wait")...)
 			p.ask(3, true, get("/wait")...)
@@ -39,16 +41,28 @@ func TestFaultsAreTold(t *testing.T) {
 		}, httpserver.Fault{Reason: "stalled", Detail: "granted no window"}},
 		{"a flood of settings", func(p *peer) {
 			p.must(p.WriteSettings(make([]http2.Setting, 200)...))
-		}, httpserver.Fault{Connection: true, Reason: "enhance_your_calm", Refused: refusal.RateLimited, Detail: "ENHANCE_YOUR_CALM"}},
+		}, httpserver.Fault{
+			Connection: true, Reason: "enhance_your_calm", Refused: refusal.RateLimited,
+			Detail: "ENHANCE_YOUR_CALM",
+		}},
 		{"a broken table", func(p *peer) {
 			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0xff, 0x40}, EndHeaders: true}))
-		}, httpserver.Fault{Connection: true, Reason: "compression_error", Refused: refusal.RequestMalformed, Detail: "COMPRESSION_ERROR"}},
+		}, httpserver.Fault{
+			Connection: true, Reason: "compression_error", Refused: refusal.RequestMalformed,
+			Detail: "COMPRESSION_ERROR",
+		}},
 		{"half a head", func(p *peer) {
 			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p.encode(get("/")...)}))
-		}, httpserver.Fault{Connection: true, Reason: "enhance_your_calm", Refused: refusal.HeaderTimeout, Detail: "did not arrive in time"}},
+		}, httpserver.Fault{
+			Connection: true, Reason: "enhance_your_calm", Refused: refusal.HeaderTimeout,
+			Detail: "did not arrive in time",
+		}},
 		{"a frame over the limit", func(p *peer) {
 			p.must(p.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, 16<<10+1)))
-		}, httpserver.Fault{Connection: true, Reason: "frame_size_error", Refused: refusal.RequestMalformed, Detail: "FRAME_SIZE_ERROR"}},
+		}, httpserver.Fault{
+			Connection: true, Reason: "frame_size_error", Refused: refusal.RequestMalformed,
+			Detail: "FRAME_SIZE_ERROR",
+		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

@@ -72,11 +72,12 @@ func clean(value string) string {
 	return grammar.Trim(string(b))
 }
 
-// differsEachTime are fields whose values are seldom said twice. In the table (RFC 7541 section 2.3.2) they would only push out
-// others; and what is secret has no place there (section 7.1.3).
+// differsEachTime are fields whose values are seldom said twice. In the table (RFC 7541 section 2.3.2) they would only
+// push out others; and what is secret has no place there (section 7.1.3).
 func differsEachTime(name string) bool {
 	switch name {
-	case "Content-Length", "Content-Range", "Etag", "Last-Modified", "Location", "Set-Cookie", "Traceparent", "X-Request-Id":
+	case "Content-Length", "Content-Range", "Etag", "Last-Modified", "Location", "Set-Cookie", "Traceparent",
+		"X-Request-Id":
 		return true
 	}
 	return false

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// traffic is what the client sends, in bytes. Frames that bring nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA,
-// RST_STREAM) are cheap to send and not to take. Some are of use beside requests, bodies and answers; many more of them are a flood.
+// traffic is what the client sends, in bytes. Frames that bring nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty
+// DATA, RST_STREAM) are cheap to send and not to take. Some are of use beside requests, bodies and answers; many more
+// of them are a flood.
 type traffic struct {
 	vain   int64 // frames that bring nothing, and the heads of the others
 	useful int64 // fields and bodies, both ways
@@ -97,8 +98,8 @@ func (c *Conn) unblock() {
 }
 
 // A stream whose body is not read must not stop the others of its connection, so the connection's window is credited as
-// data arrives, and what is held is bounded by the streams' own windows. When the bodies of all connections hold more than
-// Server.BodyMemory, the connection's window is credited as bodies are read.
+// data arrives, and what is held is bounded by the streams' own windows. When the bodies of all connections hold more
+// than Server.BodyMemory, the connection's window is credited as bodies are read.
 
 // accept credits the connection's window for what has arrived. c.mu is held.
 func (c *Conn) accept(n int) {

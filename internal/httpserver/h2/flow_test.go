@@ -2,7 +2,8 @@ package h2
 
 import "testing"
 
-// A stream that waits is in the list of those to wake once, however often it is woken by its own window and waits again.
+// A stream that waits is in the list of those to wake once, however often it is woken by its own window and waits
+// again.
 func TestParkedStreamIsListedOnce(t *testing.T) {
 	t.Parallel()
 	c := new(Conn)

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// Whatever bytes come behind the preface, a connection ends when its client does: no panic, no deadlock, no goroutine that stays, and
-// no more calls of the handler than HEADERS frames.
+// Whatever bytes come behind the preface, a connection ends when its client does: no panic, no deadlock, no goroutine
+// that stays, and no more calls of the handler than HEADERS frames.
 func FuzzConn(f *testing.F) {
 	for _, send := range []func(*http2.Framer, []byte){
 		func(w *http2.Framer, block []byte) { seed(w, 1, block, true) },
@@ -32,7 +32,8 @@ func FuzzConn(f *testing.F) {
 			_ = w.WriteRSTStream(1, http2.ErrCodeCancel)
 			_ = w.WritePing(false, [8]byte{})
 			_ = w.WritePriority(1, http2.PriorityParam{StreamDep: 3})
-			_ = w.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}, http2.Setting{ID: http2.SettingHeaderTableSize, Val: 0})
+			_ = w.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0},
+				http2.Setting{ID: http2.SettingHeaderTableSize, Val: 0})
 			seed(w, 5, block, false)
 			seed(w, 5, nil, true)
 			_ = w.WriteGoAway(0, 0, nil)
@@ -40,7 +41,14 @@ func FuzzConn(f *testing.F) {
 	} {
 		var b, block bytes.Buffer
 		e := hpack.NewEncoder(&block)
-		for _, field := range [][2]string{{":method", "POST"}, {":scheme", "https"}, {":authority", "x"}, {":path", "/"}, {"cookie", "a"}, {"trailer", "b"}} {
+		for _, field := range [][2]string{
+			{":method", "POST"},
+			{":scheme", "https"},
+			{":authority", "x"},
+			{":path", "/"},
+			{"cookie", "a"},
+			{"trailer", "b"},
+		} {
 			_ = e.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // a buffer does not fail
 		}
 		send(http2.NewFramer(&b, nil), block.Bytes())
@@ -53,7 +61,8 @@ func FuzzConn(f *testing.F) {
 			_, _ = io.Copy(w, r.Body)
 		})
 		s.Limits.HeaderBytes, s.Limits.HeaderTimeout, s.WriteStall = 512, time.Second, time.Second
-		c := &script{Reader: bytes.NewReader(append([]byte(http2.ClientPreface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"), stream...))}
+		c := &script{Reader: bytes.NewReader(append([]byte(http2.ClientPreface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"),
+			stream...))}
 		s.NewConn(c).Serve()
 		if most := headersIn(stream); int(calls.Load()) > most {
 			t.Fatalf("%d calls, %d HEADERS", calls.Load(), most)

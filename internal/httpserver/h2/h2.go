@@ -1,7 +1,7 @@
 // Package h2 speaks HTTP/2 (RFC 9113) with clients, above TLS.
 //
-// net/http's server has a goroutine that serves a connection's streams, one that reads its frames and one for each frame
-// that is written, and they tell each other everything through channels: half of what a short request costs. So a
+// net/http's server has a goroutine that serves a connection's streams, one that reads its frames and one for each
+// frame that is written, and they tell each other everything through channels: half of what a short request costs. So a
 // Server stands in its place, as package h1's does for HTTP/1.1. To handlers it speaks net/http's words: http.Request,
 // http.ResponseWriter, http.Flusher, http.ResponseController, http.ErrAbortHandler, http.TrailerPrefix.
 //
@@ -19,16 +19,17 @@
 //
 // # What is refused
 //
-// Malformed requests (section 8.1.1) are reset with PROTOCOL_ERROR: fields of a connection, names in upper case, control bytes
-// or outer white space in values, pseudo-fields that are unknown, late, missing or there twice, a Content-Length that is
-// not the length of the DATA. What HTTP/1.1 would answer is answered: 431 for a header section over the limit, 414 for a
-// target, 400 for a host, 417 for an expectation. The connection goes on after each of them.
+// Malformed requests (section 8.1.1) are reset with PROTOCOL_ERROR: fields of a connection, names in upper case,
+// control bytes or outer white space in values, pseudo-fields that are unknown, late, missing or there twice, a
+// Content-Length that is not the length of the DATA. What HTTP/1.1 would answer is answered: 431 for a header section
+// over the limit, 414 for a target, 400 for a host, 417 for an expectation. The connection goes on after each of them.
 //
 // # What is bounded
 //
-// Handlers at once: a stream counts until its handler has returned, whoever reset it. Resets before an answer, and frames that
-// bring nothing, end the connection when there are many more of them than of the others (ENHANCE_YOUR_CALM). A header block has
-// a most length, a number of frames, and a time; what waits to be written has a bound, and so has what waits to be read.
+// Handlers at once: a stream counts until its handler has returned, whoever reset it. Resets before an answer, and
+// frames that bring nothing, end the connection when there are many more of them than of the others
+// (ENHANCE_YOUR_CALM). A header block has a most length, a number of frames, and a time; what waits to be written has a
+// bound, and so has what waits to be read.
 package h2
 
 import (
@@ -45,16 +46,19 @@ import (
 // A Server answers the requests of connections.
 type Server struct {
 	Handler     http.Handler
-	Limits      *httpserver.Limits     // must have been through WithDefaults
-	IdleTimeout time.Duration          // without a stream; not above zero: for ever
-	WriteStall  time.Duration          // how long a client may leave 64 KiB of an answer without a window; not above zero: for ever
-	Streams     uint32                 // at once on one connection
-	BodyMemory  int64                  // what unread bodies of all connections may hold before these wait for handlers; zero: 256 MiB
-	Context     context.Context        // what requests' contexts come from
-	Log         *zap.Logger            // told of panics
-	Last        func() bool            // tells that answers are the last of their connections from now on
-	Refused     httpserver.Refuser     // answers in place of Handler
-	Faulted     func(httpserver.Fault) // is told of each stream that was reset and each connection that ended for what its client did; may be nil
+	Limits      *httpserver.Limits // must have been through WithDefaults
+	IdleTimeout time.Duration      // without a stream; not above zero: for ever
+	// how long a client may leave 64 KiB of an answer without a window; not above zero: for ever
+	WriteStall time.Duration
+	Streams    uint32 // at once on one connection
+	// what unread bodies of all connections may hold before these wait for handlers; zero: 256 MiB
+	BodyMemory int64
+	Context    context.Context    // what requests' contexts come from
+	Log        *zap.Logger        // told of panics
+	Last       func() bool        // tells that answers are the last of their connections from now on
+	Refused    httpserver.Refuser // answers in place of Handler
+	// is told of each stream that was reset and each connection that ended for what its client did; may be nil
+	Faulted func(httpserver.Fault)
 
 	clock httpserver.Clock
 	held  atomic.Int64 // bytes in the bodies of all connections

@@ -10,8 +10,8 @@ import (
 	"github.com/jotgate/jotgate/internal/grammar"
 )
 
-// A head is a header block on its way through the decoder: a request's, or its trailers. The memory for its fields serves one
-// after the other.
+// A head is a header block on its way through the decoder: a request's, or its trailers. The memory for its fields
+// serves one after the other.
 type head struct {
 	fields []field
 	pseudo [pseudos]string
@@ -51,8 +51,8 @@ func (h *head) clear() {
 	}
 }
 
-// blockMost is the most that a header block may have on the wire. What is over the limit as a list, but not over this, is
-// answered: the decoder has to take it in so that the connection can go on.
+// blockMost is the most that a header block may have on the wire. What is over the limit as a list, but not over this,
+// is answered: the decoder has to take it in so that the connection can go on.
 func (c *Conn) blockMost() int { return 2*c.server.Limits.HeaderBytes + frameSize }
 
 // continuationsMost is how many frames a header block may have, however small.

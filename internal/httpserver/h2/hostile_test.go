@@ -51,7 +51,10 @@ func TestMalformedRequests(t *testing.T) {
 		{"pseudo-field of an answer", request("GET", "/", ":status: 200")},
 		{"unknown pseudo-field", append([]string{":unknown: x"}, get("/")...)},
 		{":protocol with GET", append([]string{":protocol: websocket"}, request("GET", "/")...)},
-		{"extended CONNECT without a path", []string{":method: CONNECT", ":protocol: websocket", ":scheme: https", ":authority: x"}},
+		{"extended CONNECT without a path", []string{
+			":method: CONNECT", ":protocol: websocket", ":scheme: https",
+			":authority: x",
+		}},
 		{"extended CONNECT that ends at once", append([]string{":protocol: websocket"}, request("CONNECT", "/")...)},
 		{"CONNECT with a path", request("CONNECT", "/")},
 		{"CONNECT without an authority", []string{":method: CONNECT"}},
@@ -107,16 +110,39 @@ func TestRefusedRequests(t *testing.T) {
 		{"target over the limit", get("/" + strings.Repeat("u", 16<<10)), 414, refusal.URITooLong},
 		{"fields over the limit", many, 431, refusal.HeaderTooLarge},
 		{"one field over the limit", request("GET", "/", "a: "+strings.Repeat("a", 32<<10)), 431, refusal.HeaderTooLarge},
-		{"one field as long as a block", request("GET", "/", "a: "+strings.Repeat("\\", 60<<10)), 431, refusal.HeaderTooLarge},
+		{
+			"one field as long as a block", request("GET", "/", "a: "+strings.Repeat("\\", 60<<10)), 431,
+			refusal.HeaderTooLarge,
+		},
 		{"one name over the limit", request("GET", "/", strings.Repeat("a", 33<<10)+": a"), 431, refusal.HeaderTooLarge},
-		{"many over the limit", request("GET", "/", strings.Split(strings.Repeat("a: "+strings.Repeat("a", 1<<10)+"|", 40)+"b: c", "|")...), 431, refusal.HeaderTooLarge},
-		{"cookies over the limit", request("GET", "/", strings.Split(strings.Repeat("cookie: "+strings.Repeat("a", 100)+"|", 400)+"b: c", "|")...), 431, refusal.HeaderTooLarge},
+		{"many over the limit", request("GET", "/", strings.Split(strings.Repeat("a: "+strings.Repeat("a", 1<<10)+"|", 40)+
+			"b: c", "|")...), 431, refusal.HeaderTooLarge},
+		{
+			"cookies over the limit", request("GET", "/",
+				strings.Split(strings.Repeat("cookie: "+strings.Repeat("a", 100)+"|", 400)+"b: c", "|")...), 431,
+			refusal.HeaderTooLarge,
+		},
 		{"no host", []string{":method: GET", ":scheme: https", ":path: /"}, 400, refusal.HostMalformed},
-		{"host that is none", []string{":method: GET", ":scheme: https", ":authority: a_b~c", ":path: /"}, 400, refusal.HostMalformed},
-		{"user in :authority", []string{":method: GET", ":scheme: https", ":authority: root@x", ":path: /"}, 400, refusal.HostMalformed},
+		{
+			"host that is none",
+			[]string{":method: GET", ":scheme: https", ":authority: a_b~c", ":path: /"},
+			400,
+			refusal.HostMalformed,
+		},
+		{
+			"user in :authority",
+			[]string{":method: GET", ":scheme: https", ":authority: root@x", ":path: /"},
+			400,
+			refusal.HostMalformed,
+		},
 		{"Host that differs", request("GET", "/", "host: y"), 400, refusal.HostMalformed},
 		{"two Hosts", request("GET", "/", "host: x", "host: x"), 400, refusal.HostMalformed},
-		{"two Hosts alone", []string{":method: GET", ":scheme: https", ":path: /", "host: x", "host: y"}, 400, refusal.HostMalformed},
+		{
+			"two Hosts alone",
+			[]string{":method: GET", ":scheme: https", ":path: /", "host: x", "host: y"},
+			400,
+			refusal.HostMalformed,
+		},
 		{"escape that is none", get("/%zz"), 400, refusal.RequestMalformed},
 		{"expectation", request("POST", "/", "expect: a-miracle"), 417, refusal.ExpectationUnknown},
 	} {
@@ -262,33 +288,65 @@ func TestConnectionFaults(t *testing.T) {
 			p.must(p.WriteWindowUpdate(1, 1<<30))
 			p.must(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}))
 		}, http2.ErrCodeFlowControl},
-		{"frame size out of bounds", func(p *peer) { p.must(p.WriteSettings(http2.Setting{ID: http2.SettingMaxFrameSize, Val: 1})) }, http2.ErrCodeProtocol},
-		{"push that is neither on nor off", func(p *peer) { p.must(p.WriteSettings(http2.Setting{ID: http2.SettingEnablePush, Val: 2})) }, http2.ErrCodeProtocol},
-		{"SETTINGS cut off", func(p *peer) { p.must(p.WriteRawFrame(http2.FrameSettings, 0, 0, make([]byte, 5))) }, http2.ErrCodeFrameSize},
-		{"SETTINGS on a stream", func(p *peer) { p.must(p.WriteRawFrame(http2.FrameSettings, 0, 1, nil)) }, http2.ErrCodeProtocol},
-		{"PING of 7 bytes", func(p *peer) { p.must(p.WriteRawFrame(http2.FramePing, 0, 0, make([]byte, 7))) }, http2.ErrCodeFrameSize},
-		{"frame over its most", func(p *peer) { p.must(p.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, 16<<10+1))) }, http2.ErrCodeFrameSize},
+		{
+			"frame size out of bounds",
+			func(p *peer) { p.must(p.WriteSettings(http2.Setting{ID: http2.SettingMaxFrameSize, Val: 1})) },
+			http2.ErrCodeProtocol,
+		},
+		{
+			"push that is neither on nor off",
+			func(p *peer) { p.must(p.WriteSettings(http2.Setting{ID: http2.SettingEnablePush, Val: 2})) },
+			http2.ErrCodeProtocol,
+		},
+		{
+			"SETTINGS cut off", func(p *peer) { p.must(p.WriteRawFrame(http2.FrameSettings, 0, 0, make([]byte, 5))) },
+			http2.ErrCodeFrameSize,
+		},
+		{
+			"SETTINGS on a stream", func(p *peer) { p.must(p.WriteRawFrame(http2.FrameSettings, 0, 1, nil)) },
+			http2.ErrCodeProtocol,
+		},
+		{
+			"PING of 7 bytes", func(p *peer) { p.must(p.WriteRawFrame(http2.FramePing, 0, 0, make([]byte, 7))) },
+			http2.ErrCodeFrameSize,
+		},
+		{
+			"frame over its most", func(p *peer) { p.must(p.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, 16<<10+1))) },
+			http2.ErrCodeFrameSize,
+		},
 		{"stream of even number", func(p *peer) { p.ask(2, true, get("/")...) }, http2.ErrCodeProtocol},
-		{"stream of a number before", func(p *peer) { p.ask(5, true, get("/")...); p.ask(3, true, get("/")...) }, http2.ErrCodeStreamClosed},
+		{
+			"stream of a number before", func(p *peer) { p.ask(5, true, get("/")...); p.ask(3, true, get("/")...) },
+			http2.ErrCodeStreamClosed,
+		},
 		{"CONTINUATION without HEADERS", func(p *peer) { p.must(p.WriteContinuation(1, true, nil)) }, http2.ErrCodeProtocol},
 		{"another frame inside a header block", func(p *peer) {
 			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p.encode(get("/")...)}))
 			p.must(p.WritePing(false, [8]byte{}))
 		}, http2.ErrCodeProtocol},
 		{"header block cut off", func(p *peer) {
-			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x40, 0x0a, 'c'}, EndHeaders: true}))
+			p.must(p.WriteHeaders(http2.HeadersFrameParam{
+				StreamID: 1, BlockFragment: []byte{0x40, 0x0a, 'c'},
+				EndHeaders: true,
+			}))
 		}, http2.ErrCodeCompression},
 		{"index of nothing", func(p *peer) {
 			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0xff, 0x40}, EndHeaders: true}))
 		}, http2.ErrCodeCompression},
 		{"table over its size", func(p *peer) {
-			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x3f, 0xe2, 0x1f}, EndHeaders: true}))
+			p.must(p.WriteHeaders(http2.HeadersFrameParam{
+				StreamID: 1, BlockFragment: []byte{0x3f, 0xe2, 0x1f},
+				EndHeaders: true,
+			}))
 		}, http2.ErrCodeCompression},
 		{"HEADERS with more padding than there is", func(p *peer) {
 			p.must(p.WriteRawFrame(http2.FrameHeaders, http2.FlagHeadersPadded|http2.FlagHeadersEndHeaders, 1, []byte{9, 0x82}))
 		}, http2.ErrCodeProtocol},
 		{"PUSH_PROMISE", func(p *peer) {
-			p.must(p.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, BlockFragment: p.encode(get("/")...), EndHeaders: true}))
+			p.must(p.WritePushPromise(http2.PushPromiseParam{
+				StreamID: 1, PromiseID: 2, BlockFragment: p.encode(get("/")...),
+				EndHeaders: true,
+			}))
 		}, http2.ErrCodeProtocol},
 		{"padding as long as the frame", func(p *peer) {
 			p.ask(1, false, request("POST", "/")...)
@@ -326,7 +384,8 @@ func continuations(many, size int) (all []byte) {
 		field = append(field, make([]byte, size-64)...)
 	}
 	for range many {
-		all = append(all, byte(len(field)>>16), byte(len(field)>>8), byte(len(field)), byte(http2.FrameContinuation), 0, 0, 0, 0, 1)
+		all = append(all, byte(len(field)>>16), byte(len(field)>>8), byte(len(field)), byte(http2.FrameContinuation), 0, 0, 0,
+			0, 1)
 		all = append(all, field...)
 	}
 	return all
@@ -340,8 +399,14 @@ func TestStreamFaults(t *testing.T) {
 		send func(p *peer)
 		code http2.ErrCode
 	}{
-		{"DATA behind the end", func(p *peer) { p.must(p.WriteData(1, true, nil)); p.must(p.WriteData(1, true, nil)) }, http2.ErrCodeStreamClosed},
-		{"HEADERS behind the end", func(p *peer) { p.must(p.WriteData(1, true, nil)); p.ask(1, true, "a: b") }, http2.ErrCodeStreamClosed},
+		{
+			"DATA behind the end", func(p *peer) { p.must(p.WriteData(1, true, nil)); p.must(p.WriteData(1, true, nil)) },
+			http2.ErrCodeStreamClosed,
+		},
+		{
+			"HEADERS behind the end", func(p *peer) { p.must(p.WriteData(1, true, nil)); p.ask(1, true, "a: b") },
+			http2.ErrCodeStreamClosed,
+		},
 		{"WINDOW_UPDATE of nothing", func(p *peer) { p.must(p.WriteWindowUpdate(1, 0)) }, http2.ErrCodeProtocol},
 		{"window over its most", func(p *peer) { p.must(p.WriteWindowUpdate(1, 1<<31-1)) }, http2.ErrCodeFlowControl},
 		{"more DATA than the window", func(p *peer) {
@@ -349,7 +414,10 @@ func TestStreamFaults(t *testing.T) {
 				p.must(p.WriteData(1, false, make([]byte, 16<<10)))
 			}
 		}, http2.ErrCodeFlowControl},
-		{"it depends on itself", func(p *peer) { p.must(p.WritePriority(1, http2.PriorityParam{StreamDep: 1})) }, http2.ErrCodeProtocol},
+		{
+			"it depends on itself", func(p *peer) { p.must(p.WritePriority(1, http2.PriorityParam{StreamDep: 1})) },
+			http2.ErrCodeProtocol,
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -385,7 +453,10 @@ func TestConnectionWindow(t *testing.T) {
 	s.BodyMemory = 1 // so that the connection's window is not credited
 	p := dial(t, serve(t, s))
 	for id := uint32(1); id <= 2*17; id += 2 {
-		if p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.encode(request("POST", "/")...), EndHeaders: true}) != nil {
+		if p.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: id, BlockFragment: p.encode(request("POST", "/")...),
+			EndHeaders: true,
+		}) != nil {
 			break // it was closed over what came before
 		}
 		for range 64 >> 4 {
@@ -399,7 +470,8 @@ func TestConnectionWindow(t *testing.T) {
 	}
 }
 
-// Frames that bring nothing are taken, but not for ever; a client that does not read what they are answered is cut earlier.
+// Frames that bring nothing are taken, but not for ever; a client that does not read what they are answered is cut
+// earlier.
 func TestFloods(t *testing.T) {
 	t.Parallel()
 	frame := func(kind http2.FrameType, flags http2.Flags, stream uint32, payload string) string {
@@ -457,9 +529,13 @@ func TestRapidResetOfStreamsThatEnd(t *testing.T) {
 	})
 	p := dial(t, serve(t, s))
 	go func() {
-		block := append([]byte(nil), p.encode(get("/")...)...) // it puts :authority into the table each time, which does no harm
+		// it puts :authority into the table each time, which does no harm
+		block := append([]byte(nil), p.encode(get("/")...)...)
 		for id := uint32(1); id < 100_000; id += 2 {
-			if p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true}) != nil ||
+			if p.WriteHeaders(http2.HeadersFrameParam{
+				StreamID: id, BlockFragment: block, EndStream: true,
+				EndHeaders: true,
+			}) != nil ||
 				p.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 				return
 			}

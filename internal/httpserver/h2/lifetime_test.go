@@ -133,7 +133,8 @@ func TestPanicCostsItsStream(t *testing.T) {
 	}
 }
 
-// A stream over the limit is refused, and the others are not: it counts until its handler has returned, whoever reset it.
+// A stream over the limit is refused, and the others are not: it counts until its handler has returned, whoever reset
+// it.
 func TestStreamsOverTheLimit(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -238,8 +239,8 @@ func TestLastAnswers(t *testing.T) {
 	p.until("GOAWAY 2147483647 NO_ERROR")
 }
 
-// A handler's `Connection: close` is for HTTP/1.1, where the rest of a body would have to be read: a stream ends alone, and its
-// connection goes on.
+// A handler's `Connection: close` is for HTTP/1.1, where the rest of a body would have to be read: a stream ends alone,
+// and its connection goes on.
 func TestConnectionCloseEndsNoConnection(t *testing.T) {
 	t.Parallel()
 	p := dial(t, serve(t, ours(set(408, "", "Connection: close"))))
@@ -379,7 +380,10 @@ func TestExpectContinue(t *testing.T) {
 		{"not read", nothing, false, "1: HEADERS 200"},
 		{"answered first", func(w http.ResponseWriter, r *http.Request) { flush(w); drained(w, r) }, false, "1: HEADERS 200"},
 		{"there already", drained, true, "1: HEADERS 200"},
-		{"said by the handler", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(100); drained(w, r) }, false, "1: HEADERS 100"},
+		{
+			"said by the handler", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(100); drained(w, r) }, false,
+			"1: HEADERS 100",
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

@@ -7,10 +7,10 @@ import (
 )
 
 // An answer may be whole before the request's body is: a 401 to an upload. Some clients do not look at the answer until
-// they have sent all, and stop with an error when the stream is reset under them. So the stream lingers: what the client
-// sends is discarded, and credited, until the client ends the stream. That is bounded by time and by rate, as package
-// h1's: a client that pauses, or sends more slowly than lingerRate for long, is reset without an error (RFC 9113 section
-// 8.1).
+// they have sent all, and stop with an error when the stream is reset under them. So the stream lingers: what the
+// client sends is discarded, and credited, until the client ends the stream. That is bounded by time and by rate, as
+// package h1's: a client that pauses, or sends more slowly than lingerRate for long, is reset without an error (RFC
+// 9113 section 8.1).
 const (
 	lingerPause = 5 * time.Second // the client may be sending; also the credit that lingerRate earns
 	lingerRate  = 16 << 10        // bytes a second
@@ -25,8 +25,8 @@ type patience struct {
 	until  time.Time
 }
 
-// linger lets the client go on sending, and reports whether it does. A client that waits to be asked for its body is not
-// reset either: curl takes that for an error, even behind a whole answer. Conn.mu is held.
+// linger lets the client go on sending, and reports whether it does. A client that waits to be asked for its body is
+// not reset either: curl takes that for an error, even behind a whole answer. Conn.mu is held.
 func (st *stream) linger() bool {
 	c := st.conn
 	if st.tunnel != nil || c.closed {

@@ -156,7 +156,10 @@ func (p *peer) ask(id uint32, ended bool, fields ...string) {
 	block := p.encode(fields...)
 	first := block[:min(len(block), 16<<10)]
 	block = block[len(first):]
-	p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: first, EndStream: ended, EndHeaders: len(block) == 0}))
+	p.must(p.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: id, BlockFragment: first, EndStream: ended,
+		EndHeaders: len(block) == 0,
+	}))
 	for len(block) > 0 {
 		part := block[:min(len(block), 16<<10)]
 		block = block[len(part):]
@@ -195,7 +198,8 @@ func (p *peer) next() (http2.Frame, bool) {
 		note("PING %s", f.Data)
 		if !f.IsAck() && string(f.Data[:]) != "lastcall" { // as every client must; the last one is the tests' own affair
 			ack := append([]byte{0, 0, 8, byte(http2.FramePing), byte(http2.FlagPingAck), 0, 0, 0, 0}, f.Data[:]...)
-			_, _ = p.conn.Write(ack) // beside the framer, whose frames are another goroutine's; an end is seen with the next frame
+			// beside the framer, whose frames are another goroutine's; an end is seen with the next frame
+			_, _ = p.conn.Write(ack)
 		}
 	case *http2.GoAwayFrame:
 		note("GOAWAY %d %v", f.LastStreamID, f.ErrCode)

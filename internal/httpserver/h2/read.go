@@ -52,8 +52,8 @@ func (c *Conn) greet() error {
 	return nil
 }
 
-// adequate knows the suites of TLS 1.2 that section 9.2.2 does not prohibit: those with a key of its own for each connection, and an
-// AEAD. All of TLS 1.3 are.
+// adequate knows the suites of TLS 1.2 that section 9.2.2 does not prohibit: those with a key of its own for each
+// connection, and an AEAD. All of TLS 1.3 are.
 func adequate(s *tls.ConnectionState) bool {
 	switch s.CipherSuite {
 	case tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
@@ -96,8 +96,8 @@ func (c *Conn) frame() error {
 	return c.other(h)
 }
 
-// other reads the rest of a frame, within the time of a head if it begins a header block. Most blocks are here already, and cost no
-// look at the clock.
+// other reads the rest of a frame, within the time of a head if it begins a header block. Most blocks are here already,
+// and cost no look at the clock.
 func (c *Conn) other(h http2.FrameHeader) error {
 	if h.Type != http2.FrameHeaders {
 		c.traffic.vain += frameHead + int64(h.Length)
@@ -120,7 +120,8 @@ func (c *Conn) obey(h http2.FrameHeader) error {
 	f, err := c.framer.ReadFrameForHeader(h)
 	if err != nil {
 		if stream := (http2.StreamError{}); h.Type == http2.FrameHeaders && errors.As(err, &stream) {
-			return http2.ConnectionError(stream.Code) // the block was not decoded: the tables would differ from now on (section 4.3)
+			// the block was not decoded: the tables would differ from now on (section 4.3)
+			return http2.ConnectionError(stream.Code)
 		}
 		return err
 	}

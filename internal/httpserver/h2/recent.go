@@ -1,7 +1,7 @@
 package h2
 
-// recent remembers which of the streams that were opened lately were reset by us while the client had more to say: it may not know yet,
-// and what it says there is no fault (RFC 9113 section 5.1).
+// recent remembers which of the streams that were opened lately were reset by us while the client had more to say: it
+// may not know yet, and what it says there is no fault (RFC 9113 section 5.1).
 type recent struct {
 	newest uint32 // the highest stream that the client opened
 	bits   [recentMost / 64]uint64

@@ -29,7 +29,10 @@ func (st *stream) request(h *head) (*http.Request, *refusal.Error) {
 		st.upgrade(r)
 	}
 	if !h.agrees(r) || !grammar.ValidHost(r.Host) {
-		return st.refused(), &refusal.Error{Reason: refusal.HostMalformed, Detail: ":authority and Host are not one host name"}
+		return st.refused(), &refusal.Error{
+			Reason: refusal.HostMalformed,
+			Detail: ":authority and Host are not one host name",
+		}
 	}
 	if err := st.target(r); err != nil {
 		return st.refused(), &refusal.Error{Reason: refusal.RequestMalformed, Detail: "request target: " + err.Error()}

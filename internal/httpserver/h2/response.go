@@ -18,9 +18,9 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// A response writes an answer (RFC 9113 section 8.3.2). It keeps net/http's contract for an http.ResponseWriter, and its choices:
-// the length of a body that nobody told is told if it is short. The head waits for the body's beginning, or for a flush, so that a
-// short answer is appended whole.
+// A response writes an answer (RFC 9113 section 8.3.2). It keeps net/http's contract for an http.ResponseWriter, and
+// its choices: the length of a body that nobody told is told if it is short. The head waits for the body's beginning,
+// or for a flush, so that a short answer is appended whole.
 //
 // One goroutine writes it. The body's reader alone may say 100 (Continue) beside that.
 type response struct {
@@ -174,7 +174,8 @@ func (w *response) decide() {
 	}
 }
 
-// leavesOut are the fields that are ours to say, those of a connection, those that are trailers, and those of a body that there is not.
+// leavesOut are the fields that are ours to say, those of a connection, those that are trailers, and those of a body
+// that there is not.
 func (w *response) leavesOut(name string) bool {
 	switch name {
 	case "Content-Length":
@@ -327,8 +328,8 @@ func (w *response) data(p []byte, last bool) {
 	}
 }
 
-// room waits until a head may be appended: what waits to be written is bounded, and until then the stream counts, so that a client
-// that does not read cannot open another. Conn.mu is held, but not while it waits.
+// room waits until a head may be appended: what waits to be written is bounded, and until then the stream counts, so
+// that a client that does not read cannot open another. Conn.mu is held, but not while it waits.
 func (w *response) room() error {
 	for w.stream.conn.pending() >= pendingMost {
 		if err := w.wait(); err != nil {
@@ -338,11 +339,11 @@ func (w *response) room() error {
 	return w.broken()
 }
 
-// A client must grant a window for stallPiece within WriteStall. A stream is charged for time in which its own window is
-// empty although all that was sent has reached the client. Where a slow link delivers many streams, it may take minutes
-// until one's data arrives; so once a stream has waited for a fraction of WriteStall, a PING finds out. While a stream
-// waits for its turn on the connection, or for that PING's answer, it is charged only if the connection as a whole sends
-// less than stallPiece within WriteStall.
+// A client must grant a window for stallPiece within WriteStall. A stream is charged for time in which its own window
+// is empty although all that was sent has reached the client. Where a slow link delivers many streams, it may take
+// minutes until one's data arrives; so once a stream has waited for a fraction of WriteStall, a PING finds out. While a
+// stream waits for its turn on the connection, or for that PING's answer, it is charged only if the connection as a
+// whole sends less than stallPiece within WriteStall.
 type stall struct {
 	piece   int           // bytes of the body since the client last had the whole time for some
 	waited  time.Duration // how much of it is used up

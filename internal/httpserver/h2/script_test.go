@@ -22,9 +22,9 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// A script is a client that a few bytes describe: it opens streams, sends parts of bodies, moves windows, resets, stops to read and
-// waits. Each is played against our server and against net/http's, over a pipe that holds nothing; what becomes of each stream
-// must be the same: status, body, trailers, and whether it ended or was reset.
+// A script is a client that a few bytes describe: it opens streams, sends parts of bodies, moves windows, resets, stops
+// to read and waits. Each is played against our server and against net/http's, over a pipe that holds nothing; what
+// becomes of each stream must be the same: status, body, trailers, and whether it ended or was reset.
 
 // scripted is the handler of both servers. The path says what it does.
 func scripted(w http.ResponseWriter, r *http.Request) {
@@ -108,7 +108,8 @@ type player struct {
 func newPlayer(t testing.TB, conn net.Conn) *player {
 	p := &player{
 		t: t, conn: conn, framer: http2.NewFramer(conn, conn), streams: map[uint32]*outcome{}, open: map[uint32]bool{},
-		reset: map[uint32]bool{}, window: map[uint32]int64{}, path: map[uint32]string{}, sent: map[uint32]int{}, initial: 65535, all: 65535,
+		reset: map[uint32]bool{}, window: map[uint32]int64{}, path: map[uint32]string{}, sent: map[uint32]int{},
+		initial: 65535, all: 65535,
 	}
 	p.changed = sync.NewCond(&p.mu)
 	p.encoder = hpack.NewEncoder(&p.block)
@@ -233,7 +234,8 @@ func (p *player) barrier() {
 	p.until(func() bool { return p.pongs > before })
 }
 
-// unread is how much is sent to handlers that do not read: less than either server's window, which would not open again.
+// unread is how much is sent to handlers that do not read: less than either server's window, which would not open
+// again.
 const unread = 30_000
 
 // data sends what the windows have room for, and waits for more.
@@ -359,10 +361,19 @@ func (p *player) request(what, how byte) {
 	p.mu.Unlock()
 	p.send(func(w *http2.Framer) error {
 		p.block.Reset()
-		for _, f := range [][2]string{{":method", method}, {":scheme", "http"}, {":authority", "x"}, {":path", path}, {"a", strconv.Itoa(int(how))}} {
+		for _, f := range [][2]string{
+			{":method", method},
+			{":scheme", "http"},
+			{":authority", "x"},
+			{":path", path},
+			{"a", strconv.Itoa(int(how))},
+		} {
 			_ = p.encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}) // a buffer does not fail
 		}
-		return w.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.block.Bytes(), EndStream: ended, EndHeaders: true})
+		return w.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: id, BlockFragment: p.block.Bytes(), EndStream: ended,
+			EndHeaders: true,
+		})
 	})
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// slowLink forwards connections to a server, and no more than rate bytes a second from it, with buffers as small as the kernel has
-// them.
+// slowLink forwards connections to a server, and no more than rate bytes a second from it, with buffers as small as the
+// kernel has them.
 func slowLink(t *testing.T, server string, rate int) (address string) {
 	t.Helper()
 	l := listen(t)
@@ -77,15 +77,17 @@ func pace(to io.Writer, from io.Reader, rate int) {
 func gentle(t *testing.T, window int) *http.Client {
 	t.Helper()
 	transport := &http.Transport{Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{
-		MaxReceiveBufferPerStream: window, MaxReceiveBufferPerConnection: max(window, 4<<20), StrictMaxConcurrentRequests: true,
+		MaxReceiveBufferPerStream: window, MaxReceiveBufferPerConnection: max(window, 4<<20),
+		StrictMaxConcurrentRequests: true,
 	}}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
 
-// A hundred downloads over one slow connection all arrive: a stream is not charged while the connection is the bottleneck. It is 100
-// times 200 KB at 150 KiB/s with a stall time of 30 s, forty times as fast. Each stream gets less than 64 KiB in the stall time.
+// A hundred downloads over one slow connection all arrive: a stream is not charged while the connection is the
+// bottleneck. It is 100 times 200 KB at 150 KiB/s with a stall time of 30 s, forty times as fast. Each stream gets less
+// than 64 KiB in the stall time.
 func TestSlowLinkServesEveryDownload(t *testing.T) {
 	t.Parallel()
 	const streams, size, rate = 100, 200_000, 40 * 150 << 10
@@ -216,8 +218,8 @@ func TestUnreadUploadsDoNotStopOthers(t *testing.T) {
 	}
 }
 
-// When bodies hold as much memory as they may, connections wait for handlers; no client that has no window is told that it is
-// slow, and all goes on when there is room.
+// When bodies hold as much memory as they may, connections wait for handlers; no client that has no window is told that
+// it is slow, and all goes on when there is room.
 func TestBodiesHoldABoundedMemory(t *testing.T) {
 	t.Parallel()
 	release, begun := make(chan struct{}), make(chan struct{}, 100)
@@ -252,8 +254,8 @@ func TestBodiesHoldABoundedMemory(t *testing.T) {
 	p.until(fmt.Sprintf("%d: DATA %q", id, "5"))
 }
 
-// While a body waits for its turn on the connection, the progress of the others is its own: a client that sends one upload after the
-// other is not told that the second is slow. One that sends nothing at all is.
+// While a body waits for its turn on the connection, the progress of the others is its own: a client that sends one
+// upload after the other is not told that the second is slow. One that sends nothing at all is.
 func TestBodyWaitsForItsTurn(t *testing.T) {
 	t.Parallel()
 	s := ours(drained)
@@ -273,8 +275,8 @@ func TestBodyWaitsForItsTurn(t *testing.T) {
 	}
 }
 
-// A client that has not read all of a slow link's data is no client that grants no window: its stream is given up only once it is
-// known to have everything.
+// A client that has not read all of a slow link's data is no client that grants no window: its stream is given up only
+// once it is known to have everything.
 func TestStalledStreamTellsWhy(t *testing.T) {
 	t.Parallel()
 	failed := make(chan error, 1)
@@ -292,8 +294,8 @@ func TestStalledStreamTellsWhy(t *testing.T) {
 	}
 }
 
-// An answer that comes before the request's body was read does not stop the client from sending it: the stream is not reset while the
-// client goes on, the connection does not stand still, and nothing is kept.
+// An answer that comes before the request's body was read does not stop the client from sending it: the stream is not
+// reset while the client goes on, the connection does not stand still, and nothing is kept.
 func TestEarlyAnswerLetsTheClientGoOn(t *testing.T) {
 	t.Parallel()
 	const size = 20_000_000
@@ -362,10 +364,17 @@ func TestRequestThatEndsLater(t *testing.T) {
 		want         string
 	}{
 		{"empty DATA", "GET", func(p *peer) { p.must(p.WriteData(1, true, nil)) }, "0 true 0"},
-		{"two of them", "HEAD", func(p *peer) { p.must(p.WriteData(1, false, nil)); p.must(p.WriteData(1, true, nil)) }, "0 true 0"},
+		{
+			"two of them", "HEAD", func(p *peer) { p.must(p.WriteData(1, false, nil)); p.must(p.WriteData(1, true, nil)) },
+			"0 true 0",
+		},
 		{"trailers", "OPTIONS", func(p *peer) { p.ask(1, true, "a: b") }, "0 true 0"},
 		{"DATA", "DELETE", func(p *peer) { p.must(p.WriteData(1, true, []byte("hello"))) }, "-1 false 5"},
-		{"DATA, later", "GET", func(p *peer) { <-time.After(50 * time.Millisecond); p.must(p.WriteData(1, true, []byte("hello"))) }, "-1 false 5"},
+		{"DATA, later", "GET", func(p *peer) {
+			<-time.After(50 * time.Millisecond)
+			p.must(p.WriteData(1, true,
+				[]byte("hello")))
+		}, "-1 false 5"},
 		{"nothing", "GET", func(*peer) {}, "body_timeout"},
 		{"reset", "GET", func(p *peer) { p.must(p.WriteRSTStream(1, http2.ErrCodeCancel)) }, "client_closed"},
 		{"POST", "POST", func(p *peer) { p.must(p.WriteData(1, true, nil)) }, "-1 false 0"},
@@ -389,7 +398,8 @@ func TestRequestThatEndsLater(t *testing.T) {
 	}
 }
 
-// SETTINGS of more than there are, or that say the same again and again, end the connection: each costs a client nothing.
+// SETTINGS of more than there are, or that say the same again and again, end the connection: each costs a client
+// nothing.
 func TestExcessiveSettings(t *testing.T) {
 	t.Parallel()
 	many := make([]http2.Setting, 101)
@@ -441,8 +451,8 @@ func TestLingeringConnectionIsEvicted(t *testing.T) {
 	}
 }
 
-// A thousand streams over ten connections are open at once, each in a conversation: what one side says arrives before the other goes
-// on, and what the handlers get is what their own clients sent.
+// A thousand streams over ten connections are open at once, each in a conversation: what one side says arrives before
+// the other goes on, and what the handlers get is what their own clients sent.
 func TestThousandConversations(t *testing.T) {
 	t.Parallel()
 	const connections, streams, rounds = 10, 100, 5
@@ -506,8 +516,8 @@ func TestThousandConversations(t *testing.T) {
 	g.Wait()
 }
 
-// A client that reads slowly holds a bounded part of an answer here, however fast its handler is, and a handler that reads slowly a
-// bounded part of an upload.
+// A client that reads slowly holds a bounded part of an answer here, however fast its handler is, and a handler that
+// reads slowly a bounded part of an upload.
 func TestSlowReadersHoldLittle(t *testing.T) {
 	t.Parallel()
 	var written atomic.Int64

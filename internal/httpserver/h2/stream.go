@@ -15,8 +15,9 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// A stream is one request and its answer (RFC 9113 section 5.1). It is open from its HEADERS until its handler has returned, or
-// longer than that if its client has reset it: then nobody hears of it, but it counts. Conn.mu guards what is not the handler's.
+// A stream is one request and its answer (RFC 9113 section 5.1). It is open from its HEADERS until its handler has
+// returned, or longer than that if its client has reset it: then nobody hears of it, but it counts. Conn.mu guards what
+// is not the handler's.
 type stream struct {
 	conn     *Conn
 	id       uint32
@@ -100,7 +101,10 @@ func (c *Conn) open(id uint32, ended, itself bool) error {
 	case full:
 		return refuse(id, http2.ErrCodeRefusedStream, "more concurrent streams than the limit")
 	}
-	st := &stream{conn: c, id: id, method: h.pseudo[method], heard: ended, recvWindow: streamWindow, recvSize: streamWindow}
+	st := &stream{
+		conn: c, id: id, method: h.pseudo[method], heard: ended, recvWindow: streamWindow,
+		recvSize: streamWindow,
+	}
 	st.lifetime.Base = c.server.Context
 	st.response.stream = st
 	st.body.begin(st, h.length)
@@ -152,7 +156,8 @@ type idleWorker struct {
 	since uint32 // Conn.sweeps when it began to wait
 }
 
-// restTime is how long a worker waits for a stream, and up to twice that; their stacks are most of a connection's memory.
+// restTime is how long a worker waits for a stream, and up to twice that; their stacks are most of a connection's
+// memory.
 const restTime = time.Second
 
 // rest has a worker wait for the next stream.
@@ -174,8 +179,8 @@ func (c *Conn) rest(worker chan *stream) bool {
 	return true
 }
 
-// dismiss ends the workers that have waited for longer than a sweep. The most recent ones are reused first, so these were not
-// needed.
+// dismiss ends the workers that have waited for longer than a sweep. The most recent ones are reused first, so these
+// were not needed.
 func (c *Conn) dismiss() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -207,9 +212,9 @@ func (st *stream) serve() (whole bool) {
 	return httpserver.Call(s.Handler, s.Refused, s.Log, &st.response, st.r, st.fault)
 }
 
-// unsettled reports whether it is to be found out if the request has a body. HTTP/2 leaves that open until the stream's end, and
-// some clients end it with an empty DATA frame. Methods that hardly ever have a body are held until it is known: otherwise an
-// HTTP/1.1 upstream would be sent an empty chunked body, which some servers refuse.
+// unsettled reports whether it is to be found out if the request has a body. HTTP/2 leaves that open until the stream's
+// end, and some clients end it with an empty DATA frame. Methods that hardly ever have a body are held until it is
+// known: otherwise an HTTP/1.1 upstream would be sent an empty chunked body, which some servers refuse.
 func (st *stream) unsettled() bool {
 	if st.r.ContentLength >= 0 || st.body.expected || st.tunnel != nil {
 		return false
@@ -333,8 +338,8 @@ func (c *Conn) rstStream(f *http2.RSTStreamFrame) error {
 	return err
 }
 
-// hastyMost is how many more streams a client may open for nothing than it lets be answered: those that it resets before they
-// are, those over the limit, and those that break the rules.
+// hastyMost is how many more streams a client may open for nothing than it lets be answered: those that it resets
+// before they are, those over the limit, and those that break the rules.
 const hastyMost = 1000
 
 // hurried counts such a stream.

@@ -15,9 +15,9 @@ import (
 	"github.com/jotgate/jotgate/internal/httpserver"
 )
 
-// A WebSocket over HTTP/2 is an extended CONNECT (RFC 8441). To a handler it is the request that HTTP/1.1 would have: a GET
-// with Upgrade, whose connection it takes over (http.Hijacker) when it has an answer of 101. What it writes then is translated:
-// the head of that answer becomes HEADERS of 200, and the rest DATA.
+// A WebSocket over HTTP/2 is an extended CONNECT (RFC 8441). To a handler it is the request that HTTP/1.1 would have: a
+// GET with Upgrade, whose connection it takes over (http.Hijacker) when it has an answer of 101. What it writes then is
+// translated: the head of that answer becomes HEADERS of 200, and the rest DATA.
 
 // upgrade makes the request of HTTP/1.1.
 func (st *stream) upgrade(r *http.Request) {

@@ -16,7 +16,8 @@ import (
 // websocket are the fields of an extended CONNECT (RFC 8441 section 5).
 func websocket(fields ...string) []string {
 	return append([]string{
-		":method: CONNECT", ":protocol: websocket", ":scheme: https", ":authority: x", ":path: /chat", "sec-websocket-version: 13",
+		":method: CONNECT", ":protocol: websocket", ":scheme: https", ":authority: x", ":path: /chat",
+		"sec-websocket-version: 13",
 	}, fields...)
 }
 
@@ -42,8 +43,8 @@ func takeOver(t *testing.T, w http.ResponseWriter, head string) net.Conn {
 const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat\r\nX-App:  a\r\n\r\n"
 
-// A WebSocket over HTTP/2 is to its handler the request of HTTP/1.1, and the connection that it takes over; both directions flow, each
-// write at once, and each can end alone.
+// A WebSocket over HTTP/2 is to its handler the request of HTTP/1.1, and the connection that it takes over; both
+// directions flow, each write at once, and each can end alone.
 func TestWebSocketOverHTTP2(t *testing.T) {
 	t.Parallel()
 	p := dial(t, serve(t, ours(func(w http.ResponseWriter, r *http.Request) {
@@ -84,7 +85,10 @@ func TestWebSocketOverHTTP2(t *testing.T) {
 				got[f.Name] = f.Value
 			}
 			delete(got, "date")
-			if want := map[string]string{":status": "200", "sec-websocket-protocol": "chat", "x-app": "a"}; fmt.Sprint(got) != fmt.Sprint(want) {
+			if want := map[string]string{
+				":status": "200", "sec-websocket-protocol": "chat",
+				"x-app": "a",
+			}; fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("head %v, want %v", got, want)
 			}
 		}
@@ -125,9 +129,18 @@ func TestWebSocketEnds(t *testing.T) {
 		wait func(net.Conn) error
 		end  func(*peer)
 	}{
-		"reset while it reads":  {func(c net.Conn) error { _, err := c.Read(make([]byte, 1)); return err }, func(p *peer) { p.must(p.WriteRSTStream(1, http2.ErrCodeCancel)) }},
-		"reset while it writes": {func(c net.Conn) error { _, err := io.WriteString(c, long); return err }, func(p *peer) { p.must(p.WriteRSTStream(1, http2.ErrCodeCancel)) }},
-		"client gone":           {func(c net.Conn) error { _, err := c.Read(make([]byte, 1)); return err }, func(p *peer) { _ = p.conn.Close() }},
+		"reset while it reads": {
+			func(c net.Conn) error { _, err := c.Read(make([]byte, 1)); return err },
+			func(p *peer) { p.must(p.WriteRSTStream(1, http2.ErrCodeCancel)) },
+		},
+		"reset while it writes": {
+			func(c net.Conn) error { _, err := io.WriteString(c, long); return err },
+			func(p *peer) { p.must(p.WriteRSTStream(1, http2.ErrCodeCancel)) },
+		},
+		"client gone": {
+			func(c net.Conn) error { _, err := c.Read(make([]byte, 1)); return err },
+			func(p *peer) { _ = p.conn.Close() },
+		},
 		"closed while it reads": {func(c net.Conn) error {
 			time.AfterFunc(10*time.Millisecond, func() { _ = c.Close() })
 			_, err := c.Read(make([]byte, 1))

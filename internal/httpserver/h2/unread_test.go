@@ -23,8 +23,8 @@ func inUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A client that asks and asks and reads nothing costs a bounded memory, whatever its answers are made of: heads alone, hints,
-// trailers, resets. Its streams count until what they say has room.
+// A client that asks and asks and reads nothing costs a bounded memory, whatever its answers are made of: heads alone,
+// hints, trailers, resets. Its streams count until what they say has room.
 func TestAnswersThatNobodyReads(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 128)
 	for name, handler := range map[string]http.HandlerFunc{
@@ -58,7 +58,10 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 			block := bytes.Clone(p.encode(get("/")...))
 			id := uint32(1)
 			for ; id < 200_000; id += 2 {
-				if p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true}) != nil {
+				if p.WriteHeaders(http2.HeadersFrameParam{
+					StreamID: id, BlockFragment: block, EndStream: true,
+					EndHeaders: true,
+				}) != nil {
 					break
 				}
 				for i := 0; int64(id/2)-served.Load() > 50 && i < 500; i++ { // never more than may be open
@@ -83,10 +86,14 @@ func TestCookieCrumbs(t *testing.T) {
 		<-release
 	})
 	p := dial(t, serve(t, s))
-	block := append(bytes.Clone(p.encode(get("/")...)), bytes.Repeat([]byte{0xa0}, 3200)...) // an empty cookie of the static table
+	// an empty cookie of the static table
+	block := append(bytes.Clone(p.encode(get("/")...)), bytes.Repeat([]byte{0xa0}, 3200)...)
 	before := inUse()
 	for i := range uint32(streams) {
-		p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: block, EndStream: true, EndHeaders: true}))
+		p.must(p.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: 2*i + 1, BlockFragment: block, EndStream: true,
+			EndHeaders: true,
+		}))
 	}
 	for begun.Load() < streams {
 		runtime.Gosched()
@@ -107,7 +114,10 @@ func TestStreamsThatAreMadeToBeReset(t *testing.T) {
 		"too large a window": func(p *peer, id uint32) error { return p.WriteWindowUpdate(id, 1<<31-1) },
 		"DATA after its end": func(p *peer, id uint32) error { return p.WriteData(id, false, []byte("x")) },
 		"HEADERS after its end": func(p *peer, id uint32) error {
-			return p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: []byte{0, 1, 'a', 1, 'b'}, EndStream: true, EndHeaders: true})
+			return p.WriteHeaders(http2.HeadersFrameParam{
+				StreamID: id, BlockFragment: []byte{0, 1, 'a', 1, 'b'},
+				EndStream: true, EndHeaders: true,
+			})
 		},
 		"its own parent": func(p *peer, id uint32) error { return p.WritePriority(id, http2.PriorityParam{StreamDep: id}) },
 	} {
@@ -123,7 +133,10 @@ func TestStreamsThatAreMadeToBeReset(t *testing.T) {
 				block := bytes.Clone(p.encode(get("/")...))
 				id := uint32(1)
 				for ; id < 40_000; id += 2 {
-					if p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true}) != nil || spoil(p, id) != nil {
+					if p.WriteHeaders(http2.HeadersFrameParam{
+						StreamID: id, BlockFragment: block, EndStream: true,
+						EndHeaders: true,
+					}) != nil || spoil(p, id) != nil {
 						break
 					}
 				}
@@ -131,7 +144,8 @@ func TestStreamsThatAreMadeToBeReset(t *testing.T) {
 				done <- id / 2
 			}()
 			log := p.rest()
-			if asked := <-done; len(log) == 0 || !strings.HasSuffix(log[len(log)-1], "ENHANCE_YOUR_CALM") || begun.Load() > 1200 {
+			if asked := <-done; len(log) == 0 || !strings.HasSuffix(log[len(log)-1], "ENHANCE_YOUR_CALM") ||
+				begun.Load() > 1200 {
 				t.Errorf("%d streams, %d begun, the end is %q", asked, begun.Load(), log[max(0, len(log)-1):])
 			}
 		})

@@ -8,8 +8,8 @@ import (
 // unsentMost is how much the kernel takes of a connection before it can send it.
 const unsentMost = 128 << 10
 
-// limitUnsent keeps the kernel from taking megabytes that a slow link needs a minute for: what waits should wait here, where
-// streams take turns, and where it is seen that a connection makes progress.
+// limitUnsent keeps the kernel from taking megabytes that a slow link needs a minute for: what waits should wait here,
+// where streams take turns, and where it is seen that a connection makes progress.
 func limitUnsent(socket net.Conn) {
 	const tcpNotSentLowat = 25 // of linux/tcp.h
 	under := socket

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// Frames are appended to one buffer, whole and in the order that they have on the wire. Who has appended some sees to it that
-// they are written: himself, or the one who is at it, who goes on until nothing is left. So eight answers that become ready
-// together are one TLS record and one system call.
+// Frames are appended to one buffer, whole and in the order that they have on the wire. Who has appended some sees to
+// it that they are written: himself, or the one who is at it, who goes on until nothing is left. So eight answers that
+// become ready together are one TLS record and one system call.
 
 // A buffer is memory for frames, or for a part of an answer.
 type buffer struct{ b []byte }
@@ -174,8 +174,8 @@ func (c *Conn) appendSettingsAck() {
 	c.control++
 }
 
-// appendSettings says what we take. The list's size is told as section 6.5.2 counts it, 32 bytes beside each field's own; the limit
-// counts what HTTP/1.1 would write, 4. A list over this is over one of the limits in any case.
+// appendSettings says what we take. The list's size is told as section 6.5.2 counts it, 32 bytes beside each field's
+// own; the limit counts what HTTP/1.1 would write, 4. A list over this is over one of the limits in any case.
 func (c *Conn) appendSettings() {
 	limits := c.server.Limits
 	settings := []http2.Setting{

@@ -1,9 +1,11 @@
-// Package h2std serves HTTP/2 with the server of net/http, where package h2's is not wanted (`limits.http2: standard`): it
-// looks the same to listeners and to handlers, and holds requests to the same limits and rules as far as that server lets it.
+// Package h2std serves HTTP/2 with the server of net/http, where package h2's is not wanted (`limits.http2: standard`):
+// it looks the same to listeners and to handlers, and holds requests to the same limits and rules as far as that server
+// lets it.
 //
-// What differs: an answer that comes before the request's body was read resets the stream at once; a header section over the
-// limit by much is answered 431 in plain text; what is reset leaves no line and no metric; there is no WebSocket over HTTP/2;
-// a client that grants little of a window at a time is given the whole of WriteStall with each write.
+// What differs: an answer that comes before the request's body was read resets the stream at once; a header section
+// over the limit by much is answered 431 in plain text; what is reset leaves no line and no metric; there is no
+// WebSocket over HTTP/2; a client that grants little of a window at a time is given the whole of WriteStall with each
+// write.
 package h2std
 
 import (
@@ -16,7 +18,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/net/http2" //nolint:staticcheck // net/http closes idle connections in its Shutdown; this one sends GOAWAY
+	// nolint:staticcheck // net/http closes idle connections in its Shutdown; this one sends GOAWAY
+	"golang.org/x/net/http2"
 
 	"github.com/jotgate/jotgate/internal/httpserver"
 )
@@ -70,12 +73,14 @@ func (s *Server) NewConn(socket net.Conn) *Conn {
 	}
 	c.http2 = &http2.Server{
 		MaxConcurrentStreams: s.Streams, MaxReadFrameSize: frameSize, IdleTimeout: max(0, s.IdleTimeout),
-		MaxUploadBufferPerStream: streamWindow, MaxUploadBufferPerConnection: windowSize, WriteByteTimeout: max(0, s.WriteStall),
+		MaxUploadBufferPerStream: streamWindow, MaxUploadBufferPerConnection: windowSize,
+		WriteByteTimeout: max(0, s.WriteStall),
 	}
 	return c
 }
 
-// NewPriorConn is NewConn for a plain socket whose client began with the preface, which early holds as far as it was read.
+// NewPriorConn is NewConn for a plain socket whose client began with the preface, which early holds as far as it was
+// read.
 func (s *Server) NewPriorConn(socket net.Conn, early []byte) *Conn {
 	c := s.NewConn(socket)
 	c.early = early
@@ -130,7 +135,8 @@ func (c *Conn) Retire(time.Time) {
 	c.going = true
 	c.mu.Unlock()
 	c.retire.Do(func() {
-		_ = c.base.Shutdown(context.WithoutCancel(c.server.Context)) // it has nothing to wait for: the connection is not its own
+		// it has nothing to wait for: the connection is not its own
+		_ = c.base.Shutdown(context.WithoutCancel(c.server.Context))
 	})
 }
 
@@ -144,7 +150,8 @@ func (c *Conn) Evict() {
 // Abort ends the contexts of all requests.
 func (c *Conn) Abort() { c.cancel() }
 
-// IdleSince returns since when there has been no request; false while there is one, and once the client was asked to go.
+// IdleSince returns since when there has been no request; false while there is one, and once the client was asked to
+// go.
 func (c *Conn) IdleSince() (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

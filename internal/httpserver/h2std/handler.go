@@ -66,14 +66,15 @@ func (s *Server) vet(r *http.Request) *refusal.Error {
 // refused is a request in place of one that cannot be believed.
 func refused(r *http.Request) *http.Request {
 	bare := (&http.Request{
-		Method: http.MethodGet, RequestURI: "/", URL: &url.URL{Path: "/"}, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor,
-		Header: http.Header{}, Body: http.NoBody, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
+		Method: http.MethodGet, RequestURI: "/", URL: &url.URL{Path: "/"}, Proto: r.Proto, ProtoMajor: r.ProtoMajor,
+		ProtoMinor: r.ProtoMinor,
+		Header:     http.Header{}, Body: http.NoBody, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
 	}).WithContext(r.Context())
 	return bare
 }
 
-// body puts the clock of the server's limits on a request's body. Where methods hardly ever have one, it finds out whether
-// there is (see package h2).
+// body puts the clock of the server's limits on a request's body. Where methods hardly ever have one, it finds out
+// whether there is (see package h2).
 func (s *Server) body(w *response, r *http.Request) *refusal.Error {
 	if r.Body == http.NoBody || r.Body == nil {
 		return nil
@@ -201,7 +202,10 @@ func (w *response) hurry() {
 
 func (w *response) explain(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return errors.Join(err, &refusal.Error{Reason: refusal.ClientClosed, Detail: "the client did not accept the answer in time"})
+		return errors.Join(err, &refusal.Error{
+			Reason: refusal.ClientClosed,
+			Detail: "the client did not accept the answer in time",
+		})
 	}
 	return err
 }

@@ -52,7 +52,10 @@ func WritePair(t testing.TB, names ...string) listen.KeyPair {
 	}
 	dir := t.TempDir()
 	pair := listen.KeyPair{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
-	for name, block := range map[string]*pem.Block{pair.Cert: {Type: "CERTIFICATE", Bytes: der}, pair.Key: {Type: "PRIVATE KEY", Bytes: private}} {
+	for name, block := range map[string]*pem.Block{
+		pair.Cert: {Type: "CERTIFICATE", Bytes: der},
+		pair.Key:  {Type: "PRIVATE KEY", Bytes: private},
+	} {
 		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -27,8 +27,8 @@ func (k *conn) look() int {
 	return unasked
 }
 
-// peek leaves in k.seen how many bytes wait, or -1 for none; 0 means that the server closed. A plain connection on which bytes
-// wait is closed in any case, so they may be read; those of a TLS connection are records.
+// peek leaves in k.seen how many bytes wait, or -1 for none; 0 means that the server closed. A plain connection on
+// which bytes wait is closed in any case, so they may be read; those of a TLS connection are records.
 func (k *conn) peek(fd uintptr) {
 	for {
 		var err error

@@ -19,9 +19,11 @@ type Answer struct {
 	StatusLine string // what follows the version: "200 OK"
 	Minor      int    // of the version HTTP/1.x
 	// Header is filled in, by canonical names, and may be set before: what it holds then stays. A new one is made for nil.
-	// After an error it may hold a part of what came. Transfer-Encoding is not in it, nor is Trailer where there are chunks; all else is as it came.
+	// After an error it may hold a part of what came. Transfer-Encoding is not in it, nor is Trailer where there are
+	// chunks; all else is as it came.
 	Header http.Header
-	// Fields takes the place of Header where it is not nil: the fields by their canonical names, as they came, behind its end.
+	// Fields takes the place of Header where it is not nil: the fields by their canonical names, as they came, behind its
+	// end.
 	Fields  []Field
 	Trailer http.Header // whole when Read has said io.EOF; until then the announced names
 	Length  int64       // of the body, or for HEAD what Content-Length says; below zero: unknown
@@ -60,9 +62,11 @@ const (
 
 // ask sends q on k and reads until an answer's head is there. On an error the connection is closed.
 func (a *Answer) ask(ctx context.Context, c *Client, k *conn, q *Request) error {
-	a.ctx, a.client, a.conn, a.sender, a.release, a.over, a.within, a.ahead, a.left = ctx, c, k, nil, nil, nil, false, nil, 0
+	a.ctx, a.client, a.conn, a.sender, a.release, a.over, a.within, a.ahead, a.left = ctx, c, k, nil, nil, nil, false, nil,
+		0
 	a.state.Store(stateIdle)
-	a.head, a.stall = cmp.Or(q.ResponseTimeout, c.settings.ResponseTimeout), cmp.Or(q.StallTimeout, c.settings.StallTimeout)
+	a.head, a.stall = cmp.Or(q.ResponseTimeout, c.settings.ResponseTimeout),
+		cmp.Or(q.StallTimeout, c.settings.StallTimeout)
 	out, err := q.appendHead(k.out[:0])
 	if k.out = out; err != nil {
 		q.closeBody()
@@ -135,7 +139,8 @@ func (a *Answer) hear(q *Request) error {
 
 // lostBefore marks an error as one before the first byte of an answer, where it is that.
 func (a *Answer) lostBefore(err error) error {
-	if k := a.conn; k.end > 0 || a.heard || a.ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errSendTimeout) {
+	if k := a.conn; k.end > 0 || a.heard || a.ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) ||
+		errors.Is(err, errSendTimeout) {
 		return err
 	}
 	return &lostError{err}

@@ -8,10 +8,11 @@ import (
 	"testing"
 )
 
-// The two clients ask the same server for 1 KB, on 64 connections. Server and client share the process, so the difference
-// between the two is what counts, not the figures; allocations are the clients', as the server makes none.
+// The two clients ask the same server for 1 KB, on 64 connections. Server and client share the process, so the
+// difference between the two is what counts, not the figures; allocations are the clients', as the server makes none.
 func BenchmarkGet(b *testing.B) {
-	answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 1024\r\n\r\n" + strings.Repeat("x", 1024))
+	answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n" +
+		"Content-Length: 1024\r\n\r\n" + strings.Repeat("x", 1024))
 	s := serve(b, func(p *peer) {
 		for {
 			for { // a head, without keeping it
@@ -54,7 +55,10 @@ func benchmark(b *testing.B, c http.RoundTripper, s *server) {
 
 func benchmarkDo(b *testing.B, c *Client, s *server) {
 	share(b, func(next func() bool) {
-		q := &Request{Method: "GET", Target: "/some/path", Host: s.address(), Fields: HeaderFields{"Accept": {"*/*"}, "User-Agent": {"bench"}}}
+		q := &Request{
+			Method: "GET", Target: "/some/path", Host: s.address(),
+			Fields: HeaderFields{"Accept": {"*/*"}, "User-Agent": {"bench"}},
+		}
 		a := &Answer{Header: http.Header{}}
 		room := make([]byte, 32<<10)
 		for next() {

@@ -15,8 +15,8 @@ const (
 	trailerLimit   = 4 << 10
 )
 
-// readChunked reads into p what is left of the present chunk, or of the next one. The end comes with the last data where it
-// is there already.
+// readChunked reads into p what is left of the present chunk, or of the next one. The end comes with the last data
+// where it is there already.
 func (a *Answer) readChunked(p []byte) (int, error) {
 	if a.ahead != nil {
 		return 0, a.ahead
@@ -95,7 +95,8 @@ func (k *conn) nextChunk(within bool) (int64, error) {
 	return parseChunkSize(line)
 }
 
-// line reads one line without its CRLF, of so many bytes at most with it. It is valid until the connection is read again.
+// line reads one line without its CRLF, of so many bytes at most with it. It is valid until the connection is read
+// again.
 func (k *conn) line(limit int) ([]byte, error) {
 	for scanned := 0; ; {
 		unread := k.in[k.start:k.end]

@@ -71,8 +71,8 @@ func TestBytesOnAKeptConnectionAreNobodysAnswer(t *testing.T) {
 	}
 }
 
-// TestHintIsAnAnswer: a kept connection that ends behind a 1xx was heard on, so the request is not sent again, and what the
-// hint said is no part of any answer.
+// TestHintIsAnAnswer: a kept connection that ends behind a 1xx was heard on, so the request is not sent again, and what
+// the hint said is no part of any answer.
 func TestHintIsAnAnswer(t *testing.T) {
 	t.Parallel()
 	s := serve(t, func(p *peer) {
@@ -96,7 +96,8 @@ func TestHintIsAnAnswer(t *testing.T) {
 	}
 }
 
-// killer keeps the first answer's connection and closes it when it has read the next head: the race that a client loses.
+// killer keeps the first answer's connection and closes it when it has read the next head: the race that a client
+// loses.
 func killer(p *peer) {
 	if p.number > 1 {
 		answering(okay)(p)
@@ -367,7 +368,8 @@ func TestACancelledContextAsksNobody(t *testing.T) {
 	c := client(t, settings(s))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.RoundTrip(request(t, "GET", "http://"+s.address()+"/", nil).WithContext(ctx)); !errors.Is(err, context.Canceled) {
+	if _, err := c.RoundTrip(request(t, "GET", "http://"+s.address()+"/", nil).WithContext(ctx)); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if len(s.seen()) > 0 {
@@ -411,12 +413,24 @@ func TestStalls(t *testing.T) {
 	}{
 		{"the answer's body", nil, stall, hangs("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"), ErrStalled},
 		{"a chunk", nil, stall, hangs("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc"), ErrStalled},
-		{"a chunk's size", nil, stall, hangs("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), ErrStalled},
+		{
+			"a chunk's size", nil, stall, hangs("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+			ErrStalled,
+		},
 		{"a body until the close", nil, stall, hangs("HTTP/1.1 200 OK\r\n\r\nabc"), ErrStalled},
 		{"the request's body", &endless{}, stall, func(p *peer) { p.server.pause() }, errSendTimeout},
-		{"the head", nil, func(s *Settings) { s.ResponseTimeout = 50 * time.Millisecond }, hangs("HTTP/1.1 200 OK\r\n"), errHeadTimeout},
-		{"the head behind hints", nil, func(s *Settings) { s.ResponseTimeout = 50 * time.Millisecond }, hangs("HTTP/1.1 103 x\r\n\r\n"), errHeadTimeout},
-		{"the head behind a body", strings.NewReader("x"), func(s *Settings) { s.ResponseTimeout = 50 * time.Millisecond }, hangs(), errHeadTimeout},
+		{
+			"the head", nil, func(s *Settings) { s.ResponseTimeout = 50 * time.Millisecond }, hangs("HTTP/1.1 200 OK\r\n"),
+			errHeadTimeout,
+		},
+		{
+			"the head behind hints", nil, func(s *Settings) { s.ResponseTimeout = 50 * time.Millisecond },
+			hangs("HTTP/1.1 103 x\r\n\r\n"), errHeadTimeout,
+		},
+		{
+			"the head behind a body", strings.NewReader("x"), func(s *Settings) { s.ResponseTimeout = 50 * time.Millisecond },
+			hangs(), errHeadTimeout,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -456,8 +470,8 @@ func TestAnOldDeadlineEndsNothing(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce mixes good, slow, broken and cancelled requests; each gets its own answer or an error, no POST comes twice,
-// and nothing stays open.
+// TestManyAtOnce mixes good, slow, broken and cancelled requests; each gets its own answer or an error, no POST comes
+// twice, and nothing stays open.
 func TestManyAtOnce(t *testing.T) {
 	before := descriptors(t)
 	s := serve(t, func(p *peer) {
@@ -474,7 +488,8 @@ func TestManyAtOnce(t *testing.T) {
 				p.say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", id)
 				return
 			case 2:
-				p.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", fmt.Sprintf("%x\r\n%s\r\n", len(id+body), id+body), "0\r\n\r\n")
+				p.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", fmt.Sprintf("%x\r\n%s\r\n", len(id+body), id+body),
+					"0\r\n\r\n")
 			case 3:
 				p.say(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(id+body), id+body))
 				return // without a word
@@ -633,7 +648,8 @@ func TestATLSConnectionAtRest(t *testing.T) {
 	}
 }
 
-// A request's body may take its time on a connection that has served before, whatever limit its last request left there.
+// A request's body may take its time on a connection that has served before, whatever limit its last request left
+// there.
 func TestASlowBodyOnAKeptConnection(t *testing.T) {
 	t.Parallel()
 	const limit = 400 * time.Millisecond
@@ -647,11 +663,20 @@ func TestASlowBodyOnAKeptConnection(t *testing.T) {
 		chunks bool
 	}{
 		{"trickles past response_timeout", okay, func(s *Settings) { s.ResponseTimeout = limit }, 0, 4, limit / 2, false},
-		{"begins after it", okay, func(s *Settings) { s.ResponseTimeout = limit }, 2 * limit, 1, 20 * time.Millisecond, false},
+		{
+			"begins after it", okay, func(s *Settings) { s.ResponseTimeout = limit }, 2 * limit, 1, 20 * time.Millisecond,
+			false,
+		},
 		{"trickles in chunks", okay, func(s *Settings) { s.ResponseTimeout = limit }, 0, 4, limit / 2, true},
 		{"trickles past stall_timeout", okay, func(s *Settings) { s.StallTimeout = limit }, 0, 4, limit / 2, false},
-		{"behind chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", func(s *Settings) { s.StallTimeout = limit }, limit, 3, limit / 2, true},
-		{"a single long pause", okay, func(s *Settings) { s.ResponseTimeout, s.StallTimeout = limit, limit }, 0, 1, 2 * limit, false},
+		{
+			"behind chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+			func(s *Settings) { s.StallTimeout = limit }, limit, 3, limit / 2, true,
+		},
+		{
+			"a single long pause", okay, func(s *Settings) { s.ResponseTimeout, s.StallTimeout = limit, limit }, 0, 1, 2 * limit,
+			false,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -698,7 +723,8 @@ func TestASlowBodyOnAKeptConnection(t *testing.T) {
 	}
 }
 
-// After bytes that belong to no request nothing is kept for a while: the next such bytes could come a moment too late to be seen.
+// After bytes that belong to no request nothing is kept for a while: the next such bytes could come a moment too late
+// to be seen.
 func TestUnaskedBytesEndKeptConnections(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

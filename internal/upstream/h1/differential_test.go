@@ -44,8 +44,8 @@ type behaviour struct {
 	same    func(*outcome)
 }
 
-// says sends raw bytes in one piece, so that none of them come when the client has gone on, and goes on as a server that keeps
-// its connections.
+// says sends raw bytes in one piece, so that none of them come when the client has gone on, and goes on as a server
+// that keeps its connections.
 func says(parts ...string) func(*peer) {
 	return func(p *peer) {
 		if p.say(strings.Join(parts, "")) {
@@ -96,22 +96,34 @@ var behaviours = []behaviour{
 	{name: "until the close", speak: ends(ok, end, hi)},
 	{name: "until the close, nothing", speak: ends(ok, end)},
 	{name: "a large body", speak: says(ok, "Content-Length: 1000000\r\n", end, strings.Repeat("0123456789", 100_000))},
-	{name: "a large body in chunks", speak: says(ok, te, end, strings.Repeat("2710\r\n"+strings.Repeat("0123456789", 1000)+"\r\n", 50), "0\r\n\r\n")},
+	{
+		name:  "a large body in chunks",
+		speak: says(ok, te, end, strings.Repeat("2710\r\n"+strings.Repeat("0123456789", 1000)+"\r\n", 50), "0\r\n\r\n"),
+	},
 	{name: "chunks", speak: says(ok, te, end, "5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n")},
-	{name: "chunks, coding in capitals", speak: says(ok, "transfer-encoding: CHUNKED\r\n", end, "5\r\nhello\r\n0\r\n\r\n")},
+	{name: "chunks, coding in capitals", speak: says(ok, "transfer-encoding: CHUNKED\r\n", end,
+		"5\r\nhello\r\n0\r\n\r\n")},
 	{name: "chunks byte by byte", speak: func(p *peer) {
 		for _, c := range []byte(ok + te + end + "5\r\nhello\r\n1;a=b\r\n!\r\n0\r\nX-T: 1\r\n\r\n") {
 			p.say(string(c))
 		}
 		answering(next)(p)
 	}},
-	{name: "chunk sizes in capitals with zeros", speak: says(ok, te, end, "000A\r\n0123456789\r\n0a\r\n0123456789\r\n000\r\n\r\n")},
+	{
+		name:  "chunk sizes in capitals with zeros",
+		speak: says(ok, te, end, "000A\r\n0123456789\r\n0a\r\n0123456789\r\n000\r\n\r\n"),
+	},
 	{name: "chunk extensions", speak: says(ok, te, end, "5;a=b;c=\"d\"\r\nhello\r\n0;x\r\n\r\n")},
-	{name: "trailers, announced", speak: says(ok, te, "Trailer: X-One, X-Two\r\n", end, "5\r\nhello\r\n0\r\nX-One: 1\r\nx-two: 2\r\n\r\n")},
+	{name: "trailers, announced", speak: says(ok, te, "Trailer: X-One, X-Two\r\n", end,
+		"5\r\nhello\r\n0\r\nX-One: 1\r\nx-two: 2\r\n\r\n")},
 	{name: "trailers, not announced", speak: says(ok, te, end, "5\r\nhello\r\n0\r\nX-One: 1\r\nX-One: 2\r\n\r\n")},
 	{name: "trailers, announced and missing", speak: says(ok, te, "Trailer: X-One\r\n", end, "5\r\nhello\r\n0\r\n\r\n")},
 	{name: "trailers announced without chunks", speak: says(ok, cl5, "Trailer: X-One\r\n", end, hi)},
-	{name: "fields: twice, empty, padded, in any case, with bytes over 0x7f", speak: says(ok, "X-A: 1\r\nx-a: 2\r\nX-Empty:\r\nX-Pad: \t a b \t \r\nx_under: 1\r\nX-High: caf\xc3\xa9 \xff\r\n", cl5, end, hi)},
+	{
+		name: "fields: twice, empty, padded, in any case, with bytes over 0x7f",
+		speak: says(ok, "X-A: 1\r\nx-a: 2\r\nX-Empty:\r\nX-Pad: \t a b \t \r\nx_under: 1\r\nX-High: caf\xc3\xa9 \xff\r\n",
+			cl5, end, hi),
+	},
 	{name: "two cookies", speak: says(ok, "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n", cl5, end, hi)},
 	{name: "no space before the value", speak: says(ok, "X:1\r\nContent-Length:5\r\n", end, hi)},
 	{name: "a status without reason", speak: says("HTTP/1.1 200\r\n", cl5, end, hi)},
@@ -122,7 +134,10 @@ var behaviours = []behaviour{
 	{name: "HTTP/1.0 until the close", speak: ends("HTTP/1.0 200 OK\r\n", end, hi)},
 	{name: "HTTP/1.0 kept alive", speak: says("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n", cl5, end, hi)},
 	{closing: "close", name: "Connection: close", speak: ends(ok, "Connection: close\r\n", cl5, end, hi)},
-	{closing: "x, Close", name: "Connection: close, and it stays open", speak: says(ok, "Connection: x, Close\r\n", cl5, end, hi)},
+	{
+		closing: "x, Close", name: "Connection: close, and it stays open",
+		speak: says(ok, "Connection: x, Close\r\n", cl5, end, hi),
+	},
 	{name: "HEAD with a length", method: "HEAD", speak: says(ok, cl5, end)},
 	{name: "HEAD with chunks announced", method: "HEAD", speak: says(ok, te, end)},
 	{name: "HEAD with nothing", method: "HEAD", speak: says(ok, end)},
@@ -130,27 +145,36 @@ var behaviours = []behaviour{
 	{name: "HEAD until the close", method: "HEAD", speak: ends(ok, end)},
 	{name: "204", speak: says("HTTP/1.1 204 No Content\r\n", end)},
 	{name: "204 with a body that must not be", speak: says("HTTP/1.1 204 No Content\r\n", cl5, end, hi)},
-	{name: "204 with chunks that must not be", speak: says("HTTP/1.1 204 No Content\r\n", te, end, "5\r\nhello\r\n0\r\n\r\n")},
+	{name: "204 with chunks that must not be", speak: says("HTTP/1.1 204 No Content\r\n", te, end,
+		"5\r\nhello\r\n0\r\n\r\n")},
 	{name: "304", speak: says("HTTP/1.1 304 Not Modified\r\nEtag: \"x\"\r\n", end)},
 	{name: "304 with a length", speak: says("HTTP/1.1 304 Not Modified\r\n", cl5, end)},
 	{name: "304 with a body that must not be", speak: says("HTTP/1.1 304 Not Modified\r\n", cl5, end, hi)},
 	{name: "205 with a body", speak: says("HTTP/1.1 205 Reset Content\r\n", cl5, end, hi)},
 	{name: "a hint", speak: says("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", ok, cl5, end, hi)},
-	{name: "hints of every kind", speak: says("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 102 Processing\r\n\r\n", "HTTP/1.1 199 x\r\nA: b\r\n\r\n", ok, cl5, end, hi)},
-	{name: "a hint with a length that means nothing", speak: says("HTTP/1.1 103 Early Hints\r\n", cl5, end, ok, cl5, end, hi)},
-	{name: "as many hints as are allowed", speak: says(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", hintLimit), ok, cl5, end, hi)},
+	{name: "hints of every kind", speak: says("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 102 Processing\r\n\r\n",
+		"HTTP/1.1 199 x\r\nA: b\r\n\r\n", ok, cl5, end, hi)},
+	{name: "a hint with a length that means nothing", speak: says("HTTP/1.1 103 Early Hints\r\n", cl5, end, ok, cl5, end,
+		hi)},
+	{name: "as many hints as are allowed", speak: says(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", hintLimit), ok,
+		cl5, end, hi)},
 	{name: "a POST", method: "POST", body: "ping", speak: func(p *peer) {
 		io.CopyN(io.Discard, p.in, 4)
 		says(ok, cl5, end, hi)(p)
 	}},
 	{name: "a POST without a body", method: "POST", speak: says(ok, cl5, end, hi)},
-	{closing: "close", name: "an answer before the request's body is read", method: "POST", body: strings.Repeat("x", 10<<20), speak: func(p *peer) {
-		p.say("HTTP/1.1 413 Too Large\r\nConnection: close\r\n", cl5, end, hi)
-		p.hang()
-	}},
+	{
+		closing: "close", name: "an answer before the request's body is read", method: "POST",
+		body: strings.Repeat("x", 10<<20), speak: func(p *peer) {
+			p.say("HTTP/1.1 413 Too Large\r\nConnection: close\r\n", cl5, end, hi)
+			p.hang()
+		},
+	},
 	{name: "bytes behind the answer", speak: says(ok, cl5, end, hi, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")},
-	{name: "bytes behind the last chunk", speak: says(ok, te, end, "5\r\nhello\r\n0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")},
-	{name: "a head just under the limit", speak: says(ok, cl5, strings.Repeat("X: "+strings.Repeat("a", 4000)+"\r\n", 250), end, hi)},
+	{name: "bytes behind the last chunk", speak: says(ok, te, end, "5\r\nhello\r\n0\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")},
+	{name: "a head just under the limit", speak: says(ok, cl5, strings.Repeat("X: "+strings.Repeat("a", 4000)+"\r\n", 250),
+		end, hi)},
 
 	// Broken ones.
 	{name: "closed before the head", method: "POST", speak: ends()},
@@ -178,8 +202,12 @@ var behaviours = []behaviour{
 	{name: "a chunk longer than its size", speak: says(ok, te, end, "4\r\nhello\r\n0\r\n\r\n")},
 	{name: "a chunk's end without CR", speak: says(ok, te, end, "5\r\nhello\n0\r\n\r\n")},
 	{name: "a trailer without a name", speak: says(ok, te, end, "0\r\n: 1\r\n\r\n")},
-	{name: "a trailer without end", speak: says(ok, te, end, "0\r\n", strings.Repeat("X: "+strings.Repeat("a", 60)+"\r\n", 200))},
-	{name: "trailers that frame, announced", speak: says(ok, te, "Trailer: Content-Length\r\n", end, "5\r\nhello\r\n0\r\n\r\n")},
+	{
+		name:  "a trailer without end",
+		speak: says(ok, te, end, "0\r\n", strings.Repeat("X: "+strings.Repeat("a", 60)+"\r\n", 200)),
+	},
+	{name: "trailers that frame, announced", speak: says(ok, te, "Trailer: Content-Length\r\n", end,
+		"5\r\nhello\r\n0\r\n\r\n")},
 	{name: "no HTTP", speak: says("SSH-2.0-OpenSSH_9.2\r\n")},
 	{name: "an empty line first", speak: says("\r\n", ok, cl5, end, hi)},
 	{name: "no status", speak: says("HTTP/1.1\r\n", cl5, end, hi)},
@@ -192,7 +220,10 @@ var behaviours = []behaviour{
 	{name: "NUL in a name", speak: says(ok, "X\x00: 1\r\n", cl5, end, hi)},
 	{name: "a control character in a value", speak: says(ok, "X: a\x01b\r\n", cl5, end, hi)},
 	{name: "DEL in a value", speak: says(ok, "X: a\x7fb\r\n", cl5, end, hi)},
-	{name: "Content-Length with a space before the colon", speak: ends(ok, "Content-Length : 5\r\n", end, hi), stricter: "RFC 9112 §5.1: refused or removed; a length that one reader sees and another does not"},
+	{
+		name: "Content-Length with a space before the colon", speak: ends(ok, "Content-Length : 5\r\n", end, hi),
+		stricter: "RFC 9112 §5.1: refused or removed; a length that one reader sees and another does not",
+	},
 	{name: "two lengths", speak: says(ok, "Content-Length: 5\r\nContent-Length: 6\r\n", end, hi)},
 	{name: "a negative length", speak: says(ok, "Content-Length: -5\r\n", end, hi)},
 	{name: "a length with a sign", speak: says(ok, "Content-Length: +5\r\n", end, hi)},
@@ -202,7 +233,8 @@ var behaviours = []behaviour{
 	{name: "an unknown transfer coding", speak: says(ok, "Transfer-Encoding: gzip\r\n", end, hi)},
 	{name: "a list of transfer codings", speak: says(ok, "Transfer-Encoding: gzip, chunked\r\n", end, "0\r\n\r\n")},
 	{name: "two transfer codings", speak: says(ok, te, te, end, "5\r\nhello\r\n0\r\n\r\n")},
-	{name: "a storm of hints", speak: says(strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 1000), ok, end)},
+	{name: "a storm of hints", speak: says(strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 1000), ok,
+		end)},
 	{name: "100 MB of fields", speak: func(p *peer) {
 		p.say(ok)
 		line := "X: " + strings.Repeat("a", 997) + "\r\n"
@@ -227,30 +259,77 @@ var behaviours = []behaviour{
 	{name: "zeros", speak: func(p *peer) { p.say(strings.Repeat("\x00", 64<<10)) }},
 
 	// Those that we do not take.
-	{name: "bare LF", speak: says("HTTP/1.1 200 OK\nContent-Length: 5\n\nhello"), stricter: "RFC 9112 §2.2 allows it; a reader in front of us might see other lines"},
+	{
+		name: "bare LF", speak: says("HTTP/1.1 200 OK\nContent-Length: 5\n\nhello"),
+		stricter: "RFC 9112 §2.2 allows it; a reader in front of us might see other lines",
+	},
 	{name: "bare LF after a field", speak: says(ok, "X: 1\n", cl5, end, hi), stricter: "as above"},
 	{name: "bare LF at the head's end", speak: says(ok, cl5, "\n", hi), stricter: "as above"},
 	{name: "bare LF after a chunk's size", speak: says(ok, te, end, "5\nhello\r\n0\r\n\r\n")},
-	{name: "a folded field", speak: says(ok, "X: a\r\n b\r\n", cl5, end, hi), stricter: "RFC 9112 §5.2: obs-fold is not sent, and read in two ways"},
-	{name: "the same length twice", speak: says(ok, cl5, cl5, end, hi), stricter: "RFC 9112 §6.3 lets it be refused; no server has a reason to send it"},
+	{
+		name: "a folded field", speak: says(ok, "X: a\r\n b\r\n", cl5, end, hi),
+		stricter: "RFC 9112 §5.2: obs-fold is not sent, and read in two ways",
+	},
+	{
+		name: "the same length twice", speak: says(ok, cl5, cl5, end, hi),
+		stricter: "RFC 9112 §6.3 lets it be refused; no server has a reason to send it",
+	},
 	{name: "an empty length", speak: ends(ok, "Content-Length:\r\n", end, hi)},
-	{name: "a length beside chunks", speak: says(ok, cl5, te, end, "5\r\nhello\r\n0\r\n\r\n"), stricter: "RFC 9112 §6.1: response splitting"},
-	{name: "chunks in HTTP/1.0", speak: ends("HTTP/1.0 200 OK\r\n", te, end, "5\r\nhello\r\n0\r\n\r\n"), stricter: "RFC 9112 §6.1: the framing is faulty"},
-	{name: "a space before the colon", speak: says(ok, "X : 1\r\n", cl5, end, hi), stricter: "RFC 9112 §5.1: refused or removed, and a name with a space in it is no name"},
-	{name: "a status with a sign", speak: says("HTTP/1.1 +20 OK\r\n", cl5, end, hi), stricter: "RFC 9112 §4: three digits"},
+	{
+		name: "a length beside chunks", speak: says(ok, cl5, te, end, "5\r\nhello\r\n0\r\n\r\n"),
+		stricter: "RFC 9112 §6.1: response splitting",
+	},
+	{
+		name: "chunks in HTTP/1.0", speak: ends("HTTP/1.0 200 OK\r\n", te, end, "5\r\nhello\r\n0\r\n\r\n"),
+		stricter: "RFC 9112 §6.1: the framing is faulty",
+	},
+	{
+		name: "a space before the colon", speak: says(ok, "X : 1\r\n", cl5, end, hi),
+		stricter: "RFC 9112 §5.1: refused or removed, and a name with a space in it is no name",
+	},
+	{
+		name: "a status with a sign", speak: says("HTTP/1.1 +20 OK\r\n", cl5, end, hi),
+		stricter: "RFC 9112 §4: three digits",
+	},
 	{name: "HTTP/1.2", speak: says("HTTP/1.2 200 OK\r\n", cl5, end, hi), stricter: "no such version"},
-	{name: "HTTP/2.0 in words", speak: says("HTTP/2.0 200 OK\r\n", cl5, end, hi), stricter: "no such version in this syntax"},
-	{name: "a status under 100", speak: says("HTTP/1.1 099 Odd\r\n", cl5, end, hi), stricter: "RFC 9110 §15: 100 to 599; under 100 net/http's server panics"},
-	{name: "two spaces before the status", speak: says("HTTP/1.1  200 OK\r\n", cl5, end, hi), stricter: "RFC 9112 §4: one space"},
-	{name: "a control character in the reason", speak: says("HTTP/1.1 200 O\x01K\r\n", cl5, end, hi), stricter: "RFC 9112 §4: visible characters"},
+	{
+		name: "HTTP/2.0 in words", speak: says("HTTP/2.0 200 OK\r\n", cl5, end, hi),
+		stricter: "no such version in this syntax",
+	},
+	{
+		name: "a status under 100", speak: says("HTTP/1.1 099 Odd\r\n", cl5, end, hi),
+		stricter: "RFC 9110 §15: 100 to 599; under 100 net/http's server panics",
+	},
+	{
+		name: "two spaces before the status", speak: says("HTTP/1.1  200 OK\r\n", cl5, end, hi),
+		stricter: "RFC 9112 §4: one space",
+	},
+	{
+		name: "a control character in the reason", speak: says("HTTP/1.1 200 O\x01K\r\n", cl5, end, hi),
+		stricter: "RFC 9112 §4: visible characters",
+	},
 	{name: "a bare CR in the reason", speak: says("HTTP/1.1 200 O\rK\r\n", cl5, end, hi), stricter: "RFC 9112 §2.2"},
 	{name: "a bare CR in a value", speak: says(ok, "X: a\rb\r\n", cl5, end, hi)},
-	{name: "white space after a chunk's size", speak: says(ok, te, end, "5 \r\nhello\r\n0\r\n\r\n"), stricter: "RFC 9112 §7.1 has none there"},
-	{name: "a chunk extension of 3000 bytes", speak: says(ok, te, end, "5;", strings.Repeat("a", 3000), "\r\nhello\r\n0\r\n\r\n"), stricter: "RFC 9112 §7.1.1: bound them"},
-	{name: "a trailer that frames, not announced", speak: says(ok, te, end, "5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n"), stricter: "RFC 9110 §6.5.1"},
+	{
+		name: "white space after a chunk's size", speak: says(ok, te, end, "5 \r\nhello\r\n0\r\n\r\n"),
+		stricter: "RFC 9112 §7.1 has none there",
+	},
+	{name: "a chunk extension of 3000 bytes", speak: says(ok, te, end, "5;", strings.Repeat("a", 3000),
+		"\r\nhello\r\n0\r\n\r\n"), stricter: "RFC 9112 §7.1.1: bound them"},
+	{
+		name:  "a trailer that frames, not announced",
+		speak: says(ok, te, end, "5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n"), stricter: "RFC 9110 §6.5.1",
+	},
 	{name: "a folded trailer", speak: says(ok, te, end, "0\r\nX: a\r\n b\r\n\r\n"), stricter: "RFC 9112 §5.2"},
-	{name: "600 fields", speak: says(ok, cl5, strings.Repeat("X: 1\r\n", 600), end, hi), stricter: fmt.Sprint("fields cost more than their bytes: ", fieldLimit, " at most")},
-	{name: "an unasked switch of protocols", speak: ends("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"), stricter: "nobody asked for it"},
+	{
+		name: "600 fields", speak: says(ok, cl5, strings.Repeat("X: 1\r\n", 600), end, hi),
+		stricter: fmt.Sprint("fields cost more than their bytes: ", fieldLimit, " at most"),
+	},
+	{
+		name:     "an unasked switch of protocols",
+		speak:    ends("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"),
+		stricter: "nobody asked for it",
+	},
 
 	// And those that we let be.
 	{

@@ -46,14 +46,17 @@ func parseAll(method string, raw io.Reader) (a *Answer, hints int, body []byte, 
 	return a, hints, body, err
 }
 
-// FuzzAnswer: what we take, net/http's parser takes, and reads alike; and where the pieces end that the bytes come in does not
-// matter.
+// FuzzAnswer: what we take, net/http's parser takes, and reads alike; and where the pieces end that the bytes come in
+// does not matter.
 func FuzzAnswer(f *testing.F) {
 	for _, b := range []string{
 		okay, ok + te + end + "5;x=y\r\nhello\r\n0\r\nX-T: 1\r\n\r\n", ok + end + hi, "HTTP/1.0 404 Not Found\r\n" + end + hi,
-		"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + okay, "HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 304 x\r\n" + cl5 + end,
-		ok + "X: a\r\n b\r\n" + cl5 + end + hi, ok + cl5 + te + end + hi, ok + "Trailer: X-T\r\n" + te + end + "0\r\nX-T: 1\r\n\r\n",
-		ok + "Pragma: no-cache\r\nConnection: close\r\n" + cl5 + end + hi, "HTTP/1.1 200\r\nx-a:\t1 \r\nX-A: 2\r\n" + cl5 + end + hi,
+		"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + okay, "HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 304 x\r\n" +
+			cl5 + end,
+		ok + "X: a\r\n b\r\n" + cl5 + end + hi, ok + cl5 + te + end + hi, ok + "Trailer: X-T\r\n" + te + end +
+			"0\r\nX-T: 1\r\n\r\n",
+		ok + "Pragma: no-cache\r\nConnection: close\r\n" + cl5 + end + hi, "HTTP/1.1 200\r\nx-a:\t1 \r\nX-A: 2\r\n" + cl5 +
+			end + hi,
 	} {
 		f.Add("GET", []byte(b))
 		f.Add("HEAD", []byte(b))
@@ -107,8 +110,10 @@ func compare(t *testing.T, a *Answer, r *http.Response) {
 		a.Header = maps.Clone(a.Header)
 		delete(a.Header, "Connection")
 	}
-	if a.Status != r.StatusCode || strings.TrimLeft(a.StatusLine, " ") != r.Status || a.Minor != r.ProtoMinor || a.Length != r.ContentLength {
-		t.Fatalf("%d %q 1.%d length %d, net/http %d %q %s length %d", a.Status, a.StatusLine, a.Minor, a.Length, r.StatusCode, r.Status, r.Proto, r.ContentLength)
+	if a.Status != r.StatusCode || strings.TrimLeft(a.StatusLine, " ") != r.Status || a.Minor != r.ProtoMinor ||
+		a.Length != r.ContentLength {
+		t.Fatalf("%d %q 1.%d length %d, net/http %d %q %s length %d", a.Status, a.StatusLine, a.Minor, a.Length, r.StatusCode,
+			r.Status, r.Proto, r.ContentLength)
 	}
 	if !sameFields(a.Header, want) {
 		t.Fatalf("fields %q, net/http %q", a.Header, want)

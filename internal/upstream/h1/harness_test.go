@@ -164,7 +164,10 @@ func answering(raw string) func(*peer) {
 const okay = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 func settings(s *server) Settings {
-	return Settings{Address: s.address(), ConnectTimeout: 5 * time.Second, ResponseTimeout: 5 * time.Second, StallTimeout: 5 * time.Second, MaxIdle: 8}
+	return Settings{
+		Address: s.address(), ConnectTimeout: 5 * time.Second, ResponseTimeout: 5 * time.Second,
+		StallTimeout: 5 * time.Second, MaxIdle: 8,
+	}
 }
 
 func client(t testing.TB, s Settings) *Client {
@@ -215,11 +218,12 @@ func read(answer *http.Response, err error) (int, string, error) {
 
 // hinted has informational answers collected.
 func hinted(ctx context.Context, hints *[]string) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
-		if len(*hints) == hintLimit {
-			return errHints
-		}
-		*hints = append(*hints, fmt.Sprint(code, " ", h))
-		return nil
-	}})
+	return httptrace.WithClientTrace(ctx,
+		&httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			if len(*hints) == hintLimit {
+				return errHints
+			}
+			*hints = append(*hints, fmt.Sprint(code, " ", h))
+			return nil
+		}})
 }

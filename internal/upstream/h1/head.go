@@ -18,8 +18,8 @@ const (
 	hintLimit = 16
 )
 
-// readHead gives the next head as it came, with the empty line at its end, and how many lines it has. It is valid until the
-// connection is read again. What cannot be a head is refused at the first line that shows it.
+// readHead gives the next head as it came, with the empty line at its end, and how many lines it has. It is valid until
+// the connection is read again. What cannot be a head is refused at the first line that shows it.
 func (k *conn) readHead() (head []byte, lines int, err error) {
 	scanned, line := 0, 0 // from k.start
 	for {
@@ -60,7 +60,8 @@ func (k *conn) readHead() (head []byte, lines int, err error) {
 }
 
 func checkVersion(line []byte) error {
-	if len(line) < len("HTTP/1.1 200") || string(line[:7]) != "HTTP/1." || line[7] != '0' && line[7] != '1' || line[8] != ' ' {
+	if len(line) < len("HTTP/1.1 200") || string(line[:7]) != "HTTP/1." || line[7] != '0' && line[7] != '1' ||
+		line[8] != ' ' {
 		return malformed("status line %.40q", line)
 	}
 	return nil
@@ -145,7 +146,8 @@ func eachField(s string, take func(name, value string) error) error {
 	return nil
 }
 
-// parseField reads one line (RFC 9112 §5). A line that goes on with white space (obs-fold) has no name, so it is refused.
+// parseField reads one line (RFC 9112 §5). A line that goes on with white space (obs-fold) has no name, so it is
+// refused.
 func parseField(line string) (name, value string, err error) {
 	colon := 0
 	for colon < len(line) && grammar.IsTokenByte(line[colon]) {
@@ -161,8 +163,8 @@ func parseField(line string) (name, value string, err error) {
 	return canonical(line[:colon]), value, nil
 }
 
-// note looks at the fields that frame the answer, as they pass (RFC 9112 §6). It says no to all that two readers could read
-// in two ways.
+// note looks at the fields that frame the answer, as they pass (RFC 9112 §6). It says no to all that two readers could
+// read in two ways.
 func (a *Answer) note(name, value string) error {
 	switch name {
 	case "Content-Length":

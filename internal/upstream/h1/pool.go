@@ -35,8 +35,8 @@ func (c *Client) usable(k *conn) bool {
 	return false
 }
 
-// unasked stops keeping connections for a while: bytes that belong to no request would be taken for the next one's answer if
-// they came a moment later, so every answer of this server may be one late.
+// unasked stops keeping connections for a while: bytes that belong to no request would be taken for the next one's
+// answer if they came a moment later, so every answer of this server may be one late.
 func (c *Client) unasked() {
 	c.distrust.Store(time.Now().Add(distrustFor).UnixNano())
 	if c.settings.Unasked != nil {
@@ -118,8 +118,8 @@ func (c *Client) clean() {
 	}
 }
 
-// Close closes the connections at rest; those in use are closed when their answers are over. A closed client can still ask,
-// but keeps nothing.
+// Close closes the connections at rest; those in use are closed when their answers are over. A closed client can still
+// ask, but keeps nothing.
 func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

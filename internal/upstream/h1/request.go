@@ -69,9 +69,9 @@ func (q *Request) Header() (http.Header, error) {
 	return h.fields, h.err
 }
 
-// Field adds one field. Fields that frame the message or are about this connection are written by the client itself and left
-// out here, in any letter case; so is Expect, since a client's was answered where its body is read, and a User-Agent
-// without a value, by which net/http's callers say that they have none.
+// Field adds one field. Fields that frame the message or are about this connection are written by the client itself and
+// left out here, in any letter case; so is Expect, since a client's was answered where its body is read, and a
+// User-Agent without a value, by which net/http's callers say that they have none.
 func (h *Head) Field(name, value string) {
 	switch {
 	case h.err != nil:
@@ -181,8 +181,9 @@ func (q *Request) frame(h *Head) {
 	}
 }
 
-// Repeatable reports whether the request may be sent again although a server may have received it: its method is safe (RFC
-// 9110 §9.2.1) and it has no body. PUT and DELETE are idempotent by their definition alone, and apps do not keep to it.
+// Repeatable reports whether the request may be sent again although a server may have received it: its method is safe
+// (RFC 9110 §9.2.1) and it has no body. PUT and DELETE are idempotent by their definition alone, and apps do not keep
+// to it.
 func (q *Request) Repeatable() bool {
 	if q.Body != nil {
 		return false

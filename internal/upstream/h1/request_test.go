@@ -49,18 +49,27 @@ func TestRequestsAreWrittenAlike(t *testing.T) {
 		{name: "a length", change: func(r *http.Request) {
 			r.Method, r.ContentLength, r.Body = "POST", 6, io.NopCloser(&pieces{[]string{"abc", "def"}})
 		}},
-		{name: "a GET with a length", change: func(r *http.Request) { r.ContentLength, r.Body = 3, io.NopCloser(&pieces{[]string{"abc"}}) }},
+		{name: "a GET with a length", change: func(r *http.Request) {
+			r.ContentLength, r.Body = 3,
+				io.NopCloser(&pieces{[]string{"abc"}})
+		}},
 		{name: "chunks", change: func(r *http.Request) {
 			r.Method, r.ContentLength, r.Body = "POST", -1, io.NopCloser(&pieces{[]string{"abc", "defghijklmnopqrstuvw"}})
 		}},
-		{name: "chunks of nothing", change: func(r *http.Request) { r.Method, r.ContentLength, r.Body = "POST", -1, io.NopCloser(&pieces{}) }},
+		{name: "chunks of nothing", change: func(r *http.Request) {
+			r.Method, r.ContentLength, r.Body = "POST", -1,
+				io.NopCloser(&pieces{})
+		}},
 		{name: "trailers", change: func(r *http.Request) {
 			r.Method, r.ContentLength, r.Trailer = "POST", -1, http.Header{"X-T": {"1"}}
 			r.Body = io.NopCloser(&pieces{[]string{"abc"}})
 		}},
 		{name: "close", change: func(r *http.Request) { r.Close = true }},
 		{name: "framing that a map claims", change: func(r *http.Request) {
-			r.Header = http.Header{"User-Agent": {""}, "Content-Length": {"9"}, "Transfer-Encoding": {"x"}, "Host": {"evil"}, "Trailer": {"X"}}
+			r.Header = http.Header{
+				"User-Agent": {""}, "Content-Length": {"9"}, "Transfer-Encoding": {"x"}, "Host": {"evil"},
+				"Trailer": {"X"},
+			}
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -99,14 +108,29 @@ func TestWhatCannotBeWrittenIsNotSent(t *testing.T) {
 		change func(*http.Request)
 		want   string
 	}{
-		{"CR and LF in a value", func(r *http.Request) { r.Header["X"] = []string{"a\r\nY: b"} }, "request field X: its value has control characters"},
-		{"NUL in a value", func(r *http.Request) { r.Header["X"] = []string{"\x00"} }, "request field X: its value has control characters"},
-		{"a space in a name", func(r *http.Request) { r.Header["X Y"] = []string{"a"} }, `request field "X Y": not a field's name`},
+		{
+			"CR and LF in a value", func(r *http.Request) { r.Header["X"] = []string{"a\r\nY: b"} },
+			"request field X: its value has control characters",
+		},
+		{
+			"NUL in a value", func(r *http.Request) { r.Header["X"] = []string{"\x00"} },
+			"request field X: its value has control characters",
+		},
+		{
+			"a space in a name", func(r *http.Request) { r.Header["X Y"] = []string{"a"} },
+			`request field "X Y": not a field's name`,
+		},
 		{"no name", func(r *http.Request) { r.Header[""] = []string{"a"} }, `request field "": not a field's name`},
 		{"a space in the method", func(r *http.Request) { r.Method = "GET /x" }, `request method "GET /x": not a token`},
 		{"CONNECT", func(r *http.Request) { r.Method = "CONNECT" }, "request method CONNECT: not spoken here"},
-		{"a space in the target", func(r *http.Request) { r.URL.Opaque = "/a HTTP/1.1" }, "request target: empty, or with white space or control characters"},
-		{"CR and LF in the target", func(r *http.Request) { r.URL.Opaque = "/a\r\nX:" }, "request target: empty, or with white space or control characters"},
+		{
+			"a space in the target", func(r *http.Request) { r.URL.Opaque = "/a HTTP/1.1" },
+			"request target: empty, or with white space or control characters",
+		},
+		{
+			"CR and LF in the target", func(r *http.Request) { r.URL.Opaque = "/a\r\nX:" },
+			"request target: empty, or with white space or control characters",
+		},
 		{"CR in the host", func(r *http.Request) { r.Host = "a\rb" }, `request host "a\rb": not a host`},
 		{"a trailer that frames", func(r *http.Request) {
 			r.Body, r.ContentLength, r.Trailer = io.NopCloser(&pieces{}), -1, http.Header{"Content-Length": nil}

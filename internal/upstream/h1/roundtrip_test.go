@@ -15,8 +15,8 @@ type roundTrip struct {
 	request  Request
 }
 
-// RoundTrip is [Client.Do] for net/http's types. r's URL says the target alone; the server is the client's. Hints are for
-// httptrace.ClientTrace.Got1xxResponse, as with http.Transport.
+// RoundTrip is [Client.Do] for net/http's types. r's URL says the target alone; the server is the client's. Hints are
+// for httptrace.ClientTrace.Got1xxResponse, as with http.Transport.
 func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := &roundTrip{}
 	q := &x.request

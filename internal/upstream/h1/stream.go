@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// A Stream is a connection that left HTTP with 101 (RFC 9110 §7.8). One goroutine may read while another one writes; Close
-// wakes both. It outlives the context of its request.
+// A Stream is a connection that left HTTP with 101 (RFC 9110 §7.8). One goroutine may read while another one writes;
+// Close wakes both. It outlives the context of its request.
 type Stream struct {
 	conn  *conn
 	stall time.Duration
 }
 
-// Stream takes over the connection of an answer with status 101. It returns nil for any other answer. The answer is over then.
+// Stream takes over the connection of an answer with status 101. It returns nil for any other answer. The answer is
+// over then.
 func (a *Answer) Stream() *Stream {
 	if a.framing != switched || a.conn == nil {
 		return nil

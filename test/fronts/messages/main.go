@@ -1,5 +1,5 @@
-// Command messages speaks for Envoy in the tests of fronts: it asks a decision listener with Envoy's own messages over gRPC,
-// and decodes the example configs of Envoy, ingress-nginx and Istio strictly, into their own types.
+// Command messages speaks for Envoy in the tests of fronts: it asks a decision listener with Envoy's own messages over
+// gRPC, and decodes the example configs of Envoy, ingress-nginx and Istio strictly, into their own types.
 //
 //	messages ask ADDRESS    reads AttributeContexts (JSON) from standard input, one a line; writes a CheckResponse a line
 //	messages decode FOLDER  examples/fronts
