@@ -116,9 +116,13 @@ func issuer(alg string) string {
 }
 
 func (t *tokens) claims(alg string, i int, now time.Time) *token.Claims {
+	by := client
+	if alg == "HS256" {
+		by = "other" // a client of ours would be refused in another issuer's token
+	}
 	return &token.Claims{
-		Issuer: issuer(alg), Subject: fmt.Sprintf("user-%04d", i), Audience: []string{audience}, ClientID: client,
-		Grantor: client,
+		Issuer: issuer(alg), Subject: fmt.Sprintf("user-%04d", i), Audience: []string{audience}, ClientID: by,
+		Grantor: by,
 		ID:      uuid.NewString(), IssuedAt: now.UnixMilli(), Expiry: now.Add(tokenLife).UnixMilli(),
 		Permissions: token.Permissions{{Tenant: tenant, AllowedActions: []string{"READ", "WRITE"}}},
 	}
