@@ -144,6 +144,7 @@ type Admin struct {
 	Token        Secret // "": everything but health and metrics is refused
 	HealthListen string // host:port of a second listener that has health alone; "" for none
 
+	Refusals      int    // how many are kept for explain; 0: none
 	MetricsListen string // host:port of a listener that has metrics alone; "" for none
 
 	Pprof bool // give the runtime's profiles to whoever has the token

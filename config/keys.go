@@ -294,8 +294,9 @@ func tlsKind() yaml.Kind[writtenTLS] {
 type writtenAdmin struct {
 	listen, healthListen, metricsListen yaml.Setting[string]
 
-	token Secret
-	pprof bool
+	token    Secret
+	pprof    bool
+	refusals int
 }
 
 func admin() yaml.Kind[writtenAdmin] {
@@ -316,6 +317,8 @@ func admin() yaml.Kind[writtenAdmin] {
 			"host:port of a listener that serves only the metrics"),
 		yaml.Plain("pprof", yaml.Boolean(), func(a *t) *bool { return &a.pprof },
 			"serve runtime profiles under /debug/pprof/, with the admin token").Or("false"),
+		yaml.Plain("refusals", yaml.Integer(0, 1_000_000), func(a *t) *int { return &a.refusals },
+			"refused requests that are kept with their trace, for explain by request id, where there is a token; 0 keeps none").Or("10000"),
 	)
 }
 

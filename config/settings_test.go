@@ -133,7 +133,7 @@ func server(t *testing.T, text string) *url.URL {
 func defaults() *Config {
 	return &Config{
 		Listeners: []Listener{{Name: "main", Address: "127.0.0.1:8080"}},
-		Admin:     Admin{Listen: "127.0.0.1:9090", Implicit: true},
+		Admin:     Admin{Listen: "127.0.0.1:9090", Implicit: true, Refusals: 10000},
 		Limits: Limits{
 			HeaderBytes: 32 << 10, URIBytes: 16 << 10, TokenBytes: 8 << 10, TokenBodyBytes: 64 << 10, BodyBytes: 1 << 30,
 			Connections: 10000, H2Streams: 100, HTTP2: "own", InFlight: 10000, Streams: 10000, PreparedKeys: 64,
@@ -226,7 +226,7 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 		},
 		{Name: ":80", Address: ":80", Redirect: true, ReusePort: true},
 	}
-	want.Admin = Admin{Listen: "127.0.0.1:9090", HealthListen: ":9091"}
+	want.Admin = Admin{Listen: "127.0.0.1:9090", HealthListen: ":9091", Refusals: 10000}
 	want.Issuer = &Issuer{
 		URL: "https://gate.example.com", Audiences: []string{"https://api.example.com"}, Keys: []*jose.PrivateKey{{}},
 		CodeTTL: time.Minute, TokenTTL: time.Hour, MaxTokenTTL: 24 * time.Hour, MaxAccessTokenTTL: 8760 * time.Hour,

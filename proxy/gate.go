@@ -148,6 +148,7 @@ type inbound struct {
 	decider int    // one more than the index of the permission that decided; 0: none did
 	actions string // those of the permission that decided, as the upstream gets them
 	trial   *trial // nil: the request is served
+	failed  *step  // the one that refused; nil: none has
 
 	decision      bool     // another proxy asks, and forwards the request itself
 	preflight     bool     // a preflight, which the gate answers itself: the route is that of the request that is to come
@@ -163,6 +164,9 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := &inbound{x: request.From(w), r: r, now: g.clock()}
 	p.x.Header()[request.RequestIDHeader] = []string{p.x.ID}
 	if err := g.admit(p); err != nil {
+		if p.x.KeepStory {
+			p.x.Story = g.story(p, err)
+		}
 		p.x.Refuse(err)
 		return
 	}

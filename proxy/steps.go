@@ -84,7 +84,11 @@ func (p *inbound) try(g *Gate, s *step) error {
 	if p.trial != nil {
 		return p.trial.try(g, s, p)
 	}
-	return s.run(g, p)
+	err := s.run(g, p)
+	if err != nil {
+		p.failed = s
+	}
+	return err
 }
 
 // A skipped is what a step returns that a trial cannot run, with the reason why. Anything but a trial takes it for a

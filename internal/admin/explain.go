@@ -20,6 +20,7 @@ type Question struct {
 	Request    string      // "GET https://host/path"; "" asks about the token alone
 	Headers    http.Header // of the request
 	Token      string      // "": the request brings none
+	RequestID  string      // of a request that was refused; nothing else is asked then
 	Unverified bool        // neither the token's key nor its signature is looked at
 }
 
@@ -30,6 +31,8 @@ func ParseQuestion(body []byte) (Question, error) {
 		switch name {
 		case "request":
 			q.Request, err = r.String()
+		case "request_id":
+			q.RequestID, err = r.String()
 		case "token":
 			q.Token, err = r.String()
 		case "unverified":
@@ -45,8 +48,12 @@ func ParseQuestion(body []byte) (Question, error) {
 		}
 		return err
 	})
-	if err == nil && q.Request == "" && q.Token == "" {
-		err = errors.New("neither request nor token is there")
+	switch {
+	case err != nil:
+	case q.RequestID != "" && (q.Request != "" || q.Token != "" || len(q.Headers) > 0):
+		err = errors.New("request_id asks about a request that was refused: leave out the rest")
+	case q.RequestID == "" && q.Request == "" && q.Token == "":
+		err = errors.New("neither request nor token is there, nor request_id")
 	}
 	return q, err
 }
@@ -78,6 +85,10 @@ func answerTo(rw http.ResponseWriter, r *http.Request, answer func(Question) (an
 		return nil, refusal.Because(refusal.BodyInvalid, "%v", err)
 	}
 	trace, err := answer(q)
+	var refused *refusal.Error
+	if errors.As(err, &refused) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, refusal.Because(refusal.BodyInvalid, "%v", err)
 	}

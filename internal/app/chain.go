@@ -22,6 +22,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	snap := g.snapshot.Load()
 	x := new(request.Exchange)
 	x.Begin(w, g.clock())
+	x.KeepStory = snap.keepStory
 	defer g.finish(x, r, snap)
 
 	x.CORS = snap.cors.Answer(r)             // what a script of another origin sees of refusals from before a route
@@ -53,6 +54,9 @@ func (g *Gate) finish(x *request.Exchange, r *http.Request, snap *snapshot) {
 		} else {
 			p = http.ErrAbortHandler // an answer that broke off must not look whole
 		}
+	}
+	if x.Reason != "" && x.KeepStory {
+		g.keep(x, r)
 	}
 	g.log.Access(r, x, g.clock())
 	snap.series.Observe(r.Method, x)

@@ -64,6 +64,7 @@ type Gate struct {
 	healthAddr   net.Addr
 	metricsAddr  net.Addr
 
+	refusals   *refusals // nil: none are kept
 	started    atomic.Bool
 	draining   atomic.Bool
 	drain      chan struct{} // closed when draining begins
@@ -87,6 +88,7 @@ func New(o Options) (*Gate, error) {
 	if s.clock == nil {
 		s.clock = time.Now
 	}
+	s.refusals = newRefusals(o.Config.Admin.Refusals)
 	err := s.metrics.Register(gauges{s})
 	if err != nil {
 		return nil, err

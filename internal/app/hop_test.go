@@ -36,8 +36,19 @@ type mirrored struct {
 	Header http.Header
 }
 
-// exchange sends a request line as it stands.
+// exchange sends a request line as it stands, to a mirror.
 func (g *gate) exchange(target string, header ...string) (*http.Response, mirrored) {
+	g.t.Helper()
+	answer, body := g.roundTrip(target, header...)
+	var m mirrored
+	if err := json.Unmarshal(body, &m); err != nil {
+		g.t.Fatalf("%v in %q", err, body)
+	}
+	return answer, m
+}
+
+// roundTrip sends a request line as it stands.
+func (g *gate) roundTrip(target string, header ...string) (*http.Response, []byte) {
 	g.t.Helper()
 	c, err := net.Dial("tcp", g.Addr("main").String())
 	if err != nil {
@@ -57,15 +68,11 @@ func (g *gate) exchange(target string, header ...string) (*http.Response, mirror
 		g.t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	var m mirrored
 	body, err := io.ReadAll(answer.Body)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	if err := json.Unmarshal(body, &m); err != nil {
-		g.t.Fatalf("%v in %q", err, body)
-	}
-	return answer, m
+	return answer, body
 }
 
 func TestPrefixesOnTheWayToTheUpstream(t *testing.T) {

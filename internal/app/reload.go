@@ -189,7 +189,7 @@ func changeable(old, next *config.Config) error {
 		old, fresh any
 	}{
 		{"listeners", shapes(old.Listeners), shapes(next.Listeners)},
-		{"admin.listen, admin.health_listen or admin.metrics_listen", addresses(old.Admin), addresses(next.Admin)},
+		{"admin.listen, health_listen, metrics_listen or refusals", addresses(old.Admin), addresses(next.Admin)},
 		{"decision.listen", decisionAddress(old), decisionAddress(next)},
 		{"revocations", old.Revocations, next.Revocations},
 		{"redis", old.Redis, next.Redis},

@@ -35,12 +35,15 @@ type snapshot struct {
 	endpoints *endpointCORS
 	resources resources
 
+	keepStory bool // refusals are kept, for explain
+
 	generation int // 1 at the start, one more with each reload
 }
 
 // build makes a snapshot, or nothing.
 func (g *Gate) build(c *config.Config) (*snapshot, error) {
 	snap := &snapshot{config: c, guard: g.memory.guard, cors: proxy.CORS(c.CORS), endpoints: newEndpointCORS(c)}
+	snap.keepStory = g.refusals != nil && snap.keepsRefusals()
 	var err error
 	if snap.resources, err = newResources(c.Resources); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/admin"
 	"github.com/jotgate/jotgate/internal/dpop"
+	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/revoke"
 	"github.com/jotgate/jotgate/internal/telemetry"
@@ -70,6 +72,15 @@ func (g *Gate) Trace(q Question) (*proxy.Trace, error) {
 
 // explain answers the questions that come to admin.
 func (g *Gate) explain(q admin.Question) (any, error) {
+	if q.RequestID != "" {
+		kept := g.Refusal(q.RequestID)
+		if kept == nil {
+			return nil, refusal.Because(refusal.RouteNotFound,
+				"no refusal with this request id is kept: it was not refused here, or is older than the last %d (admin.refusals)",
+				g.Config().Admin.Refusals)
+		}
+		return json.RawMessage(kept), nil
+	}
 	return g.Trace(Question{Request: q.Request, Header: q.Headers, Token: q.Token, Unverified: q.Unverified})
 }
 

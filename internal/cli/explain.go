@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/admin"
 	"github.com/jotgate/jotgate/internal/app"
 	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/proxy"
@@ -18,7 +21,7 @@ func explainCommand() command {
 	return command{
 		name: "explain",
 		usage: `[--config FILE] [--request "GET https://host/path"] [--header "Name: value"]… [--unverified] [--json] ` +
-			`[@TOKEN | -]`,
+			`[--request-id ID] [@TOKEN | -]`,
 		brief: "show why a request is allowed or refused", run: explain,
 		help: `Judges a request by the config as the gate would, and prints each step: the routes considered, the checks of the token,
 the tenant, the entry that decided, and what would have been allowed. Without a request it prints the claims of the token
@@ -27,6 +30,9 @@ and the routes that it opens. The token comes from @FILE, or from standard input
 explain asks no running gate and fetches nothing. Revocations are read from the config's file, not from a shared store.
 Keys that an issuer publishes are unknown here; --unverified judges without them. POST /explain on a gate's admin
 listener knows both: send admin.token as the bearer and {"request": "…", "headers": {}, "token": "…"} as the body.
+
+With --request-id it prints the trace of a request that the running gate refused, which keeps the latest of them
+(admin.refusals); every refusal's answer and log line has the id.
 
 The exit code is 0 if the request is allowed (or the token is valid), and 4 if it is refused, or would be if its route
 were not in shadow mode.
@@ -39,6 +45,7 @@ were not in shadow mode.
 
 type explainFlags struct {
 	request    string
+	requestID  string
 	headers    headerFlag
 	unverified bool
 	json       bool
@@ -63,12 +70,17 @@ func explain(p *Process, c *call) error {
 	f := explainFlags{headers: headerFlag{}}
 	c.StringVar(&f.request, "request", "",
 		"`REQUEST` to judge: method and absolute URL; without it, only the token is examined")
+	c.StringVar(&f.requestID, "request-id", "",
+		"`ID` of a request that the running gate refused; its admin listener is asked")
 	c.Var(f.headers, "header", "`HEADER` of the request, as \"Name: value\"; repeatable")
 	c.BoolVar(&f.unverified, "unverified", false,
 		"skip key and signature: the token may be forged")
 	c.BoolVar(&f.json, "json", false, "print the trace as JSON")
 	if err := c.parse(1); err != nil {
 		return err
+	}
+	if c.given("request-id") {
+		return f.past(p, c, *fromFlag)
 	}
 	q, err := f.question(p, c)
 	if err != nil {
@@ -85,6 +97,55 @@ func explain(p *Process, c *call) error {
 		return errToldRefused
 	}
 	return nil
+}
+
+// past prints what the running gate has kept of a refusal.
+func (f *explainFlags) past(p *Process, c *call, fromFlag string) error {
+	if f.request != "" || len(f.headers) > 0 || f.unverified || len(c.operands) > 0 {
+		return usagef("--request-id asks about a request that was refused: it goes with --config and --json alone")
+	}
+	file, err := p.configFile(fromFlag)
+	if err != nil {
+		return err
+	}
+	settings, err := config.Load(file)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(map[string]string{"request_id": f.requestID})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), revokeDeadline)
+	defer cancel()
+	status, text, err := post(ctx, settings, admin.ExplainPath, body)
+	switch {
+	case err != nil:
+		return err
+	case status != http.StatusOK:
+		return fmt.Errorf("the running gate answered %d: %s", status, text)
+	}
+	var kept app.Refused
+	if err := json.Unmarshal([]byte(text), &kept); err != nil || kept.Trace == nil {
+		return fmt.Errorf("the running gate's answer cannot be read: %w", err)
+	}
+	if f.json {
+		err = printJSON(p.Stdout, kept)
+	} else {
+		w := painter{p.Stdout, p.style(p.Stdout)}
+		fmt.Fprintf(w, "%s  request %s", kept.At.Format(time.RFC3339Nano), shown(kept.RequestID))
+		for _, said := range [][2]string{{"from", kept.Client}, {"subject", kept.Subject}, {"client", kept.ClientID}, {"jti", kept.TokenID}} {
+			if said[1] != "" {
+				fmt.Fprintf(w, "  %s %s", said[0], shown(said[1]))
+			}
+		}
+		fmt.Fprintln(w)
+		err = f.print(w, kept.Trace)
+	}
+	if err != nil {
+		return err
+	}
+	return errToldRefused
 }
 
 func (f *explainFlags) question(p *Process, c *call) (q app.Question, err error) {

@@ -85,6 +85,6 @@ func post(ctx context.Context, settings *config.Config, path string, body []byte
 		return 0, "", fmt.Errorf("ask the running gate: %w", err)
 	}
 	defer answer.Body.Close()
-	said, _ := io.ReadAll(io.LimitReader(answer.Body, 16<<10)) // what came is better than nothing
+	said, _ := io.ReadAll(io.LimitReader(answer.Body, 64<<10)) // what came is better than nothing
 	return answer.StatusCode, string(bytes.TrimSpace(said)), nil
 }

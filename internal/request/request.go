@@ -78,6 +78,10 @@ type Exchange struct {
 
 	CORS cors.Answer // what the answer says to scripts of other origins; zero: nothing, and an app's own fields pass
 
+	// Story is what explain would tell of the refusal, where KeepStory asks for it; nil: nothing beside the reason.
+	Story     any
+	KeepStory bool
+
 	Pattern string        // of the chosen route's path, or of our own endpoint's
 	Trace   *otel.Request // nil: there are no traces
 
