@@ -51,7 +51,7 @@ func TestMetricsOnAnAddressOfTheirOwn(t *testing.T) {
 		}
 	}
 	g.write(`admin: {`, `admin: {metrics_listen: "127.0.0.1:1", `)
-	if err := g.Reload(); err == nil || !strings.Contains(err.Error(), "admin.metrics_listen") {
+	if err := g.Reload(); err == nil || !strings.Contains(err.Error(), "metrics_listen") {
 		t.Errorf("a reload moved it: %v", err)
 	}
 }

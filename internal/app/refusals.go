@@ -108,8 +108,8 @@ func (g *Gate) keep(x *request.Exchange, r *http.Request) {
 	if x.Client.IsValid() {
 		kept.Client = x.Client.String()
 	}
-	trace, ok := x.Story.(*proxy.Trace)
-	if !ok {
+	trace, _ := x.Story.(*proxy.Trace)
+	if trace == nil {
 		trace = new(proxy.Trace)
 	}
 	trace.Allowed = false
