@@ -39,9 +39,12 @@ admin: {listen: ""}
 log: {access: false}
 drain: {delay: 0s}
 limits: {header_timeout: 2s, stall_timeout: 2s, idle_timeout: 5s, connections: %d}
+upstreams:
+  open: {servers: [%q], max_idle: 64}
+  big: {servers: [%q], max_idle: 64}
 routes:
-  - {path: /open/, public: true, upstream: %q}
-  - {path: /big, public: true, upstream: %q}
+  - {path: /open/, public: true, upstream: open}
+  - {path: /big, public: true, upstream: big}
 `
 
 type flooded struct {
