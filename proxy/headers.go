@@ -267,14 +267,6 @@ func (p *inbound) passesAuthorization() bool {
 
 func traceField(name string) bool { return name == otel.Parent || name == otel.State }
 
-// restore brings back a field that was judged, or that passes on purpose, should Connection have listed it: what was
-// judged is what is sent.
-func restore(h, in http.Header, name string) {
-	if values, ok := in[name]; ok {
-		h[name] = values
-	}
-}
-
 // own gives the fields that we set, each under its canonical name and none without a value.
 func (g *Gate) own(p *inbound, to []field) ([]field, error) {
 	to = set(to, request.RequestIDHeader, p.x.ID)

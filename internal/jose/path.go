@@ -71,9 +71,6 @@ func (p Path) check() error {
 // String spells the path for a message.
 func (p Path) String() string { return strings.Join(p, ".") }
 
-// name is the last member's.
-func (p Path) name() string { return p[len(p)-1] }
-
 // A wanted tree finds, in one walk over a claims set, the values at many paths.
 type wanted struct {
 	next map[string]*wanted
