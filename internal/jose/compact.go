@@ -44,7 +44,7 @@ type headers struct {
 	known atomic.Pointer[map[string]Header]
 }
 
-// headersMost bounds them. Whoever makes more, with a key of an issuer, has them read each time.
+// headersMost bounds them. Further ones, which only the holder of an issuer's key can make, are read each time.
 const headersMost = 64
 
 func (h *headers) of(segment string) (header Header, known bool) {
@@ -128,7 +128,7 @@ func parse(compact string, limit int, known *headers) (*Unverified, error) {
 	if err != nil {
 		return nil, err
 	}
-	u.Payload = unsafe.String(unsafe.SliceData(body), len(body)) // nobody else has body
+	u.Payload = unsafe.String(unsafe.SliceData(body), len(body)) // body has no other reference
 	if u.Signature, err = decode("signature", signature); err != nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func refusedAs(r refusal.Reason, what string, err error) error {
 	return refusal.Because(r, "%s: %v", what, err)
 }
 
-// brief quotes text that a stranger chose, for a log line.
+// brief quotes text that comes from outside, for a log line.
 func brief(text string) string {
 	const most = 64
 	cut := ""

@@ -13,7 +13,7 @@ import (
 	"github.com/jotgate/jotgate/internal/strictjson"
 )
 
-// What a key set may be at most; a remote one is a stranger's text.
+// What a key set may be at most; a remote one is untrusted text.
 const (
 	MaxKeySetBytes = 1 << 20
 	MaxKeySetKeys  = 100
@@ -166,7 +166,7 @@ func ParseNamedKeySet(data []byte, kid string) (set *KeySet, skipped []error, er
 	return set, parsed.skipped, nil
 }
 
-// ParseRemoteKeySet reads a JWK set that an issuer publishes where anybody may read it (RFC 7517 §5). As in
+// ParseRemoteKeySet reads a JWK set that an issuer publishes publicly (RFC 7517 §5). As in
 // ParseKeySet a key that cannot be used is left out; so is a symmetric one, which is no secret there, and so are all
 // that share a kid, since which one is meant would be a guess. A set without any key of use is a set all the same: its
 // issuer has revoked what it published before.
@@ -227,8 +227,8 @@ func (p *parsedKeys) once() []*PublicKey {
 	return list
 }
 
-// keepUnambiguous leaves out keys that a stranger must not choose (symmetric ones, and those that are expensive), and
-// different ones of one kid, algorithm and issuer. A key that is there twice as it is stays, once.
+// keepUnambiguous leaves out keys that a remote key set must not bring (symmetric ones, and those that are expensive),
+// and different ones of one kid, algorithm and issuer. A key that is there twice as it is stays, once.
 func (p *parsedKeys) keepUnambiguous() {
 	var kept []*PublicKey
 	all := p.once()

@@ -18,7 +18,7 @@ import (
 )
 
 // A prepared key verifies as the standard library does, but what is the same for all its signatures is computed once.
-// For the library each key is a new one, and half of what an ES256 token costs that nobody has seen before is what it
+// For the library each key is a new one, and half of what an ES256 token costs seen for the first time is what it
 // computes again. But for a shared secret all of this is public: nothing has to take the same time for all inputs.
 type prepared interface {
 	// verify reports whether the key made this signature over signed. The algorithm fits the key.
@@ -27,8 +27,8 @@ type prepared interface {
 
 const (
 	// A key is prepared, for 0.3 MB and 2 ms at most, when its signatures have this weight together: keys of commands
-	// that end soon are spared it. Bad signatures count for less, as anybody can send them, but a flood of them must not
-	// be dearer than good ones.
+	// that end soon are spared it. Bad signatures count for less, as any client can send them, but a flood of them must
+	// not be dearer than good ones.
 	preparedAt = 64
 	goodWeight = 4
 	badWeight  = 1

@@ -150,7 +150,7 @@ func (p *Proof) readHeader(text []byte) error {
 	return nil
 }
 
-// A proofKey is the jwk of a proof. It is read here and not by jwx, as strangers send one with every request; each
+// A proofKey is the jwk of a proof. It is read here and not by jwx, as any client can send one with every request; each
 // member has one spelling, so that its thumbprint can be made of the text.
 type proofKey struct{ kty, crv, x, y, n, e, alg, use string }
 

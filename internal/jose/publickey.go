@@ -220,7 +220,7 @@ func strong(material any) error {
 			return fmt.Errorf("an Ed25519 key has %d bytes, this one has %d", ed25519.PublicKeySize, len(key))
 		}
 		if lowOrder(key) {
-			return errors.New("the point is of low order: anybody could sign for it")
+			return errors.New("the point is of low order: signatures for it can be forged")
 		}
 	}
 	return nil

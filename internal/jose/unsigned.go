@@ -7,7 +7,7 @@ import (
 )
 
 // Unsigned reads a token as Verify does, by the rules of the issuer that it names, but neither looks for its key nor at
-// its signature: anybody may have written what it gives. It is for telling an operator what a token says, and nothing
+// its signature: it may be forged. It is for telling an operator what a token says, and nothing
 // that answers requests may call it.
 func (v *Verifier) Unsigned(compact string) (*Verified, error) {
 	u, err := parse(compact, v.maxBytes, nil)

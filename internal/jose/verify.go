@@ -161,7 +161,7 @@ func (i *Issuer) trusted() (*trusted, error) {
 }
 
 // Adopt takes over each issuer of an earlier Verifier about which nothing has changed, so that what that one has
-// verified counts as verified by v. It is called before v is in use; nil is an earlier one that knew nobody.
+// verified counts as verified by v. It is called before v is in use; nil is no earlier one.
 func (v *Verifier) Adopt(earlier *Verifier) {
 	if earlier == nil {
 		return
@@ -215,9 +215,9 @@ func canonicalType(typ string) string {
 }
 
 // Verify judges a token at now, from the cheap to the dear, and says by the refusal's reason what is wrong. before, if
-// there is one, is asked last but for the signature: it sees claims that nobody has signed yet, and its refusal spares
-// the signature's cost; it must not keep or change anything. The result may be cached as long as its issuer's keys and
-// settings stay, if CheckTimes is asked again on each use.
+// there is one, is asked last but for the signature: it sees claims whose signature is not checked yet, and its
+// refusal spares the signature's cost; it must not keep or change anything. The result may be cached as long as its
+// issuer's keys and settings stay, if CheckTimes is asked again on each use.
 func (v *Verifier) Verify(compact string, now time.Time, before func(*Verified) error) (*Verified, error) {
 	return v.VerifyUntimed(compact, func(x *Verified) error {
 		if err := v.CheckTimes(x, now); err != nil || before == nil {

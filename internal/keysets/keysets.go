@@ -2,11 +2,11 @@
 // configuration names, or that the issuer's own metadata names (OpenID Connect Discovery 1.0 §4, RFC 8414 §3).
 //
 // A [Source] is one issuer. It fetches in the background, at its first use and then periodically, with jitter, so that
-// many gates do not ask in the same second. What was fetched is the last word: a key that is no
-// longer in the set is gone with the next request, also for tokens that were verified before, since whoever remembers
-// those compares key sets by their address, and a set is replaced only when it differs.
+// many gates do not ask in the same second. What was fetched is the last word: a key that is no longer in the set is
+// gone with the next request, also for tokens that were verified before, since the cache that remembers those compares
+// key sets by their address, and a set is replaced only when it differs.
 //
-// A fetch that fails changes nothing, but for an age limit: a set that nobody confirmed for so long no longer counts,
+// A fetch that fails changes nothing, but for an age limit: a set that was not confirmed for so long no longer counts,
 // and the issuer's tokens are refused until it answers again. It is tried again soon, then more and more seldom.
 //
 // A request can cause a fetch in one way only, through [Source.Seek], when its token is good but for a key that is not

@@ -204,7 +204,7 @@ func (s *Source) run(ctx context.Context) {
 	}
 }
 
-// begin is the start of a fetch: whoever asks from here on waits for this one.
+// begin is the start of a fetch: requests that ask from here on wait for this one.
 func (s *Source) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -276,7 +276,7 @@ func (s *Source) take(got *fetched) {
 	s.skipped = told
 }
 
-// tellFailure says what still holds, so that whoever reads it knows whether to hurry.
+// tellFailure says what still holds, so that an operator knows whether it is urgent.
 func (s *Source) tellFailure(err error) {
 	h := s.held.Load()
 	if h == nil {
