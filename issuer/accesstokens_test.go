@@ -283,7 +283,7 @@ func TestReadAccessToken(t *testing.T) {
 		200), a)
 }
 
-// TestDeleteAccessToken: at once here, honestly refused without a memory of withdrawals.
+// TestDeleteAccessToken: at once here, honestly refused without a memory of revocations.
 func TestDeleteAccessToken(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
@@ -343,9 +343,9 @@ func TestDeleteAccessToken(t *testing.T) {
 		Name: "access_token_delete", Outcome: "granted", ClientID: "maker",
 		Subject: "m", TokenID: h.events.last().TokenID,
 	})
-	same(t, "withdrawn, as credential", h.create(a.ID, `{"application":"x"}`),
+	same(t, "revoked, as credential", h.create(a.ID, `{"application":"x"}`),
 		accessFault(403, "ACCESS_DENIED", `No access token found for ID "`+digest(a.ID)+`"`))
-	same(t, "withdrawn, as path", h.ask("GET", "/api/1/access_token/"+a.ID+"?accessTokenId="+makerID, ""),
+	same(t, "revoked, as path", h.ask("GET", "/api/1/access_token/"+a.ID+"?accessTokenId="+makerID, ""),
 		accessFault(404, "NO_SUCH_ACCESS_TOKEN_ID", `No access token found for ID "`+digest(a.ID)+`"`))
 }
 

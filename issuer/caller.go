@@ -256,7 +256,7 @@ func (i *Issuer) holderOf(id string, now time.Time) (*holder, error) {
 	return &holder{client: client, token: &v.Claims}, nil
 }
 
-// authentic is a token of ours that one of our present clients was given and nobody withdrew; it may be expired.
+// authentic is a token of ours that one of our present clients was given and nobody revoked; it may be expired.
 func (i *Issuer) authentic(compact string, now time.Time) (*jose.Verified, error) {
 	v, err := i.verifier.VerifyUntimed(compact, ours)
 	if err != nil {

@@ -250,7 +250,7 @@ func TestEscalationConfigCutAfterMinting(t *testing.T) {
 	}
 }
 
-// TestEscalationRevokedBearer: a withdrawn management token manages nothing.
+// TestEscalationRevokedBearer: a revoked management token manages nothing.
 func TestEscalationRevokedBearer(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)

@@ -255,19 +255,19 @@ func TestCodePresentedAgainWithdrawsItsToken(t *testing.T) {
 	sealed := h.codeFor(pkce)
 	good := "grant_type=authorization_code&code=" + sealed + "&code_verifier=" + appendixVerifier
 	claims := h.granted(h.token(good), oauthAnswer{TokenType: "Bearer", ExpiresIn: 3600})
-	withdrawn := func() bool {
+	revoked := func() bool {
 		h.revoked.mu.Lock()
 		defer h.revoked.mu.Unlock()
 		return h.by[claims.ID] == "shop"
 	}
-	// Whoever cannot redeem the code cannot withdraw its token either.
+	// Whoever cannot redeem the code cannot revoke its token either.
 	same(t, "a thief without the verifier", h.token("grant_type=authorization_code&code="+sealed+"&code_verifier="+
 		strings.Repeat("x", 43)), badGrant())
-	if withdrawn() {
-		t.Error("a thief without the verifier withdrew the token")
+	if revoked() {
+		t.Error("a thief without the verifier revoked the token")
 	}
 	same(t, "again", h.token(good), badGrant())
-	if !withdrawn() {
+	if !revoked() {
 		t.Error("the token is still good")
 	}
 	if until := h.revoked.replayed.Load(); until > h.clock.now().Add(h.config.Issuer.MaxTokenTTL).UnixMilli() ||
@@ -283,11 +283,11 @@ func TestCodePresentedAgainWithdrawsItsToken(t *testing.T) {
 	kept := h.claimsOf(into[tokenAnswer](t, h.redeem(plain), 201).AccessToken)
 	h.redeem(plain)
 	if h.by[kept.ID] != "" {
-		t.Error("the seed's endpoint withdrew the token of a holder that tried again")
+		t.Error("the seed's endpoint revoked the token of a holder that tried again")
 	}
 }
 
-// TestCodeBelowFloorWithdrawsItsToken: a used code that the guard had to forget withdraws its token all the same.
+// TestCodeBelowFloorWithdrawsItsToken: a used code that the guard had to forget revokes its token all the same.
 func TestCodeBelowFloorWithdrawsItsToken(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, func(c *config.Config) { c.Replay.Capacity = 4 }) // one for each client
@@ -303,7 +303,7 @@ func TestCodeBelowFloorWithdrawsItsToken(t *testing.T) {
 	}
 	same(t, "again", h.token("grant_type=authorization_code&code="+first), badGrant())
 	if ev := h.events.last(); ev.Reason != refusal.CodeBelowFloor || h.by[claims.ID] != "shop" {
-		t.Errorf("the audit says %+v, withdrawn are %v", ev, h.by)
+		t.Errorf("the audit says %+v, revoked are %v", ev, h.by)
 	}
 }
 

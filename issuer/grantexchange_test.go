@@ -153,8 +153,8 @@ func TestExchangeRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	withdrawn := h.roleToken("shop", "support", "", "bob")
-	h.Revoke(t.Context(), issuerURL, h.claimsOf(withdrawn).ID, "shop", 0)
+	revoked := h.roleToken("shop", "support", "", "bob")
+	h.Revoke(t.Context(), issuerURL, h.claimsOf(revoked).ID, "shop", 0)
 	forged := func(change func(*token.Claims)) string {
 		c := h.claimsOf(good)
 		change(&c)
@@ -256,7 +256,7 @@ func TestExchangeRefusals(t *testing.T) {
 		},
 		"another client's own": {exchangeForm(own), svc, subject, refusal.SubjectTokenRefused},
 		"a foreign token":      {exchangeForm(foreign()), svc, subject, refusal.SubjectTokenRefused},
-		"a withdrawn one":      {exchangeForm(withdrawn), svc, subject, refusal.SubjectTokenRefused},
+		"a revoked one":        {exchangeForm(revoked), svc, subject, refusal.SubjectTokenRefused},
 		"an expired one": {
 			exchangeForm(forged(
 				func(c *token.Claims) { c.IssuedAt -= 7200_000; c.Expiry = h.clock.now().Unix() * 1000 })), svc, subject,

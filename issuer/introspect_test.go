@@ -66,8 +66,8 @@ func TestIntrospectInactive(t *testing.T) {
 	h.reload(h.config)
 	h.trust(testKey(t, "RS256"))
 	good := h.roleToken("shop", "support", "", "alice")
-	withdrawn := h.roleToken("shop", "support", "", "bob")
-	h.Revoke(t.Context(), issuerURL, h.claimsOf(withdrawn).ID, "shop", 0)
+	revoked := h.roleToken("shop", "support", "", "bob")
+	h.Revoke(t.Context(), issuerURL, h.claimsOf(revoked).ID, "shop", 0)
 	forged := func(change func(*token.Claims)) string {
 		c := h.claimsOf(good)
 		change(&c)
@@ -96,7 +96,7 @@ func TestIntrospectInactive(t *testing.T) {
 		}),
 		"not yet":                   forged(func(c *token.Claims) { c.NotBefore = c.IssuedAt + 60_000 }),
 		"tampered":                  good[:len(good)-2] + "AA",
-		"withdrawn":                 withdrawn,
+		"withdrawn":                 revoked,
 		"foreign":                   foreign,
 		"of a grantor gone":         forged(func(c *token.Claims) { c.Grantor = "gone" }),
 		"of a client gone":          forged(func(c *token.Claims) { c.ClientID = "gone" }),

@@ -169,7 +169,7 @@ func (e *events) last() Event {
 	return ev
 }
 
-// revoked is a memory of withdrawals, if it is on.
+// revoked is a memory of revocations, if it is on.
 type revoked struct {
 	on bool
 	mu sync.Mutex

@@ -114,7 +114,7 @@ func TestStrangersTakeNoTurnsOfAPublicClient(t *testing.T) {
 	}
 }
 
-// TestRevokeRefusals: nobody withdraws another's token.
+// TestRevokeRefusals: nobody revokes another's token.
 func TestRevokeRefusals(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)

@@ -74,7 +74,7 @@ func TestTraceTellsWhatTheGateDecides(t *testing.T) {
 		{"tenant missing", "GET", "/q", good},
 		{"tenant twice", "GET", "/q?tenant=acme&tenant=acme", good},
 		{"tenant malformed", "GET", "/t/a%20b/", good},
-		{"tenant withdrawn", "GET", "/t/closed/", good},
+		{"tenant revoked", "GET", "/t/closed/", good},
 		{"another tenant", "GET", "/t/other/", good},
 		{
 			"another action", "GET", "/t/acme/",

@@ -206,7 +206,7 @@ type house struct {
 	gate    *Gate
 	cache   *Cache
 	pools   *upstream.Pools
-	revoked *withdrawals
+	revoked *revocations
 	further []step
 	rates   Rates
 	proofs  *dpop.Checker
@@ -288,7 +288,7 @@ func newHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{
 		t: t, app: newApp(t), keys: new(atomic.Pointer[jose.KeySet]), cache: NewCache(1 << 20),
-		revoked: &withdrawals{}, drain: make(chan struct{}),
+		revoked: &revocations{}, drain: make(chan struct{}),
 	}
 	h.now.Store(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli())
 	h.pools = upstream.NewPools(time.Now)
@@ -411,13 +411,13 @@ func (h *house) close() {
 	h.gate.Close()
 }
 
-// withdrawals is a list of revoked token ids and tenants.
-type withdrawals struct {
+// revocations is a list of revoked token ids and tenants.
+type revocations struct {
 	ids, tenants sync.Map
 	refused      atomic.Int64
 }
 
-func (w *withdrawals) Check(c *token.Claims, _ string) error {
+func (w *revocations) Check(c *token.Claims, _ string) error {
 	if _, gone := w.ids.Load(c.ID); gone {
 		w.refused.Add(1)
 		return &refusal.Error{Reason: refusal.TokenRevoked}
@@ -425,7 +425,7 @@ func (w *withdrawals) Check(c *token.Claims, _ string) error {
 	return nil
 }
 
-func (w *withdrawals) CheckTenant(_ *token.Claims, tenant string) error {
+func (w *revocations) CheckTenant(_ *token.Claims, tenant string) error {
 	if _, gone := w.tenants.Load(tenant); gone {
 		return &refusal.Error{Reason: refusal.TokenRevoked}
 	}

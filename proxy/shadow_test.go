@@ -195,7 +195,7 @@ func TestWhatAShadowSpares(t *testing.T) {
 	}
 }
 
-// A stream goes on when its token is withdrawn, in shadow; elsewhere it is cut.
+// A stream goes on when its token is revoked, in shadow; elsewhere it is cut.
 func TestAShadowDoesNotCutStreams(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

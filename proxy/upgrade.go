@@ -19,7 +19,7 @@ import (
 // sends reaches the upstream before the upstream has answered 101.
 
 const (
-	recheck    = time.Second // how soon a withdrawn token ends its stream
+	recheck    = time.Second // how soon a revoked token ends its stream
 	lastWords  = time.Second // for the client to take a close frame
 	halfClosed = time.Minute // for the other side to finish, once one has
 	websocket  = "websocket"

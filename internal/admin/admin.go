@@ -1,5 +1,5 @@
 // Package admin is the operator's side of a running gate, on listeners of its own: is it alive, is it ready, and what
-// is to be withdrawn.
+// is to be revoked.
 //
 // Health needs no token; whatever else comes to live here does, on loopback too, since a browser on the same machine is
 // led to loopback addresses by any web page (hence the check of the Host header as well).
@@ -25,10 +25,10 @@ type Options struct {
 	// Warnings are what an operator should see to although the gate is ready, one line each. nil: there are never any.
 	Warnings func() []string
 
-	Revocations Revocations // nil: nothing can be withdrawn
-	// Audit is told of each withdrawal and of each that failed, with the request that asked for it; required with
+	Revocations Revocations // nil: nothing can be revoked
+	// Audit is told of each revocation and of each that failed, with the request that asked for it; required with
 	// Revocations.
-	Audit func(r *http.Request, w Withdrawal, err error)
+	Audit func(r *http.Request, w Revocation, err error)
 	// Refused is told of each request that did not get past the token, and of the id that its answer has; nil: nobody is.
 	Refused func(r *http.Request, reason refusal.Reason, requestID string)
 
@@ -47,7 +47,7 @@ type Options struct {
 //	GET /readyz   200 while it wants requests, 503 with the reason while it does not (starting, draining); the 200 has a
 //	              line for each thing amiss that most requests do not suffer from, as a trusted issuer that is down
 //	GET /metrics  200 with what Prometheus scrapes
-//	POST /revocations  204 once a withdrawal is durable and in force; needs the token
+//	POST /revocations  204 once a revocation is durable and in force; needs the token
 //	POST /explain      200 with the trace of a decision, as JSON; needs the token
 //	POST /reload       204 when the file is in force, 409 with its faults when nothing has changed; needs the token
 //	GET /reload        200 with what came of the latest one, whoever caused it, as JSON; needs the token
@@ -138,14 +138,14 @@ func health(o Options) pages {
 
 // operator is what needs the token.
 func operator(o Options) http.Handler {
-	withdrawing := func(w http.ResponseWriter, _ *http.Request) {
+	revoking := func(w http.ResponseWriter, _ *http.Request) {
 		request.Problem(w, refusal.RevocationOff, request.NewID())
 	}
 	if o.Revocations != nil {
-		withdrawing = withdraw(o.Revocations, o.Audit)
+		revoking = postRevocation(o.Revocations, o.Audit)
 	}
 	p := pages{}
-	p.add(RevocationsPath, http.MethodPost, withdrawing)
+	p.add(RevocationsPath, http.MethodPost, revoking)
 	if o.Explain != nil {
 		p.add(ExplainPath, http.MethodPost, explain(o.Explain))
 	}

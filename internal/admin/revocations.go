@@ -16,30 +16,30 @@ import (
 	"github.com/jotgate/jotgate/internal/strictjson"
 )
 
-// RevocationsPath is where withdrawals are posted.
+// RevocationsPath is where revocations are posted.
 const RevocationsPath = "/revocations"
 
-// revocationBytes bounds the body of a withdrawal.
+// revocationBytes bounds the body of a revocation.
 const revocationBytes = 16 << 10
 
-// Revocations keeps what is withdrawn; what it returns nil for is durable and in force.
+// Revocations keeps what is revoked; what it returns nil for is durable and in force.
 type Revocations interface {
 	Revoke(ctx context.Context, t revoke.Token) error
 	Mark(ctx context.Context, kind revoke.Kind, issuer, value string, notBefore time.Time) error
 }
 
-// A Withdrawal is one token (kind "token": value is its jti, at its exp), or a not-before mark (another kind of
+// A Revocation is one token (kind "token": value is its jti, at its exp), or a not-before mark (another kind of
 // [revoke.Kinds]: at is the moment before which tokens were issued that count no more).
-type Withdrawal struct {
+type Revocation struct {
 	Kind   string `json:"kind"`
 	Issuer string `json:"issuer"`
 	Value  string `json:"value"`
 	At     int64  `json:"at"` // milliseconds since 1970
 }
 
-// ParseWithdrawal reads a withdrawal strictly and checks that it is whole.
-func ParseWithdrawal(body []byte) (Withdrawal, error) {
-	var w Withdrawal
+// ParseRevocation reads a revocation strictly and checks that it is whole.
+func ParseRevocation(body []byte) (Revocation, error) {
+	var w Revocation
 	err := strictjson.Document(body, func(r *strictjson.Reader, name string) (err error) {
 		switch name {
 		case "kind":
@@ -61,7 +61,7 @@ func ParseWithdrawal(body []byte) (Withdrawal, error) {
 	return w, w.check()
 }
 
-func (w *Withdrawal) check() error {
+func (w *Revocation) check() error {
 	kind := revoke.Kind(w.Kind)
 	switch {
 	case w.Kind != "token" && !slices.Contains(revoke.Kinds(), kind):
@@ -77,7 +77,7 @@ func (w *Withdrawal) check() error {
 }
 
 // Apply puts w into force.
-func (w *Withdrawal) Apply(ctx context.Context, to Revocations) error {
+func (w *Revocation) Apply(ctx context.Context, to Revocations) error {
 	if w.Kind == "token" {
 		return to.Revoke(ctx, revoke.Token{Issuer: w.Issuer, ID: w.Value, Expiry: w.At})
 	}
@@ -88,10 +88,10 @@ func (w *Withdrawal) Apply(ctx context.Context, to Revocations) error {
 	return to.Mark(ctx, revoke.Kind(w.Kind), w.Issuer, value, time.UnixMilli(w.At))
 }
 
-// withdraw serves POST /revocations: 204 once the withdrawal is durable and in force.
-func withdraw(list Revocations, audit func(r *http.Request, w Withdrawal, err error)) http.HandlerFunc {
+// postRevocation serves POST /revocations: 204 once the revocation is durable and in force.
+func postRevocation(list Revocations, audit func(r *http.Request, w Revocation, err error)) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
-		w, err := readWithdrawal(rw, r)
+		w, err := readRevocation(rw, r)
 		if err == nil {
 			err = w.Apply(r.Context(), list)
 		}
@@ -105,12 +105,12 @@ func withdraw(list Revocations, audit func(r *http.Request, w Withdrawal, err er
 	}
 }
 
-func readWithdrawal(rw http.ResponseWriter, r *http.Request) (w Withdrawal, err error) {
+func readRevocation(rw http.ResponseWriter, r *http.Request) (w Revocation, err error) {
 	body, err := readJSON(rw, r, revocationBytes)
 	if err != nil {
 		return w, err
 	}
-	if w, err = ParseWithdrawal(body); err != nil {
+	if w, err = ParseRevocation(body); err != nil {
 		return w, refusal.Because(refusal.BodyInvalid, "%v", err)
 	}
 	if w.Kind == "token" && w.At <= time.Now().UnixMilli() {
@@ -133,4 +133,4 @@ func readJSON(rw http.ResponseWriter, r *http.Request, most int64) ([]byte, erro
 }
 
 // JSON is the body that asks for w.
-func (w Withdrawal) JSON() ([]byte, error) { return json.Marshal(w) }
+func (w Revocation) JSON() ([]byte, error) { return json.Marshal(w) }

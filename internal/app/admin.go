@@ -43,7 +43,7 @@ func (g *Gate) startAdmin(ctx context.Context, c *config.Config) (err error) {
 
 func (g *Gate) adminOptions() admin.Options {
 	options := admin.Options{
-		Token: g.adminToken, Ready: g.Ready, Warnings: g.Warnings, Audit: g.auditWithdrawal, Refused: g.adminRefused,
+		Token: g.adminToken, Ready: g.Ready, Warnings: g.Warnings, Audit: g.auditRevocation, Refused: g.adminRefused,
 		Explain: g.explain, Metrics: g.metrics.Handler(), Reload: g.Reload, LastReload: g.latest.Load,
 		LogLevel: g.setLogLevel, Profile: func() bool { return g.Config().Admin.Pprof },
 	}
@@ -83,7 +83,7 @@ func (g *Gate) setLogLevel(text string) error {
 	return nil
 }
 
-func (g *Gate) auditWithdrawal(r *http.Request, w admin.Withdrawal, err error) {
+func (g *Gate) auditRevocation(r *http.Request, w admin.Revocation, err error) {
 	outcome := "done"
 	if err != nil {
 		outcome = "refused"

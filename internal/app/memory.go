@@ -114,7 +114,7 @@ func (m *memory) warnings() (all []string) {
 	}
 	if m.revocations != nil {
 		if s := m.revocations.Stats(); s.Stale {
-			all = append(all, "the list of withdrawn tokens is stale")
+			all = append(all, "the list of revoked tokens is stale")
 		}
 	}
 	return all

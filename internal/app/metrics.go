@@ -113,15 +113,15 @@ func (g gauges) memories(to chan<- prometheus.Metric, snap *snapshot) {
 	}
 	if m.revocations != nil {
 		s := m.revocations.Stats()
-		gauge(to, describe("revocations", "Withdrawals in force.", "kind"), float64(s.Tokens), "token")
-		gauge(to, describe("revocations", "Withdrawals in force.", "kind"), float64(s.Marks), "mark")
-		gauge(to, describe("revocations_capacity", "How many withdrawals there can be."), float64(s.Capacity))
+		gauge(to, describe("revocations", "Revocations in force.", "kind"), float64(s.Tokens), "token")
+		gauge(to, describe("revocations", "Revocations in force.", "kind"), float64(s.Marks), "mark")
+		gauge(to, describe("revocations_capacity", "How many revocations there can be."), float64(s.Capacity))
 		if s.Shared {
 			stale := 0.0
 			if s.Stale {
 				stale = 1
 			}
-			gauge(to, describe("revocations_age_seconds", "Since the shared store last told all that was withdrawn; -1: never."),
+			gauge(to, describe("revocations_age_seconds", "Since the shared store last told all that was revoked; -1: never."),
 				max(-1, s.Age.Seconds()))
 			gauge(to, describe("revocations_stale", "1 if that is longer ago than revocations.max_staleness."), stale)
 		}

@@ -14,7 +14,7 @@ import (
 )
 
 // TestOAuthThroughTheChain: the challenge of the gate leads to the metadata, the metadata to the token endpoint, its
-// token through the gate, and what is withdrawn there is refused here with the next request.
+// token through the gate, and what is revoked there is refused here with the next request.
 func TestOAuthThroughTheChain(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, "may: [issue_codes]", "permissions: [{tenant: acme, actions: [READ]}], may: [introspect]",
@@ -69,7 +69,7 @@ func TestOAuthThroughTheChain(t *testing.T) {
 		t.Fatalf("revocation: %d", got.StatusCode)
 	}
 	if got := get("/t/acme/", issued.Token); got.StatusCode != 401 {
-		t.Errorf("a withdrawn token: %d", got.StatusCode)
+		t.Errorf("a revoked token: %d", got.StatusCode)
 	}
 	var told map[string]any
 	decode(t, post("introspection_endpoint", url.Values{"token": {issued.Token}}), &told)
@@ -172,7 +172,7 @@ func TestExchangedTokensEndWithTheirRoot(t *testing.T) {
 			}
 			if status := g.revoke(adminToken, fmt.Sprintf(`{"kind":%q,"issuer":"https://gate.test","value":%q,"at":%d}`, c.kind,
 				value, at)); status != 204 {
-				t.Fatalf("withdrawal: %d", status)
+				t.Fatalf("revocation: %d", status)
 			}
 			for i, token := range all {
 				if status, _, _ := g.get("/t/acme/", "Authorization", "Bearer "+token); status != 401 {

@@ -12,7 +12,7 @@ import (
 	"github.com/jotgate/jotgate/issuer"
 )
 
-// revoke posts a withdrawal to the admin listener.
+// revoke posts a revocation to the admin listener.
 func (g *gate) revoke(token, body string) int {
 	g.t.Helper()
 	r, err := http.NewRequestWithContext(g.t.Context(), http.MethodPost, "http://"+g.AdminAddr().String()+"/revocations",
@@ -34,7 +34,7 @@ func (g *gate) revoke(token, body string) int {
 
 const adminToken = "an-admin-token-of-the-test"
 
-// TestWithdrawnOnTheVeryNextRequest withdraws a token that the cache knows, by its jti and by each kind of mark.
+// TestWithdrawnOnTheVeryNextRequest revokes a token that the cache knows, by its jti and by each kind of mark.
 func TestWithdrawnOnTheVeryNextRequest(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ kind, value string }{
@@ -81,11 +81,11 @@ func TestWithdrawnOnTheVeryNextRequest(t *testing.T) {
 					t.Errorf("%s: %d, want %d", refused.body, got, refused.want)
 				}
 				if got := open("acme", token); got != 200 {
-					t.Fatalf("after a refused withdrawal: %d", got)
+					t.Fatalf("after a refused revocation: %d", got)
 				}
 			}
 			if got := g.revoke(adminToken, body); got != 204 {
-				t.Fatalf("withdrawal: %d", got)
+				t.Fatalf("revocation: %d", got)
 			}
 			if got := open("acme", token); got != 401 {
 				t.Errorf("after: %d, want 401", got)
@@ -110,6 +110,6 @@ func TestWithoutAFileNothingClaimsToRevoke(t *testing.T) {
 	t.Parallel()
 	g := startGate(t)
 	if got := g.revoke(adminToken, `{"kind":"subject","issuer":"https://gate.test","value":"alice","at":1}`); got != 501 {
-		t.Errorf("withdrawal without a file: %d, want 501", got)
+		t.Errorf("revocation without a file: %d, want 501", got)
 	}
 }

@@ -62,7 +62,7 @@ func (p *Process) auditMint(m *mintFlags, claims *token.Claims, refused error) e
 }
 
 // auditRevocation reports a revocation that was written here; of one that a running gate is asked for, its log tells.
-func (p *Process) auditRevocation(w admin.Withdrawal, err error) error {
+func (p *Process) auditRevocation(w admin.Revocation, err error) error {
 	outcome := "done"
 	if err != nil {
 		outcome = "refused"

@@ -94,7 +94,7 @@ func revokeTokens(p *Process, c *call) error {
 
 // revoked says in words what was done. How many tokens a mark concerns is not known to anyone: the gate keeps no list
 // of the tokens that it issued, and whether a subject exists is for the backend to say.
-func revoked(w admin.Withdrawal, by string) string {
+func revoked(w admin.Revocation, by string) string {
 	where := map[string]string{
 		"gate": "in force at the running gate", "file": "written to the file; a gate has it in force when it starts",
 		"store": "in the shared store; each replica has it within revocations.poll",
@@ -123,7 +123,7 @@ type revocationReport struct {
 }
 
 // revocation is what the flags ask for: exactly one thing.
-func (f *revokeFlags) revocation(p *Process, c *call, settings *config.Config) (w admin.Withdrawal, err error) {
+func (f *revokeFlags) revocation(p *Process, c *call, settings *config.Config) (w admin.Revocation, err error) {
 	kinds := map[string]struct{ kind, value string }{
 		"jti": {"token", f.jti}, "subject": {string(revoke.Subject), f.subject}, "client": {string(revoke.Client), f.client},
 		"tenant": {string(revoke.Tenant), f.tenant}, "key": {string(revoke.KeyID), f.key}, "all": {string(revoke.Issuer), ""},
@@ -187,7 +187,7 @@ func longestLife(settings *config.Config) (life time.Duration) {
 }
 
 // tokenRevocation reads a token that one of the config's issuers signed; it may have expired.
-func (p *Process) tokenRevocation(operand string, settings *config.Config) (w admin.Withdrawal, err error) {
+func (p *Process) tokenRevocation(operand string, settings *config.Config) (w admin.Revocation, err error) {
 	compact, err := p.credential(operand)
 	if err != nil {
 		return w, err
@@ -200,16 +200,16 @@ func (p *Process) tokenRevocation(operand string, settings *config.Config) (w ad
 	if err != nil {
 		return w, err
 	}
-	return admin.Withdrawal{Kind: "token", Issuer: v.Claims.Issuer, Value: v.Claims.ID, At: v.Claims.Expiry}, nil
+	return admin.Revocation{Kind: "token", Issuer: v.Claims.Issuer, Value: v.Claims.ID, At: v.Claims.Expiry}, nil
 }
 
 // apply writes the journal if no one holds it, and otherwise asks the gate that does.
-func (p *Process) apply(w admin.Withdrawal, settings *config.Config) (by string, err error) {
+func (p *Process) apply(w admin.Revocation, settings *config.Config) (by string, err error) {
 	body, err := w.JSON()
 	if err != nil {
 		return "", err
 	}
-	if _, err := admin.ParseWithdrawal(body); err != nil {
+	if _, err := admin.ParseRevocation(body); err != nil {
 		return "", usagef("%v", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), revokeDeadline)
@@ -232,7 +232,7 @@ func (p *Process) apply(w admin.Withdrawal, settings *config.Config) (by string,
 }
 
 // share writes to the store itself: no gate needs to run.
-func share(ctx context.Context, w admin.Withdrawal, settings *config.Config) error {
+func share(ctx context.Context, w admin.Revocation, settings *config.Config) error {
 	store, err := redisstore.Open(ctx, settings.Redis, nil)
 	if err != nil {
 		return err

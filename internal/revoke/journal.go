@@ -25,7 +25,7 @@ type record struct {
 	Kind   string `json:"kind"`             // token, or a Kind
 	Issuer string `json:"iss"`              //
 	Value  string `json:"value"`            // the jti, or what is marked
-	Client string `json:"client,omitempty"` // who withdrew it
+	Client string `json:"client,omitempty"` // who revoked it
 	At     int64  `json:"at"`               // ms: the token's end, or the mark
 }
 
@@ -69,7 +69,7 @@ var ErrHeld = errors.New("held by another process")
 
 // openJournal reads path, creating it if it is missing, and calls apply for each record. What follows the last whole
 // line is a write that a crash cut short: it was never answered, and is cut off; torn is its length. A bad record
-// elsewhere is damage, and an error: going on without it could open what was withdrawn.
+// elsewhere is damage, and an error: going on without it could open what was revoked.
 func openJournal(path string, apply func(record)) (j *journal, torn int64, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -146,7 +146,7 @@ func (j *journal) read(apply func(record)) error {
 					return nil // the last line: its blocks reached the disk out of order
 				}
 				return fmt.Errorf("line %d: %w; the file is damaged: restore it, or move it away to start anew "+
-					"(every withdrawal in it is then forgotten)", n, err)
+					"(every revocation in it is then forgotten)", n, err)
 			}
 			apply(r)
 			j.records++

@@ -1,12 +1,12 @@
-// Package revoke remembers what was withdrawn: single tokens by issuer and jti, and not-before marks, which withdraw
+// Package revoke remembers what was revoked: single tokens by issuer and jti, and not-before marks, which revoke
 // all tokens of an issuer, subject, client, tenant or signing key that were issued before a moment.
 //
-// A withdrawal is durable before it is answered: it is appended to a file and fsynced, or kept in the store that all
+// A revocation is durable before it is answered: it is appended to a file and fsynced, or kept in the store that all
 // replicas share (shared.go), then it takes effect here, on the very next request. A token's entry is forgotten only
 // some time after the token has ended; a mark is never forgotten, only replaced by a later one. When the list is full,
-// or a client has used up its share of it, a withdrawal is refused: forgetting an older one would open what was closed.
+// or a client has used up its share of it, a revocation is refused: forgetting an older one would open what was closed.
 //
-// This is no database of tokens: the list holds only what was withdrawn, RFC 7009's memory.
+// This is no database of tokens: the list holds only what was revoked, RFC 7009's memory.
 package revoke
 
 import (
@@ -28,7 +28,7 @@ import (
 // back.
 const keptAfterExpiry = 10 * time.Minute
 
-// A Kind is what a not-before mark withdraws.
+// A Kind is what a not-before mark revokes.
 type Kind string
 
 // The kinds of marks.
@@ -50,21 +50,21 @@ type markKey struct {
 	issuer, value string
 }
 
-type withdrawn struct {
+type revokedToken struct {
 	client string // whose share it takes
 	expiry int64  // ms; when the token ends
 }
 
-// A List is what was withdrawn. It is safe for concurrent use.
+// A List is what was revoked. It is safe for concurrent use.
 type List struct {
 	clock    func() time.Time
 	capacity int
 
-	// any spares the hot path the lock while nothing was ever withdrawn.
+	// any spares the hot path the lock while nothing was ever revoked.
 	any atomic.Bool
 
 	mu       sync.RWMutex // guards the maps; held shortly, never while the disk works
-	tokens   map[tokenKey]withdrawn
+	tokens   map[tokenKey]revokedToken
 	marks    map[markKey]int64 // ms
 	shares   map[string]int    // entries for each client
 	quota    int               // … of its own
@@ -132,7 +132,7 @@ func newList(clock func() time.Time, capacity, clients int) (*List, error) {
 	}
 	l := &List{
 		clock: clock, capacity: capacity,
-		tokens: map[tokenKey]withdrawn{}, marks: map[markKey]int64{}, shares: map[string]int{},
+		tokens: map[tokenKey]revokedToken{}, marks: map[markKey]int64{}, shares: map[string]int{},
 	}
 	l.SetClients(clients)
 	return l, nil
@@ -174,21 +174,21 @@ func (l *List) Close() error {
 	return l.file.close()
 }
 
-// A Token is a token to withdraw.
+// A Token is a token to revoke.
 type Token struct {
 	Issuer, ID string // iss and jti
-	Client     string // who withdraws it, whose share it takes; "" is the operator
+	Client     string // who revokes it, whose share it takes; "" is the operator
 	Expiry     int64  // its exp, ms
 	// it is that of a code that was presented again: it takes Client's second share, which is for such alone
 	Replayed bool
 }
 
-// Withdraw withdraws one token. It has taken effect, and is durable, when nil is returned. Withdrawing a token twice
+// Revoke revokes one token. It has taken effect, and is durable, when nil is returned. Revoking a token twice
 // changes nothing. Errors: refusal.RevocationFull; refusal.StoreUnavailable where the disk or the store failed:
 // then nothing is known to be kept.
 func (l *List) Revoke(ctx context.Context, t Token) error {
 	if t.ID == "" {
-		return refusal.Because(refusal.TokenClaimsMalformed, "a token without a jti can only be withdrawn by a mark")
+		return refusal.Because(refusal.TokenClaimsMalformed, "a token without a jti can only be revoked by a mark")
 	}
 	owner := t.Client
 	if t.Replayed {
@@ -197,7 +197,7 @@ func (l *List) Revoke(ctx context.Context, t Token) error {
 	return l.add(ctx, record{Kind: "token", Issuer: t.Issuer, Value: t.ID, Client: owner, At: t.Expiry})
 }
 
-// Mark withdraws every token of a kind that was issued before the moment. A mark never moves back.
+// Mark revokes every token of a kind that was issued before the moment. A mark never moves back.
 func (l *List) Mark(ctx context.Context, kind Kind, issuer, value string, notBefore time.Time) error {
 	return l.add(ctx, record{Kind: string(kind), Issuer: issuer, Value: value, At: notBefore.UnixMilli()})
 }
@@ -228,7 +228,7 @@ func (l *List) add(ctx context.Context, r record) error {
 	}
 	l.apply(r)
 	if l.file.records > 2*l.size()+1024 {
-		// The withdrawal is kept whatever becomes of the compaction; the next one tries again.
+		// The revocation is kept whatever becomes of the compaction; the next one tries again.
 		_ = l.compact()
 	}
 	return nil
@@ -290,7 +290,7 @@ func (l *List) apply(r record) {
 			w.client = r.Client
 			l.shares[r.Client]++
 		}
-		w.expiry = max(w.expiry, r.At) // whoever withdrew it first may have known less of when it ends
+		w.expiry = max(w.expiry, r.At) // whoever revoked it first may have known less of when it ends
 		l.tokens[key] = w
 	} else {
 		key := markKey{Kind(r.Kind), r.Issuer, r.Value}
@@ -330,7 +330,7 @@ func (l *List) live() []record {
 	return live
 }
 
-// Check refuses a token that was withdrawn, or that a mark withdrew, itself or one that it was exchanged from; keyID is
+// Check refuses a token that was revoked, or that a mark revoked, itself or one that it was exchanged from; keyID is
 // the key that signed it.
 // Marks on tenants are judged by [List.CheckTenant], when the request's tenant is known.
 func (l *List) Check(c *token.Claims, keyID string) error {
@@ -342,20 +342,20 @@ func (l *List) Check(c *token.Claims, keyID string) error {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if err := l.withdrawn(c, c.ID, c.ClientID, keyID, c.IssuedAt); err != nil {
+	if err := l.revoked(c, c.ID, c.ClientID, keyID, c.IssuedAt); err != nil {
 		return err
 	}
 	for i := range c.Ancestors {
 		a := &c.Ancestors[i]
-		if err := l.withdrawn(c, a.ID, a.ClientID, a.KeyID, a.IssuedAt); err != nil {
+		if err := l.revoked(c, a.ID, a.ClientID, a.KeyID, a.IssuedAt); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// withdrawn judges a token, or an ancestor of it, which has the same issuer, subject and grantor.
-func (l *List) withdrawn(c *token.Claims, id, client, keyID string, issuedAt int64) error {
+// revoked judges a token, or an ancestor of it, which has the same issuer, subject and grantor.
+func (l *List) revoked(c *token.Claims, id, client, keyID string, issuedAt int64) error {
 	if id != "" {
 		if _, found := l.tokens[tokenKey{c.Issuer, id}]; found {
 			return &refusal.Error{Reason: refusal.TokenRevoked, Detail: "jti " + id}
@@ -387,7 +387,7 @@ func earliest(c *token.Claims) int64 {
 	return at
 }
 
-// CheckTenant refuses a token that a mark on the request's tenant withdrew.
+// CheckTenant refuses a token that a mark on the request's tenant revoked.
 func (l *List) CheckTenant(c *token.Claims, tenant string) error {
 	if tenant == "" || !l.any.Load() {
 		return nil
@@ -397,7 +397,7 @@ func (l *List) CheckTenant(c *token.Claims, tenant string) error {
 	return l.before(markKey{Tenant, c.Issuer, tenant}, earliest(c))
 }
 
-// CheckPermissions refuses a token that a mark on any tenant withdrew that its permissions open something on: such a
+// CheckPermissions refuses a token that a mark on any tenant revoked that its permissions open something on: such a
 // token must not be turned into a younger one, which the mark would not reach.
 func (l *List) CheckPermissions(c *token.Claims) error {
 	if len(c.Permissions) == 0 || !l.any.Load() {

@@ -51,7 +51,7 @@ func open(t *testing.T, path string, capacity, clients int, c *clock) *List {
 
 func claims(id string) *token.Claims { return &token.Claims{Issuer: issuer, ID: id, Subject: "alice"} }
 
-func withdraw(t *testing.T, l *List, id, client string, c *clock) {
+func revoke(t *testing.T, l *List, id, client string, c *clock) {
 	t.Helper()
 	err := l.Revoke(context.Background(),
 		Token{Issuer: issuer, ID: id, Client: client, Expiry: c.time().Add(time.Hour).UnixMilli()})
@@ -69,8 +69,8 @@ func TestWithdrawnAtOnceAndAfterRestart(t *testing.T) {
 	if err := l.Check(claims("a"), "k"); err != nil {
 		t.Fatalf("before: %v", err)
 	}
-	withdraw(t, l, "a", "web", c)
-	withdraw(t, l, "a", "web", c) // twice is once
+	revoke(t, l, "a", "web", c)
+	revoke(t, l, "a", "web", c) // twice is once
 	for _, stage := range []string{"at once", "after a restart"} {
 		if !revoked(l.Check(claims("a"), "k")) {
 			t.Errorf("%s: a is let through", stage)
@@ -96,11 +96,11 @@ func TestWithdrawnAtOnceAndAfterRestart(t *testing.T) {
 	}
 	_ = l.Close()
 	if err := l.Revoke(context.Background(), Token{Issuer: issuer, ID: "z"}); err == nil {
-		t.Error("a closed list took a withdrawal")
+		t.Error("a closed list took a revocation")
 	}
 }
 
-// TestWithdrawnAgainForLonger: whoever withdraws a token first may know less of when it ends.
+// TestWithdrawnAgainForLonger: whoever revokes a token first may know less of when it ends.
 func TestWithdrawnAgainForLonger(t *testing.T) {
 	t.Parallel()
 	path, c := filepath.Join(t.TempDir(), "revoked"), newClock()
@@ -208,14 +208,14 @@ func TestFullIsRefusedAndNothingIsForgottenWhileLive(t *testing.T) {
 	path, c := filepath.Join(t.TempDir(), "revoked"), newClock()
 	l := open(t, path, 9, 2, c) // two clients and the operator: three each, one of them for replayed codes
 	defer l.Close()
-	withdraw(t, l, "a1", "a", c)
-	withdraw(t, l, "a2", "a", c)
+	revoke(t, l, "a1", "a", c)
+	revoke(t, l, "a2", "a", c)
 	expiry := c.time().Add(time.Hour).UnixMilli()
 	if err := l.Revoke(context.Background(),
 		Token{Issuer: issuer, ID: "a3", Client: "a", Expiry: expiry}); refusal.Of(err) != refusal.RevocationFull {
 		t.Fatalf("over the share: %v", err)
 	}
-	withdraw(t, l, "b1", "b", c) // a cannot crowd out b
+	revoke(t, l, "b1", "b", c) // a cannot crowd out b
 	c.step(time.Hour + keptAfterExpiry - time.Second)
 	if err := l.Revoke(context.Background(),
 		Token{Issuer: issuer, ID: "a3", Client: "a", Expiry: expiry}); refusal.Of(err) != refusal.RevocationFull {
@@ -227,7 +227,7 @@ func TestFullIsRefusedAndNothingIsForgottenWhileLive(t *testing.T) {
 		}
 	}
 	c.step(time.Second)
-	withdraw(t, l, "a3", "a", c) // the ended ones made room
+	revoke(t, l, "a3", "a", c) // the ended ones made room
 	if got := l.Stats().Tokens; got != 1 {
 		t.Errorf("%d tokens, want 1", got)
 	}
@@ -298,9 +298,9 @@ func TestTornTailIsCutOff(t *testing.T) {
 	c := newClock()
 	whole := filepath.Join(t.TempDir(), "revoked")
 	l := open(t, whole, 10, 1, c)
-	withdraw(t, l, "a", "web", c)
+	revoke(t, l, "a", "web", c)
 	before, _ := os.ReadFile(whole)
-	withdraw(t, l, "b", "web", c)
+	revoke(t, l, "b", "web", c)
 	_ = l.Close()
 	all, err := os.ReadFile(whole)
 	if err != nil {
@@ -319,7 +319,7 @@ func TestTornTailIsCutOff(t *testing.T) {
 		if !revoked(l.Check(claims("a"), "k")) || l.Check(claims("b"), "k") != nil || torn != int64(cut-len(before)) {
 			t.Fatalf("cut at %d: a %v, b %v, torn %d", cut, l.Check(claims("a"), "k"), l.Check(claims("b"), "k"), torn)
 		}
-		withdraw(t, l, "c", "web", c)
+		revoke(t, l, "c", "web", c)
 		_ = l.Close()
 		l = open(t, path, 10, 1, c)
 		if !revoked(l.Check(claims("a"), "k")) || !revoked(l.Check(claims("c"), "k")) {
@@ -334,8 +334,8 @@ func TestDamageIsAnError(t *testing.T) {
 	c := newClock()
 	whole := filepath.Join(t.TempDir(), "revoked")
 	l := open(t, whole, 10, 1, c)
-	withdraw(t, l, "a", "web", c)
-	withdraw(t, l, "b", "web", c)
+	revoke(t, l, "a", "web", c)
+	revoke(t, l, "b", "web", c)
 	_ = l.Close()
 	all, err := os.ReadFile(whole)
 	if err != nil {
@@ -382,11 +382,11 @@ func TestCompactionKeepsWhatLives(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 1500 {
-		withdraw(t, l, fmt.Sprint("short-", i), "", c)
+		revoke(t, l, fmt.Sprint("short-", i), "", c)
 	}
 	c.step(2 * time.Hour)
 	for i := range 100 {
-		withdraw(t, l, fmt.Sprint("long-", i), "", c)
+		revoke(t, l, fmt.Sprint("long-", i), "", c)
 	}
 	l.write.Lock()
 	err := l.compact()
@@ -394,7 +394,7 @@ func TestCompactionKeepsWhatLives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	withdraw(t, l, "after", "", c)
+	revoke(t, l, "after", "", c)
 	_ = l.Close()
 	data, _ := os.ReadFile(path)
 	if lines := bytes.Count(data, []byte("\n")); lines != 1+1+100+1 {
@@ -409,7 +409,7 @@ func TestCompactionKeepsWhatLives(t *testing.T) {
 	}
 }
 
-// TestKill9LosesNoAnswered withdraws in a process of its own, which says each one after it was answered, kills it, and
+// TestKill9LosesNoAnswered revokes in a process of its own, which says each one after it was answered, kills it, and
 // looks for every one that was said.
 func TestKill9LosesNoAnswered(t *testing.T) {
 	if path := os.Getenv("REVOKE_CHILD"); path != "" {
@@ -457,7 +457,7 @@ func TestKill9LosesNoAnswered(t *testing.T) {
 		_ = l.Close()
 	}
 	if said < 200 {
-		t.Errorf("only %d withdrawals were answered", said)
+		t.Errorf("only %d revocations were answered", said)
 	}
 }
 
@@ -530,7 +530,7 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// TestAncestors: a token ends with any that it was exchanged from, whatever would withdraw that one. It is not
+// TestAncestors: a token ends with any that it was exchanged from, whatever would revoke that one. It is not
 // parallel: it counts allocations.
 func TestAncestors(t *testing.T) {
 	c := newClock()
@@ -547,8 +547,8 @@ func TestAncestors(t *testing.T) {
 	}
 	within := c.time().Add(-time.Minute) // after the first was issued, and before the others
 	for name, w := range map[string]struct {
-		withdraw func(l *List) error
-		revoked  bool
+		revoke  func(l *List) error
+		revoked bool
 	}{
 		"nothing":        {func(*List) error { return nil }, false},
 		"itself":         {func(l *List) error { return l.Revoke(t.Context(), Token{Issuer: issuer, ID: "c"}) }, true},
@@ -570,7 +570,7 @@ func TestAncestors(t *testing.T) {
 		},
 	} {
 		l := open(t, filepath.Join(t.TempDir(), "revoked"), 9, 1, c)
-		if err := w.withdraw(l); err != nil {
+		if err := w.revoke(l); err != nil {
 			t.Fatal(err)
 		}
 		at, through := l.Check(exchanged(), "new"), l.CheckTenant(exchanged(), "acme")
@@ -587,7 +587,7 @@ func TestAncestors(t *testing.T) {
 	}
 	l := open(t, filepath.Join(t.TempDir(), "revoked"), 9, 1, c)
 	defer l.Close()
-	withdraw(t, l, "z", "web", c)
+	revoke(t, l, "z", "web", c)
 	x := exchanged()
 	if n := testing.AllocsPerRun(100, func() { _ = l.Check(x, "new") }); n > 0 {
 		t.Errorf("a good exchanged token: %v allocations", n)

@@ -26,16 +26,16 @@ type SharedOptions struct {
 	Clock    func() time.Time
 	Log      *zap.Logger
 
-	Poll         time.Duration // between two looks for what others have withdrawn
+	Poll         time.Duration // between two looks for what others have revoked
 	MaxStaleness time.Duration // without an answer for so long the list is stale …
 	RefuseStale  bool          // … and then every token is refused
 }
 
 // sharing is a list's part in the memory that replicas share.
 //
-// The store numbers what is withdrawn, and each replica asks for what has a higher number than the last that it has
+// The store numbers what is revoked, and each replica asks for what has a higher number than the last that it has
 // seen. Numbers mean something only within one epoch of the store: after it, the replica reads everything anew and
-// writes what it knows and the store does not. So a withdrawal is forgotten only if the store and every replica that
+// writes what it knows and the store does not. So a revocation is forgotten only if the store and every replica that
 // knew of it lose their memory together.
 type sharing struct {
 	o SharedOptions
@@ -65,7 +65,7 @@ func Join(ctx context.Context, o SharedOptions) (*List, error) {
 	return l, nil
 }
 
-// Borrow is the same list for one withdrawal: it is neither read nor kept up.
+// Borrow is the same list for one revocation: it is neither read nor kept up.
 func Borrow(o SharedOptions) (*List, error) { return newShared(o) }
 
 func newShared(o SharedOptions) (*List, error) {
@@ -86,7 +86,7 @@ func (s *sharing) close() {
 	s.stopped.Wait()
 }
 
-// The keys of the list: what was withdrawn, by name; in which order; when tokens end; how much each client has taken;
+// The keys of the list: what was revoked, by name; in which order; when tokens end; how much each client has taken;
 // the last number.
 var names = [...]string{"revoked:records", "revoked:order", "revoked:ends", "revoked:shares", "revoked:last"}
 
@@ -99,7 +99,7 @@ func (s *sharing) keys() []string {
 }
 
 // put keeps one record, unless there is no place for it. ARGV: name; kind; at; client; capacity; share; for how
-// long a token's entry outlives it. A record is "at client"; who withdrew a token first pays for it.
+// long a token's entry outlives it. A record is "at client"; who revoked a token first pays for it.
 var put = redis.NewScript(redisstore.Prelude + `
 local record, now = living(KEYS[1])
 if not record then return 'over' end
@@ -179,7 +179,7 @@ func (s *sharing) add(ctx context.Context, r record, quota int) (kept bool, err 
 	return false, refusal.Because(refusal.StoreUnavailable, "redis: the store has no epoch")
 }
 
-// name is a record's place in the store: what is withdrawn, without until when.
+// name is a record's place in the store: what is revoked, without until when.
 func (r record) name() (string, error) {
 	name, err := json.Marshal([3]string{r.Kind, r.Issuer, r.Value})
 	return string(name), err
@@ -237,7 +237,7 @@ func (s *sharing) judge(err error) {
 	if s.o.RefuseStale {
 		consequence = "every token is refused (on_stale: refuse)"
 	}
-	s.o.Log.Error("revocations: the list of withdrawn tokens is stale: "+consequence,
+	s.o.Log.Error("revocations: the list of revoked tokens is stale: "+consequence,
 		zap.Duration("max_staleness_ms", s.o.MaxStaleness), zap.Error(err))
 }
 
@@ -324,12 +324,12 @@ func (s *sharing) restore(ctx context.Context, l *List, there map[string]int64) 
 		}
 		if !kept {
 			return refusal.Because(refusal.RevocationFull,
-				"the shared store has no place for a withdrawal that this replica knows: raise revocations.capacity")
+				"the shared store has no place for a revocation that this replica knows: raise revocations.capacity")
 		}
 		restored++
 	}
 	if restored > 0 {
-		s.o.Log.Warn("revocations: the shared store had forgotten withdrawals, and has them again",
+		s.o.Log.Warn("revocations: the shared store had forgotten revocations, and has them again",
 			zap.Int("withdrawals", restored))
 	}
 	return nil

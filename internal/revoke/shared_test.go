@@ -40,7 +40,7 @@ func join(t *testing.T, server *redistest.Server, change func(*SharedOptions)) *
 	return l
 }
 
-func withdrawShared(t *testing.T, l *List, id, client string) {
+func revokeShared(t *testing.T, l *List, id, client string) {
 	t.Helper()
 	if err := l.Revoke(t.Context(),
 		Token{Issuer: issuer, ID: id, Client: client, Expiry: time.Now().Add(time.Hour).UnixMilli()}); err != nil {
@@ -52,9 +52,9 @@ func TestSharedWithdrawnEverywhere(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	one, other := join(t, server, nil), join(t, server, nil)
-	withdrawShared(t, one, "a", "web")
+	revokeShared(t, one, "a", "web")
 	if !revoked(one.Check(claims("a"), "k")) {
-		t.Error("not in force where it was withdrawn, at once")
+		t.Error("not in force where it was revoked, at once")
 	}
 	redistest.Eventually(t, "in force on the other replica", func() bool { return revoked(other.Check(claims("a"), "k")) })
 	if err := other.Check(claims("b"), "k"); err != nil {
@@ -75,7 +75,7 @@ func TestSharedWithdrawnEverywhere(t *testing.T) {
 	}
 }
 
-// A withdrawal is forgotten only if the store and every replica that knew of it lose their memory together.
+// A revocation is forgotten only if the store and every replica that knew of it lose their memory together.
 func TestSharedStoreForgets(t *testing.T) {
 	t.Parallel()
 	for name, forget := range map[string]func(*redistest.Server){
@@ -88,12 +88,12 @@ func TestSharedStoreForgets(t *testing.T) {
 			server := redistest.Start(t)
 			one := join(t, server, nil)
 			if name == "an old dump" { // of before
-				withdrawShared(t, one, "older", "web")
+				revokeShared(t, one, "older", "web")
 				server.Do("SAVE")
 			}
 			const many = 2500 // more than two pages
 			for n := range many {
-				withdrawShared(t, one, fmt.Sprint("t", n), "")
+				revokeShared(t, one, fmt.Sprint("t", n), "")
 			}
 			forget(server)
 			redistest.Eventually(t, "the store has it again", func() bool {
@@ -127,13 +127,13 @@ func TestSharedCapacity(t *testing.T) {
 		t.Errorf("replayed codes over their share: %v", err)
 	}
 	for n := range 3 { // whatever replayed codes took
-		withdrawShared(t, []*List{one, other}[n%2], fmt.Sprint("w", n), "web")
+		revokeShared(t, []*List{one, other}[n%2], fmt.Sprint("w", n), "web")
 	}
 	err := other.Revoke(t.Context(), Token{Issuer: issuer, ID: "w4", Client: "web", Expiry: end})
 	if refusal.Of(err) != refusal.RevocationFull {
 		t.Errorf("a client over its share: %v", err)
 	}
-	withdrawShared(t, other, "w0", "web") // it is there already
+	revokeShared(t, other, "w0", "web") // it is there already
 	for n := range 4 {
 		if err := one.Mark(t.Context(), Subject, issuer, fmt.Sprint("s", n), time.Now()); err != nil {
 			t.Errorf("the operator: %v", err)
@@ -158,7 +158,7 @@ func TestSharedForgetsWhatEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	withdrawShared(t, l, "lives", "web")
+	revokeShared(t, l, "lives", "web")
 	if got := l.Stats().Tokens; got > 41 {
 		t.Errorf("%d entries in memory", got)
 	}
@@ -171,11 +171,11 @@ func TestSharedForgetsWhatEnded(t *testing.T) {
 		}
 	}
 	if !revoked(l.Check(claims("lives"), "k")) || !revoked(join(t, server, nil).Check(claims("lives"), "k")) {
-		t.Error("a living withdrawal was forgotten")
+		t.Error("a living revocation was forgotten")
 	}
 }
 
-// A store that does not answer: nothing is withdrawn by halves, and on_stale says what becomes of tokens.
+// A store that does not answer: nothing is revoked by halves, and on_stale says what becomes of tokens.
 func TestSharedStale(t *testing.T) {
 	t.Parallel()
 	for _, refuse := range []bool{false, true} {
@@ -186,7 +186,7 @@ func TestSharedStale(t *testing.T) {
 			l := join(t, server, func(o *SharedOptions) {
 				o.MaxStaleness, o.RefuseStale, o.Log = 200*time.Millisecond, refuse, zap.New(core)
 			})
-			withdrawShared(t, l, "a", "web")
+			revokeShared(t, l, "a", "web")
 			server.Kill()
 			redistest.Eventually(t, "it is stale", func() bool { return l.Stats().Stale })
 			redistest.Eventually(t, "the log says so", func() bool { return log.FilterLevelExact(zap.ErrorLevel).Len() == 1 })
@@ -195,15 +195,15 @@ func TestSharedStale(t *testing.T) {
 				want = refusal.RevocationsStale
 			}
 			if got := refusal.Of(l.Check(claims("b"), "k")); got != want {
-				t.Errorf("a token that was not withdrawn: %q", got)
+				t.Errorf("a token that was not revoked: %q", got)
 			}
 			if err := l.Check(claims("a"), "k"); err == nil {
-				t.Error("what is known to be withdrawn is let through")
+				t.Error("what is known to be revoked is let through")
 			}
 			if err := l.Revoke(t.Context(),
 				Token{Issuer: issuer, ID: "c", Client: "web", Expiry: time.Now().Add(time.Hour).UnixMilli()}); refusal.Of(
 				err) != refusal.StoreUnavailable {
-				t.Errorf("withdrawn without a store: %v", err)
+				t.Errorf("revoked without a store: %v", err)
 			}
 			server.Restart()
 			redistest.Eventually(t, "it is right again", func() bool {
@@ -222,7 +222,7 @@ func TestSharedCheckAsksNobody(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	l := join(t, server, func(o *SharedOptions) { o.Poll = time.Hour })
-	withdrawShared(t, l, "a", "web")
+	revokeShared(t, l, "a", "web")
 	before := l.shared.o.Store.Stats().Operations
 	for range 10_000 {
 		if err := l.Check(claims("b"), "k"); err != nil {
