@@ -16,8 +16,8 @@ func refuse(id uint32, code http2.ErrCode, why string) error {
 	return http2.StreamError{StreamID: id, Code: code, Cause: errors.New(why)}
 }
 
-// tooSlow ends a connection whose client did not send a head in time.
-var tooSlow = fmt.Errorf("the head did not arrive in time: %w", http2.ConnectionError(http2.ErrCodeEnhanceYourCalm))
+// errTooSlow ends a connection whose client did not send a head in time.
+var errTooSlow = fmt.Errorf("the head did not arrive in time: %w", http2.ConnectionError(http2.ErrCodeEnhanceYourCalm))
 
 // tell reports a fault. It must not be called with Conn.mu held.
 func (c *Conn) tell(connection bool, code http2.ErrCode, served bool, why error) {
@@ -30,7 +30,7 @@ func (c *Conn) tell(connection bool, code http2.ErrCode, served bool, why error)
 	}
 	switch {
 	case served:
-	case errors.Is(why, tooSlow):
+	case errors.Is(why, errTooSlow):
 		f.Refused = refusal.HeaderTimeout
 	case code == http2.ErrCodeEnhanceYourCalm || code == http2.ErrCodeRefusedStream:
 		f.Refused = refusal.RateLimited

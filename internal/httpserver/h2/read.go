@@ -110,7 +110,7 @@ func (c *Conn) other(h http2.FrameHeader) error {
 	defer c.unhurry()
 	err := c.obey(h)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return tooSlow
+		return errTooSlow
 	}
 	return err
 }

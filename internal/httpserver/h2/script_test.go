@@ -1,5 +1,7 @@
 package h2_test
 
+//lint:file-ignore SA1019 net/http takes a listener in place of a pipe
+
 import (
 	"bytes"
 	"fmt"
@@ -431,7 +433,6 @@ func byOurs(c net.Conn) {
 }
 
 func byNetHTTP(c net.Conn) {
-	//nolint:staticcheck // net/http's server of today takes a listener, and this a pipe
 	(&http2.Server{MaxConcurrentStreams: 250}).ServeConn(c, &http2.ServeConnOpts{
 		Handler: http.HandlerFunc(scripted), BaseConfig: &http.Server{ErrorLog: log.New(io.Discard, "", 0)},
 	})

@@ -8,6 +8,8 @@
 // write.
 package h2std
 
+//lint:file-ignore SA1019 net/http closes idle connections in its Shutdown; what it is made of sends GOAWAY
+
 import (
 	"context"
 	"io"
