@@ -118,7 +118,7 @@ func (b *builder) buildEdits(w *writtenEdits, r *Route) (e HeaderEdits) {
 		case why != "":
 			b.Fault(at, yaml.Quote(name)+" "+why, "remove it here")
 		case seen[foldField(canonical)]:
-			b.Fault(at, yaml.Quote(name)+" is there twice", "keep one")
+			b.Fault(at, yaml.Quote(name)+" is listed twice", "remove one")
 		case r != nil && r.Require.From == FromHeader && foldField(r.Require.Name) == foldField(canonical):
 			b.Fault(at, yaml.Quote(name)+" is where the tenant comes from", "remove it here: what is judged is what is sent")
 		default:

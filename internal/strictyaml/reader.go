@@ -137,7 +137,7 @@ func (r *Reader) unknown(name *yaml.Node, path string, shape *Shape) {
 	places := r.source.Root.places(name.Value, "")
 	synonym := r.source.Synonyms[name.Value]
 	switch near := Nearest(name.Value, shape.names()); {
-	case near != "" && (len(places) == 0 || distance(name.Value, near) == 1):
+	case near != "" && (len(places) == 0 && synonym == "" || distance(name.Value, near) == 1):
 		remedy = "did you mean " + near + "?"
 	case len(places) > 0:
 		problem, remedy = "is not a key of this mapping", "move it: the file has "+enumerate(places)
