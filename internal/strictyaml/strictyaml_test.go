@@ -57,11 +57,13 @@ func read(text string) (shop, string) {
 
 func TestAFileIsReadWithItsDefaults(t *testing.T) {
 	t.Parallel()
-	s, faults := read("name: \"${env:NOT:-corner}\"\ntill: \"${file:till.txt}\"\ngoods: {tea: 3, bun: 2}\ntables: [a, b]\n")
+	s, faults := read("name: \"${env:NOT:-corner}\"\ntill: \"${file:till.txt}\"\n" +
+		"goods: {tea: 3, bun: 2}\ntables: [a, b]\n")
 	if faults != "" {
 		t.Fatal(faults)
 	}
-	if s.name.Value != "corner" || s.name.At.Line != 1 || !s.name.Given || s.till.Reveal() != "1234" || s.opens != 8*time.Hour {
+	if s.name.Value != "corner" || s.name.At.Line != 1 || !s.name.Given || s.till.Reveal() != "1234" ||
+		s.opens != 8*time.Hour {
 		t.Errorf("read %+v", s)
 	}
 	if len(s.goods) != 2 || s.goods[0].Name != "tea" || s.goods[0].Value != 3 || len(s.tables) != 2 || s.awning {
@@ -81,12 +83,16 @@ shop.yaml:2:7: till: [redacted] is a number in YAML, not a string; quote it
 shop.yaml:3:8: opens: "30m" is less than 1h; write 1h to 24h
 shop.yaml:4:13: tables[1]: "a" is listed twice; remove one
 shop.yaml:5:9: awning: "maybe" is not true or false; write true or false`},
-		{"a near key", "nam: x\n", "shop.yaml:1:1: nam: is not a known key; did you mean name?\nshop.yaml:1:1: name: is missing; name the shop"},
+		{"a near key", "nam: x\n",
+			"shop.yaml:1:1: nam: is not a known key; did you mean name?\nshop.yaml:1:1: name: is missing; name the shop"},
 		{"a synonym", "name: x\ntitle: y\n", "shop.yaml:2:1: title: is not a known key; use name"},
-		{"a shell's variable", "name: $NEIGHBOURHOOD\n", "shop.yaml:1:7: name: $NEIGHBOURHOOD is not expanded; write ${env:NEIGHBOURHOOD}"},
-		{"a short secret of a shell", "name: x\ntill: $TILLSECRET\n", "shop.yaml:2:7: till: $TILLSECRET is not expanded; write ${env:TILLSECRET}"},
+		{"a shell's variable", "name: $NEIGHBOURHOOD\n",
+			"shop.yaml:1:7: name: $NEIGHBOURHOOD is not expanded; write ${env:NEIGHBOURHOOD}"},
+		{"a short secret of a shell", "name: x\ntill: $TILLSECRET\n",
+			"shop.yaml:2:7: till: $TILLSECRET is not expanded; write ${env:TILLSECRET}"},
 		{"no colon", "name: x\nawning true\n", "shop.yaml:2:1: the key awning has no colon; write awning: and its value"},
-		{"no colon, and more", "name x\nawning: true\n", "shop.yaml:1:1: the key name has no colon; write name: and its value"},
+		{"no colon, and more", "name x\nawning: true\n",
+			"shop.yaml:1:1: the key name has no colon; write name: and its value"},
 	} {
 		_, got := read(c.text)
 		if diff := cmp.Diff(c.want, got); diff != "" {
