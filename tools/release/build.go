@@ -102,7 +102,7 @@ func (r *release) sharedFile(name string) []byte {
 	return nil
 }
 
-var command = regexp.MustCompile(`(?m)^  ([a-z]+) +(\S.*)$`)
+var command = regexp.MustCompile(`(?m)^  ([a-z]+) {2,}(\S.*)$`)
 
 // manual is the man page: what --help prints, for all commands.
 func (r *release) manual(ask func(args ...string) (string, error)) (string, error) {
@@ -114,8 +114,7 @@ func (r *release) manual(ask func(args ...string) (string, error)) (string, erro
 	fmt.Fprintf(&b, ".TH JOTGATE 1 %q %q\n", r.at.Format("2006-01-02"), "jotgate "+r.version)
 	b.WriteString(".SH NAME\njotgate \\- hand out short-lived JWTs and guard HTTP apps with them\n")
 	b.WriteString(".SH SYNOPSIS\n.B jotgate\n[COMMAND] [FLAGS]\n.SH COMMANDS\n")
-	list, _, _ := strings.Cut(overview, "\nWithout a command")
-	names := command.FindAllStringSubmatch(list, -1)
+	names := command.FindAllStringSubmatch(overview, -1)
 	if len(names) < 10 {
 		return "", fmt.Errorf("jotgate --help lists %d commands", len(names))
 	}
