@@ -185,7 +185,9 @@ func TestWhatAShadowSpares(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"action_denied", "assertion_used", "claim_denied", "client_unauthenticated", "credential_unknown", "cross_site",
+		"action_denied", "assertion_used", "claim_denied",
+		"client_cert_refused", // the listener's, before any route
+		"client_unauthenticated", "credential_unknown", "cross_site",
 		"delegate_exceeded", "grantor_not_covering",
 		// the token side's are never the gate's
 		"grantor_unknown", "issuer_denied", "issuer_unavailable", "master_required", "scope_missing",
