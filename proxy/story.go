@@ -1,7 +1,7 @@
 package proxy
 
-// story is the trace of a request that was refused as it was served: of what its steps have found, with none of them run
-// again. The steps before the one that refused have passed.
+// story is the trace of a request that was refused as it was served: of what its steps have found, with none of them
+// run again. The steps before the one that refused have passed.
 func (g *Gate) story(p *inbound, err error) (trace *Trace) {
 	t := &trial{trace: &Trace{}}
 	p.trial = t // what a step says of itself may ask the trial

@@ -14,8 +14,8 @@ import (
 	"github.com/jotgate/jotgate/proxy"
 )
 
-// A Refused is a request that was refused, with what explain would have told of it at that moment. It holds no credential:
-// the path is redacted as in the log, the query and the header are left out.
+// A Refused is a request that was refused, with what explain would have told of it at that moment. It holds no
+// credential: the path is redacted as in the log, the query and the header are left out.
 type Refused struct {
 	RequestID string    `json:"request_id"`
 	At        time.Time `json:"at"`
@@ -67,8 +67,9 @@ func (r *refusals) add(id string, data []byte) {
 	r.ring[r.next] = keptRefusal{id, data}
 	r.at[id], r.bytes = r.next, r.bytes+len(id)+len(data)
 	r.next = (r.next + 1) % len(r.ring)
-	for oldest := r.next; r.bytes > refusalAverage*len(r.ring) && oldest != (r.next-1+len(r.ring))%len(r.ring); oldest = (oldest + 1) % len(r.ring) {
-		r.drop(oldest)
+	size := len(r.ring)
+	for older := 0; r.bytes > refusalAverage*size && older < size-1; older++ {
+		r.drop((r.next + older) % size)
 	}
 }
 
@@ -118,7 +119,8 @@ func (g *Gate) keep(x *request.Exchange, r *http.Request) {
 		trace.Status = x.Reason.Status()
 	}
 	trace.Request = &proxy.TracedRequest{
-		Method: brief(strings.Clone(r.Method)), Host: x.Host, Path: brief(x.LogPath), SentPath: brief(endpoint.Redact(x.SentPath)),
+		Method: brief(strings.Clone(r.Method)), Host: x.Host, Path: brief(x.LogPath),
+		SentPath: brief(endpoint.Redact(x.SentPath)),
 	}
 	kept.Trace = trace
 	data, err := json.Marshal(kept)
