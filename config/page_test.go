@@ -15,7 +15,8 @@ func TestReferencePageIsCurrent(t *testing.T) {
 	p.WriteString(`# Configuration reference
 
 Every key of version 1, made from the declarations that the program reads files by.
-[config.example.yaml](../config.example.yaml) has the same keys with remarks and runs as it is; ` + "`jotgate schema`" + ` prints
+[config.example.yaml](../config.example.yaml) has the same keys with remarks and runs as it is; ` +
+		"`jotgate schema`" + ` prints
 the JSON Schema for editors; ` + "`jotgate check`" + ` reports every error of a file with its line.
 
 Durations are written 500ms, 60s, 10m or 24h; sizes in bytes, or as 64KiB, 1MiB, 1GiB. Texts, numbers, booleans, words,
