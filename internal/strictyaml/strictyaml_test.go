@@ -77,22 +77,32 @@ func TestFaults(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "shop.yaml:1:1: the file is empty; begin with name: NAME"},
 		{"missing", "awning: true\n", "shop.yaml:1:1: name: is missing; name the shop"},
-		{"all at once", "name: a very long name\ntill: 123456789\nopens: 30m\ntables: [a, a]\nawning: maybe\n",
+		{
+			"all at once", "name: a very long name\ntill: 123456789\nopens: 30m\ntables: [a, a]\nawning: maybe\n",
 			`shop.yaml:1:7: name: "a very long name" is too long; use at most 8 letters
 shop.yaml:2:7: till: [redacted] is a number in YAML, not a string; quote it
 shop.yaml:3:8: opens: "30m" is less than 1h; write 1h to 24h
 shop.yaml:4:13: tables[1]: "a" is listed twice; remove one
-shop.yaml:5:9: awning: "maybe" is not true or false; write true or false`},
-		{"a near key", "nam: x\n",
-			"shop.yaml:1:1: nam: is not a known key; did you mean name?\nshop.yaml:1:1: name: is missing; name the shop"},
+shop.yaml:5:9: awning: "maybe" is not true or false; write true or false`,
+		},
+		{
+			"a near key", "nam: x\n",
+			"shop.yaml:1:1: nam: is not a known key; did you mean name?\nshop.yaml:1:1: name: is missing; name the shop",
+		},
 		{"a synonym", "name: x\ntitle: y\n", "shop.yaml:2:1: title: is not a known key; use name"},
-		{"a shell's variable", "name: $NEIGHBOURHOOD\n",
-			"shop.yaml:1:7: name: $NEIGHBOURHOOD is not expanded; write ${env:NEIGHBOURHOOD}"},
-		{"a short secret of a shell", "name: x\ntill: $TILLSECRET\n",
-			"shop.yaml:2:7: till: $TILLSECRET is not expanded; write ${env:TILLSECRET}"},
+		{
+			"a shell's variable", "name: $NEIGHBOURHOOD\n",
+			"shop.yaml:1:7: name: $NEIGHBOURHOOD is not expanded; write ${env:NEIGHBOURHOOD}",
+		},
+		{
+			"a short secret of a shell", "name: x\ntill: $TILLSECRET\n",
+			"shop.yaml:2:7: till: $TILLSECRET is not expanded; write ${env:TILLSECRET}",
+		},
 		{"no colon", "name: x\nawning true\n", "shop.yaml:2:1: the key awning has no colon; write awning: and its value"},
-		{"no colon, and more", "name x\nawning: true\n",
-			"shop.yaml:1:1: the key name has no colon; write name: and its value"},
+		{
+			"no colon, and more", "name x\nawning: true\n",
+			"shop.yaml:1:1: the key name has no colon; write name: and its value",
+		},
 	} {
 		_, got := read(c.text)
 		if diff := cmp.Diff(c.want, got); diff != "" {
