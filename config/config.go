@@ -326,6 +326,7 @@ type RemoteKeys struct {
 
 // DPoP is how proofs of possession are judged (RFC 9449).
 type DPoP struct {
+	Given        bool          // the file has dpop
 	MaxAge       time.Duration // of a proof
 	RequireNonce bool          // every proof must have one
 	NonceTTL     time.Duration // how long one counts

@@ -11,6 +11,7 @@ import (
 func (b *builder) buildDPoP() {
 	w := &b.file.dpop.Value
 	b.DPoP = DPoP{
+		Given:        b.file.dpop.Given,
 		MaxAge:       w.maxAge.Value,
 		RequireNonce: w.requireNonce,
 		NonceTTL:     w.nonceTTL.Value,

@@ -318,7 +318,8 @@ func admin() yaml.Kind[writtenAdmin] {
 		yaml.Plain("pprof", yaml.Boolean(), func(a *t) *bool { return &a.pprof },
 			"serve runtime profiles under /debug/pprof/, with the admin token").Or("false"),
 		yaml.Plain("refusals", yaml.Integer(0, 1_000_000), func(a *t) *int { return &a.refusals },
-			"refused requests that are kept with their trace, for explain by request id, where there is a token; 0 keeps none").Or("10000"),
+			"refused requests that are kept with their trace, for explain by request id, where there is a token; "+
+				"0 keeps none").Or("10000"),
 	)
 }
 

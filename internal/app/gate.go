@@ -14,6 +14,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,11 +97,15 @@ func New(o Options) (*Gate, error) {
 	if s.certificates, err = loadCertificates(o.Config.Listeners); err != nil {
 		return nil, err
 	}
-	if o.Clock == nil {
-		time.Sleep(time.Until(nextSecond(time.Now())))
+	began := nextSecond(time.Now())
+	if o.Clock == nil && expectsProofs(o.Config) {
+		time.Sleep(time.Until(began))
 	}
 	if s.memory, err = newMemory(o.Config, s.log, s.clock); err != nil {
 		return nil, err
+	}
+	if o.Clock == nil {
+		s.memory.proofs.BeginAt(began)
 	}
 	snap, err := s.build(o.Config)
 	if err != nil {
@@ -123,8 +128,21 @@ func New(o Options) (*Gate, error) {
 // nextSecond is when a process begins to remember what it has accepted: at a whole second, which is all that the iat of
 // most client assertions and DPoP proofs tells. What was made in an earlier one may have been accepted by the process
 // before, and is doubted; what is made from now on is not, however young the process is.
+//
+// Only a config that expects assertions or proofs waits for it, up to a second. Elsewhere the process serves at once, and a
+// DPoP proof of the second that it began in is asked for a nonce.
 func nextSecond(now time.Time) time.Time {
 	return now.Add(time.Second - 1).Truncate(time.Second)
+}
+
+// expectsProofs reports whether the config speaks of client assertions or of DPoP.
+func expectsProofs(c *config.Config) bool {
+	if c.DPoP.Given {
+		return true
+	}
+	return c.Issuer != nil && slices.ContainsFunc(c.Issuer.Clients, func(client *config.Client) bool {
+		return client.Keys != nil || client.Bound
+	})
 }
 
 // Start binds every listener, or none, and serves.

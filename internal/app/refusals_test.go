@@ -58,7 +58,8 @@ func TestExplainAfterTheFact(t *testing.T) {
 		case status != 200 || kept.RequestID != id || kept.Allowed || kept.Status != answer.StatusCode:
 			t.Errorf("%s: %d %s", c.path, status, body)
 		case c.reason != "" && (answer.StatusCode != c.status || string(kept.Reason) != c.reason || last != c.step):
-			t.Errorf("%s: %d %s, last step %q: want %d %s, %q", c.path, kept.Status, kept.Reason, last, c.status, c.reason, c.step)
+			t.Errorf("%s: %d %s, last step %q: want %d %s, %q",
+				c.path, kept.Status, kept.Reason, last, c.status, c.reason, c.step)
 		}
 		for _, secret := range []string{token, token[strings.LastIndexByte(token, '.')+1:][:20], "query-of", "cookie-of"} {
 			if strings.Contains(body, secret) {
@@ -71,7 +72,8 @@ func TestExplainAfterTheFact(t *testing.T) {
 	g.eventually(`"request_id":"` + id + `"`)
 	_, kept, body := g.past(id)
 	now, err := g.Trace(app.Question{Request: "GET http://" + g.Addr("main").String() + "/t/other/7", Token: token})
-	if err != nil || kept.Subject != "alice" || kept.Token == nil || kept.Detail != now.Detail || kept.Needed != now.Needed ||
+	if err != nil || kept.Subject != "alice" || kept.Token == nil ||
+		kept.Detail != now.Detail || kept.Needed != now.Needed ||
 		fmt.Sprint(kept.Permissions) != fmt.Sprint(now.Permissions) || len(kept.Steps) != len(now.Steps) {
 		t.Errorf("then %s\nnow  %+v, %v", body, now, err)
 	}

@@ -62,7 +62,9 @@ func TestCompletionsForBash(t *testing.T) {
 		{`jotgate hash @to`, []string{"@token"}},
 		{`jotgate hash @ to`, []string{"token"}},
 		{`jotgate hash @`, []string{"config.yaml", "gate", "token"}},
-		{`jotgate explain ''`, []string{"-", "@", "--config", "--header", "--json", "--request", "--request-id", "--unverified", "--help"}},
+		{`jotgate explain ''`, []string{
+			"-", "@", "--config", "--header", "--json", "--request", "--request-id", "--unverified", "--help",
+		}},
 		{`jotgate init ''`, []string{"gate"}},
 		{`jotgate completion ''`, []string{"bash", "fish", "zsh"}},
 		{`jotgate help rev`, []string{"revoke"}},

@@ -134,7 +134,9 @@ func (f *explainFlags) past(p *Process, c *call, fromFlag string) error {
 	} else {
 		w := painter{p.Stdout, p.style(p.Stdout)}
 		fmt.Fprintf(w, "%s  request %s", kept.At.Format(time.RFC3339Nano), shown(kept.RequestID))
-		for _, said := range [][2]string{{"from", kept.Client}, {"subject", kept.Subject}, {"client", kept.ClientID}, {"jti", kept.TokenID}} {
+		for _, said := range [][2]string{
+			{"from", kept.Client}, {"subject", kept.Subject}, {"client", kept.ClientID}, {"jti", kept.TokenID},
+		} {
 			if said[1] != "" {
 				fmt.Fprintf(w, "  %s %s", said[0], shown(said[1]))
 			}

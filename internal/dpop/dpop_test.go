@@ -731,3 +731,15 @@ func raw(t *testing.T, v any) []byte {
 }
 
 func decode(segment string) ([]byte, error) { return base64.RawURLEncoding.DecodeString(segment) }
+
+// A proof of the second that the process began in may have been accepted by the process before: it is asked for a nonce.
+func TestProofOfTheSecondOfTheStart(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.state.BeginAt(d.clock().Add(time.Second))
+	key := dpoptest.New(t, "ES256", 0)
+	proof := key.Proof("GET", target, d.clock(), dpoptest.For(bearer))
+	if err := d.judge(request(key.Thumbprint), proof); refusal.Of(err) != refusal.ProofNonce {
+		t.Errorf("%v", err)
+	}
+}

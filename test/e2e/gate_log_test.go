@@ -88,7 +88,9 @@ routes: [{path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: WRIT
 		t.Errorf("exit code %d", code)
 	}
 	out, _ := p.stdout.read()
-	for _, want := range []string{"request " + id, "subject alice", "REFUSED  403 action_denied", "/t/acme/7", "refused", "permission"} {
+	for _, want := range []string{
+		"request " + id, "subject alice", "REFUSED  403 action_denied", "/t/acme/7", "refused", "permission",
+	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
