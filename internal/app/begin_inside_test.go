@@ -12,7 +12,9 @@ import (
 // an earlier process is taken again and no honest client is refused.
 func TestOnlyAGateThatExpectsProofsWaits(t *testing.T) {
 	t.Parallel()
-	of := func(c config.Client) *config.Config { return &config.Config{Issuer: &config.Issuer{Clients: []*config.Client{{}, &c}}} }
+	of := func(c config.Client) *config.Config {
+		return &config.Config{Issuer: &config.Issuer{Clients: []*config.Client{{}, &c}}}
+	}
 	for name, row := range map[string]struct {
 		config *config.Config
 		want   bool
