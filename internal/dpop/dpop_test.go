@@ -732,7 +732,8 @@ func raw(t *testing.T, v any) []byte {
 
 func decode(segment string) ([]byte, error) { return base64.RawURLEncoding.DecodeString(segment) }
 
-// A proof of the second that the process began in may have been accepted by the process before: it is asked for a nonce.
+// A proof of the second that the process began in may have been accepted by the process before: it is asked for a
+// nonce.
 func TestProofOfTheSecondOfTheStart(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
