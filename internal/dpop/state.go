@@ -29,8 +29,8 @@ type State struct {
 	maxAge atomic.Int64 // ns
 }
 
-// BeginAt says that what was made before this moment may have been accepted by another process. It comes before the first
-// proof.
+// BeginAt says that what was made before this moment may have been accepted by another process. It comes before the
+// first proof.
 func (s *State) BeginAt(t time.Time) { s.began = t.UnixMilli() }
 
 // LeastCapacity is the smallest memory of used proofs, in entries.

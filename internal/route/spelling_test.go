@@ -219,7 +219,6 @@ type reader struct {
 	name  string
 	fold  bool                             // letters compare without case
 	slash bool                             // a last slash does not count
-	needs Oddity                           // what a route allows so that such a path gets there at all
 	read  func(path string) (string, bool) // the path that it looks for, decoded; false: it refuses
 }
 

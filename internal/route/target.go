@@ -178,7 +178,7 @@ func (t *Target) odd(i int) bool { return t.Oddities != 0 && i >= t.firstOdd }
 type class uint8
 
 const (
-	foreign class = iota // outside of RFC 3986's pchar
+	_ class = iota // outside of RFC 3986's pchar
 	// in pchar, and [ ] | ^ { }, which browsers send as they are and every reader takes for themselves
 	plain
 	slash
