@@ -49,8 +49,8 @@ func (b *builder) remoteKeys(w *writtenTrusted, preset *Preset) *RemoteKeys {
 	return r
 }
 
-// fetchCredentials are what is sent along when the keys are fetched. Over plain http an attacker on the network would get
-// them.
+// fetchCredentials are what is sent along when the keys are fetched. Over plain http an attacker on the network would
+// get them.
 func (b *builder) fetchCredentials(f *writtenFetch, asked yaml.Setting[string], r *RemoteKeys) {
 	plain := strings.HasPrefix(strings.ToLower(asked.Value), "http://")
 	if f.bearer.Usable() && f.bearer.Given {

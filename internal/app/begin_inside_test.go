@@ -8,8 +8,8 @@ import (
 	"github.com/jotgate/jotgate/internal/jose"
 )
 
-// A gate that is not told to expect proofs or assertions serves at once. One that is waits for a whole second, so that none of
-// an earlier process is taken again and no honest client is refused.
+// A gate that is not told to expect proofs or assertions serves at once. One that is waits for a whole second, so that
+// none of an earlier process is taken again and no honest client is refused.
 func TestOnlyAGateThatExpectsProofsWaits(t *testing.T) {
 	t.Parallel()
 	of := func(c config.Client) *config.Config {
