@@ -30,7 +30,8 @@ func TestOnlyAGateThatExpectsProofsWaits(t *testing.T) {
 		}
 	}
 	second := time.Date(2026, 12, 1, 3, 0, 0, 0, time.UTC)
-	for after, want := range map[time.Duration]time.Time{0: second, 1: second.Add(time.Second), 999999999: second.Add(time.Second)} {
+	next := second.Add(time.Second)
+	for after, want := range map[time.Duration]time.Time{0: second, 1: next, 999999999: next} {
 		if got := nextSecond(second.Add(after)); !got.Equal(want) {
 			t.Errorf("%v after: %v, want %v", after, got, want)
 		}

@@ -129,8 +129,8 @@ func New(o Options) (*Gate, error) {
 // most client assertions and DPoP proofs tells. What was made in an earlier one may have been accepted by the process
 // before, and is doubted; what is made from now on is not, however young the process is.
 //
-// Only a config that expects assertions or proofs waits for it, up to a second. Elsewhere the process serves at once, and
-// a DPoP proof of the second that it began in is asked for a nonce.
+// Only a config that expects assertions or proofs waits for it, up to a second. Elsewhere the process serves at once,
+// and a DPoP proof of the second that it began in is asked for a nonce.
 func nextSecond(now time.Time) time.Time {
 	return now.Add(time.Second - 1).Truncate(time.Second)
 }
