@@ -15,10 +15,15 @@ import (
 // for. A condition that is new here must come into the list, or a path that two readers take differently could escape
 // it.
 func (r *Route) asks(host route.Host) []route.Demand {
-	if r.Public {
-		return r.conditions()
-	}
 	list := r.conditions()
+	if r.Public {
+		return list
+	}
+	if r.Shadow { // it lets every request through that another token or tenant would help
+		return slices.DeleteFunc(list, func(d route.Demand) bool {
+			return !strings.HasPrefix(d.What, "an address ") && !strings.HasPrefix(d.What, "a rate ")
+		})
+	}
 	if !r.Require.Optional {
 		list = append(list, route.Demand{What: "a token"})
 	}
@@ -63,6 +68,10 @@ func (r *Route) conditions() (list []route.Demand) {
 	add("an address outside of", ranges(r.DenyFrom))
 	add("an issuer of", r.Require.Issuers)
 	add("the scope", r.Require.Scopes)
+	for _, l := range r.RateLimits {
+		what := fmt.Sprintf("a rate of %d per %v, %d at once, by %s", l.Requests, l.Per, l.Burst, l.By)
+		list = append(list, route.Demand{What: what})
+	}
 	for _, q := range r.Require.Claims {
 		add("the claim "+q.Claim.String(), []string{q.Condition.String()})
 	}
@@ -96,5 +105,7 @@ func sameServers(a, b *Route) bool {
 	if a.Upstream == nil || b.Upstream == nil || a.Upstream == b.Upstream {
 		return a.Upstream == b.Upstream
 	}
-	return slices.EqualFunc(a.Upstream.Servers, b.Upstream.Servers, func(x, y *url.URL) bool { return *x == *y })
+	return slices.ContainsFunc(a.Upstream.Servers, func(x *url.URL) bool {
+		return slices.ContainsFunc(b.Upstream.Servers, func(y *url.URL) bool { return *x == *y })
+	})
 }

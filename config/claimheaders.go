@@ -120,6 +120,12 @@ func (b *builder) lintClaimHeaders() {
 			b.Fault(at, fmt.Sprintf("reads the tenant from %s, which claim_headers sets", r.Require.Name),
 				"choose another header for one of the two")
 		}
+		for _, set := range r.Hop.Request.Set {
+			if slices.ContainsFunc(names, func(h string) bool { return foldField(h) == foldField(set.Name) }) {
+				b.Fault(at, fmt.Sprintf("sets %s in headers.request, which claim_headers sets", set.Name),
+					"choose another header for one of the two")
+			}
+		}
 		if r.Upstream != nil && r.Upstream.Assertion != nil &&
 			slices.Contains(names, canonicalHeader(r.Upstream.Assertion.Header)) {
 			b.Fault(at, fmt.Sprintf("%s carries the upstream's assertion and a claim", r.Upstream.Assertion.Header),

@@ -50,7 +50,7 @@ issuer:
   capacity: 2048
 `)
 	want = DPoP{
-		MaxAge: 10 * time.Second, RequireNonce: true, NonceTTL: 30 * time.Second,
+		Given: true, MaxAge: 10 * time.Second, RequireNonce: true, NonceTTL: 30 * time.Second,
 		NonceSecrets: []Secret{"fedcba9876543210fedcba9876543210"},
 		Origins:      []string{"https://api.example.com", "http://127.0.0.1:8080"}, Capacity: 2048,
 	}

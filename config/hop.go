@@ -96,6 +96,12 @@ func (b *builder) buildHop(w *writtenRoute, r *Route) {
 		StripPrefix: h.stripPrefix.Value, AddPrefix: h.addPrefix.Value, Timeout: h.timeout, StallTimeout: h.stallTimeout,
 		Request: b.buildEdits(&h.headers.request, r), Response: b.buildEdits(&h.headers.response, nil),
 	}
+	for _, given := range []yaml.Setting[string]{h.stripPrefix, h.addPrefix} {
+		if given.Given && w.upstream.Value == noUpstream {
+			b.Fault(given.At, "has no effect with upstream: none", "let the front change the path, or name an upstream")
+			return
+		}
+	}
 	if !h.stripPrefix.Usable() && !h.addPrefix.Usable() || !w.path.Usable() {
 		return
 	}

@@ -127,7 +127,10 @@ routes:
 			"a route in shadow", issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
 routes: [{path: "/{t}/", shadow: true, require: {tenant_from: path.t, action: READ}, upstream: app}, {path: /me, shadow: false, require: authenticated, upstream: app}]`,
 			`gate.yaml:5:34: routes[0].shadow: forwards every request that this route would refuse for its token, tenant or ` +
-				`permission; remove it once the access log shows no unexpected shadow_reason`,
+				`permission; remove it once the access log shows no unexpected shadow_reason` +
+				"\n" + `gate.yaml:5:102: routes[1]: asks for more than routes[0] ("/{t}/"), which takes the same path in another ` +
+				`spelling to the same upstream; let the app compare paths exactly, or let the looser route ask for as much; ` +
+				`with another letter case or last slash a path is refused as ambiguous`,
 		},
 		{
 			"tenants that differ in case",

@@ -95,8 +95,8 @@ func (b *builder) authorizationServers() (all []string) {
 // protect gives every route below the resource's path its audience. A route that is partly below it would judge those
 // requests without the audience, so one for the path itself must be there.
 func (b *builder) protect(w *writtenResource, r *Resource) {
-	whole, covered := false, false
-	var broader *Route
+	covered := false
+	var whole, broader []*Route
 	for i, candidate := range b.Routes {
 		if !candidate.answersAt(r.Host) {
 			continue
@@ -104,25 +104,45 @@ func (b *builder) protect(w *writtenResource, r *Resource) {
 		switch {
 		case r.Path.Covers(candidate.Path):
 			covered = true
-			whole = whole || candidate.Path.String() == r.Path.String()
+			if candidate.Path.String() == r.Path.String() {
+				whole = append(whole, candidate)
+			}
 			if candidate.Public {
 				continue
+			}
+			if other := candidate.Resource; other != nil {
+				switch {
+				case other.Host != r.Host || other.Path.String() == r.Path.String():
+					b.Fault(b.file.routes.Value[i].At,
+						"is below two resources, "+yaml.Quote(other.URL)+" and "+yaml.Quote(r.URL),
+						"write one route for each, with its hosts")
+					continue
+				case r.Path.Covers(other.Path): // that one is nearer, wherever it stands in the list
+					continue
+				}
 			}
 			if at := b.file.routes.Value[i].Value.audiences; at.Given && !slices.Contains(candidate.Audiences, r.URL) {
 				b.Fault(at.At, "lacks "+yaml.Quote(r.URL)+", the resource that the route is below", "add it, or remove audiences")
 			}
 			candidate.Audiences, candidate.Resource = []string{r.URL}, r
-		case candidate.Path.Covers(r.Path):
-			broader = candidate
+		case candidate.Path.Overlaps(r.Path):
+			broader = append(broader, candidate)
 		}
 	}
+	// A broader route is chosen for a part of the path unless one for the path itself is for the same hosts.
+	broader = slices.DeleteFunc(broader, func(wide *Route) bool {
+		return slices.ContainsFunc(whole, func(own *Route) bool {
+			return own.Path.Before(wide.Path) && (exactly(own, r.Host) || len(wide.Hosts) == 0)
+		})
+	})
 	switch {
-	case !covered && broader == nil:
+	case !covered && len(broader) == 0:
 		b.Fault(w.resource.At, "has no route at "+yaml.Quote(r.Path.String()),
 			"add a route there, or set path to where its routes are")
-	case !whole && broader != nil:
+	case len(broader) > 0:
 		b.Fault(w.resource.At, fmt.Sprintf("is partly behind route %s (%s), which takes other audiences",
-			yaml.Quote(broader.Name), yaml.Quote(broader.Path.String())), "add a route with path: "+r.Path.String())
+			yaml.Quote(broader[0].Name), yaml.Quote(broader[0].Path.String())),
+			"add a route with path: "+r.Path.String()+" and hosts: ["+r.Host+"]")
 	}
 }
 
@@ -133,4 +153,10 @@ func (r *Route) answersAt(host string) bool {
 	}
 	exact, err := route.ParseHost(host)
 	return err != nil || slices.ContainsFunc(r.Hosts, func(h route.Host) bool { return h.Covers(exact) })
+}
+
+// exactly reports whether the route names this host itself.
+func exactly(r *Route, host string) bool {
+	exact, err := route.ParseHost(host)
+	return err == nil && slices.ContainsFunc(r.Hosts, func(h route.Host) bool { return h.String() == exact.String() })
 }

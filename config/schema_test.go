@@ -164,6 +164,7 @@ var beyondSchema = []string{
 	"no-key-signs", "nothing-to-do", "password-in-a-url",
 	"placeholder-outside-roles", "redis-missing", "redis-skew-below-leeway", "redis-tls", "redis-without-code-secrets",
 	"replay-too-small", "replicas-with-memory-store",
+	"resources-overlap",
 	"revocations-in-two-places", "revocations-stale-too-soon", "role-placeholder-inside", "role-shadowed",
 	"roles-of-one-digest",
 	"route-inside-ours", "route-rewritten", "route-tenant-from", "route-without-any-issuer", "routes-conflict",

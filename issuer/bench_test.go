@@ -181,7 +181,7 @@ func TestAllocations(t *testing.T) {
 	if mint > 12 {
 		t.Errorf("mint: %v allocations, at most 12", mint)
 	}
-	if redeem > 28 {
+	if redeem > 28 && !raceEnabled { // pools let go of things under the race detector
 		t.Errorf("redeem: %v allocations, at most 28", redeem)
 	}
 }

@@ -33,6 +33,11 @@ func (g *Gate) Decide(x *request.Exchange, r *http.Request) (Decision, error) {
 	if !p.plan.route.Upgrade && wantsUpgrade(r) {
 		return Decision{}, &refusal.Error{Reason: refusal.UpgradeNotAllowed, Detail: websocket}
 	}
+	if name := g.fields.alias(r.Header); name != "" {
+		// CGI and old servers would read it as ours, and a front sets and removes fields by their own names alone.
+		return Decision{}, refusal.Because(refusal.QuestionMalformed,
+			"%.64q is another spelling of a field that the front sets", name)
+	}
 	own, err := g.decided(p)
 	if err != nil {
 		return Decision{}, err
@@ -51,11 +56,7 @@ func (g *Gate) Decide(x *request.Exchange, r *http.Request) (Decision, error) {
 		d.Set = append(d.Set, Field{name, p.tenant})
 	}
 	for name, value := range g.concealed(p) {
-		if value == "" {
-			d.Remove = append(d.Remove, name)
-		} else {
-			d.Set = append(d.Set, Field{name, value})
-		}
+		d.Set = append(d.Set, Field{name, value}) // without a value: by nothing
 	}
 	if !p.passesAuthorization() {
 		d.Remove = append(d.Remove, "Authorization")

@@ -136,6 +136,20 @@ func (f *fields) tell(name string) {
 	}
 }
 
+// alias finds another spelling of a field that tells who is asking; "" if there is none.
+func (f *fields) alias(h http.Header) string {
+	var mine, other [maxFold]byte
+	for name := range h {
+		folded := fold(mine[:0], name)
+		for _, told := range f.told {
+			if len(told) == len(name) && name != told && string(fold(other[:0], told)) == string(folded) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
 // passes reports whether a client may send a field of this folded name.
 func (f *fields) passes(folded []byte, trusted bool) bool {
 	if f.ours(folded) {

@@ -70,7 +70,7 @@ func (b *buckets) take(key string, now time.Time, each time.Duration, burst int)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := now.UnixNano()
-	until, most := at, int64(each)*int64(burst)
+	until, most := at, span(each, burst)
 	if known, ok := b.full.Get(key); ok && known > at && known <= at+most { // later than most: the clock went back
 		until = known
 	}
@@ -80,6 +80,15 @@ func (b *buckets) take(key string, now time.Time, each time.Duration, burst int)
 	}
 	b.full.Add(key, until)
 	return 0, time.Duration(until - at)
+}
+
+// span is how long an empty bucket takes to fill, bounded far above what any limit means.
+func span(each time.Duration, burst int) int64 {
+	const longest = int64(100 * 365 * 24 * time.Hour)
+	if int64(each) > longest/int64(max(1, burst)) {
+		return longest
+	}
+	return int64(each) * int64(burst)
 }
 
 // A rateLimit is one limit of a route.

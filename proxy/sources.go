@@ -200,7 +200,13 @@ func cookieValues(fields []string, name string) (values []string) {
 // conceal takes whatever may hold a token out of the request that goes on: of a refusal that a shadow let through, too.
 func (p *inbound) conceal() {
 	s, h := &p.plan.sources, p.r.Header
-	if p.plan.route.Public || !s.elsewhere(h) {
+	if p.plan.route.Public { // Authorization passes there; a cookie comes by itself, whoever it is for
+		if len(s.known) > 0 && len(h["Cookie"]) > 0 {
+			setOrDelete(h, "Cookie", withoutCookies(h["Cookie"], s.known))
+		}
+		return
+	}
+	if !s.elsewhere(h) {
 		return
 	}
 	if !s.Authorization {
@@ -275,7 +281,10 @@ func (p *inbound) cacheable(fields func(yield func(name, value string) bool)) fu
 		var directives []string
 		private := false
 		for name, value := range fields {
-			if textproto.CanonicalMIMEHeaderKey(name) != "Cache-Control" {
+			switch canonical := textproto.CanonicalMIMEHeaderKey(name); {
+			case canonical == "Surrogate-Control", strings.HasSuffix(canonical, "-Cache-Control"):
+				continue // a CDN's own field comes before Cache-Control (RFC 9213 §2.2)
+			case canonical != "Cache-Control":
 				if !yield(name, value) {
 					return
 				}
@@ -287,7 +296,7 @@ func (p *inbound) cacheable(fields func(yield func(name, value string) bool)) fu
 				switch strings.ToLower(key) {
 				case "", "public", "s-maxage":
 				case "private", "no-store":
-					private = true
+					private = private || item == key // private="Set-Cookie" keeps that field alone (RFC 9111 §5.2.2.7)
 					fallthrough
 				default:
 					directives = append(directives, item)

@@ -177,17 +177,31 @@ func (snap *snapshot) behind(x *request.Exchange, h http.Header) {
 // clientOf finds the client: the last address of X-Forwarded-For that is no trusted proxy itself. An element that is
 // not an address ends the walk, since nobody we trust wrote it.
 func (snap *snapshot) clientOf(x *request.Exchange, h http.Header) {
-	chain := strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",")
+	given := h.Values("X-Forwarded-For")
+	if len(given) == 0 {
+		return
+	}
+	chain := strings.Split(strings.Join(given, ","), ",")
 	for _, element := range slices.Backward(chain) {
-		addr, err := netip.ParseAddr(strings.TrimSpace(element))
-		if err != nil {
+		addr, ok := addressIn(strings.TrimSpace(element))
+		if !ok {
+			x.Client = netip.Addr{} // somebody whom we do not know
 			break
 		}
-		x.Client = addr.Unmap()
+		x.Client = addr.Unmap().WithZone("")
 		if !snap.trusts(x.Client) {
 			break
 		}
 	}
+}
+
+// addressIn reads an address with or without a port: Azure's Application Gateway, IIS and ALB write one.
+func addressIn(element string) (netip.Addr, bool) {
+	if addr, err := netip.ParseAddr(strings.Trim(element, "[]")); err == nil {
+		return addr, true
+	}
+	both, err := netip.ParseAddrPort(element)
+	return both.Addr(), err == nil
 }
 
 // isRequestID bounds what we take over into logs and headers.

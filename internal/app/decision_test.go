@@ -318,3 +318,18 @@ func TestClaimHeadersReachFronts(t *testing.T) {
 		}
 	}
 }
+
+// What an app could read as an identity field, and a front does not remove, is refused.
+func TestOtherSpellingsOfIdentityFieldsAreRefused(t *testing.T) {
+	t.Parallel()
+	g := startDecisions(t)
+	for _, name := range []string{"X_Jotgate_Subject", "X-Jotgate_Tenant", "X.Jotgate.Client"} {
+		for front, want := range map[string]int{"traefik": 400, "caddy": 400, "haproxy": 400, "envoy": 400, "nginx": 403} {
+			r := g.asks()[front]("GET", "https://app.test/open/x")
+			r.Header[name] = []string{"root"}
+			if a := g.answer(r); a.StatusCode != want {
+				t.Errorf("%s, %s: %d, want %d", front, name, a.StatusCode, want)
+			}
+		}
+	}
+}

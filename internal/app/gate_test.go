@@ -689,3 +689,27 @@ func TestReloadsUnderLoad(t *testing.T) {
 			g.app.seen.Load(), opened.Load())
 	}
 }
+
+// A trusted proxy may write a port behind the client's address. What is no address is somebody that is not known, and
+// passes no allowlist in the proxy's place.
+func TestAddressesOfTrustedProxies(t *testing.T) {
+	t.Parallel()
+	g := startGate(t, "routes:", `routes:
+  - {path: /in/, public: true, allow_from: [127.0.0.0/8, 10.0.0.0/8], upstream: "$APP"}`,
+		"roles:", "trusted_proxies: [127.0.0.0/8]\nroles:")
+	for said, want := range map[string]int{
+		"203.0.113.9": 403, "203.0.113.9:4711": 403, "[2001:db8::1]:4711": 403, "[2001:db8::1]": 403,
+		"unknown": 403, "_hidden": 403,
+		"10.1.2.3": 200, "10.1.2.3:80": 200, "203.0.113.9, 10.1.2.3": 200,
+		"10.1.2.3, 203.0.113.9:1": 403, "10.1.2.3, unknown": 403,
+	} {
+		r, err := http.NewRequest("GET", g.url("/in/x"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Forwarded-For", said)
+		if a := g.answer(r); a.StatusCode != want {
+			t.Errorf("%s: %d, want %d", said, a.StatusCode, want)
+		}
+	}
+}

@@ -16,7 +16,7 @@ import (
 func TestProofsThroughAReload(t *testing.T) {
 	t.Parallel()
 	edits := []string{"may: [issue_codes]", "permissions: [{tenant: acme, actions: [READ]}]"}
-	g := startGate(t, append(edits, "roles:", "trusted_proxies: [127.0.0.1]\nroles:")...)
+	g := startGate(t, append(edits, "roles:", "trusted_proxies: [127.0.0.1]\ndpop: {max_age: 1m}\nroles:")...)
 	key := dpoptest.New(t, "ES256", 0)
 	ask := func(token, proof string) *http.Response {
 		r, err := http.NewRequest(http.MethodGet, g.url("/t/acme/"), nil)

@@ -151,3 +151,26 @@ func TestOnlyTokensForTheResourceOpenIt(t *testing.T) {
 		}
 	}
 }
+
+// The nearer of two nested resources counts, wherever it is in the list.
+func TestNestedResources(t *testing.T) {
+	t.Parallel()
+	for _, list := range []string{
+		`  - {resource: "https://gate.test/mcp", path: /mcp/}
+  - {resource: "https://gate.test/mcp/admin", path: /mcp/admin/}
+`, `  - {resource: "https://gate.test/mcp/admin", path: /mcp/admin/}
+  - {resource: "https://gate.test/mcp", path: /mcp/}
+`,
+	} {
+		g := startGate(t, "routes:", "resources:\n"+list+`routes:
+  - {path: /mcp/, require: authenticated, upstream: "$APP"}
+  - {path: /mcp/admin/, require: authenticated, upstream: "$APP"}`,
+			"url: https://gate.test", "url: https://gate.test\n  audiences: [https://gate.test/mcp]")
+		token := g.token("acme")
+		for path, want := range map[string]int{"/mcp/x": 200, "/mcp/admin/x": 401} {
+			if a, _ := g.fetch("GET", path, token); a.StatusCode != want {
+				t.Errorf("%s: %d, want %d, with\n%s", path, a.StatusCode, want, list)
+			}
+		}
+	}
+}
