@@ -233,6 +233,7 @@ func TestAnswersToTokensElsewhereArePrivate(t *testing.T) {
 		"Cache-Control: s-maxage=60, max-age=5": "max-age=5, private",
 		"cache-control: Private, max-age=5":     "Private, max-age=5",
 		"Cache-Control: no-store":               "no-store",
+		`Cache-Control: private="Set-Cookie", max-age=600`:  `private="Set-Cookie", max-age=600, private`,
 		"Cache-Control: PUBLIC\r\nCache-Control: max-age=1": "max-age=1, private",
 	} {
 		if said != "" {
@@ -243,6 +244,12 @@ func TestAnswersToTokensElsewhereArePrivate(t *testing.T) {
 		if text := strings.Join(got.header["Cache-Control"], "; "); text != want || got.body != "ok" {
 			t.Errorf("%q: %q, want %q", said, text, want)
 		}
+	}
+	h.app.says(readAndSay("HTTP/1.1 200 OK\r\nCDN-Cache-Control: max-age=600\r\nSurrogate-Control: max-age=600\r\n" +
+		"Content-Length: 2\r\n\r\nok"))
+	got := h.raw(get("/any", "", "X-Token: "+good)).header
+	if got.Get("CDN-Cache-Control")+got.Get("Surrogate-Control") != "" {
+		t.Errorf("a CDN may store it: %v", got)
 	}
 	h.app.says(readAndSay("HTTP/1.1 200 OK\r\nCache-Control: public\r\nContent-Length: 2\r\n\r\nok"))
 	if got := h.raw(get("/any", good)); got.header.Get("Cache-Control") != "public" {
@@ -282,5 +289,21 @@ func TestBearerIsTheProtocolOfLastResort(t *testing.T) {
 		if sent := strings.Join(h.app.seen()[0].get("Sec-WebSocket-Protocol"), ";"); sent != c.sent {
 			t.Errorf("%.20s: the app gets %q, want %q", c.offered, sent, c.sent)
 		}
+	}
+}
+
+// A cookie that holds a token comes with every request to its site: no app gets it, a public route's neither.
+func TestTokenCookieDoesNotReachPublicRoutes(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.load(settings + sourceRoutes)
+	h.build()
+	good := h.mint()
+	h.app.forget()
+	if got := h.raw(get("/assets/x", "", "Cookie: a=b; session="+good+"; c=d")); got.status != 200 {
+		t.Fatal(got.status)
+	}
+	if seen := h.app.seen(); len(seen) != 1 || strings.Join(seen[0].get("Cookie"), "|") != "a=b; c=d" {
+		t.Errorf("%v", seen)
 	}
 }

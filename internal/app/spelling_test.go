@@ -57,6 +57,34 @@ func TestAnotherSpellingOfAGuardedPathIsRefused(t *testing.T) {
 	}
 }
 
+// A route in shadow lets through what it asks for, and a limit of a rate is something to ask for: both count when a
+// path is spelled otherwise.
+func TestShadowsAndRatesCountForOtherSpellings(t *testing.T) {
+	t.Parallel()
+	g := startGate(t, "routes:\n", `routes:
+  - {path: /admin/, require: authenticated, upstream: "$APP"}
+  - {path: /login, public: true, rate_limit: {requests: 1, per: 1h, by: ip}, upstream: "$APP"}
+  - {path: /pub/, public: true, upstream: "$APP"}
+  - {path: /, require: authenticated, shadow: true, upstream: "$APP"}
+`)
+	for _, c := range []struct{ path, want string }{
+		{"/admin/x", "401"},
+		{"/Admin/x", "400"},
+		{"/other", "200"},
+		{"/login", "200"},
+		{"/login", "429"},
+		{"/Login", "400"},
+		{"/login/", "400"},
+		{"/pub/x", "200"},
+		{"/PUB/x", "200"},
+	} {
+		request := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", c.path)
+		if got := g.raw(request); len(got) != 1 || got[0] != c.want {
+			t.Errorf("%s: %v, want %s", c.path, got, c.want)
+		}
+	}
+}
+
 // A tenant in the query is the one that every framework finds there, or none.
 func TestATenantInTheQueryHasOneReading(t *testing.T) {
 	t.Parallel()
