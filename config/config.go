@@ -64,8 +64,9 @@ type Config struct {
 	Redis       *Redis // nil: nothing is shared
 
 	IdentityHeaders IdentityHeaders
-	ClaimHeaders    []ClaimHeader  // of every route
-	TokenFrom       *TokenSources  // of routes without their own; nil: Authorization
+	ClaimHeaders    []ClaimHeader // of every route
+	TokenFrom       *TokenSources // of routes without their own; nil: Authorization
+	Tickets         Tickets
 	TenantPattern   *regexp.Regexp // what a tenant's name looks like, anchored
 	Upstreams       map[string]*Upstream
 	Routes          []*Route
@@ -333,6 +334,14 @@ type DPoP struct {
 	NonceSecrets []Secret      // the first makes, all count; none: a random one per process
 	Origins      []string      // what an htu may begin with; none: where the request came to
 	Capacity     int           // used proofs that are remembered
+}
+
+// Tickets are how one-time tickets are drawn and used.
+type Tickets struct {
+	Taken    bool // some route takes them
+	TTL      time.Duration
+	Capacity int      // used tickets that this process remembers
+	Secrets  []Secret // the first seals, all open; none: a random one per process
 }
 
 // Replay is the guard that lets a code be used once.

@@ -64,6 +64,7 @@ type writtenFile struct {
 	identity       yaml.Setting[writtenIdentity]
 	claimHeaders   []yaml.Setting[writtenClaimHeader]
 	tokenFrom      yaml.Setting[[]yaml.Setting[writtenSource]]
+	tickets        yaml.Setting[writtenTickets]
 	upstreams      []yaml.Named[writtenUpstream]
 	routes         yaml.Setting[[]yaml.Setting[writtenRoute]]
 	tests          []yaml.Setting[writtenTest]
@@ -134,8 +135,10 @@ func file() yaml.Kind[writtenFile] {
 			"request headers that carry the caller's identity to the upstream").Filled(),
 		yaml.Placed("token_from", tokenFrom(),
 			func(f *t) *yaml.Setting[[]yaml.Setting[writtenSource]] { return &f.tokenFrom },
-			"where a request may have its token: authorization, websocket_protocol, {header: NAME}, {cookie: NAME}; default "+
-				"authorization"),
+			"where a request may have its token: authorization, websocket_protocol, ticket, {header: NAME}, {cookie: NAME}; "+
+				"default authorization"),
+		yaml.Placed("tickets", tickets(), func(f *t) *yaml.Setting[writtenTickets] { return &f.tickets },
+			"one-time tickets, for routes whose token_from lists ticket").Filled(),
 		yaml.Plain("claim_headers", claimHeaders(), func(f *t) *[]yaml.Setting[writtenClaimHeader] { return &f.claimHeaders },
 			"request headers that carry claims of the token to the upstream, on every route"),
 		yaml.Plain("upstreams", yaml.Names(yaml.Text(isUpstreamName).Like(upstreamNameLike), upstream()),
@@ -832,6 +835,27 @@ func dpop() yaml.Kind[writtenDPoP] {
 			"origins (scheme and host) that proofs for the routes may name; default the one the request was sent to"),
 		yaml.Placed("capacity", yaml.Integer(1<<10, 1<<26), func(d *t) *yaml.Setting[int] { return &d.capacity },
 			"number of used proofs that are remembered").Or("262144"),
+	)
+}
+
+type writtenTickets struct {
+	ttl      yaml.Setting[time.Duration]
+	capacity yaml.Setting[int]
+	secrets  []yaml.Setting[Secret]
+}
+
+func tickets() yaml.Kind[writtenTickets] {
+	type t = writtenTickets
+	return yaml.Mapping(
+		yaml.Placed("ttl", yaml.Seconds(time.Second, 5*time.Minute),
+			func(x *t) *yaml.Setting[time.Duration] { return &x.ttl },
+			"maximum lifetime of a ticket; it never outlives its token").Or("30s"),
+		yaml.Placed("capacity", yaml.Integer(1, mostReplayCapacity), func(x *t) *yaml.Setting[int] { return &x.capacity },
+			"used tickets that this process remembers, divided evenly among clients and trusted issuers").Or("65536"),
+		yaml.Plain("secrets", yaml.Distinct(0, yaml.SecretText(isCodeSecret).Like(codeSecretLike)),
+			func(x *t) *[]yaml.Setting[Secret] { return &x.secrets },
+			"secrets that encrypt tickets, at least 32 bytes: the first encrypts, all decrypt; default derived from "+
+				"issuer.code_secrets, or random per process"),
 	)
 }
 

@@ -147,6 +147,7 @@ func defaults() *Config {
 		ClockLeeway: 5 * time.Second,
 		DPoP:        DPoP{MaxAge: time.Minute, NonceTTL: 5 * time.Minute, Capacity: 262144},
 		Replay:      Replay{Capacity: 1048576},
+		Tickets:     Tickets{TTL: 30 * time.Second, Capacity: 65536},
 		Revocations: Revocations{Capacity: 65536, Poll: time.Second, MaxStaleness: 10 * time.Second},
 		IdentityHeaders: IdentityHeaders{
 			Subject: "X-Jotgate-Subject", Issuer: "X-Jotgate-Issuer", Client: "X-Jotgate-Client",

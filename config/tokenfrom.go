@@ -1,9 +1,11 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/jotgate/jotgate/internal/endpoint"
 	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 )
 
@@ -11,6 +13,7 @@ import (
 type TokenSources struct {
 	Authorization     bool     // Bearer and DPoP
 	WebSocketProtocol bool     // Sec-WebSocket-Protocol: bearer, TOKEN
+	Ticket            bool     // a one-time ticket, in the query
 	Headers           []string // canonical: fields that hold the token alone
 	Cookies           []string
 }
@@ -23,7 +26,7 @@ type writtenSource struct {
 
 func tokenFrom() yaml.Kind[[]yaml.Setting[writtenSource]] {
 	type t = writtenSource
-	word := yaml.Word("authorization", "websocket_protocol")
+	word := yaml.Word("authorization", "websocket_protocol", "ticket")
 	mapping := yaml.Mapping(
 		yaml.Placed("header", yaml.Text(isHeader).Like(headerLike), func(x *t) *yaml.Setting[string] { return &x.header },
 			"request header that holds the token alone"),
@@ -67,9 +70,11 @@ func (b *builder) buildTokenFrom(w yaml.Setting[[]yaml.Setting[writtenSource]]) 
 			s.Authorization = true
 		case one.Value.word == "websocket_protocol":
 			s.WebSocketProtocol = true
+		case one.Value.word == "ticket":
+			s.Ticket = true
 		case one.Value.header.Given == one.Value.cookie.Given:
 			b.Fault(one.At, "names no source, or two",
-				"write authorization, websocket_protocol, {header: NAME} or {cookie: NAME}")
+				"write authorization, websocket_protocol, ticket, {header: NAME} or {cookie: NAME}")
 		default:
 			text := name.Value
 			if one.Value.header.Given {
@@ -110,6 +115,71 @@ func (b *builder) buildRouteSources(w *writtenRoute, r *Route) {
 		b.Fault(w.upstream.At, "is none, and the cookie of token_from must not reach the app",
 			"write forward_token: true, or take the token from a header: other proxies cannot take one cookie out")
 	}
+	if s := r.TokenFrom; s != nil && w.upstream.Value == "none" && s.Ticket {
+		b.Fault(w.upstream.At, "is none, and token_from lists ticket",
+			"give the route its own token_from without ticket: other proxies cannot take a ticket out of the query")
+	}
+}
+
+// buildTickets comes after the routes, which say whether tickets are taken.
+func (b *builder) buildTickets() {
+	w := &b.file.tickets.Value
+	b.Tickets = Tickets{TTL: w.ttl.Value, Capacity: w.capacity.Value, Secrets: yaml.Values(w.secrets)}
+	for i, r := range b.Routes {
+		b.Tickets.Taken = b.Tickets.Taken || r.TakesTickets()
+		written := &b.file.routes.Value[i].Value
+		if written.path.Usable() && r.Path.String() == endpoint.Tickets && b.takesTickets() {
+			b.Fault(written.path.At, "is where the gate issues tickets, since the token_from of a route lists ticket",
+				"choose another path")
+		}
+	}
+	if len(b.Tickets.Secrets) == 0 && b.Issuer != nil {
+		b.Tickets.Secrets = b.Issuer.CodeSecrets
+	}
+	if !b.Tickets.Taken {
+		return
+	}
+	if b.file.redis.Given && len(b.Tickets.Secrets) == 0 {
+		b.Fault(b.file.redis.At, "is shared by replicas, which cannot open each other's tickets without tickets.secrets",
+			"add tickets: {secrets: [\"${env:TICKET_SECRET}\"]}, the same on every replica; `jotgate keygen --secret` makes "+
+				"one")
+	}
+	if b.file.replicas.Value > 1 && !b.file.redis.Given {
+		b.Fault(b.file.replicas.At, "is more than one, and each replica would take a ticket once", "add redis")
+	}
+	if n := len(b.TicketOwners()); w.capacity.Usable() && b.Tickets.Capacity < n {
+		b.Fault(w.capacity.At, fmt.Sprintf("%d is less than one entry for each of %d clients and trusted issuers",
+			b.Tickets.Capacity, n), "raise it")
+	}
+}
+
+func (b *builder) takesTickets() bool {
+	return slices.ContainsFunc(b.Routes, (*Route).TakesTickets)
+}
+
+// TakesTickets reports whether requests of the route may bring a ticket.
+func (r *Route) TakesTickets() bool { return r.TokenFrom != nil && r.TokenFrom.Ticket && !r.Public }
+
+// TicketOwners lists who shares the memory of used tickets: our clients, and the other issuers.
+func (c *Config) TicketOwners() (owners []string) {
+	if c.Issuer != nil {
+		for _, client := range c.Issuer.Clients {
+			owners = append(owners, TicketOwner(true, c.Issuer.URL, client.ID))
+		}
+	}
+	for _, t := range c.TrustedIssuers {
+		owners = append(owners, TicketOwner(false, t.Issuer, ""))
+	}
+	return owners
+}
+
+// TicketOwner is the share in which a ticket counts: the client's that a token of ours was issued to, or the other
+// issuer's.
+func TicketOwner(own bool, issuer, client string) string {
+	if own {
+		return "client " + client
+	}
+	return "issuer " + issuer
 }
 
 // TokenCookies lists the cookies that hold a token on any route, each once.

@@ -243,6 +243,7 @@ func (f *forwarding) head() (announced int) {
 			out[v.Name] = []string{v.Value}
 		}
 	}
+	f.confine()
 	if len(a.Trailer) > 0 {
 		f.gate.trail(a.Trailer, f.listed())
 	}

@@ -35,6 +35,7 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/route"
+	"github.com/jotgate/jotgate/internal/ticket"
 	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/internal/upstream"
 )
@@ -49,6 +50,7 @@ type Options struct {
 	SharedRates SharedRates     // nil: rate limits count in Rates alone
 	Revocations Revocations     // nil: nothing is revoked
 	Proofs      *dpop.Checker   // nil: no token that is bound to a key is let in
+	Tickets     *Tickets        // nil: no ticket is drawn or taken
 	Clock       func() time.Time
 
 	// Draining is closed when upgraded streams are to end, because the process is about to. nil: never.
@@ -82,6 +84,8 @@ type Gate struct {
 	cache        *Cache
 	revocations  Revocations
 	proofs       *dpop.Checker
+	tickets      *Tickets // nil: there are none
+	leeway       time.Duration
 	clock        func() time.Time
 	draining     <-chan struct{}
 	sign         func(typ string, claims []byte) (string, error)
@@ -103,6 +107,7 @@ func New(o Options) (*Gate, error) {
 	g := &Gate{
 		table: o.Config.Table, routes: o.Config.Routes, limits: o.Config.Limits, verifier: o.Verifier, cache: o.Cache,
 		revocations: o.Revocations, proofs: o.Proofs, clock: o.Clock, draining: o.Draining, sign: o.Sign,
+		tickets: o.Tickets, leeway: o.Config.ClockLeeway,
 		tenants: newTenantNames(o.Config.TenantPattern), choosing: stepRoute(), further: o.further, offline: o.Offline,
 	}
 	if g.table == nil || g.verifier == nil || g.cache == nil || o.Upstreams == nil {
@@ -156,6 +161,10 @@ type inbound struct {
 	elsewhere     bool     // the token stood outside of Authorization
 	offeredBearer bool     // in Sec-WebSocket-Protocol
 	anonymous     bool     // it has no token, and its route can do without
+
+	ticketed bool            // a ticket stands for the token
+	ticket   *ticket.Content // what it says, once it is open
+	drawer   *inbound        // the request that draws a ticket for this one; nil: this one is served
 }
 
 // ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical
@@ -175,6 +184,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.conceal()
+	p.confine()
 	g.forward(p)
 }
 

@@ -191,6 +191,7 @@ func TestWhatAShadowSpares(t *testing.T) {
 		"delegate_exceeded", "grantor_not_covering",
 		// the token side's are never the gate's
 		"grantor_unknown", "issuer_denied", "issuer_unavailable", "master_required", "scope_missing",
+		"ticket_mismatch", "ticket_used",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("spared beside the token's and the tenant's own (-want +got):\n%s", d)

@@ -49,7 +49,7 @@ type candidate struct {
 // common way of finding it will do.
 func (s *sources) elsewhere(h http.Header) bool {
 	return s.TokenSources != authorizationAlone && (!s.Authorization || len(s.Headers)+len(s.Cookies) > 0 ||
-		s.WebSocketProtocol) ||
+		s.WebSocketProtocol || s.Ticket) ||
 		len(s.known) > 0 && len(h["Cookie"]) > 0 || len(h[protocolField]) > 0
 }
 
@@ -76,6 +76,15 @@ func (s *sources) find(p *inbound) (*candidate, error) {
 	}
 	for _, token := range tokens {
 		explicit = append(explicit, candidate{token: token, where: "Sec-WebSocket-Protocol", named: s.WebSocketProtocol})
+	}
+	if s.Ticket && p.x.Target.HasQuery {
+		text, found, err := p.takeTicket()
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			explicit = append(explicit, candidate{token: text, where: inTicket, named: true})
+		}
 	}
 	for _, name := range s.known {
 		named := slices.Contains(s.Cookies, name)
@@ -302,6 +311,9 @@ func (p *inbound) cacheable(fields func(yield func(name, value string) bool)) fu
 					directives = append(directives, item)
 				}
 			}
+		}
+		if p.ticketed { // see confine
+			return
 		}
 		if !private {
 			directives = append(directives, "private")

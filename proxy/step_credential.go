@@ -38,7 +38,7 @@ func (g *Gate) credential(p *inbound) error {
 	if p.trial != nil && p.trial.as.Claims != "" {
 		return omitted // the trial says what the token claims
 	}
-	if s := &p.plan.sources; s.TokenSources != nil && s.elsewhere(p.r.Header) {
+	if s := &p.plan.sources; s.TokenSources != nil && p.drawer == nil && s.elsewhere(p.r.Header) {
 		return g.credentialElsewhere(p, s)
 	}
 	fields := p.r.Header["Authorization"]
@@ -52,7 +52,7 @@ func (g *Gate) credential(p *inbound) error {
 		return &refusal.Error{Reason: refusal.CredentialsMultiple, Detail: "Authorization beside a cookie access_token"}
 	case inQuery:
 		return &refusal.Error{Reason: refusal.TokenInQuery}
-	case len(fields) == 0 && p.plan.route.Require.Optional:
+	case len(fields) == 0 && p.plan.route.Require.Optional && p.drawer == nil:
 		p.anonymous = true
 		if p.trial != nil {
 			return skipped("there is none, and the route can do without")
@@ -89,6 +89,12 @@ func (g *Gate) credentialElsewhere(p *inbound, s *sources) error {
 		return &refusal.Error{Reason: refusal.TokenMissing}
 	case one.where == "Authorization":
 		return g.takeToken(p, one.field)
+	}
+	if one.where == inTicket {
+		if p.decision {
+			return refusal.Because(refusal.TokenMissing, "a ticket, which a front could not take out of the query")
+		}
+		p.ticketed = true
 	}
 	p.token, p.elsewhere = one.token, true
 	return g.shortEnough(p)

@@ -33,8 +33,8 @@ func stepProof() step {
 // would leave the proof out. Nothing of a proof is kept with the token: each request brings its own, and it is spent
 // before the policy is asked, so that nobody else's copy can find out what the token opens.
 func (g *Gate) proof(p *inbound) error {
-	if !p.dpop && p.entry.verified.Claims.Key == "" {
-		return nil // a plain bearer
+	if !p.dpop && p.entry.verified.Claims.Key == "" || p.ticketed {
+		return nil // a plain bearer, or a ticket that was drawn with a proof
 	}
 	if p.trial != nil && p.trial.unproven() {
 		return skipped("the token is bound to key " + p.entry.verified.Claims.Key + ": each request must bring a proof by it")
@@ -63,8 +63,12 @@ func (g *Gate) shown(p *inbound) (*dpop.Proof, error) {
 	case !p.dpop:
 		return nil, &refusal.Error{Reason: refusal.TokenBound}
 	}
-	proof, err := g.proofs.Read(p.r.Header[dpop.Header], &dpop.Request{
-		Method: p.r.Method, Scheme: p.x.Scheme, Host: p.authority(), Path: p.x.Target.Path, Token: p.token, Key: key,
+	of := p
+	if p.drawer != nil {
+		of = p.drawer // it is what the client has sent
+	}
+	proof, err := g.proofs.Read(of.r.Header[dpop.Header], &dpop.Request{
+		Method: of.r.Method, Scheme: of.x.Scheme, Host: of.authority(), Path: of.x.Target.Path, Token: p.token, Key: key,
 	})
 	if refusal.Of(err) == refusal.ProofNonce {
 		p.x.Header()[dpop.NonceHeader] = []string{g.proofs.Nonce()}

@@ -83,6 +83,9 @@ func stepToken() step {
 // verify finds the token's claims, checked anew or from the cache. What a cache must not remember is judged by the
 // steps that follow.
 func (g *Gate) verify(p *inbound) (err error) {
+	if p.ticketed {
+		return g.openTicket(p)
+	}
 	if p.trial != nil {
 		p.entry, err = p.trial.verified(g, p)
 		return err

@@ -53,6 +53,7 @@ func steps() []step {
 		stepTenant(),     // after the token, so that strangers learn nothing about routes by their faults
 		stepPermission(), // the verdict, made anew for every request
 		stepRate(),       // what is let through counts
+		stepTicket(),     // used up when nothing else can be refused any more
 	}
 }
 

@@ -122,6 +122,10 @@ func (snap *snapshot) dispatch(x *request.Exchange, r *http.Request) {
 		document.ServeHTTP(x, r)
 		return
 	}
+	if snap.ownsTickets(x, r) {
+		snap.drawTicket(x, r)
+		return
+	}
 	if snap.owns(x, r) {
 		if !snap.preflight(x, r) {
 			snap.issuer.ServeHTTP(x, r)

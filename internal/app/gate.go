@@ -116,6 +116,10 @@ func New(o Options) (*Gate, error) {
 		return nil, errors.Join(err, s.memory.close())
 	}
 	s.memory.guard = snap.guard
+	if err := s.memory.reconfigureTickets(o.Config); err != nil {
+		snap.close()
+		return nil, errors.Join(err, s.memory.close())
+	}
 	snap.series = series(s.metrics, snap.config)
 	s.metrics.Loaded(s.clock())
 	snap.generation = 1

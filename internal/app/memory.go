@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"sync/atomic"
@@ -35,6 +36,8 @@ type memory struct {
 	issuer      *issuer.State
 	keys        *keysets.Sources // of trusted issuers
 	proofs      *dpop.State      // DPoP proofs that were used
+	tickets     *replay.Memory   // one-time tickets that were used, where the guard is this process's
+	ticketKey   []byte           // seals tickets where the configuration has no secret
 
 	disagreements atomic.Uint64 // between a prepared key and the standard library
 }
@@ -50,6 +53,11 @@ func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*m
 	if m.proofs, err = dpop.NewState(c.DPoP.Capacity, c.DPoP.MaxAge, clock); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
+	if m.tickets, err = replay.NewMemory(replay.Options{Capacity: c.Tickets.Capacity, Clock: clock}); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	m.ticketKey = make([]byte, 32)
+	rand.Read(m.ticketKey) // never fails (crypto/rand)
 	if c.Redis != nil {
 		store, err := redisstore.Open(context.Background(), c.Redis, log.Logger)
 		if err != nil {

@@ -178,7 +178,10 @@ func (g *Gate) reconfigure(next *snapshot) error {
 		}
 		g.memory.guard = next.guard
 	}
-	// Last, since it fails for no capacity that the config lets through.
+	// Last, since these fail for no capacity that the config lets through.
+	if err := g.memory.reconfigureTickets(next.config); err != nil {
+		return err
+	}
 	return g.memory.proofs.Reconfigure(next.config.DPoP.Capacity, next.config.DPoP.MaxAge)
 }
 

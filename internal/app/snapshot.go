@@ -77,6 +77,10 @@ func (g *Gate) build(c *config.Config) (*snapshot, error) {
 		Proofs: snap.proofs,
 		Clock:  g.clock, Draining: g.streamsEnd, Offline: g.dry,
 	}
+	if options.Tickets, err = g.buildTickets(c); err != nil {
+		snap.close()
+		return nil, err
+	}
 	if g.memory.store != nil {
 		options.SharedRates = g.memory.store
 	}

@@ -31,6 +31,9 @@ type Served struct {
 // segment.
 const AccessTokenTree = "/api/1/access_token/"
 
+// Tickets is where one-time tickets are drawn, where a route takes any.
+const Tickets = "/api/v1/tickets"
+
 // List returns the endpoints that are served, the more specific path first.
 func (s Served) List() []Endpoint {
 	list := []Endpoint{

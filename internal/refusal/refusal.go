@@ -73,6 +73,8 @@ const (
 	GrantorUnknown         Reason = "grantor_unknown"          // the client that granted it is gone
 	GrantorNotCovering     Reason = "grantor_not_covering"     // the client's delegate no longer covers it
 	IssuerUnavailable      Reason = "issuer_unavailable"       // no key set of the issuer is at hand
+	TicketUsed             Reason = "ticket_used"              // a one-time ticket that came before, or may have
+	TicketMismatch         Reason = "ticket_mismatch"          // a ticket for another request
 	SignaturesBusy         Reason = "signatures_busy"          // too many dear signature checks are waiting
 )
 
@@ -168,7 +170,7 @@ var statuses = map[Reason]int{
 	TokenNotYetValid: 401, TokenLifetimeTooLong: 401, TokenIssuerUnknown: 401, TokenAudienceMismatch: 401,
 	TokenManagement: 401, TokenNotManagement: 403, TokenIdentityRefused: 401, TokenSubjectReserved: 401,
 	TokenClaimRequired: 401, TokenRevoked: 401, GrantorUnknown: 401, GrantorNotCovering: 401, IssuerUnavailable: 503,
-	SignaturesBusy: 503,
+	SignaturesBusy: 503, TicketUsed: 401, TicketMismatch: 401,
 
 	TokenBound: 401, TokenUnbound: 401, TokenBindingUnsupported: 401, ProofMissing: 401, ProofMalformed: 401,
 	ProofMismatch: 401, ProofKeyMismatch: 401, ProofStale: 401, ProofNonce: 401, ProofSignatureInvalid: 401,
