@@ -298,7 +298,8 @@ func TestWhatIsDrawn(t *testing.T) {
 		{"no path", `{"request": "GET http://a"}`, []string{"Authorization", bearer}, 400, "body_invalid"},
 		{
 			"too long", `{"request": "GET /s/acme/` + strings.Repeat("a", 16000) + `"}`,
-			[]string{"Authorization", bearer}, 400, "",
+			[]string{"Authorization", bearer},
+			400, "",
 		},
 		{
 			"another type", `{"request": "GET /s/acme/"}`,

@@ -104,8 +104,13 @@ func TestDigestsTellRequestsApart(t *testing.T) {
 	t.Parallel()
 	seen := map[[32]byte]Request{}
 	for _, q := range []Request{
-		{"GET", "a", "/b", "c"}, {"HEAD", "a", "/b", "c"}, {"GET", "a/", "b", "c"}, {"GET", "a", "/bc", ""},
-		{"GET", "", "a/b", "c"}, {"GETa", "", "/b", "c"}, {"GET", "a", "/b", ""},
+		{"GET", "a", "/b", "c"},
+		{"HEAD", "a", "/b", "c"},
+		{"GET", "a/", "b", "c"},
+		{"GET", "a", "/bc", ""},
+		{"GET", "", "a/b", "c"},
+		{"GETa", "", "/b", "c"},
+		{"GET", "a", "/b", ""},
 	} {
 		if other, twice := seen[q.Digest()]; twice {
 			t.Errorf("%v and %v", q, other)
