@@ -48,6 +48,8 @@ type Options struct {
 //	              line for each thing amiss that most requests do not suffer from, as a trusted issuer that is down
 //	GET /metrics  200 with what Prometheus scrapes
 //	POST /revocations  204 once a revocation is durable and in force; needs the token
+//	GET /revocations   200 with a page of what is revoked, as JSON; needs the token
+//	DELETE /revocations/ID  204 once it is durable that a mark is undone; needs the token
 //	POST /explain      200 with the trace of a decision, as JSON; needs the token
 //	POST /reload       204 when the file is in force, 409 with its faults when nothing has changed; needs the token
 //	GET /reload        200 with what came of the latest one, whoever caused it, as JSON; needs the token
@@ -141,11 +143,16 @@ func operator(o Options) http.Handler {
 	revoking := func(w http.ResponseWriter, _ *http.Request) {
 		request.Problem(w, refusal.RevocationOff, request.NewID())
 	}
+	listing, undoing := revoking, revoking
 	if o.Revocations != nil {
 		revoking = postRevocation(o.Revocations, o.Audit)
+		listing = getRevocations(o.Revocations)
+		undoing = deleteRevocation(o.Revocations, o.Audit)
 	}
 	p := pages{}
 	p.add(RevocationsPath, http.MethodPost, revoking)
+	p.add(RevocationsPath, http.MethodGet, listing)
+	p.add(RevocationsPath+"/", http.MethodDelete, undoing)
 	if o.Explain != nil {
 		p.add(ExplainPath, http.MethodPost, explain(o.Explain))
 	}

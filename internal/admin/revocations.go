@@ -16,7 +16,7 @@ import (
 	"github.com/jotgate/jotgate/internal/strictjson"
 )
 
-// RevocationsPath is where revocations are posted.
+// RevocationsPath is where revocations are posted and listed; below it, by id, marks are undone.
 const RevocationsPath = "/revocations"
 
 // revocationBytes bounds the body of a revocation.
@@ -26,6 +26,8 @@ const revocationBytes = 16 << 10
 type Revocations interface {
 	Revoke(ctx context.Context, t revoke.Token) error
 	Mark(ctx context.Context, kind revoke.Kind, issuer, value string, notBefore time.Time) error
+	Undo(ctx context.Context, id string) (revoke.Entry, error)
+	Entries(after string, most int) (page []revoke.Entry, more bool)
 }
 
 // A Revocation is one token (kind "token": value is its jti, at its exp), or a not-before mark (another kind of
@@ -35,6 +37,7 @@ type Revocation struct {
 	Issuer string `json:"issuer"`
 	Value  string `json:"value"`
 	At     int64  `json:"at"` // milliseconds since 1970
+	Undone bool   `json:"-"`  // it is a mark that is taken back; for the audit log
 }
 
 // ParseRevocation reads a revocation strictly and checks that it is whole.

@@ -88,7 +88,8 @@ func (g *Gate) auditRevocation(r *http.Request, w admin.Revocation, err error) {
 	if err != nil {
 		outcome = "refused"
 	}
-	g.log.Audit.Info("withdraw", zap.String("event", "withdraw"), zap.String("outcome", outcome),
+	event := w.Event()
+	g.log.Audit.Info(event, zap.String("event", event), zap.String("outcome", outcome),
 		zap.String("kind", w.Kind), zap.String("issuer", w.Issuer), zap.String("value", w.Value),
 		zap.Time("at", time.UnixMilli(w.At)), zap.String("by", "admin"), zap.String("remote", r.RemoteAddr), zap.Error(err))
 }

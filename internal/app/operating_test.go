@@ -61,7 +61,8 @@ func TestAdminPagesSayTheirMethods(t *testing.T) {
 	t.Parallel()
 	g := startGate(t)
 	for _, c := range []struct{ method, path, allow string }{
-		{"GET", "/revocations", "POST"},
+		{"PUT", "/revocations", "GET, HEAD, POST"},
+		{"GET", "/revocations/x", "DELETE"},
 		{"DELETE", "/reload", "GET, HEAD, POST"},
 		{"GET", "/explain", "POST"},
 		{"GET", "/log-level", "PUT"},

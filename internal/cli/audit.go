@@ -67,8 +67,8 @@ func (p *Process) auditRevocation(w admin.Revocation, err error) error {
 	if err != nil {
 		outcome = "refused"
 	}
-	return p.audit("withdraw", []zap.Field{
-		zap.String("event", "withdraw"), zap.String("outcome", outcome), zap.String("kind", w.Kind),
+	return p.audit(w.Event(), []zap.Field{
+		zap.String("event", w.Event()), zap.String("outcome", outcome), zap.String("kind", w.Kind),
 		zap.String("issuer", w.Issuer),
 		zap.String("value", w.Value), zap.Time("at", time.UnixMilli(w.At)), zap.Error(err),
 	})

@@ -67,6 +67,13 @@ func reloadGate(file string) error {
 
 // post asks the running gate's admin listener, as the config says where it is and what its token is.
 func post(ctx context.Context, settings *config.Config, path string, body []byte) (status int, text string, err error) {
+	return send(ctx, settings, http.MethodPost, path, body)
+}
+
+// send is post with another method.
+func send(
+	ctx context.Context, settings *config.Config, method, path string, body []byte,
+) (status int, text string, err error) {
 	if settings.Admin.Token == "" || settings.Admin.Listen == "" {
 		return 0, "", errors.New("no way to reach the running gate: set admin.listen and admin.token, or send it SIGHUP")
 	}
@@ -74,7 +81,7 @@ func post(ctx context.Context, settings *config.Config, path string, body []byte
 	if err != nil {
 		return 0, "", err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+path, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}

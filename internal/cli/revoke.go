@@ -21,8 +21,8 @@ const revokeDeadline = 10 * time.Second
 func revokeCommand() command {
 	return command{
 		name: "revoke",
-		usage: `(@FILE | - | --jti ID | --subject S | --client ID | --tenant T | --key KID | --all) [--before TIME] ` +
-			`[--issuer URL] [--config FILE] [--json]`,
+		usage: `((@FILE | - | --jti ID | --subject S | --client ID | --tenant T | --key KID | --all) [--before TIME] ` +
+			`[--issuer URL] | --list | --undo ID) [--config FILE] [--json]`,
 		brief: "revoke a token, or every token issued before a time", run: revokeTokens,
 		help: `Revokes one token (@FILE, standard input, or --jti), or every token of a subject, client, tenant, signing key or issuer
 that was issued before a time (--before, default now). It needs revocations.file or redis in the config.
@@ -32,10 +32,15 @@ revocations.poll; or accepted by the running gate through its admin listener (ad
 written to the file. The last case prints the audit line on standard error. --json prints what was revoked, and by whom:
 gate, file or store.
 
+--list prints what is revoked, as JSON, one page of at most 1000 after another (see next). --undo takes one mark back,
+by its id in the list; the latest of the other marks on the same thing stays. A revoked token stays revoked, and so does
+what a mark in a store that replicas share has revoked.
+
   jotgate revoke --config config.yaml @stolen.jwt
   jotgate revoke --config config.yaml --subject alice
   jotgate revoke --config config.yaml --tenant acme --before 2026-01-02T15:04:05Z --json
   jotgate revoke --config config.yaml --key NroMG9otiUyhwknMsbtx0Ibm9w4NY3n2LUiVGAm2Oww
+  jotgate revoke --config config.yaml --list
 `,
 	}
 }
@@ -44,6 +49,8 @@ type revokeFlags struct {
 	jti, subject, client, tenant, key string
 	all                               bool
 	before, issuer                    string
+	list                              bool
+	undo                              string
 }
 
 func revokeTokens(p *Process, c *call) error {
@@ -59,7 +66,12 @@ func revokeTokens(p *Process, c *call) error {
 	c.StringVar(&f.before, "before", "",
 		"`TIME` before which the tokens were issued, as 2006-01-02T15:04:05Z (default now)")
 	c.StringVar(&f.issuer, "issuer", "", "`URL` of the tokens' issuer (default issuer.url)")
+	c.BoolVar(&f.list, "list", false, "print what is revoked")
+	c.StringVar(&f.undo, "undo", "", "`ID` of the mark to take back, as --list has it")
 	if err := c.parse(1); err != nil {
+		return err
+	}
+	if err := f.alone(c); err != nil {
 		return err
 	}
 	file, err := p.configFile(*fromFlag)
@@ -70,13 +82,21 @@ func revokeTokens(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
-	w, err := f.revocation(p, c, settings)
-	if err != nil {
-		return err
+	var w admin.Revocation
+	if !f.list && f.undo == "" {
+		if w, err = f.revocation(p, c, settings); err != nil {
+			return err
+		}
 	}
 	if settings.Revocations.File == "" && !settings.Revocations.Shared {
 		return refusal.Because(refusal.RevocationOff,
 			"without revocations.file or redis in the config nothing can be revoked")
+	}
+	switch {
+	case f.list:
+		return p.listRevocations(settings)
+	case f.undo != "":
+		return p.undoRevocation(f.undo, settings, *asJSON)
 	}
 	by, err := p.apply(w, settings)
 	if err != nil {

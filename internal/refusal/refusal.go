@@ -132,6 +132,8 @@ const (
 	RevocationOff     Reason = "revocation_off"     // neither a file nor a shared store
 	RevocationsStale  Reason = "revocations_stale"  // what was withdrawn is not known, and revocations.on_stale refuses
 	RevocationFull    Reason = "revocation_full"    // the list or the client's share of it is full
+	RevocationUnknown Reason = "revocation_unknown" // no entry has the id
+	RevocationKept    Reason = "revocation_kept"    // the entry cannot be undone
 )
 
 // What the OAuth endpoints refuse beside that (RFC 6749 §5.2).
@@ -185,7 +187,7 @@ var statuses = map[Reason]int{
 	CodeBelowFloor: 400,
 	CodeClientGone: 400, CodeRoleGone: 400, CodeNotCovered: 400, StoreUnavailable: 503, CredentialUnknown: 403,
 	MasterRequired: 403, UserUnknown: 404, UserTypeRefused: 400, UserLookupFailed: 408, RevocationOff: 501,
-	RevocationFull: 503, RevocationsStale: 503,
+	RevocationFull: 503, RevocationsStale: 503, RevocationUnknown: 404, RevocationKept: 409,
 
 	ClientUnauthenticated: 401, AssertionUsed: 401, GrantUnsupported: 400, GrantNotAllowed: 400, ScopeUnknown: 400,
 	ResourceUnknown: 400, PKCEFailed: 400, SubjectTokenRefused: 400,

@@ -27,6 +27,8 @@ type record struct {
 	Value  string `json:"value"`            // the jti, or what is marked
 	Client string `json:"client,omitempty"` // who revoked it
 	At     int64  `json:"at"`               // ms: the token's end, or the mark
+	// Undo takes the mark back. A version that does not know it reads the mark again, and revokes too much.
+	Undo bool `json:"undo,omitempty"`
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

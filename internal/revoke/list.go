@@ -3,8 +3,8 @@
 //
 // A revocation is durable before it is answered: it is appended to a file and fsynced, or kept in the store that all
 // replicas share (shared.go), then it takes effect here, on the very next request. A token's entry is forgotten only
-// some time after the token has ended; a mark is never forgotten, only replaced by a later one. When the list is full,
-// or a client has used up its share of it, a revocation is refused: forgetting an older one would open what was closed.
+// some time after the token has ended; a mark is never forgotten, only undone (entries.go). When the list is full, or a
+// client has used up its share of it, a revocation is refused: forgetting an older one would open what was closed.
 //
 // This is no database of tokens: the list holds only what was revoked, RFC 7009's memory.
 package revoke
@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,10 +66,11 @@ type List struct {
 
 	mu       sync.RWMutex // guards the maps; held shortly, never while the disk works
 	tokens   map[tokenKey]revokedToken
-	marks    map[markKey]int64 // ms
-	shares   map[string]int    // entries for each client
-	quota    int               // … of its own
-	replayed int               // … and for the tokens of replayed codes
+	marks    map[markKey][]int64 // ms, ascending: each is an entry of its own, and the last one counts
+	marked   int                 // entries of marks
+	shares   map[string]int      // entries for each client
+	quota    int                 // … of its own
+	replayed int                 // … and for the tokens of replayed codes
 
 	write sync.Mutex // one writer at a time; taken before mu
 	file  *journal   // nil where the list is …
@@ -132,7 +134,7 @@ func newList(clock func() time.Time, capacity, clients int) (*List, error) {
 	}
 	l := &List{
 		clock: clock, capacity: capacity,
-		tokens: map[tokenKey]revokedToken{}, marks: map[markKey]int64{}, shares: map[string]int{},
+		tokens: map[tokenKey]revokedToken{}, marks: map[markKey][]int64{}, shares: map[string]int{},
 	}
 	l.SetClients(clients)
 	return l, nil
@@ -197,7 +199,8 @@ func (l *List) Revoke(ctx context.Context, t Token) error {
 	return l.add(ctx, record{Kind: "token", Issuer: t.Issuer, Value: t.ID, Client: owner, At: t.Expiry})
 }
 
-// Mark revokes every token of a kind that was issued before the moment. A mark never moves back.
+// Mark revokes every token of a kind that was issued before the moment. Each moment is an entry of its own; the latest
+// one counts.
 func (l *List) Mark(ctx context.Context, kind Kind, issuer, value string, notBefore time.Time) error {
 	return l.add(ctx, record{Kind: string(kind), Issuer: issuer, Value: value, At: notBefore.UnixMilli()})
 }
@@ -267,16 +270,18 @@ func (l *List) room(r record) (known, full bool) {
 			return w.expiry >= r.At, false
 		}
 		full = l.shares[r.Client] >= l.quotaOf(r.Client)
-	} else if at, known := l.marks[markKey{Kind(r.Kind), r.Issuer, r.Value}]; known {
-		return at >= r.At, false
+	} else if all := l.marks[markKey{Kind(r.Kind), r.Issuer, r.Value}]; len(all) > 0 {
+		if _, known = slices.BinarySearch(all, r.At); known {
+			return true, false
+		}
 	}
-	return false, full || len(l.tokens)+len(l.marks) >= l.capacity
+	return false, full || len(l.tokens)+l.marked >= l.capacity
 }
 
 func (l *List) size() int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return len(l.tokens) + len(l.marks)
+	return len(l.tokens) + l.marked
 }
 
 // apply makes a record effective.
@@ -293,8 +298,7 @@ func (l *List) apply(r record) {
 		w.expiry = max(w.expiry, r.At) // whoever revoked it first may have known less of when it ends
 		l.tokens[key] = w
 	} else {
-		key := markKey{Kind(r.Kind), r.Issuer, r.Value}
-		l.marks[key] = max(l.marks[key], r.At)
+		l.applyMark(markKey{Kind(r.Kind), r.Issuer, r.Value}, r)
 	}
 	l.any.Store(true)
 }
@@ -313,7 +317,7 @@ func (l *List) live() []record {
 	ended := l.clock().Add(-keptAfterExpiry).UnixMilli()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	live := make([]record, 0, len(l.tokens)+len(l.marks))
+	live := make([]record, 0, len(l.tokens)+l.marked)
 	for key, w := range l.tokens {
 		if w.expiry <= ended {
 			delete(l.tokens, key)
@@ -324,8 +328,10 @@ func (l *List) live() []record {
 		}
 		live = append(live, record{Kind: "token", Issuer: key.issuer, Value: key.id, Client: w.client, At: w.expiry})
 	}
-	for key, at := range l.marks {
-		live = append(live, record{Kind: string(key.kind), Issuer: key.issuer, Value: key.value, At: at})
+	for key, all := range l.marks {
+		for _, at := range all {
+			live = append(live, record{Kind: string(key.kind), Issuer: key.issuer, Value: key.value, At: at})
+		}
 	}
 	return live
 }
@@ -422,7 +428,7 @@ func (l *List) CheckPermissions(c *token.Claims) error {
 // before refuses what was issued before the mark. A token without an iat (0) is before every mark, and since iat is in
 // whole seconds, one issued in the mark's own second is too.
 func (l *List) before(m markKey, issuedAt int64) error {
-	if at, found := l.marks[m]; found && issuedAt < at {
+	if all := l.marks[m]; len(all) > 0 && issuedAt < all[len(all)-1] {
 		return &refusal.Error{Reason: refusal.TokenRevoked, Detail: "not before: " + string(m.kind)}
 	}
 	return nil
@@ -440,7 +446,7 @@ type Stats struct {
 func (l *List) Stats() Stats {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	all := Stats{Tokens: len(l.tokens), Marks: len(l.marks), Capacity: l.capacity}
+	all := Stats{Tokens: len(l.tokens), Marks: l.marked, Capacity: l.capacity}
 	if l.shared != nil {
 		all.Shared, all.Age = true, l.shared.age()
 		all.Stale = all.Age < 0 || all.Age > l.shared.o.MaxStaleness

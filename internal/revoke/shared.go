@@ -68,6 +68,15 @@ func Join(ctx context.Context, o SharedOptions) (*List, error) {
 // Borrow is the same list for one revocation: it is neither read nor kept up.
 func Borrow(o SharedOptions) (*List, error) { return newShared(o) }
 
+// Peek is the same list as the store has it now: it is read once, and not kept up.
+func Peek(ctx context.Context, o SharedOptions) (*List, error) {
+	l, err := newShared(o)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.shared.read(ctx, l)
+}
+
 func newShared(o SharedOptions) (*List, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()

@@ -233,3 +233,36 @@ func TestSharedCheckAsksNobody(t *testing.T) {
 		t.Errorf("%d operations for 10000 checks", got)
 	}
 }
+
+// TestSharedIsListedAndKept: every replica lists the same, the latest mark alone, and none undoes one.
+func TestSharedIsListedAndKept(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a, b := join(t, server, nil), join(t, server, nil)
+	now := time.Now()
+	revokeShared(t, a, "one", "web")
+	for _, at := range []time.Time{now, now.Add(time.Second), now.Add(-time.Second)} {
+		mark(t, a, Subject, "alice", at)
+	}
+	redistest.Eventually(t, "the other replica has them", func() bool {
+		return b.Stats().Marks == 1 && b.Stats().Tokens == 1
+	})
+	latest := now.Add(time.Second).UnixMilli()
+	for _, l := range []*List{a, b} {
+		redistest.Eventually(t, "the latest mark is listed", func() bool {
+			page, more := l.Entries("", 10)
+			return len(page) == 2 && !more && (page[0].At == latest || page[1].At == latest)
+		})
+		id := idOf(t, l, "subject", "alice", time.Time{})
+		if _, err := l.Undo(context.Background(), id); refusal.Of(err) != refusal.RevocationKept {
+			t.Errorf("undo: %v", err)
+		}
+	}
+	peek, err := Peek(t.Context(), a.shared.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if page, _ := peek.Entries("", 10); len(page) != 2 {
+		t.Errorf("read once: %v", page)
+	}
+}

@@ -1,0 +1,140 @@
+package revoke
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jotgate/jotgate/internal/refusal"
+)
+
+// An Entry is one revocation of the list.
+type Entry struct {
+	ID     string // the same after a restart, and on every replica
+	Kind   string // token, or a Kind
+	Issuer string
+	Value  string // the jti, or what is marked; "" for a mark on the issuer
+	At     int64  // ms: the token's end, or the moment of the mark
+}
+
+// idBytes is how much of a SHA-256 names an entry.
+const idBytes = 16
+
+// id does not depend on a token's end, which may be learned later, but on a mark's moment.
+func (e *Entry) id() string {
+	at := e.At
+	if e.Kind == "token" {
+		at = 0
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d", e.Kind, e.Issuer, e.Value, at))
+	return hex.EncodeToString(sum[:idBytes])
+}
+
+// Entries returns at most so many entries in the order of their ids, which begins behind the id after ("": at the
+// first), and reports whether there are more. Tokens that ended long ago are left out.
+func (l *List) Entries(after string, most int) (page []Entry, more bool) {
+	all := l.entries()
+	kept := all[:0]
+	for _, e := range all {
+		if e.ID = e.id(); e.ID > after {
+			kept = append(kept, e)
+		}
+	}
+	slices.SortFunc(kept, func(a, b Entry) int { return cmp.Compare(a.ID, b.ID) })
+	if len(kept) > most {
+		return slices.Clone(kept[:most]), true
+	}
+	return kept, false
+}
+
+// entries copies the list, without ids: digests take too long for the lock.
+func (l *List) entries() []Entry {
+	ended := l.clock().Add(-keptAfterExpiry).UnixMilli()
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	all := make([]Entry, 0, len(l.tokens)+l.marked)
+	for key, w := range l.tokens {
+		if w.expiry > ended {
+			all = append(all, Entry{Kind: "token", Issuer: key.issuer, Value: key.id, At: w.expiry})
+		}
+	}
+	for key, marks := range l.marks {
+		for _, at := range marks {
+			all = append(all, Entry{Kind: string(key.kind), Issuer: key.issuer, Value: key.value, At: at})
+		}
+	}
+	return all
+}
+
+// Undo takes one mark back: what it alone revoked counts again, and the latest of the other marks on the same thing
+// stays. It has taken effect, and is durable, when nil is returned. Errors: refusal.RevocationUnknown;
+// refusal.RevocationKept for a token, and for a list that replicas share; refusal.StoreUnavailable.
+func (l *List) Undo(ctx context.Context, id string) (Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return Entry{}, refusal.Because(refusal.StoreUnavailable, "revocations: %v", err)
+	}
+	l.write.Lock()
+	defer l.write.Unlock()
+	e, err := l.find(id)
+	if err != nil {
+		return e, err
+	}
+	switch {
+	case e.Kind == "token":
+		return e, refusal.Because(refusal.RevocationKept, "jti %.130q: only marks can be undone", e.Value)
+	case l.shared != nil:
+		// Another replica that has the mark would write it again.
+		return e, refusal.Because(refusal.RevocationKept, "marks in a store that replicas share cannot be undone")
+	case l.file == nil:
+		return e, errReadOnly
+	}
+	r := record{Kind: e.Kind, Issuer: e.Issuer, Value: e.Value, At: e.At, Undo: true}
+	if err := l.file.append(r); err != nil {
+		return e, refusal.Because(refusal.StoreUnavailable, "revocations: %v", err)
+	}
+	l.apply(r)
+	if l.file.records > 2*l.size()+1024 {
+		_ = l.compact() // the mark is undone whatever becomes of it; the next write tries again
+	}
+	return e, nil
+}
+
+func (l *List) find(id string) (Entry, error) {
+	if len(id) == 2*idBytes && strings.Trim(id, "0123456789abcdef") == "" {
+		for _, e := range l.entries() {
+			if e.ID = e.id(); e.ID == id {
+				return e, nil
+			}
+		}
+	}
+	return Entry{}, refusal.Because(refusal.RevocationUnknown, "no revocation has the id %.80q", id)
+}
+
+// applyMark adds a mark, or takes it back. Of the marks in a shared store the latest alone is kept, as there. The
+// caller holds mu.
+func (l *List) applyMark(key markKey, r record) {
+	all := l.marks[key]
+	i, known := slices.BinarySearch(all, r.At)
+	was := len(all)
+	switch {
+	case r.Undo && known:
+		all = slices.Delete(all, i, i+1)
+	case r.Undo || known:
+		return
+	case l.shared != nil:
+		if i < was { // a later one is known
+			return
+		}
+		all = append(all[:0], r.At)
+	default:
+		all = slices.Insert(all, i, r.At)
+	}
+	l.marked += len(all) - was
+	if l.marks[key] = all; len(all) == 0 {
+		delete(l.marks, key)
+	}
+}
