@@ -72,6 +72,7 @@ func (r *Route) conditions() (list []route.Demand) {
 		what := fmt.Sprintf("a rate of %d per %v, %d at once, by %s", l.Requests, l.Per, l.Burst, l.By)
 		list = append(list, route.Demand{What: what})
 	}
+	add("a certificate of", r.Require.CertNames)
 	for _, q := range r.Require.Claims {
 		add("the claim "+q.Claim.String(), []string{q.Condition.String()})
 	}

@@ -109,6 +109,9 @@ func (b *builder) buildConditions(w *writtenRoute, r *Route) {
 	}
 	r.Require.Issuers = yaml.Values(w.require.Value.issuers)
 	r.Require.Scopes = yaml.Values(w.require.Value.scopes)
+	if q := &w.require.Value.clientCert; q.Given {
+		r.Require.CertNames = yaml.Values(q.Value.san)
+	}
 }
 
 func (b *builder) knowsIssuer(url string) bool {
@@ -138,6 +141,18 @@ func (b *builder) buildRateLimit(s *yaml.Setting[writtenRateLimit], r *Route) {
 }
 
 // isScope holds a word of a scope to RFC 6749 §3.3.
+// isCertName judges an alternative name of certificates, which is compared as a whole.
+func isCertName(s string) (problem, remedy string) {
+	bad := func(c rune) bool { return c <= ' ' || c > '~' }
+	switch {
+	case s == "" || len(s) > 2048 || strings.ContainsFunc(s, bad):
+		return "is not a name in a certificate", "write a DNS name, a URI, or an email or IP address, in ASCII without spaces"
+	case strings.Contains(s, "*"):
+		return "is a pattern", "write each name in full"
+	}
+	return "", ""
+}
+
 func isScope(s string) (problem, remedy string) {
 	bad := func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' }
 	if s == "" || len(s) > 256 || strings.ContainsFunc(s, bad) {

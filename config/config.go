@@ -367,6 +367,22 @@ type IdentityHeaders struct {
 	Subject, Issuer, Client, Tenant, Actions, TokenID string
 }
 
+// CertHeaders lists the headers that tell the upstream of the client's certificate: its subject, its alternative names
+// and its SHA-256.
+func CertHeaders() [3]string {
+	return [...]string{"X-Jotgate-Cert-Subject", "X-Jotgate-Cert-San", "X-Jotgate-Cert-Sha256"}
+}
+
+// isCertHeader reports whether an app could take a header for one of CertHeaders.
+func isCertHeader(name string) bool {
+	for _, ours := range CertHeaders() {
+		if foldField(name) == foldField(ours) {
+			return true
+		}
+	}
+	return false
+}
+
 // All lists the six names.
 func (h *IdentityHeaders) All() []string {
 	return []string{h.Subject, h.Issuer, h.Client, h.Tenant, h.Actions, h.TokenID}
@@ -469,6 +485,8 @@ type Require struct {
 	Scopes   []string // words that the token's scope must all have
 	Issuers  []string // whose tokens alone are taken; nil: every issuer's
 	Claims   []jose.Requirement
+
+	CertNames []string // alternative names of which the client's certificate has one; nil: no certificate is asked for
 }
 
 // CORS is what scripts of other origins may do (the Fetch standard's CORS protocol).

@@ -25,6 +25,9 @@ func (b *builder) buildIdentityHeaders() {
 			at := name.from.At
 			b.Fault(at, yaml.Quote(canonical)+" is the name of two identity headers", "give each its own name")
 		}
+		if isCertHeader(canonical) {
+			b.Fault(name.from.At, yaml.Quote(canonical)+" tells of the client's certificate", "choose another header")
+		}
 		*name.to = canonical
 	}
 }

@@ -1312,10 +1312,25 @@ type writtenRequire struct {
 	scopes        []yaml.Setting[string]
 	issuers       []yaml.Setting[string]
 	claims        []yaml.Named[jose.Condition]
+	clientCert    yaml.Setting[writtenClientCert]
 	action        yaml.Setting[string]
 	tenant        yaml.Setting[string]
 	tenantFrom    yaml.Setting[string]
 	global        yaml.Setting[bool]
+}
+
+type writtenClientCert struct {
+	san []yaml.Setting[string]
+}
+
+func clientCert() yaml.Kind[writtenClientCert] {
+	type t = writtenClientCert
+	return yaml.Mapping(
+		yaml.Plain("san", yaml.Distinct(1, yaml.Text(isCertName).Like(filledLike)),
+			func(x *t) *[]yaml.Setting[string] { return &x.san },
+			"alternative names of which the certificate has one: a DNS name, a URI, an email or an IP address").
+			Must("name them: san: [orders.internal]"),
+	)
 }
 
 func require() yaml.Kind[writtenRequire] {
@@ -1339,6 +1354,8 @@ func require() yaml.Kind[writtenRequire] {
 		yaml.Plain("claims", yaml.Names(yaml.Text(isClaimPath).Like(filledLike), condition()),
 			func(x *t) *[]yaml.Named[jose.Condition] { return &x.claims },
 			"claims that the token must have (else 403), as in trusted_issuers[].require_claims"),
+		yaml.Placed("client_cert", clientCert(), func(x *t) *yaml.Setting[writtenClientCert] { return &x.clientCert },
+			"client certificate that the connection must have (else 403)"),
 	).OneAtMost("tenant", "tenant_from", "global")
 	scalar := yaml.Word("authenticated", "optional")
 	shape := &yaml.Shape{Either: []*yaml.Shape{scalar.Shape, mapping.Shape}}

@@ -154,7 +154,7 @@ func (b *builder) buildRequire(w *writtenRoute, r *Route) {
 // buildWithoutAction takes a require that asks for other conditions alone; any good token that meets them will do.
 func (b *builder) buildWithoutAction(w *writtenRoute, q *writtenRequire) {
 	if q.tenant.Given || q.tenantFrom.Given || q.global.Given || len(q.scopes) == 0 && len(q.issuers) == 0 &&
-		len(q.claims) == 0 {
+		len(q.claims) == 0 && !q.clientCert.Given {
 		b.Fault(w.require.At.Key("action"), "is missing", "name the action that the token must allow, like READ")
 	}
 }
@@ -188,7 +188,7 @@ func (b *builder) buildTenantFrom(w yaml.Setting[string], written *writtenRoute,
 		switch {
 		case problem != "":
 			b.Fault(w.At, w.Shown+" "+problem, remedy)
-		case slices.Contains(b.IdentityHeaders.All(), r.Require.Name):
+		case slices.Contains(b.IdentityHeaders.All(), r.Require.Name) || isCertHeader(r.Require.Name):
 			b.Fault(
 				w.At,
 				w.Shown+" is an identity header, which clients cannot send",

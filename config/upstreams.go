@@ -137,7 +137,8 @@ func (b *builder) buildAssertion(w yaml.Setting[writtenAssertion]) *Assertion {
 	if b.Issuer == nil {
 		b.Fault(w.At, "needs a signing key, but no issuer is configured", "add issuer, or remove it")
 	}
-	if slices.ContainsFunc(b.IdentityHeaders.All(), func(h string) bool { return strings.EqualFold(h, header.Value) }) {
+	if slices.ContainsFunc(b.IdentityHeaders.All(), func(h string) bool { return strings.EqualFold(h, header.Value) }) ||
+		isCertHeader(header.Value) {
 		b.Fault(header.At, header.Shown+" is an identity header", "choose another header name")
 	}
 	return &Assertion{Header: canonicalHeader(header.Value), Audience: w.Value.audience, TTL: w.Value.ttl}

@@ -65,6 +65,8 @@ func (i *Issuer) meant(v *jose.Verified, id string) error {
 	switch {
 	case t.Subject != t.Issuer || id != "" && id != t.Issuer:
 		return refusal.Because(refusal.ClientUnauthenticated, "iss, sub and client_id are not one")
+	case t.Cert != "":
+		return refusal.Because(refusal.TokenBindingUnsupported, "an assertion that is bound to a certificate")
 	case t.ID == "":
 		return refusal.Because(refusal.ClientUnauthenticated, "no jti")
 	case len(t.Audience) == 0:

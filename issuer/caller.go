@@ -70,6 +70,9 @@ func ours(v *jose.Verified) error {
 	if !v.Issuer.Own {
 		return refusal.Because(refusal.TokenIssuerUnknown, "tokens of %q manage nothing here", v.Claims.Issuer)
 	}
+	if v.Claims.Cert != "" { // the gate judges such tokens, these endpoints do not
+		return refusal.Because(refusal.TokenBindingUnsupported, "cnf has x5t#S256, which counts at the gate alone")
+	}
 	return nil
 }
 

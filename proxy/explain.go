@@ -93,7 +93,8 @@ type TracedToken struct {
 	Grantor     string            `json:"grantor,omitempty"`
 	ID          string            `json:"jti,omitempty"`
 	Key         string            `json:"kid,omitempty"`
-	Bound       string            `json:"jkt,omitempty"` // cnf.jkt: the key that it is bound to
+	Bound       string            `json:"jkt,omitempty"`      // cnf.jkt: the key that it is bound to
+	Cert        string            `json:"x5t#S256,omitempty"` // cnf.x5t#S256: the certificate that it is bound to
 	Audience    []string          `json:"aud,omitempty"`
 	Scope       string            `json:"scope,omitempty"`
 	Roles       []string          `json:"roles,omitempty"`
@@ -310,8 +311,8 @@ func (g *Gate) said(v *jose.Verified) *TracedToken {
 	c := &v.Claims
 	said := &TracedToken{
 		Issuer: c.Issuer, Subject: c.Subject, Client: c.ClientID, Grantor: c.Grantor, ID: c.ID, Key: v.KeyID, Bound: c.Key,
-		Audience: c.Audience,
-		Scope:    c.Scope, IssuedAt: stamp(c.IssuedAt), NotBefore: stamp(c.NotBefore), Expiry: stamp(c.Expiry),
+		Cert: c.Cert, Audience: c.Audience,
+		Scope: c.Scope, IssuedAt: stamp(c.IssuedAt), NotBefore: stamp(c.NotBefore), Expiry: stamp(c.Expiry),
 		Permissions: c.Permissions,
 	}
 	if j := g.judge(v); j != nil && !j.own {

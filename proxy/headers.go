@@ -110,6 +110,10 @@ func newFields(c *config.Config) *fields {
 		f.claim(name)
 		f.tell(name)
 	}
+	for _, name := range config.CertHeaders() {
+		f.claim(name)
+		f.tell(name)
+	}
 	for _, name := range c.AllClaimHeaders() {
 		f.claim(name)
 		f.tell(name)
@@ -174,7 +178,7 @@ func hasPrefix(b []byte, prefix string) bool {
 type field struct{ name, value string }
 
 // ownAtMost is room for the fields that we set on one request.
-const ownAtMost = 20
+const ownAtMost = 23
 
 // A requestRule decides which fields of a client's request go on to the upstream, for every kind of upstream.
 type requestRule struct {
@@ -289,6 +293,7 @@ func (g *Gate) own(p *inbound, to []field) ([]field, error) {
 		parent, state := p.x.Trace.Outgoing()
 		to = set(set(to, otel.Parent, parent), otel.State, state)
 	}
+	to = setCertificate(to, p)
 	if p.grant == nil {
 		return to, nil
 	}

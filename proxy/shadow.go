@@ -31,7 +31,8 @@ func spared(r refusal.Reason) bool {
 	switch r {
 	case refusal.TenantMissing, refusal.TenantAmbiguous, refusal.TenantMalformed, refusal.IssuerUnavailable:
 		return true
-	case refusal.FrontForbidden, refusal.AddressDenied: // no token, tenant or permission would help
+	case refusal.FrontForbidden, refusal.AddressDenied, refusal.ClientCertDenied:
+		// no token, tenant or permission would help
 		return false
 	}
 	status := r.Status()

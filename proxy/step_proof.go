@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -11,13 +12,19 @@ func stepProof() step {
 	return step{
 		name: "proof", about: aboutToken, run: (*Gate).proof,
 		say: func(_ *Gate, p *inbound) string {
-			if key := p.entry.verified.Claims.Key; key != "" {
-				return "by key " + key + "; whether it was used before was not asked"
+			said, c := "", &p.entry.verified.Claims
+			if c.Cert != "" {
+				said = "sent with the certificate " + c.Cert
 			}
-			return ""
+			if c.Key != "" {
+				said = strings.TrimPrefix(said+"; by key "+c.Key+"; whether it was used before was not asked", "; ")
+			}
+			return said
 		},
 		need: func(_ *Gate, p *inbound, reason refusal.Reason) string {
 			switch reason {
+			case refusal.TokenCertMismatch:
+				return "a connection with the client certificate whose SHA-256 is " + p.entry.verified.Claims.Cert
 			case refusal.TokenBound:
 				return "Authorization: DPoP TOKEN, with a header DPoP: a proof by key " + p.entry.verified.Claims.Key
 			case refusal.TokenUnbound:
@@ -33,6 +40,11 @@ func stepProof() step {
 // would leave the proof out. Nothing of a proof is kept with the token: each request brings its own, and it is spent
 // before the policy is asked, so that nobody else's copy can find out what the token opens.
 func (g *Gate) proof(p *inbound) error {
+	if p.entry.verified.Claims.Cert != "" { // of a ticket's token, too: its holder has the certificate
+		if err := p.hasCertificate(); err != nil {
+			return err
+		}
+	}
 	if !p.dpop && p.entry.verified.Claims.Key == "" || p.ticketed {
 		return nil // a plain bearer, or a ticket that was drawn with a proof
 	}

@@ -98,12 +98,12 @@ func TestBoundTokensNeedTheirProof(t *testing.T) {
 		{
 			"bound to a certificate", "/t/acme/x",
 			[]string{"Authorization: Bearer " + certificate},
-			verdict{401, refusal.TokenBindingUnsupported, badToken, 0},
+			verdict{401, refusal.TokenCertMismatch, badToken, 0},
 		},
 		{
 			"bound to both", "/t/acme/x",
 			[]string{scheme(both), proof(key, both)},
-			verdict{401, refusal.TokenBindingUnsupported, badBound, 0},
+			verdict{401, refusal.TokenCertMismatch, badBound, 0},
 		},
 		{"another key", "/t/acme/x", []string{scheme(bound), proof(other, bound)}, refused(refusal.ProofKeyMismatch)},
 		{

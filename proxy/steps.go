@@ -37,6 +37,7 @@ const (
 func steps() []step {
 	return []step{
 		stepAddress(),       // whoever may not come at all is asked for nothing
+		stepClientCert(),    // no token helps a connection without it
 		stepRateByAddress(), // before anything is paid for
 		stepPublic(),
 		stepCredential(), // first what is cheap: a request without a credential costs no hashing

@@ -11,7 +11,9 @@ import (
 	"encoding/pem"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -115,4 +117,49 @@ func TestAReloadChangesTheAuthorityOfClients(t *testing.T) {
 	if status := ask(newClient(client)); status != 0 {
 		t.Errorf("a new connection: %d, want the handshake refused", status)
 	}
+}
+
+// issuedWithNames makes an authority's PEM and two of its client certificates: one of orders, with names of all kinds,
+// and one whose names only look like those.
+func issuedWithNames(t *testing.T) (authority []byte, orders, others tls.Certificate) {
+	t.Helper()
+	newKey := func() *ecdsa.PrivateKey {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	key := newKey()
+	root := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ours"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, root, root, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(subject pkix.Name, dns, uris []string, ips ...net.IP) tls.Certificate {
+		leaf := &x509.Certificate{
+			SerialNumber: big.NewInt(2), Subject: subject, NotAfter: time.Now().Add(time.Hour),
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, DNSNames: dns, IPAddresses: ips,
+		}
+		for _, text := range uris {
+			u, err := url.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaf.URIs = append(leaf.URIs, u)
+		}
+		own := newKey()
+		issued, err := x509.CreateCertificate(rand.Reader, leaf, root, own.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tls.Certificate{Certificate: [][]byte{issued}, PrivateKey: own}
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}),
+		issue(pkix.Name{CommonName: "orders", Organization: []string{"A %ö Co."}}, []string{"orders.internal"},
+			[]string{"spiffe://test/orders", "urn:a,b"}, net.IPv4(192, 0, 2, 1)),
+		issue(pkix.Name{CommonName: "orders.internal"}, []string{"spiffe://test/orders", "a.orders.internal"}, nil)
 }

@@ -183,7 +183,9 @@ func TestFrontsAreAnsweredAsARequestWouldBe(t *testing.T) {
 			if c.want != 200 {
 				continue
 			}
-			for _, field := range []string{"Subject", "Issuer", "Client", "Tenant", "Actions", "Token-Id"} {
+			for _, field := range []string{
+				"Subject", "Issuer", "Client", "Tenant", "Actions", "Token-Id", "Cert-Subject", "Cert-San", "Cert-Sha256",
+			} {
 				if values := a.Header.Values("X-Jotgate-" + field); len(values) != 1 {
 					t.Errorf("%s, %s: X-Jotgate-%s is there %d times, it must be there to overwrite the client's", c.name, name, field,
 						len(values))

@@ -394,6 +394,12 @@ func wider(old, fresh *config.Config) (all []string) {
 			}
 			add(at+".require.issuers", before.Require.Issuers, r.Require.Issuers)
 		}
+		if before.Require.CertNames != nil {
+			if r.Require.CertNames == nil {
+				all = append(all, at+".require.client_cert: none")
+			}
+			add(at+".require.client_cert.san", before.Require.CertNames, r.Require.CertNames)
+		}
 		if r.Shadow && !before.Shadow {
 			all = append(all, at+".shadow: true")
 		}

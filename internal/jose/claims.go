@@ -142,7 +142,7 @@ func decodeClaim(r *strictjson.Reader, name string, c *token.Claims) (err error)
 	case "act":
 		c.Actors, err = actors(r)
 	case "cnf":
-		c.Key, err = confirmation(r)
+		c.Key, c.Cert, err = confirmation(r)
 	case "application":
 		c.Application, err = named(r)
 	case "master":
@@ -327,22 +327,28 @@ func actors(r *strictjson.Reader) ([]string, error) {
 	return append(latest, earlier...), err
 }
 
-// confirmation reads the cnf claim (RFC 7800 §3.1) and gives its jkt (RFC 9449 §6.1). A token that is bound to
-// something else as well must not pass for one that is not, so what cannot be checked here refuses it.
-func confirmation(r *strictjson.Reader) (key string, err error) {
+// confirmation reads the cnf claim (RFC 7800 §3.1): its jkt (RFC 9449 §6.1) and its x5t#S256 (RFC 8705 §3.1); with
+// both, both bind. A token that is bound to something else as well must not pass for one that is not, so what cannot be
+// checked here refuses it.
+func confirmation(r *strictjson.Reader) (key, cert string, err error) {
 	err = r.Object(func(name string) (err error) {
-		if name != "jkt" {
+		to := &key
+		switch name {
+		case "jkt":
+		case "x5t#S256":
+			to = &cert
+		default:
 			return refusal.Because(refusal.TokenBindingUnsupported, "cnf has %s", brief(name))
 		}
-		if key, err = r.String(); err == nil && !isThumbprint(key) {
+		if *to, err = r.String(); err == nil && !isThumbprint(*to) {
 			err = r.Fault("want a SHA-256 in base64url")
 		}
 		return err
 	})
-	if err == nil && key == "" {
-		err = refusal.Because(refusal.TokenBindingUnsupported, "cnf has no jkt")
+	if err == nil && key == "" && cert == "" {
+		err = refusal.Because(refusal.TokenBindingUnsupported, "cnf has neither jkt nor x5t#S256")
 	}
-	return key, err
+	return key, cert, err
 }
 
 // isThumbprint reports whether s is the base64url of a SHA-256 in its only spelling.

@@ -42,9 +42,12 @@ func EncodeClaims(dst []byte, c *token.Claims) []byte {
 		e.name("act")
 		e.dst = appendActors(e.dst, c.Actors)
 	}
-	if c.Key != "" {
+	if c.Key != "" || c.Cert != "" {
 		e.name("cnf")
-		e.dst = append(strictjson.AppendString(append(e.dst, `{"jkt":`...), c.Key), '}')
+		inner := encoder{dst: append(e.dst, '{')}
+		inner.text("jkt", c.Key)
+		inner.text("x5t#S256", c.Cert)
+		e.dst = append(inner.dst, '}')
 	}
 	e.text("application", c.Application)
 	if c.Master {

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"encoding/base64"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,14 +54,21 @@ func FuzzParseProof(f *testing.F) {
 	})
 }
 
-// TestConfirmation: cnf with jkt binds; with anything else the token is refused, since nothing here could check it.
+// TestConfirmation: cnf with jkt or x5t#S256 binds; with anything else the token is refused, since nothing here could
+// check it.
 func TestConfirmation(t *testing.T) {
 	t.Parallel()
 	const jkt = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
 	for cnf, want := range map[string]refusal.Reason{
 		`{"jkt":"` + jkt + `"}`:                          "",
-		`{"jkt":"` + jkt + `","x5t#S256":"` + jkt + `"}`: refusal.TokenBindingUnsupported,
-		`{"x5t#S256":"` + jkt + `"}`:                     refusal.TokenBindingUnsupported,
+		`{"jkt":"` + jkt + `","x5t#S256":"` + jkt + `"}`: "",
+		`{"x5t#S256":"` + jkt + `"}`:                     "",
+		`{"x5t#S256":"` + jkt + `","kid":"x"}`:           refusal.TokenBindingUnsupported,
+		`{"x5t#s256":"` + jkt + `"}`:                     refusal.TokenBindingUnsupported,
+		`{"x5t":"` + jkt + `"}`:                          refusal.TokenBindingUnsupported,
+		`{"x5t#S256":""}`:                                refusal.TokenClaimsMalformed,
+		`{"x5t#S256":"` + jkt[:41] + `"}`:                refusal.TokenClaimsMalformed,
+		`{"x5t#S256":["` + jkt + `"]}`:                   refusal.TokenClaimsMalformed,
 		`{"jwk":{"kty":"EC"}}`:                           refusal.TokenBindingUnsupported,
 		`{"kid":"x"}`:                                    refusal.TokenBindingUnsupported,
 		`{}`:                                             refusal.TokenBindingUnsupported,
@@ -74,9 +82,14 @@ func TestConfirmation(t *testing.T) {
 		`[]`:            refusal.TokenClaimsMalformed,
 	} {
 		c, err := DecodeClaims(`{"iss":"i","exp":1,"cnf":` + cnf + `}`)
-		if refusal.Of(err) != want || err == nil && c.Key != jkt {
+		if refusal.Of(err) != want || err == nil &&
+			(c.Key == jkt) != strings.Contains(cnf, "jkt") || err == nil && (c.Cert == jkt) != strings.Contains(cnf, "x5t") {
 			t.Errorf("%s: %v, %+v", cnf, err, c)
 		}
+	}
+	both := EncodeClaims(nil, &token.Claims{Issuer: "i", Expiry: 1000, Key: jkt, Cert: jkt})
+	if c, err := DecodeClaims(string(both)); err != nil || c.Key != jkt || c.Cert != jkt {
+		t.Errorf("%s: %v", both, err)
 	}
 	text := EncodeClaims(nil, &token.Claims{Issuer: "i", Expiry: 1000, Key: jkt})
 	if !json.Valid(text) || string(text) != `{"iss":"i","exp":1,"cnf":{"jkt":"`+jkt+`"}}` {

@@ -83,6 +83,7 @@ const (
 	TokenBound              Reason = "token_bound"               // bound to a key, and sent as a plain bearer
 	TokenUnbound            Reason = "token_unbound"             // bound to no key where one must be
 	TokenBindingUnsupported Reason = "token_binding_unsupported" // bound to what nothing here can check
+	TokenCertMismatch       Reason = "token_cert_mismatch"       // bound to another certificate than the connection's
 	ProofMissing            Reason = "proof_missing"             // no DPoP header
 	ProofMalformed          Reason = "proof_malformed"           // two of them, or not a strict proof with a public key
 	ProofMismatch           Reason = "proof_mismatch"            // for another method, URL or token
@@ -100,9 +101,12 @@ const (
 	TenantMalformed Reason = "tenant_malformed" // … is not a tenant's name
 	TenantDenied    Reason = "tenant_denied"    // no entry of the token names this tenant
 	AddressDenied   Reason = "address_denied"   // the client's address is not one of the route's
-	ClaimDenied     Reason = "claim_denied"     // a claim does not hold what the route asks for
-	IssuerDenied    Reason = "issuer_denied"    // a token of another issuer than the route takes
-	ActionDenied    Reason = "action_denied"    // the entry that decides lacks the action
+
+	ClientCertDenied Reason = "client_cert_denied" // the connection has no certificate with a name that the route asks for
+
+	ClaimDenied  Reason = "claim_denied"  // a claim does not hold what the route asks for
+	IssuerDenied Reason = "issuer_denied" // a token of another issuer than the route takes
+	ActionDenied Reason = "action_denied" // the entry that decides lacks the action
 )
 
 // What the token side refuses.
@@ -174,13 +178,14 @@ var statuses = map[Reason]int{
 	TokenClaimRequired: 401, TokenRevoked: 401, GrantorUnknown: 401, GrantorNotCovering: 401, IssuerUnavailable: 503,
 	SignaturesBusy: 503, TicketUsed: 401, TicketMismatch: 401,
 
-	TokenBound: 401, TokenUnbound: 401, TokenBindingUnsupported: 401, ProofMissing: 401, ProofMalformed: 401,
+	TokenCertMismatch: 401,
+	TokenBound:        401, TokenUnbound: 401, TokenBindingUnsupported: 401, ProofMissing: 401, ProofMalformed: 401,
 	ProofMismatch: 401, ProofKeyMismatch: 401, ProofStale: 401, ProofNonce: 401, ProofSignatureInvalid: 401,
 	ProofUsed: 401,
 
 	TenantMissing: 400, TenantAmbiguous: 400, TenantMalformed: 400, TenantDenied: 403, ActionDenied: 403,
-	AddressDenied: 403,
-	IssuerDenied:  403, ClaimDenied: 403,
+	AddressDenied: 403, ClientCertDenied: 403,
+	IssuerDenied: 403, ClaimDenied: 403,
 
 	ScopeMissing: 403, DelegateExceeded: 403, SubjectReserved: 400, CodeTooLong: 400, CodeMalformed: 400,
 	CodeUnknown: 404, CodeOtherEpoch: 404, CodeExpired: 400, CodeNotYetValid: 400, CodeUsed: 400, CodeRevoked: 400,

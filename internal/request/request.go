@@ -345,7 +345,7 @@ func bearerChallenge(reason refusal.Reason) string {
 		return `Bearer realm="jotgate"`
 	case refusal.CredentialsMultiple:
 		return `Bearer realm="jotgate", error="invalid_request"`
-	case refusal.AddressDenied, refusal.CrossSite: // no token would help
+	case refusal.AddressDenied, refusal.CrossSite, refusal.ClientCertDenied: // no token would help
 		return ""
 	}
 	switch reason.Status() {

@@ -186,6 +186,8 @@ type Claims struct {
 	Actors    []string // act: the clients that exchanged the token, the latest first (RFC 8693 §4.1)
 	// cnf.jkt: thumbprint of the key that the token is bound to (RFC 9449 §6.1); "": a plain bearer
 	Key string
+	// cnf.x5t#S256: digest of the client certificate that the token is bound to (RFC 8705 §3.1); "": to none
+	Cert string
 
 	// The access-token dialect's own claims.
 	Application string // application
