@@ -27,6 +27,20 @@ func (b *builder) lint() {
 	b.lintCapacity()
 	b.lintLiterals()
 	b.lintCORS()
+	b.lintCertificates()
+}
+
+// lintCertificates warns of routes that ask for what no listener asks its clients for.
+func (b *builder) lintCertificates() {
+	if slices.ContainsFunc(b.Listeners, func(l Listener) bool { return l.TLS != nil && l.TLS.ClientCA != "" }) {
+		return
+	}
+	for i, r := range b.Routes {
+		if len(r.Require.CertNames) > 0 {
+			b.Warn(b.file.routes.Value[i].Value.require.Value.clientCert.At,
+				"cannot be met: no listener asks for client certificates", "set client_ca in a listener's tls")
+		}
+	}
 }
 
 // literalPlaceholder is how other routers write a parameter; here such a segment matches itself alone.

@@ -30,6 +30,12 @@ func TestLint(t *testing.T) {
 		{"a role and its route", issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
 routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream: app}]`, ``},
 		{
+			"a certificate that no listener asks for",
+			issuer + `routes: [{path: /a, require: {client_cert: {san: [a.internal]}}, upstream: app}]`,
+			`gate.yaml:4:44: routes[0].require.client_cert: cannot be met: no listener asks for client certificates; ` +
+				`set client_ca in a listener's tls`,
+		},
+		{
 			"a role that opens no route",
 			issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}], writer: [{tenant: acme, actions: [WRITE]}]}
 routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream: app}, {path: /me, require: authenticated, upstream: app}]`,
