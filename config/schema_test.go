@@ -170,7 +170,8 @@ var beyondSchema = []string{
 	"route-inside-ours", "route-rewritten", "route-tenant-from", "route-without-any-issuer", "routes-conflict",
 	"routes-equal", "same-key-twice",
 	"second-document", "secret-of-two-lines", "tag", "tenant-pattern-open-paren", "tenant-pattern-open-quote",
-	"tenant-pattern-star", "tenant-pattern", "tickets-of-replicas", "trusted-proxies", "ttl-over-the-limit", "unset-variable",
+	"tenant-pattern-star", "tenant-pattern", "tickets-of-replicas", "trusted-proxies",
+	"ttl-over-the-limit", "unset-variable",
 	"users-without-role",
 }
 

@@ -65,8 +65,8 @@ func (p *inbound) takeTicket() (text string, found bool, err error) {
 	return text, true, nil
 }
 
-// hasTicket reports whether some reader could find the member in a query: names are unescaped, in any case, with ";" for
-// a separator, and with the brackets of a list.
+// hasTicket reports whether some reader could find the member in a query: names are unescaped, in any case, with ";"
+// for a separator, and with the brackets of a list.
 func hasTicket(query string) bool {
 	for member := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
 		name, _, _ := strings.Cut(member, "=")

@@ -174,8 +174,8 @@ func TestATicketIsBoundToItsTenant(t *testing.T) {
 	}
 }
 
-// TestWhatIsRefusedDoesNotUseATicketUp: an upgrade that the route does not allow, and a shadow that lets anything through
-// gets the query without the ticket.
+// TestWhatIsRefusedDoesNotUseATicketUp: an upgrade that the route does not allow, and a shadow that lets anything
+// through gets the query without the ticket.
 func TestWhatIsRefusedDoesNotUseATicketUp(t *testing.T) {
 	t.Parallel()
 	h := ticketHouse(t)

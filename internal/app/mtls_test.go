@@ -260,8 +260,8 @@ func TestBoundToACertificateAtTheEndpoints(t *testing.T) {
 	}
 }
 
-// TestACertificateThatIsAskedForNoMoreWidens: a reload that is not to widen may add the demand, and neither loosen it nor
-// drop it.
+// TestACertificateThatIsAskedForNoMoreWidens: a reload that is not to widen may add the demand, and neither loosen it
+// nor drop it.
 func TestACertificateThatIsAskedForNoMoreWidens(t *testing.T) {
 	t.Parallel()
 	edits := func(more string) []string {
@@ -273,7 +273,8 @@ func TestACertificateThatIsAskedForNoMoreWidens(t *testing.T) {
 	const one, two = ", client_cert: {san: [a.internal]}", ", client_cert: {san: [a.internal, b.internal]}"
 	g := startGate(t, edits("")...)
 	for _, step := range []struct{ more, opens string }{
-		{two, ""}, {one, ""},
+		{two, ""},
+		{one, ""},
 		{two, "routes[/t/{tenant}/].require.client_cert.san: b.internal"},
 		{"", "routes[/t/{tenant}/].require.client_cert: none"},
 		{one, ""},

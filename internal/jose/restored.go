@@ -2,8 +2,8 @@ package jose
 
 import "github.com/jotgate/jotgate/internal/refusal"
 
-// Contents returns what can be kept of a token in place of the token: its typ and its payload. It looks at no signature:
-// the caller has verified the token.
+// Contents returns what can be kept of a token in place of the token: its typ and its payload. It looks at no
+// signature: the caller has verified the token.
 func (v *Verifier) Contents(compact string) (typ, payload string, err error) {
 	u, err := parse(compact, v.maxBytes, nil)
 	if err != nil {

@@ -4,8 +4,8 @@
 // A ticket is base64url without padding (RFC 4648 §5) of a version byte, a random nonce of 24 bytes, and a content that
 // XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) seals. The key comes from a secret by HKDF-SHA256 (RFC 5869). The
 // epoch of the replay guard is part of the associated data, so that no ticket opens after a restart has forgotten
-// which ones were used. The content is the request that the ticket is for, as a digest, and what the token says: nothing
-// is stored when a ticket is drawn.
+// which ones were used. The content is the request that the ticket is for, as a digest, and what the token says:
+// nothing is stored when a ticket is drawn.
 //
 // Opening a ticket says what it means. Whether it may be used now is for the gate and the replay guard to decide.
 package ticket

@@ -73,7 +73,9 @@ func TestEveryChangedBitIsRefused(t *testing.T) {
 			t.Fatalf("cut at %d", i)
 		}
 	}
-	for _, other := range []string{sealed + "=", sealed + "\n", "\r" + sealed, sealed[:9] + "\n" + sealed[9:], sealed + "A"} {
+	for _, other := range []string{
+		sealed + "=", sealed + "\n", "\r" + sealed, sealed[:9] + "\n" + sealed[9:], sealed + "A",
+	} {
 		if _, err := s.Open(other); !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrUnknown) {
 			t.Errorf("%q: %v", other, err)
 		}
