@@ -30,16 +30,27 @@ func (b *builder) lint() {
 	b.lintCertificates()
 }
 
-// lintCertificates warns of routes that ask for what no listener asks its clients for.
+// lintCertificates warns of routes that ask for what no listener asks its clients for. A name means what its authority
+// says that
+// it means, so there must be one authority.
 func (b *builder) lintCertificates() {
-	if slices.ContainsFunc(b.Listeners, func(l Listener) bool { return l.TLS != nil && l.TLS.ClientCA != "" }) {
-		return
+	authorities := map[string]bool{}
+	for _, l := range b.Listeners {
+		if l.TLS != nil && l.TLS.ClientCA != "" {
+			authorities[l.TLS.ClientCA] = true
+		}
 	}
 	for i, r := range b.Routes {
-		if len(r.Require.CertNames) > 0 {
-			b.Warn(b.file.routes.Value[i].Value.require.Value.clientCert.At,
-				"cannot be met: no listener asks for client certificates", "set client_ca in a listener's tls")
+		if len(r.Require.CertNames) == 0 || len(authorities) == 1 {
+			continue
 		}
+		at := b.file.routes.Value[i].Value.require.Value.clientCert.At
+		if len(authorities) == 0 {
+			b.Warn(at, "cannot be met: no listener asks for client certificates", "set client_ca in a listener's tls")
+			continue
+		}
+		b.Fault(at, "is met by a certificate of any listener's client_ca, and these differ",
+			"use one client_ca on all listeners that have one")
 	}
 }
 

@@ -22,7 +22,11 @@ func (p *inbound) certificate() *x509.Certificate {
 	if p.decision || p.r == nil || p.r.TLS == nil || len(p.r.TLS.VerifiedChains) == 0 {
 		return nil
 	}
-	return p.r.TLS.PeerCertificates[0]
+	cert := p.r.TLS.PeerCertificates[0]
+	if p.now.After(cert.NotAfter) { // the connection outlived it
+		return nil
+	}
+	return cert
 }
 
 // hasCertificate holds a token to the certificate that it is bound to (RFC 8705 §3): a thief has the token, but not

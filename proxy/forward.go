@@ -211,7 +211,8 @@ func (f *forwarding) cause(err error) error {
 // A client that waits for 100 (Continue) gets no other, since the server says that one when the body is first read,
 // which happens beside us.
 func hintable(r *http.Request, status int) bool {
-	return status != http.StatusContinue && r.ProtoAtLeast(1, 1) && len(r.Header["Expect"]) == 0
+	return status != http.StatusContinue && status != http.StatusSwitchingProtocols && r.ProtoAtLeast(1, 1) &&
+		len(r.Header["Expect"]) == 0
 }
 
 // hint passes an informational answer on, with its own fields alone. 100 (Continue) stays here, as our own server says

@@ -21,6 +21,9 @@ func (p *inbound) spare(err error) error {
 		return err
 	}
 	p.x.Spare(err)
+	if p.ticketed { // it was not used up by this request, so it says nothing of who sends it
+		p.grant = nil
+	}
 	return nil
 }
 

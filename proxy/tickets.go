@@ -95,6 +95,7 @@ func (g *Gate) draw(x *request.Exchange, r *http.Request) (*drawn, error) {
 	asked := &http.Request{
 		Method: w.method, URL: &url.URL{RawPath: t.Path, RawQuery: t.Query}, RequestURI: w.target, Host: w.host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: r.RemoteAddr, Header: http.Header{},
+		TLS: r.TLS, // with the certificate of the client that draws it
 	}
 	if asked.URL.Path, err = url.PathUnescape(t.Path); err != nil {
 		return nil, bodyInvalid("request: %v", err)

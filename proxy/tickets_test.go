@@ -199,6 +199,23 @@ func TestWhatIsRefusedDoesNotUseATicketUp(t *testing.T) {
 	}
 }
 
+// TestASpentTicketVouchesForNobody: a shadow lets a used ticket's request through, but says nothing of whose it was.
+func TestASpentTicketVouchesForNobody(t *testing.T) {
+	t.Parallel()
+	h := ticketHouse(t)
+	_, d, _ := h.draw(`{"request": "GET /dark"}`, h.mint())
+	for i, want := range []string{"alice", ""} {
+		h.app.forget()
+		if got := h.get(d.url, ""); got.status != 200 {
+			t.Fatalf("%d %s", got.status, got.reason)
+		}
+		seen := h.app.seen()
+		if len(seen) != 1 || strings.Join(seen[0].get("X-Jotgate-Subject"), "|") != want {
+			t.Errorf("time %d: %+v, want subject %q", i+1, seen, want)
+		}
+	}
+}
+
 // TestAStreamOfATicketEndsWithItsToken: a WebSocket, opened by a ticket, and cut when the token is revoked.
 func TestAStreamOfATicketEndsWithItsToken(t *testing.T) {
 	t.Parallel()

@@ -31,8 +31,10 @@ const (
 )
 
 var (
-	errStalled = errors.New("the answer's body stalled")
-	errHints   = errors.New("too many informational answers (1xx)")
+	errStalled    = errors.New("the answer's body stalled")
+	errHints      = errors.New("too many informational answers (1xx)")
+	errSwitch     = errors.New("the server switched protocols, which HTTP/2 cannot")
+	errSentBefore = errors.New("the server gave the request up when it had been sent")
 )
 
 // http2Client speaks HTTP/2 (RFC 9113) by net/http: plain with prior knowledge, or with TLS, when dial negotiates it.
@@ -133,20 +135,23 @@ func (w *headWait) end() {
 }
 
 func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
+	ctx, cancel := context.WithCancelCause(ctx) // the answer's body needs it; it ends with the request's
+	trace := sentOnce(q, cancel)
 	var informed *hints
 	if q.Hint != nil {
 		informed = &hints{pass: q.Hint}
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: informed.got})
+		trace.Got1xxResponse = informed.got
 	}
+	ctx = httptrace.WithClientTrace(ctx, trace)
 	transport, stall := c.transport, cmp.Or(q.StallTimeout, c.stall)
 	var wait *headWait
 	if q.ResponseTimeout > 0 {
-		transport, wait = c.waiting(), &headWait{limit: q.ResponseTimeout}
-		ctx, wait.cancel = context.WithCancelCause(ctx) // the answer's body needs it; it ends with the request's
+		transport, wait = c.waiting(), &headWait{limit: q.ResponseTimeout, cancel: cancel}
 		defer wait.end()
 	}
 	r, err := c.request(ctx, q)
 	if err != nil {
+		cancel(err)
 		return err
 	}
 	if wait != nil {
@@ -159,9 +164,11 @@ func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
 	response, err := transport.RoundTrip(r)
 	informed.end()
 	if err != nil {
-		if wait != nil && context.Cause(ctx) == h1.ErrHeadTimeout {
-			return h1.ErrHeadTimeout
+		switch cause := context.Cause(ctx); cause {
+		case h1.ErrHeadTimeout, errSentBefore:
+			return cause
 		}
+		cancel(err)
 		return err
 	}
 	a.Status, a.StatusLine, a.Minor, a.Length, a.Closing = response.StatusCode, response.Status, 1, response.ContentLength,
@@ -175,6 +182,21 @@ func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
 	a.Trailer = response.Trailer
 	a.stream = newHTTP2Body(response, stall)
 	return nil
+}
+
+// sentOnce ends a request that net/http would send again: it does so with any that has no body, whatever its method,
+// when the
+// server resets it or goes away. One that may be repeated is sent twice at most.
+func sentOnce(q *h1.Request, cancel context.CancelCauseFunc) *httptrace.ClientTrace {
+	var sent atomic.Int32
+	return &httptrace.ClientTrace{
+		WroteHeaders: func() { sent.Add(1) },
+		GotConn: func(httptrace.GotConnInfo) {
+			if n := sent.Load(); n > 1 || n == 1 && !q.Repeatable() {
+				cancel(errSentBefore)
+			}
+		},
+	}
 }
 
 // request is q in net/http's words.
@@ -209,15 +231,17 @@ func (c *http2Client) target(raw string) *url.URL {
 	return u
 }
 
-// hints passes informational answers on, and bounds them, which the transport leaves to a trace's owner. They come on
-// the connection's goroutine, so none is passed on when the request is over. 100 (Continue) is not, as our own server
-// says it to the client when the body is read.
+// hints passes informational answers on, and bounds them, which the transport leaves to its owner. They come on the
+// goroutine that reads for every request of the connection, which must not wait for one client; so another passes them
+// on. 100 (Continue) is not passed on, as our own server says it to the client when the body is read.
 type hints struct {
 	pass func(int, http.Header) error
 
 	mu    sync.Mutex
 	count int
 	over  bool
+	queue chan func()   // has room for hintLimit; nil: there was none
+	done  chan struct{} // closed when all were passed on
 }
 
 func (h *hints) got(code int, header textproto.MIMEHeader) error {
@@ -226,10 +250,23 @@ func (h *hints) got(code int, header textproto.MIMEHeader) error {
 	if h.count++; h.count > hintLimit {
 		return errHints
 	}
-	if h.over || code == http.StatusContinue {
+	switch {
+	case code == http.StatusSwitchingProtocols: // RFC 9113 §8.6
+		return errSwitch
+	case h.over || code == http.StatusContinue:
 		return nil
 	}
-	return h.pass(code, http.Header(header))
+	if h.queue == nil {
+		h.queue, h.done = make(chan func(), hintLimit), make(chan struct{})
+		go func() {
+			defer close(h.done)
+			for pass := range h.queue {
+				pass()
+			}
+		}()
+	}
+	h.queue <- func() { _ = h.pass(code, http.Header(header)) } // a client that is gone is noticed with the answer
+	return nil
 }
 
 func (h *hints) end() {
@@ -238,7 +275,14 @@ func (h *hints) end() {
 	}
 	h.mu.Lock()
 	h.over = true
+	done := h.done
+	if done != nil {
+		close(h.queue)
+	}
 	h.mu.Unlock()
+	if done != nil {
+		<-done
+	}
 }
 
 // An http2Body is an answer's body, whose progress is watched.
@@ -256,6 +300,7 @@ func newHTTP2Body(r *http.Response, stall time.Duration) *http2Body {
 	if stall > 0 && r.Body != http.NoBody && !maySilent(r.Header.Get("Content-Type")) {
 		b.stall = stall
 		b.timer = time.AfterFunc(b.stall, b.giveUp)
+		b.timer.Stop() // it runs while Read waits
 	}
 	return b
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
@@ -19,8 +20,16 @@ type secureClient struct {
 	upgrade *h1.Client // its connections offer HTTP/1.1 alone, and none is kept
 
 	speaksHTTP2 atomic.Bool
-	spare       atomic.Pointer[tls.Conn] // made for the first client, chosen to be HTTP/2
+	spare       atomic.Pointer[spare] // made for the first client, chosen to be HTTP/2
 }
+
+// A spare is for the request that made it, which asks for it at once. Later the server may have closed it.
+type spare struct {
+	*tls.Conn
+	made time.Time
+}
+
+const spareFor = time.Second
 
 // errOtherProtocol means that the server chose another version of HTTP than the client that dialed speaks.
 var errOtherProtocol = errors.New("the server changed its version of HTTP")
@@ -61,16 +70,25 @@ func (c *secureClient) dialFirst(ctx context.Context) (net.Conn, error) {
 	if conn.ConnectionState().NegotiatedProtocol != alpnHTTP2 {
 		return conn, nil
 	}
-	if other := c.spare.Swap(conn); other != nil {
+	made := &spare{conn, time.Now()}
+	if other := c.spare.Swap(made); other != nil {
 		other.Close()
 	}
+	time.AfterFunc(spareFor, func() {
+		if c.spare.CompareAndSwap(made, nil) {
+			made.Close()
+		}
+	})
 	c.speaksHTTP2.Store(true)
 	return nil, errOtherProtocol
 }
 
 func (c *secureClient) dialSecond(ctx context.Context) (net.Conn, error) {
-	if conn := c.spare.Swap(nil); conn != nil {
-		return conn, nil
+	if s := c.spare.Swap(nil); s != nil {
+		if time.Since(s.made) < spareFor {
+			return s.Conn, nil
+		}
+		s.Close()
 	}
 	conn, err := c.secure(ctx, alpnHTTP2, alpnHTTP1)
 	if err != nil {
