@@ -362,7 +362,7 @@ func TestTheFrontsConfigsAreWellFormed(t *testing.T) {
 		t.Fatal(err)
 	}
 	forward := traefik.HTTP.Middlewares["jotgate"].ForwardAuth
-	if forward.TrustForwardHeader == nil || *forward.TrustForwardHeader || len(forward.AuthResponseHeaders) != 8 {
+	if forward.TrustForwardHeader == nil || *forward.TrustForwardHeader || len(forward.AuthResponseHeaders) != 11 {
 		t.Errorf("%+v", forward)
 	}
 }
