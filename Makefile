@@ -6,7 +6,7 @@ FUZZTIME    ?= 2000x
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build release check fmt format vet staticcheck lint tidy noskip fuzz deps test allocations arithmetic bench campaign
+.PHONY: build release packages check fmt format vet staticcheck lint tidy noskip fuzz deps test allocations arithmetic bench campaign
 
 build: ## one static binary, ./jotgate
 	CGO_ENABLED=0 $(GO) build -trimpath -o jotgate .
@@ -49,6 +49,10 @@ deps: ## what the tests need from the system
 
 test: deps check allocations arithmetic
 	$(GO) test -race -timeout 30m ./...
+
+packages: ## the tests of the release's packages and of the charts, modules of their own
+	$(GO) test -C tools/release -timeout 60m ./...
+	$(GO) test -C test/charts ./...
 
 allocations: ## the gates on what the hot paths allocate, which the race detector hides
 	$(GO) test -count 1 -run Allocat ./issuer ./proxy ./internal/...
