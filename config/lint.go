@@ -152,7 +152,7 @@ func grantsFreely(c *Client) bool {
 	return slices.Contains(c.May, token.CreateAccessTokens) || slices.Contains(c.May, token.Exchange)
 }
 
-// opens tells whether p, with some tenant in place of {tenant}, meets what a route requires, for some tenant.
+// opens reports whether p, with some tenant in place of {tenant}, meets what a route requires, for some tenant.
 func opens(p token.Permissions, q *Require) bool {
 	switch {
 	case q.Global:

@@ -120,7 +120,7 @@ func (b *builder) buildProxyProtocol(l *Listener, w yaml.Setting[writtenProxyPro
 	}
 }
 
-// listensOn tells whether an earlier listener has the address; port 0 is another one each time.
+// listensOn reports whether an earlier listener has the address; port 0 is another one each time.
 func (b *builder) listensOn(address string) bool {
 	return !strings.HasSuffix(address, ":0") &&
 		slices.ContainsFunc(b.Listeners, func(l Listener) bool { return l.Address == address })

@@ -94,7 +94,7 @@ func isPlainAction(s string) (problem, remedy string) {
 	return "", ""
 }
 
-// plainRunes tells whether s has letters, digits and those of more alone, and at least one.
+// plainRunes reports whether s has letters, digits and those of more alone, and at least one.
 func plainRunes(s, more string) bool {
 	return s != "" && strings.IndexFunc(s, func(c rune) bool {
 		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune(more, c))

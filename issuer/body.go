@@ -91,7 +91,7 @@ func (c *call) form() (map[string]string, error) {
 	return form, nil
 }
 
-// contentType tells whether the request has exactly one Content-Type, the wanted one, and no content coding.
+// contentType reports whether the request has exactly one Content-Type, the wanted one, and no content coding.
 func (c *call) contentType(want string) bool {
 	given := c.r.Header["Content-Type"]
 	if len(given) != 1 || len(c.r.Header["Content-Encoding"]) > 0 {

@@ -99,7 +99,7 @@ func grantable(role *config.Role, tenant string, pattern *regexp.Regexp) (token.
 	return role.Permissions.For(tenant), nil
 }
 
-// tenantName tells whether s names one tenant: never all of them, and never a placeholder, whatever the pattern says.
+// tenantName reports whether s names one tenant: never all of them, and never a placeholder, whatever the pattern says.
 func tenantName(s string, pattern *regexp.Regexp) bool {
 	return s != token.Any && s != token.Placeholder && pattern.MatchString(s)
 }
@@ -188,7 +188,7 @@ func readActions(r *strictjson.Reader) ([]string, error) {
 	return actions, err
 }
 
-// actionName tells whether s is [A-Za-z0-9_.:-]{1,64}, as in the config.
+// actionName reports whether s is [A-Za-z0-9_.:-]{1,64}, as in the config.
 func actionName(s string) bool {
 	for i := range len(s) {
 		c := s[i]

@@ -147,7 +147,7 @@ func (c *call) codeGrant(client *config.Client, q *codeRequest) (*code.Grant, er
 	}, nil
 }
 
-// whole tells whether the members that must be there are, and those that need each other.
+// whole reports whether the members that must be there are, and those that need each other.
 func (q *codeRequest) whole() error {
 	switch b := &q.binding; {
 	case q.subject == "":
@@ -168,13 +168,13 @@ func (q *codeRequest) whole() error {
 	return nil
 }
 
-// challenge tells whether s is an S256 code_challenge (RFC 7636 §4.2).
+// challenge reports whether s is an S256 code_challenge (RFC 7636 §4.2).
 func challenge(s string) bool {
 	sum, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	return err == nil && len(sum) == 32 && len(s) == 43
 }
 
-// redirectURI tells whether s can be one (RFC 6749 §3.1.2). Whether the client may use it is not asked: at redemption
+// redirectURI reports whether s can be one (RFC 6749 §3.1.2). Whether the client may use it is not asked: at redemption
 // the same must be presented, byte by byte.
 func redirectURI(s string) bool {
 	u, err := url.Parse(s)

@@ -66,7 +66,7 @@ func (c *call) introspect() (*answer, error) {
 	return &answer{status: http.StatusOK, body: introspected(&v.Claims)}, nil
 }
 
-// mayKnow tells whether the token is meant for one of the caller's audiences.
+// mayKnow reports whether the token is meant for one of the caller's audiences.
 func (i *Issuer) mayKnow(client *config.Client, t *token.Claims) bool {
 	audiences := client.Audiences
 	if audiences == nil {
@@ -111,7 +111,7 @@ func (c *call) asking(p params) (*config.Client, error) {
 	return client, nil
 }
 
-// byBearer tells whether the request comes with a bearer, not with client authentication.
+// byBearer reports whether the request comes with a bearer, not with client authentication.
 func (c *call) byBearer() bool {
 	headers := c.r.Header["Authorization"]
 	if len(headers) != 1 {

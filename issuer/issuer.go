@@ -191,7 +191,7 @@ func (i *Issuer) Begin() { i.state.keys.take(i.minter.signing) }
 // Close lets go of what the Issuer keeps open towards a user directory. Requests under way still end.
 func (i *Issuer) Close() { i.users.close() }
 
-// Owns tells whether a request for path at host is answered here. The host is canonical (lower case, without port and
+// Owns reports whether a request for path at host is answered here. The host is canonical (lower case, without port and
 // trailing dot), the path decoded once.
 func (i *Issuer) Owns(host, path string) bool {
 	return i.servesHost(host) && (i.owned[path] || i.inTree(path))

@@ -77,7 +77,7 @@ func (s *signing) keys() []*jose.PrivateKey {
 	return []*jose.PrivateKey{s.wanted, s.before}
 }
 
-// rsa tells whether a signature may cost what RSA costs.
+// rsa reports whether a signature may cost what RSA costs.
 func (s *signing) rsa() bool {
 	for _, k := range s.keys() {
 		if strings.HasPrefix(k.Algorithm(), "RS") {

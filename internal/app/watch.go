@@ -74,7 +74,7 @@ func (g *Gate) watching() {
 	}
 }
 
-// concerns tells whether what happened to a path may change what a source holds. Much else happens in some folders.
+// concerns reports whether what happened to a path may change what a source holds. Much else happens in some folders.
 func (w *watch) concerns(path string) bool {
 	return w.entries[path] || w.entries[filepath.Dir(path)+string(filepath.Separator)]
 }

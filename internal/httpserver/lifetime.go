@@ -77,7 +77,7 @@ func (l *Lifetime) Value(key any) any {
 }
 
 // OnEnd is context.AfterFunc for one function at a time, without what that costs: f runs when the context ends, on the
-// goroutine that ends it, so it must not wait. stop tells whether it will not run.
+// goroutine that ends it, so it must not wait. stop reports whether it will not run.
 func (l *Lifetime) OnEnd(f func()) (stop func() bool) {
 	l.mu.Lock()
 	if l.ended || l.then != nil {

@@ -195,7 +195,7 @@ func (e *exporter) pause(d time.Duration) bool {
 	}
 }
 
-// post sends one batch; again tells whether another attempt could help (OTLP §OTLP/HTTP Response).
+// post sends one batch; again reports whether another attempt could help (OTLP §OTLP/HTTP Response).
 func (e *exporter) post(body []byte) (again bool, err error) {
 	r, err := http.NewRequestWithContext(e.ctx, http.MethodPost, e.options.URL, bytes.NewReader(body))
 	if err != nil {

@@ -2,7 +2,7 @@ package request
 
 import "strings"
 
-// HasTokenCookie tells whether a cookie of a request has the name of a token (RFC 6265 §4.2.1). A cookie is never a
+// HasTokenCookie reports whether a cookie of a request has the name of a token (RFC 6265 §4.2.1). A cookie is never a
 // credential here, but beside one it is a second that some reader could take.
 func HasTokenCookie(fields []string) bool {
 	for _, field := range fields {

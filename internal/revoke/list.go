@@ -261,7 +261,7 @@ func (l *List) fit() {
 	}
 }
 
-// room tells whether r is in the list already, and whether there is no place for it.
+// room reports whether r is in the list already, and whether there is no place for it.
 func (l *List) room(r record) (known, full bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()

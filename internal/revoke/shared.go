@@ -344,7 +344,7 @@ func (s *sharing) restore(ctx context.Context, l *List, there map[string]int64) 
 	return nil
 }
 
-// refuses tells whether the list is stale, and stale lists refuse. It is a matter of the time of the request, not of
+// refuses reports whether the list is stale, and stale lists refuse. It is a matter of the time of the request, not of
 // the last question to the store, which may take a while to fail.
 func (s *sharing) refuses() bool {
 	if !s.o.RefuseStale {

@@ -89,7 +89,7 @@ func nibble(c byte) int {
 	return -1
 }
 
-// encoded tells whether text holds an escape.
+// encoded reports whether text holds an escape.
 func encoded(text string) bool {
 	for i := range len(text) {
 		if _, ok := octet(text[i:]); ok {

@@ -292,7 +292,7 @@ func judgeLabel(label string) error {
 	return nil
 }
 
-// isNumber tells whether a last label makes lenient readers take the host for an IPv4 address: digits, or hex digits
+// isNumber reports whether a last label makes lenient readers take the host for an IPv4 address: digits, or hex digits
 // after 0x.
 func isNumber(label string) bool {
 	if label == "" || label[0] < '0' || label[0] > '9' {
@@ -305,7 +305,7 @@ func isNumber(label string) bool {
 	return strings.Trim(label, "0123456789") == ""
 }
 
-// isAddress tells whether a canonical host is an IP address.
+// isAddress reports whether a canonical host is an IP address.
 func isAddress(host string) bool {
 	return strings.HasPrefix(host, "[") || isNumber(host[strings.LastIndexByte(host, '.')+1:])
 }

@@ -34,7 +34,7 @@ func ParseMethod(word string) (string, error) {
 	return word, nil
 }
 
-// Knows tells whether a request with this method can match at all: it is one that an entry without methods takes, or
+// Knows reports whether a request with this method can match at all: it is one that an entry without methods takes, or
 // some entry lists it. CONNECT and TRACE never are.
 func (t *Table[T]) Knows(method string) bool {
 	return slices.Contains(knownMethods, method) || t.listed[method]

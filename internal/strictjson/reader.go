@@ -145,7 +145,7 @@ func (r *Reader) closed() error {
 	return r.err
 }
 
-// more tells whether another member or element follows; it reads the comma before it, or the closing bracket.
+// more reports whether another member or element follows; it reads the comma before it, or the closing bracket.
 func (r *Reader) more(closing byte, first bool) bool {
 	if r.err != nil {
 		return false

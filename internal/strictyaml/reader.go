@@ -210,7 +210,7 @@ func (r *Reader) mismatch(v Value, want, remedy string) {
 	}
 }
 
-// braces tells whether a mapping is what YAML makes of an unquoted {name}.
+// braces reports whether a mapping is what YAML makes of an unquoted {name}.
 func braces(n *yaml.Node) bool {
 	return n.Style&yaml.FlowStyle != 0 && len(n.Content) == 2 && PlainName(n.Content[0].Value) &&
 		n.Content[1].Tag == "!!null" && n.Content[1].Value == ""

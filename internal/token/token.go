@@ -36,7 +36,7 @@ func (p Permissions) Deciding(tenant string) int {
 	return -1
 }
 
-// Allows tells whether p allows action on tenant; the tenant "*" asks for the global action. A request's own tenant
+// Allows reports whether p allows action on tenant; the tenant "*" asks for the global action. A request's own tenant
 // must have been refused before if it is spelled "*".
 func (p Permissions) Allows(tenant, action string) bool {
 	i := p.Deciding(tenant)
@@ -67,7 +67,7 @@ func named(p, q Permissions) []string {
 	return names
 }
 
-// Covers tells whether p allows all that q allows: for every tenant named in either, for one that neither names, and
+// Covers reports whether p allows all that q allows: for every tenant named in either, for one that neither names, and
 // for global actions. (The last two are decided by the "*" entry alike.)
 func (p Permissions) Covers(q Permissions) bool {
 	for _, tenant := range append(named(p, q), Any) {
@@ -145,7 +145,7 @@ func (p Permissions) For(tenant string) Permissions {
 // Placeholder stands in a role for the tenant that is named with each code.
 const Placeholder = "{tenant}"
 
-// Templated tells whether an entry's tenant is the placeholder.
+// Templated reports whether an entry's tenant is the placeholder.
 func (p Permissions) Templated() bool {
 	return slices.ContainsFunc(p, func(e TenantPermission) bool { return e.Tenant == Placeholder })
 }
@@ -204,7 +204,7 @@ type Ancestor struct {
 	IssuedAt int64  // iat, ms
 }
 
-// HasScope tells whether word is one of the scope's words.
+// HasScope reports whether word is one of the scope's words.
 func (c *Claims) HasScope(word string) bool {
 	for w := range strings.SplitSeq(c.Scope, " ") {
 		if w == word && w != "" {
@@ -214,7 +214,7 @@ func (c *Claims) HasScope(word string) bool {
 	return false
 }
 
-// Manages tells whether the scope has any of our `may` words, which makes the token a management token.
+// Manages reports whether the scope has any of our `may` words, which makes the token a management token.
 func (c *Claims) Manages() bool {
 	for w := range strings.SplitSeq(c.Scope, " ") {
 		if slices.Contains(mayWords[:], w) {

@@ -83,7 +83,7 @@ func (g Grant) NominalExpiry() int64 {
 	return g.IssuedAt + g.Nominal.Milliseconds()
 }
 
-// Live tells whether the code's life includes now: nil, or a *refusal.Error with CodeExpired or CodeNotYetValid. The
+// Live reports whether the code's life includes now: nil, or a *refusal.Error with CodeExpired or CodeNotYetValid. The
 // leeway excuses an issuing replica whose clock is ahead; it never lengthens a life.
 func (g Grant) Live(now time.Time, leeway time.Duration) error {
 	ms := now.UnixMilli()

@@ -95,7 +95,7 @@ func (g Grant) check() error {
 	return nil
 }
 
-// isText tells whether s can stand in a JSON string, a log line and, percent-encoded, a header.
+// isText reports whether s can stand in a JSON string, a log line and, percent-encoded, a header.
 func isText(s string) bool {
 	if !utf8.ValidString(s) {
 		return false

@@ -224,7 +224,7 @@ func (b *body) drain() bool {
 	return err == io.EOF
 }
 
-// finish ends a read that is under way, if need be, lets no other begin, and tells whether the body was read to its
+// finish ends a read that is under way, if need be, lets no other begin, and reports whether the body was read to its
 // end.
 func (b *body) finish() (whole bool) {
 	if b.turn == nil {

@@ -89,7 +89,7 @@ func (t *turn) parseTarget(r *http.Request) (err error) {
 	return err
 }
 
-// closes tells whether the client wants the connection to end (RFC 9112 section 9.3).
+// closes reports whether the client wants the connection to end (RFC 9112 section 9.3).
 func (t *turn) closes(r *http.Request) bool {
 	connection := r.Header["Connection"]
 	if len(connection) == 0 {

@@ -409,7 +409,7 @@ func (w *response) unhurried() {
 // EnableFullDuplex does nothing: a body may be read while its answer is written.
 func (w *response) EnableFullDuplex() error { return nil }
 
-// finish ends the answer and tells whether it is whole.
+// finish ends the answer and reports whether it is whole.
 func (w *response) finish() bool {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)

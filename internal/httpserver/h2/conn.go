@@ -273,7 +273,7 @@ func (c *Conn) end(why error) {
 	c.workers.Wait()
 }
 
-// farewell writes the last frames, and tells whether the client may be writing still. c.mu is held.
+// farewell writes the last frames, and reports whether the client may be writing still. c.mu is held.
 func (c *Conn) farewell(why error) (gently bool) {
 	var fault http2.ConnectionError
 	switch {

@@ -108,7 +108,7 @@ func (h *head) cookie() string {
 	return strings.Join(crumbs, "; ")
 }
 
-// agrees tells whether at most one Host field came, and says what :authority does (RFC 9113 section 8.3.1).
+// agrees reports whether at most one Host field came, and says what :authority does (RFC 9113 section 8.3.1).
 func (h *head) agrees(r *http.Request) bool {
 	if h.hosts == 0 {
 		return true

@@ -492,7 +492,7 @@ func (w *response) SetWriteDeadline(t time.Time) error {
 // EnableFullDuplex does nothing: a body may be read while its answer is written.
 func (w *response) EnableFullDuplex() error { return nil }
 
-// complete says what is still to be said, and tells whether the answer will be whole then.
+// complete says what is still to be said, and reports whether the answer will be whole then.
 func (w *response) complete() bool {
 	if w.status == 0 {
 		w.begin(http.StatusOK, nil)
@@ -504,7 +504,7 @@ func (w *response) complete() bool {
 	return w.failed == nil && (w.framed != counted || w.hidden || w.wrote == w.length)
 }
 
-// finish sends it, and tells whether it was. Conn.mu is held.
+// finish sends it, and reports whether it was. Conn.mu is held.
 func (w *response) finish() bool {
 	if w.ended {
 		return w.failed == nil
