@@ -43,7 +43,7 @@ type Config struct {
 	Admin          Admin
 	Decision       *Decision // nil: no questions of other proxies are answered
 	TrustedProxies []netip.Prefix
-	TrustUnix      bool // trusted_proxies has the word unix: whoever connects to a Unix socket of ours
+	TrustUnix      bool // trusted_proxies has the word unix: any peer of a Unix socket of ours
 	Limits         Limits
 	Log            Log
 	Tracing        *Tracing // nil: there are no traces
@@ -116,7 +116,7 @@ type Listener struct {
 type ProxyProtocol struct {
 	Trusted bool           // the trusted proxies
 	From    []netip.Prefix // otherwise these addresses
-	Unix    bool           // … and whoever connects to a Unix socket
+	Unix    bool           // … and any peer of a Unix socket
 }
 
 // TLS names the certificates of a listener; the handshake's server name chooses among them, the first is the default.
@@ -148,7 +148,7 @@ type Admin struct {
 	Refusals      int    // how many are kept for explain; 0: none
 	MetricsListen string // host:port of a listener that has metrics alone; "" for none
 
-	Pprof bool // give the runtime's profiles to whoever has the token
+	Pprof bool // serve the runtime's profiles to holders of the token
 }
 
 // Decision is where other proxies ask about the requests that they forward themselves.
@@ -221,7 +221,7 @@ type Issuer struct {
 	MaxAccessTokenTTL time.Duration // of the access-token dialect
 	Serve             Serve
 	Clients           []*Client
-	Users             *Users // nil: no users, the user-token dialect knows nobody
+	Users             *Users // nil: no users, the user-token dialect knows no user
 }
 
 // Serve says where our own endpoints answer.
@@ -350,14 +350,14 @@ type Replay struct {
 	Capacity int  // entries of the memory store, shared out evenly among the clients that may issue codes
 }
 
-// Revocations is the list of what was withdrawn.
+// Revocations is the list of what was revoked.
 type Revocations struct {
 	File     string // "": nothing can be revoked, unless it is …
 	Shared   bool   // … in redis
 	Capacity int    // entries
 
 	// Of the shared list.
-	Poll         time.Duration // between two looks for what others have withdrawn
+	Poll         time.Duration // between two looks for what others have revoked
 	MaxStaleness time.Duration // without an answer for so long it is stale …
 	RefuseStale  bool          // … and then every token is refused
 }

@@ -93,7 +93,7 @@ func sound(t *testing.T, c *Config) {
 			t.Errorf("route %d requires %+v", i, q)
 		}
 		if !r.Public && c.Issuer == nil && len(c.TrustedIssuers) == 0 {
-			t.Errorf("route %d requires a token that nobody can have", i)
+			t.Errorf("route %d requires a token that cannot exist", i)
 		}
 	}
 	for _, r := range c.Roles {

@@ -12,8 +12,8 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// lint warns of what is not wrong but cannot be meant. Whoever both issues and judges can see that a role opens
-// nothing, or that nobody can open a route.
+// lint warns of what is not wrong but cannot be meant. A config that both issues and judges shows that a role opens
+// nothing, or that no token can open a route.
 func (b *builder) lint() {
 	if b.Faulty() {
 		return // what refers to a faulty value would be warned of for nothing

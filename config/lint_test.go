@@ -80,7 +80,7 @@ routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream:
 				`or remove it: a client should grant no more than is used`,
 		},
 		{
-			"a word that a client grants freely, and nobody asks for", `issuer:
+			"a word that a client grants freely, and no route asks for", `issuer:
   url: http://gate
   keys: [{file: k.pem, create: true}]
   clients: [{id: web, may: [create_access_tokens], delegate: [{tenant: acme, actions: [READ, WRITE, RAED]}]}]

@@ -22,7 +22,7 @@ type Options struct {
 	// gives is among them.
 	Sources Sources
 	// Before are the sources of the configuration in force. A key file that was among them and is gone is a fault, also
-	// with create: true: whoever moves files about is not asking for another key.
+	// with create: true: moving files about does not ask for another key.
 	Before Sources
 }
 

@@ -59,7 +59,7 @@ func (i *Issuer) asserted(c *call, who presented) (*config.Client, error) {
 }
 
 // meant reports whether the assertion says what RFC 7523 §3 asks for: its subject is its issuer, and it is meant for
-// us. It must name nobody but us: whoever else it named could use it here.
+// us. It must name us alone: another party that it named could use it here.
 func (i *Issuer) meant(v *jose.Verified, id string) error {
 	t := &v.Claims
 	switch {

@@ -143,7 +143,7 @@ func (c *call) authorization() (string, error) {
 	return credential, nil
 }
 
-// hasMember tells whether any reader of the query would find the member: one that splits at semicolons, too.
+// hasMember reports whether any reader of the query would find the member: one that splits at semicolons, too.
 func hasMember(query, name string) bool {
 	for member := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
 		key, _, _ := strings.Cut(member, "=")
@@ -163,8 +163,8 @@ type holder struct {
 	token  *token.Claims // nil: the client's fixed id
 }
 
-// may tells whether the holder may do what word says: a token's scope, or its being a master, and its client's entry in
-// the present config must both allow it.
+// may reports whether the holder may do what word says: a token's scope, or its being a master, and its client's entry
+// in the present config must both allow it.
 func (h *holder) may(word string) bool {
 	switch {
 	case !may(h.client, word):
@@ -259,7 +259,7 @@ func (i *Issuer) holderOf(id string, now time.Time) (*holder, error) {
 	return &holder{client: client, token: &v.Claims}, nil
 }
 
-// authentic is a token of ours that one of our present clients was given and nobody revoked; it may be expired.
+// authentic is a token of ours that one of our present clients was given and that is not revoked; it may be expired.
 func (i *Issuer) authentic(compact string, now time.Time) (*jose.Verified, error) {
 	v, err := i.verifier.VerifyUntimed(compact, ours)
 	if err != nil {

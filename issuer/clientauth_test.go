@@ -60,7 +60,7 @@ func TestClientAuthentication(t *testing.T) {
 			badClient(),
 		},
 		"basic, half an escape":         {"", []option{raw("Basic " + b64("svc:%2"))}, badClient()},
-		"basic, nobody":                 {"", []option{basicAuth("nobody", svcSecret)}, badClient()},
+		"basic, unknown client":         {"", []option{basicAuth("nobody", svcSecret)}, badClient()},
 		"basic, no name":                {"", []option{basicAuth("", svcSecret)}, badClient()},
 		"basic, another's secret":       {"", []option{basicAuth("web", svcSecret)}, badClient()},
 		"basic, a public client":        {"", []option{basicAuth("spa", "")}, badClient()},
@@ -323,7 +323,7 @@ func TestAssertionOnce(t *testing.T) {
 	}
 }
 
-// TestAssertionSpentLast: an assertion is spent by nobody who could not use it.
+// TestAssertionSpentLast: an assertion is not spent by a request that could not use it.
 func TestAssertionSpentLast(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)

@@ -420,7 +420,7 @@ func (h *house) change(f func(*config.Config)) {
 	h.reload(c)
 }
 
-// TestRefusedCodeIsNotSpent: whoever cannot redeem a code cannot burn it.
+// TestRefusedCodeIsNotSpent: a caller that cannot redeem a code cannot burn it.
 func TestRefusedCodeIsNotSpent(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
@@ -584,7 +584,7 @@ func (down) Consume(context.Context, replay.Use) error {
 	return refusal.Because(refusal.StoreUnavailable, "no answer")
 }
 
-// TestLifetimeLongerThanAllowed: whoever sealed it, a code does not live longer than codes may.
+// TestLifetimeLongerThanAllowed: whichever process sealed it, a code does not live longer than codes may.
 func TestLifetimeLongerThanAllowed(t *testing.T) {
 	t.Parallel()
 	client := &config.Client{ID: "shop", CodeTTL: time.Hour}
@@ -664,8 +664,8 @@ func (b *bucket) Return(context.Context, string, int) error {
 	return nil
 }
 
-// TestUsedCodesTakeNoTurns: whoever presents a used code again and again leaves the turns to those whose codes are
-// good, and so does who only says that it is a public client.
+// TestUsedCodesTakeNoTurns: a client that presents a used code again and again leaves the turns to those whose codes
+// are good, and so does who only says that it is a public client.
 func TestUsedCodesTakeNoTurns(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, func(c *config.Config) { c.Limits.IssueRate = 2 })

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A lazyDeadline is context.WithDeadline for calls that mostly ask nobody: its timer starts when somebody waits for it.
+// A lazyDeadline is context.WithDeadline for calls that mostly do not wait: its timer starts with the first wait.
 type lazyDeadline struct {
 	parent context.Context
 	at     time.Time

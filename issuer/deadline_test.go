@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A deadline is what context.WithDeadline would have given, whoever asks and when.
+// A deadline is what context.WithDeadline would have given, whenever it is asked.
 func TestDeadlineIsAContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		parent, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "value"))

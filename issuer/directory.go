@@ -69,7 +69,7 @@ func (open) close() {}
 //
 // 200 with {"type": "end_user", "permissions": [{"tenant": …, "allowedActions": […]}]} is a user, of one of the types
 // of userTypes; 404 is none. Anything else is no answer. Answers, the 404 too, are believed for a short time; while one
-// is on its way, nobody asks for the same user again.
+// is on its way, the same user is not asked for again.
 type lookup struct {
 	settings *config.UserLookup
 	tenants  *regexp.Regexp

@@ -116,7 +116,7 @@ func (c *call) keySet() (*answer, error) { return c.publish(c.issuer.documents.k
 
 func (c *call) openAPI() (*answer, error) { return c.publish(c.issuer.documents.openAPI), nil }
 
-// publish answers with a document, or with 304 to whoever has it (RFC 9110 §13.1.2).
+// publish answers with a document, or with 304 to a client that has it (RFC 9110 §13.1.2).
 func (c *call) publish(d document) *answer {
 	a := &answer{status: http.StatusOK, raw: d.data, public: true, header: http.Header{
 		"Cache-Control": {"public, max-age=300"},

@@ -86,7 +86,7 @@ func (s *codeSealer) under() (*epochSealer, error) {
 	return p, nil
 }
 
-// seal makes a code, unless nobody could tell now whether it is used twice later.
+// seal makes a code, unless a second use could not be noticed later.
 func (s *codeSealer) seal(g code.Grant, b code.Binding) (string, error) {
 	if s.changing != nil {
 		if err := s.changing.Fresh(); err != nil {

@@ -66,7 +66,7 @@ func TestClientGrantRefusals(t *testing.T) {
 		want    reply
 		reason  refusal.Reason
 	}{
-		"nobody":       {"", nil, badClient(), refusal.ClientUnauthenticated},
+		"no client":    {"", nil, badClient(), refusal.ClientUnauthenticated},
 		"a name alone": {"client_id=svc", nil, badClient(), refusal.ClientUnauthenticated},
 		"a public client": {
 			"client_id=spa", nil,
@@ -80,7 +80,7 @@ func TestClientGrantRefusals(t *testing.T) {
 		},
 		"a word it has not":     {"scope=issue_user_tokens", []option{svc}, scope, refusal.ScopeUnknown},
 		"one word of two":       {"scope=issue_codes+create_masters", []option{svc}, scope, refusal.ScopeUnknown},
-		"a word of nobody's":    {"scope=openid", []option{svc}, scope, refusal.ScopeUnknown},
+		"an unknown word":       {"scope=openid", []option{svc}, scope, refusal.ScopeUnknown},
 		"two spaces":            {"scope=issue_codes++exchange", []option{svc}, scope, refusal.ScopeUnknown},
 		"a permission as scope": {"scope=READ_TENANT", []option{svc}, scope, refusal.ScopeUnknown},
 		"a scope for the routes": {

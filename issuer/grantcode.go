@@ -11,7 +11,7 @@ import (
 )
 
 // grantByCode redeems a code (RFC 6749 §4.1.3). All our codes are taken: one that is bound to a client only from that
-// client, one that is bound to nobody also from a request that names no client, as at the seed's endpoint.
+// client, one that is bound to no client also from a request that names no client, as at the seed's endpoint.
 func (c *call) grantByCode(p params) (*oauthAnswer, error) {
 	client, err := c.caller(p)
 	if err != nil {

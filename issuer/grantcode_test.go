@@ -36,11 +36,11 @@ func TestCodeGrant(t *testing.T) {
 		options []option
 		client  string // of the token
 	}{
-		"nobody's code, nobody":       {"", "", nil, "shop"},
-		"nobody's code, a client":     {"", "", []option{basicAuth("web", webSecret)}, "web"},
-		"nobody's code, its issuer":   {"", "", []option{basicAuth("svc", svcSecret)}, "svc"},
-		"nobody's code, redirect_uri": {"", form("redirect_uri", "https://any.test/cb"), nil, "shop"},
-		"a client's code":             {`,"client_id":"web"`, "", []option{basicAuth("web", webSecret)}, "web"},
+		"a free code, no client":    {"", "", nil, "shop"},
+		"a free code, a client":     {"", "", []option{basicAuth("web", webSecret)}, "web"},
+		"a free code, its issuer":   {"", "", []option{basicAuth("svc", svcSecret)}, "svc"},
+		"a free code, redirect_uri": {"", form("redirect_uri", "https://any.test/cb"), nil, "shop"},
+		"a client's code":           {`,"client_id":"web"`, "", []option{basicAuth("web", webSecret)}, "web"},
 		"a client's code, by post": {
 			`,"client_id":"web"`, form("client_id", "web", "client_secret", webSecret), nil,
 			"web",
@@ -54,7 +54,7 @@ func TestCodeGrant(t *testing.T) {
 			`,"client_id":"spa"` + pkce,
 			form("client_id", "spa", "code_verifier", appendixVerifier), nil, "spa",
 		},
-		"a challenged code, nobody": {pkce, form("code_verifier", appendixVerifier), nil, "shop"},
+		"a challenged code, no client": {pkce, form("code_verifier", appendixVerifier), nil, "shop"},
 		"a challenged code, a client": {
 			pkce, form("code_verifier", appendixVerifier),
 			[]option{basicAuth("web", webSecret)},
@@ -87,7 +87,7 @@ func TestCodeGrant(t *testing.T) {
 	}
 }
 
-// TestCodeGrantRefusals: a code that is not for this request is spent by nobody: afterwards the right request gets it.
+// TestCodeGrantRefusals: a code that is not for this request is not spent: afterwards the right request gets it.
 func TestCodeGrantRefusals(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
@@ -106,7 +106,7 @@ func TestCodeGrantRefusals(t *testing.T) {
 			`,"client_id":"web"`, "client_id=spa", nil, badGrant(), refusal.PKCEFailed, "",
 			web,
 		},
-		"a client's code, nobody": {
+		"a client's code, no client": {
 			`,"client_id":"web"`, "", nil, badClient(), refusal.ClientUnauthenticated, "",
 			web,
 		},
@@ -245,9 +245,9 @@ func TestCodeGrantOnceAmongMany(t *testing.T) {
 	}
 }
 
-// TestCodePresentedAgainWithdrawsItsToken is RFC 6749 §4.1.2, and only at this endpoint: at the seed's, a holder that
+// TestCodePresentedAgainRevokesItsToken is RFC 6749 §4.1.2, and only at this endpoint: at the seed's, a holder that
 // tries again would kill its own token.
-func TestCodePresentedAgainWithdrawsItsToken(t *testing.T) {
+func TestCodePresentedAgainRevokesItsToken(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
 	h.on = true
@@ -260,7 +260,7 @@ func TestCodePresentedAgainWithdrawsItsToken(t *testing.T) {
 		defer h.revoked.mu.Unlock()
 		return h.by[claims.ID] == "shop"
 	}
-	// Whoever cannot redeem the code cannot revoke its token either.
+	// A caller that cannot redeem the code cannot revoke its token either.
 	same(t, "a thief without the verifier", h.token("grant_type=authorization_code&code="+sealed+"&code_verifier="+
 		strings.Repeat("x", 43)), badGrant())
 	if revoked() {
@@ -287,8 +287,8 @@ func TestCodePresentedAgainWithdrawsItsToken(t *testing.T) {
 	}
 }
 
-// TestCodeBelowFloorWithdrawsItsToken: a used code that the guard had to forget revokes its token all the same.
-func TestCodeBelowFloorWithdrawsItsToken(t *testing.T) {
+// TestCodeBelowFloorRevokesItsToken: a used code that the guard had to forget revokes its token all the same.
+func TestCodeBelowFloorRevokesItsToken(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, func(c *config.Config) { c.Replay.Capacity = 4 }) // one for each client
 	h.on = true

@@ -185,7 +185,7 @@ func TestExchangeRefusals(t *testing.T) {
 		want    reply
 		reason  refusal.Reason
 	}{
-		"nobody": {exchangeForm(good), nil, badClient(), refusal.ClientUnauthenticated},
+		"no client": {exchangeForm(good), nil, badClient(), refusal.ClientUnauthenticated},
 		"a client that may not": {
 			exchangeForm(good),
 			[]option{basicAuth("web", webSecret)},
@@ -197,7 +197,7 @@ func TestExchangeRefusals(t *testing.T) {
 			exchangeForm(good, "scope", token.IssueCodes), svc,
 			oauthFault(400, "invalid_scope", "An exchanged token has no scope"), refusal.ScopeUnknown,
 		},
-		"an audience of nobody": {
+		"an unknown audience": {
 			exchangeForm(good, "audience", "https://evil.test"), svc,
 			oauthFault(400, "invalid_target", "No token is issued here for this resource or audience"), refusal.ResourceUnknown,
 		},

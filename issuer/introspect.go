@@ -41,7 +41,7 @@ type actor struct {
 }
 
 // introspect tells a resource server what a token says, if the gate would take it now for one of the resource server's
-// audiences. Why a token is not active is not told (RFC 7662 §2.2): what a stranger's token says is nobody's business.
+// audiences. Why a token is not active is not told (RFC 7662 §2.2): what another party's token says is not disclosed.
 func (c *call) introspect() (*answer, error) {
 	p, err := c.params()
 	if err != nil {

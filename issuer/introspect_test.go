@@ -96,7 +96,7 @@ func TestIntrospectInactive(t *testing.T) {
 		}),
 		"not yet":                   forged(func(c *token.Claims) { c.NotBefore = c.IssuedAt + 60_000 }),
 		"tampered":                  good[:len(good)-2] + "AA",
-		"withdrawn":                 revoked,
+		"revoked":                   revoked,
 		"foreign":                   foreign,
 		"of a grantor gone":         forged(func(c *token.Claims) { c.Grantor = "gone" }),
 		"of a client gone":          forged(func(c *token.Claims) { c.ClientID = "gone" }),
@@ -138,7 +138,7 @@ func TestIntrospectRefusals(t *testing.T) {
 		want    reply
 		reason  refusal.Reason
 	}{
-		"nobody": {good, nil, badClient(), refusal.ClientUnauthenticated},
+		"no client": {good, nil, badClient(), refusal.ClientUnauthenticated},
 		"a wrong secret": {
 			good,
 			[]option{basicAuth("svc", webSecret)},

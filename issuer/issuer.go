@@ -5,7 +5,7 @@
 // so that their clients can be pointed at Jotgate and work:
 //
 //   - the issuer dialect (codes.go, redeem.go): a backend that has logged its user in asks for an authorization code,
-//     and whoever holds the code redeems it, once, for an access token (RFC 6749 §4.1.2);
+//     and the holder of the code redeems it, once, for an access token (RFC 6749 §4.1.2);
 //   - the user-token dialect (usertokens.go): a service asks for an end user's token;
 //   - the access-token dialect (accesstokens.go): a master makes tokens whose id is the credential.
 //
@@ -16,7 +16,7 @@
 //
 // Whatever the dialect, the way is the same. The caller is known by a management token, by an accessTokenId, by a code
 // (caller.go) or by client authentication. The body is read strictly (body.go). What is asked for is held to the
-// ceiling of the client that grants it (ceiling.go): nobody hands on more than the present config lets them. Only then
+// ceiling of the client that grants it (ceiling.go): no client hands on more than the present config lets it. Only then
 // is a code consumed and a token signed (mint.go), in the form of RFC 9068. The answer is written in the dialect of the
 // path, and so is every refusal (dialect.go), whose reason stays with us: in the access log, and in one audit event for
 // each issuance and for each refusal of one (audit.go).

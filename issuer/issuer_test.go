@@ -43,7 +43,7 @@ const (
 	plainID   = "b4d1c2e3-fixed-plain-0002"
 	aliceID   = "7d44b3b2-5a51-4f0e-9a2f-3f2d5b1c0a01"
 	personID  = "7d44b3b2-5a51-4f0e-9a2f-3f2d5b1c0a02"
-	nobodyID  = "7d44b3b2-5a51-4f0e-9a2f-3f2d5b1c0aff"
+	unknownID = "7d44b3b2-5a51-4f0e-9a2f-3f2d5b1c0aff"
 )
 
 func all(tenant string, actions ...string) token.Permissions {
@@ -184,7 +184,7 @@ func (r *revoked) Check(v *jose.Verified, _ time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, ok := r.by[v.Claims.ID]; ok {
-		return refusal.Because(refusal.TokenRevoked, "withdrawn")
+		return refusal.Because(refusal.TokenRevoked, "revoked")
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// serverMetadata is RFC 8414 §2. Jotgate has no authorization endpoint, since it logs nobody in; so the members that
+// serverMetadata is RFC 8414 §2. Jotgate has no authorization endpoint, since it has no login; so the members that
 // speak of one, response_types_supported among them, are not there (docs/standards.md).
 type serverMetadata struct {
 	Issuer               string   `json:"issuer"`
@@ -86,7 +86,7 @@ func assertionAlgorithms() []string {
 }
 
 // newResources makes the metadata of each audience that can have some. The last resource stands at the bare well-known
-// path, for whoever looks only there: it is the first audience, URL or not.
+// path, for clients that look only there: it is the first audience, URL or not.
 func newResources(settings *config.Issuer) ([]resource, error) {
 	var all []resource
 	add := func(audience, host, base, path string) error {

@@ -144,7 +144,7 @@ func (m *Minter) client(id string) (*config.Client, error) {
 	return c, nil
 }
 
-// claims are those that every access token has (RFC 9068 §2.2). The jti sorts by time and is nobody's secret.
+// claims are those that every access token has (RFC 9068 §2.2). The jti sorts by time and is not secret.
 func (m *Minter) claims(c *config.Client, subject string, ttl time.Duration) (*token.Claims, error) {
 	if ttl == 0 {
 		ttl = m.settings.TokenTTL
@@ -191,7 +191,7 @@ func (m *Minter) mintUpTo(ctx context.Context, claims *token.Claims, limit int) 
 	return compact, claims, nil
 }
 
-// encode makes the payload, if the token will have at most limit bytes: a longer one, nobody would read.
+// encode makes the payload, if the token will have at most limit bytes: a longer one would be refused where it is used.
 func (m *Minter) encode(claims *token.Claims, limit int) ([]byte, error) {
 	if c := m.clients.byID[claims.ClientID]; c != nil && c.Bound && claims.Key == "" {
 		return nil, &fault{

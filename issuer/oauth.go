@@ -174,7 +174,7 @@ type oauthError struct {
 func (oauth) body(_ *call, status int, f *fault) any {
 	code := oauthCode(f.reason, status)
 	if code == "invalid_grant" {
-		// What is wrong with a code is nobody's business who could not redeem it.
+		// What is wrong with a code is not told to a caller that could not redeem it.
 		return oauthError{code, "The code is expired, was used before, or is not for this request"}
 	}
 	return oauthError{code, described(f.text)}

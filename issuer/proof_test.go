@@ -159,7 +159,7 @@ func TestProofRefusalsAtTheTokenEndpoint(t *testing.T) {
 	}
 }
 
-// TestExchangeNeverLoosensABinding: a bound token is exchanged for whoever has its key, and the new one is bound as
+// TestExchangeNeverLoosensABinding: a bound token is exchanged for the holder of its key, and the new one is bound as
 // well.
 func TestExchangeNeverLoosensABinding(t *testing.T) {
 	t.Parallel()

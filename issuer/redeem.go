@@ -27,7 +27,7 @@ func (t tokenAnswer) appendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// redeemCode answers whoever holds a code with the token that the code stands for, once. The seed's endpoint knows no
+// redeemCode answers the holder of a code with the token that the code stands for, once. The seed's endpoint knows no
 // caller, so a code that is bound to one is unknown here.
 func (c *call) redeemCode() (*answer, error) {
 	var given *string
@@ -63,8 +63,8 @@ type redemption struct {
 }
 
 // redeem exchanges a code for a token. Everything that can be refused is refused before the code is consumed, so that
-// nobody can burn a code that he could not redeem; the signature comes after, so that there are never two tokens. If it
-// fails, the code is spent.
+// no caller can burn a code that it could not redeem; the signature comes after, so that there are never two tokens. If
+// it fails, the code is spent.
 func (c *call) redeem(r redemption) (string, error) {
 	i := c.issuer
 	opened, epoch, err := i.sealer.open(c.r.Context(), r.code, r.presented)
@@ -108,7 +108,7 @@ func (c *call) redeem(r redemption) (string, error) {
 	}
 	use := replay.Use{Client: client.ID, Nonce: opened.Nonce, Expiry: opened.NominalExpiry(), Epoch: epoch}
 	if err := i.guard.Consume(c.r.Context(), use); err != nil {
-		returnTurn() // whoever holds a used code cannot use up the turns of those whose codes are good
+		returnTurn() // the holder of a used code cannot use up the turns of those whose codes are good
 		reason := refusal.Of(err)
 		if r.replayed != nil && (reason == refusal.CodeUsed || reason == refusal.CodeBelowFloor) {
 			r.replayed(claims, client, opened.NominalExpiry())

@@ -114,7 +114,7 @@ func TestStrangersTakeNoTurnsOfAPublicClient(t *testing.T) {
 	}
 }
 
-// TestRevokeRefusals: nobody revokes another's token.
+// TestRevokeRefusals: no client revokes another's token.
 func TestRevokeRefusals(t *testing.T) {
 	t.Parallel()
 	h := oauthHouse(t, nil)
@@ -129,7 +129,7 @@ func TestRevokeRefusals(t *testing.T) {
 		want    reply
 		reason  refusal.Reason
 	}{
-		"nobody":                {good, nil, badClient(), refusal.ClientUnauthenticated},
+		"no client":             {good, nil, badClient(), refusal.ClientUnauthenticated},
 		"its own client's name": {good + "&client_id=shop", nil, badClient(), refusal.ClientUnauthenticated},
 		"another client":        {good, []option{basicAuth("web", webSecret)}, another, refusal.GrantNotAllowed},
 		"another public client": {good + "&client_id=spa", nil, another, refusal.GrantNotAllowed},

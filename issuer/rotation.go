@@ -9,7 +9,7 @@ import (
 )
 
 // publishedFirst is how long a key is published before it signs: as long as verifiers may keep the key set that they
-// have (keySet's max-age), so that nobody meets a token whose key he has not heard of.
+// have (keySet's max-age), so that no verifier meets a token whose key it does not have.
 const publishedFirst = 5 * time.Minute
 
 // A rotation remembers, over reloads, since when each key is published and which one signs. The first config of a

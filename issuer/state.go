@@ -59,7 +59,7 @@ func (s *State) retain(settings *config.Issuer) {
 	s.rates = kept
 }
 
-// What is counted of a client: what it asks for, and what holders of its codes redeem. Apart, since whoever holds
+// What is counted of a client: what it asks for, and what holders of its codes redeem. Apart, since a holder of
 // codes could otherwise use up what the client may ask for.
 const (
 	issuing   = "issue "

@@ -197,7 +197,7 @@ func TestUserTokenRefusals(t *testing.T) {
 			},
 			"",
 		},
-		"unknown user": {userBody(nobodyID), nil, 404, userError{
+		"unknown user": {userBody(unknownID), nil, 404, userError{
 			Title: "Not Found", Detail: "There is no such user",
 			Resource: "user",
 		}, ""},
@@ -261,17 +261,17 @@ func TestUserTokenTooMany(t *testing.T) {
 func TestOpenUsers(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(c *config.Config) { c.Issuer.Users = &config.Users{Open: c.Roles["support"]} })
-	a := into[userTokenAnswer](t, h.askUser(userBody(nobodyID)), 200)
+	a := into[userTokenAnswer](t, h.askUser(userBody(unknownID)), 200)
 	same(t, "permissions", h.claimsOf(a.AccessToken).Permissions, all("acme", "READ_TENANT", "MANAGE_TICKETS"))
 	h.change(func(c *config.Config) { c.Issuer.Users = nil })
-	if got := h.askUser(userBody(nobodyID)); got.Status != 404 {
+	if got := h.askUser(userBody(unknownID)); got.Status != 404 {
 		t.Errorf("without users: %v", got)
 	}
 	h.change(func(c *config.Config) {
 		c.Issuer.Users = &config.Users{Open: c.Roles["support"]}
-		c.Issuer.Clients[3].ID = nobodyID
+		c.Issuer.Clients[3].ID = unknownID
 	})
-	if got := h.askUser(userBody(nobodyID)); got.Status != 400 || h.events.last().Reason != refusal.SubjectReserved {
+	if got := h.askUser(userBody(unknownID)); got.Status != 400 || h.events.last().Reason != refusal.SubjectReserved {
 		t.Errorf("a user named like a client: %v", got)
 	}
 }
@@ -351,7 +351,7 @@ func TestLookup(t *testing.T) {
 	if got := userFault(t, h.askUser(userBody(personID)), 400); got.ErrorType != "cannot_issue_token_for_user_type" {
 		t.Errorf("a person: %v", got)
 	}
-	h.askUser(userBody(nobodyID)) // the cache holds two: the oldest has to go
+	h.askUser(userBody(unknownID)) // the cache holds two: the oldest has to go
 	h.askUser(userBody(aliceID))
 	if n := p.asked.Load(); n != 5 {
 		t.Errorf("asked %d times: the cache is bounded", n)
@@ -389,7 +389,7 @@ func TestLookupAnswersThatOpenNothing(t *testing.T) {
 	}
 }
 
-// TestLookupRedirect: a redirect is no answer, and nobody follows it with the directory's bearer.
+// TestLookupRedirect: a redirect is no answer, and it is not followed with the directory's bearer.
 func TestLookupRedirect(t *testing.T) {
 	t.Parallel()
 	p := newPeople(t)
@@ -425,7 +425,7 @@ func TestLookupInTime(t *testing.T) {
 	same(t, "refused connection", userFault(t, h.askUser(userBody(aliceID)), 408), late)
 }
 
-// TestLookupOneFlight: while an answer is on its way, nobody asks for the same user again.
+// TestLookupOneFlight: while an answer is on its way, the same user is not asked for again.
 func TestLookupOneFlight(t *testing.T) {
 	t.Parallel()
 	p := newPeople(t)

@@ -12,7 +12,7 @@ import (
 )
 
 // A clientBody is the request's body on its way to the upstream. It counts, and remembers what went wrong on the
-// client's side, which would otherwise look like a fault of the upstream. Whoever sends it may still read it when the
+// client's side, which would otherwise look like a fault of the upstream. Its sender may still read it when the
 // handler is done.
 type clientBody struct {
 	io.Reader

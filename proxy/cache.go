@@ -51,7 +51,7 @@ type entry struct {
 	grant    atomic.Pointer[grant]
 }
 
-// A flight is a token that is being verified, with whoever else brought it in the meantime.
+// A flight is a token that is being verified, with the requests that brought it in the meantime.
 type flight struct {
 	done  chan struct{} // made by the first who waits, under the shard's lock
 	entry *entry
@@ -119,8 +119,8 @@ func (c *Cache) Len() int {
 	return n
 }
 
-// verified gives the entry of a token: from the cache, from whoever is verifying it just now, or verified anew.
-// Failures are not kept.
+// verified gives the entry of a token: from the cache, from the request that is verifying it just now, or verified
+// anew. Failures are not kept.
 func (g *Gate) verified(ctx context.Context, compact string) (*entry, error) {
 	d := digestOf(compact)
 	s := g.cache.shard(d)
@@ -168,7 +168,7 @@ func (s *shard) land(key flightKey, f *flight) {
 		s.put(key.token, f.entry)
 	}
 	s.mu.Unlock()
-	if f.done != nil { // nobody finds the flight any more
+	if f.done != nil { // the flight is no longer found
 		close(f.done)
 	}
 }

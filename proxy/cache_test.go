@@ -101,11 +101,11 @@ func TestTheCacheIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// Whoever brings a token while it is verified waits for that, and one who leaves does not wait.
+// A request with a token that is being verified waits for that, and one who leaves does not wait.
 func TestOneTokenIsVerifiedOnce(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	// entered has room: nobody may wait for it yet
+	// entered has room: no one may wait for it yet
 	keys, entered, leave := h.keys.Load(), make(chan struct{}, 1), make(chan struct{})
 	v := must(jose.NewVerifier(jose.Options{Issuers: []*jose.Issuer{{
 		URL: h.config.Issuer.URL, Own: true,

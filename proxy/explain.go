@@ -22,7 +22,7 @@ type Bearer struct {
 	Unverified bool // its key and its signature are not looked at
 	// instead of Authorization: what the token says, as if its issuer had signed it; "" for none
 	Claims      string
-	Permissions token.Permissions // instead of Authorization: what the token opens here, whoever issued it; nil for none
+	Permissions token.Permissions // instead of Authorization: what the token opens here, whatever its issuer; nil for none
 }
 
 // A Trace tells how a request was judged, step by step, without any being sent. It holds no credential.
@@ -32,7 +32,7 @@ type Trace struct {
 	Status     int            `json:"status,omitempty"`     // what the client is answered, but for a Shadow
 	Detail     string         `json:"detail,omitempty"`     // the cause
 	Needed     string         `json:"needed,omitempty"`     // what would have been let through
-	Unverified bool           `json:"unverified,omitempty"` // nobody knows whether the token is genuine
+	Unverified bool           `json:"unverified,omitempty"` // it is not known whether the token is genuine
 	// refused by the policy, but let through: the route is in shadow
 	Shadow bool `json:"shadow,omitempty"`
 	Own    bool `json:"own_endpoint,omitempty"` // one of our own endpoints would answer: no route decides
@@ -374,7 +374,7 @@ func within(p token.Permissions, o *Opening, q *config.Require) bool {
 	return o.Any || len(o.Tenants) > 0
 }
 
-// silent is an answer that nobody gets.
+// silent is an answer that is not sent.
 type silent struct{}
 
 func (silent) Header() http.Header         { return http.Header{} }

@@ -66,7 +66,7 @@ func TestTraceTellsWhatTheGateDecides(t *testing.T) {
 			"audience of another route", "GET", "/me",
 			h.mint(func(c *token.Claims) { c.Audience = []string{"https://other.example"} }),
 		},
-		{"withdrawn", "GET", "/me", h.mint(func(c *token.Claims) { c.ID = "gone" })},
+		{"revoked", "GET", "/me", h.mint(func(c *token.Claims) { c.ID = "gone" })},
 		{"a subject that is a client", "GET", "/me", h.mint(func(c *token.Claims) { c.Subject = "narrow" })},
 		{"grantor gone", "GET", "/me", h.mint(func(c *token.Claims) { c.Grantor = "gone" })},
 		{"grantor too narrow", "GET", "/me", h.mint(func(c *token.Claims) { c.Grantor = "narrow" })},

@@ -66,7 +66,7 @@ func TestUpstreamFaults(t *testing.T) {
 			refusal.UpstreamBroken,
 		},
 		{
-			"101 that nobody asked for",
+			"101 that was not requested",
 			raws(false, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"), 502,
 			refusal.UpstreamBroken,
 		},
@@ -187,8 +187,8 @@ func TestTrailersAndHintsPass(t *testing.T) {
 	}
 }
 
-// TestTrailersThatMustNotPass: an app, or whoever speaks through it, says at the end of an answer what only its head
-// may say. Whether it was announced makes no difference.
+// TestTrailersThatMustNotPass: an app, or a party that speaks through it, says at the end of an answer what only its
+// head may say. Whether it was announced makes no difference.
 func TestTrailersThatMustNotPass(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -355,7 +355,7 @@ func TestAnEarlyAnswerEndsTheConnection(t *testing.T) {
 	}
 }
 
-// An upstream that fails while the client has not sent all of its body is answered for at once: nobody waits for the
+// An upstream that fails while the client has not sent all of its body is answered for at once, without a wait for the
 // rest.
 func TestAFailureIsNotHeldBackByASlowBody(t *testing.T) {
 	t.Parallel()

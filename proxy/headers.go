@@ -16,7 +16,7 @@ import (
 	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
-// An app reads the fields that we set as the truth, so nobody else may set them, in any spelling that some reader takes
+// An app reads the fields that we set as the truth, so no one else may set them, in any spelling that some reader takes
 // for ours: CGI turns "-" into "_" (RFC 3875 §4.1.18), and old servers turned every other mark into "_" as well.
 // Names are therefore compared folded: in lower case, with "-" for all that is neither letter nor digit.
 

@@ -20,7 +20,7 @@ func spellings(name string) []string {
 	}
 }
 
-func TestNobodyElseSetsTheIdentity(t *testing.T) {
+func TestOnlyTheGateSetsTheIdentity(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	bearer := h.mint()

@@ -102,8 +102,8 @@ type rateLimit struct {
 // each is how long it takes for one turn to come back.
 func (l *rateLimit) each() time.Duration { return max(1, l.Per/time.Duration(l.Requests)) }
 
-// take takes a turn of whoever key names. A store that does not answer leaves it to this process: a limit is no reason
-// to stop.
+// take takes a turn of the party that key names. A store that does not answer leaves it to this process: a limit is no
+// reason to stop.
 func (l *rateLimit) take(ctx context.Context, key string, now time.Time) (wait, full time.Duration) {
 	if l.shared != nil {
 		if wait, full, err := l.shared.Take(ctx, l.name+key, l.each(), l.Burst); err == nil {

@@ -38,7 +38,7 @@ func told(r *received) (fields []string) {
 	return fields
 }
 
-// What a shadow lets through is what another token, or another tenant's name, would have let through. Nobody's identity
+// What a shadow lets through is what another token, or another tenant's name, would have let through. No identity
 // is made up on the way, and nothing says that the request was allowed.
 func TestAShadowLetsThroughWhatItTells(t *testing.T) {
 	t.Parallel()
@@ -68,7 +68,7 @@ func TestAShadowLetsThroughWhatItTells(t *testing.T) {
 			"expired", "/t/acme/x", h.mint(func(c *token.Claims) { c.IssuedAt -= 7200_000; c.Expiry = c.IssuedAt + 1 }), nil,
 			refusal.TokenExpired, nil,
 		},
-		{"withdrawn", "/t/acme/x", h.mint(func(c *token.Claims) { c.ID = "gone" }), nil, refusal.TokenRevoked, nil},
+		{"revoked", "/t/acme/x", h.mint(func(c *token.Claims) { c.ID = "gone" }), nil, refusal.TokenRevoked, nil},
 		{
 			"a management token", "/me", h.mint(func(c *token.Claims) { c.Scope = "issue_codes" }), nil, refusal.TokenManagement,
 			nil,
@@ -212,7 +212,7 @@ func TestAShadowDoesNotCutStreams(t *testing.T) {
 	h.revoked.ids.Store("id-1", true)
 	for deadline := time.Now().Add(patience); h.revoked.refused.Load() == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("nobody asked about the token again")
+			t.Fatal("the token was not judged again")
 		}
 	}
 	io.WriteString(client, "\x81\x82\x00\x00\x00\x00yo")

@@ -209,7 +209,7 @@ func cookieValues(fields []string, name string) (values []string) {
 // conceal takes whatever may hold a token out of the request that goes on: of a refusal that a shadow let through, too.
 func (p *inbound) conceal() {
 	s, h := &p.plan.sources, p.r.Header
-	if p.plan.route.Public { // Authorization passes there; a cookie comes by itself, whoever it is for
+	if p.plan.route.Public { // Authorization passes there; a cookie comes by itself
 		if len(s.known) > 0 && len(h["Cookie"]) > 0 {
 			setOrDelete(h, "Cookie", withoutCookies(h["Cookie"], s.known))
 		}

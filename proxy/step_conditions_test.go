@@ -70,7 +70,7 @@ func TestAddressesThatMayCome(t *testing.T) {
 				t.Errorf("%s%s from %q: %q, want %q", path, keys, c.client, got, c.want)
 			}
 		}
-		// Whoever may not come learns nothing about tokens, and is asked for none.
+		// A refused address learns nothing about tokens, and is asked for none.
 		s := newStand(h, "/near", "x")
 		s.p.x.Client = netip.Addr{}
 		if got := refusal.Of(s.judge()); got != refusal.AddressDenied {

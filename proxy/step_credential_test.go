@@ -161,7 +161,7 @@ func TestTokensThatOpenNothing(t *testing.T) {
 			refused(refusal.TokenAudienceMismatch),
 		},
 		{
-			"issuer of nobody", set(func(c *token.Claims) { c.Issuer = "https://evil.example" }),
+			"unknown issuer", set(func(c *token.Claims) { c.Issuer = "https://evil.example" }),
 			refused(refusal.TokenIssuerUnknown),
 		},
 		{

@@ -35,10 +35,10 @@ func stepProof() step {
 	}
 }
 
-// proof holds a token that is bound to a key (cnf.jkt, RFC 9449 §6) to a proof that whoever sends this request has the
+// proof holds a token that is bound to a key (cnf.jkt, RFC 9449 §6) to a proof that the sender of this request has the
 // key. Bound tokens and the scheme DPoP go together: the one without the other is refused (§7.1, §7.2), since a thief
 // would leave the proof out. Nothing of a proof is kept with the token: each request brings its own, and it is spent
-// before the policy is asked, so that nobody else's copy can find out what the token opens.
+// before the policy is asked, so that a stolen copy cannot find out what the token opens.
 func (g *Gate) proof(p *inbound) error {
 	if p.entry.verified.Claims.Cert != "" { // of a ticket's token, too: its holder has the certificate
 		if err := p.hasCertificate(); err != nil {

@@ -244,7 +244,7 @@ func TestNonceOfTheGate(t *testing.T) {
 	}
 }
 
-// TestProofStaysHere: an app never sees a proof that was spent here; one that nobody judged is the app's affair.
+// TestProofStaysHere: an app never sees a proof that was spent here; one that was not judged passes to the app.
 func TestProofStaysHere(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -264,7 +264,7 @@ func TestProofStaysHere(t *testing.T) {
 	}
 }
 
-// TestClientThatMustBind: what its tokens say counts only if they are bound, whoever made them.
+// TestClientThatMustBind: what its tokens say counts only if they are bound, whichever client made them.
 func TestClientThatMustBind(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

@@ -12,7 +12,7 @@ import (
 )
 
 // A limit by address counts before the token is looked at, since it is what bounds a flood of bad ones; the others
-// count what is let through, so that nobody uses up the turns of a tenant, subject or client whose token it does not
+// count what is let through, so that no one uses up the turns of a tenant, subject or client whose token it does not
 // have.
 
 func stepRateByAddress() step {

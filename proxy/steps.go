@@ -36,7 +36,7 @@ const (
 // steps lists every step behind the route, in the order in which they run.
 func steps() []step {
 	return []step{
-		stepAddress(),       // whoever may not come at all is asked for nothing
+		stepAddress(),       // a refused address is asked for nothing
 		stepClientCert(),    // no token helps a connection without it
 		stepRateByAddress(), // before anything is paid for
 		stepPublic(),

@@ -199,8 +199,8 @@ func TestWhatIsRefusedDoesNotUseATicketUp(t *testing.T) {
 	}
 }
 
-// TestASpentTicketVouchesForNobody: a shadow lets a used ticket's request through, but says nothing of whose it was.
-func TestASpentTicketVouchesForNobody(t *testing.T) {
+// TestASpentTicketVouchesForNoOne: a shadow lets a used ticket's request through, but says nothing of whose it was.
+func TestASpentTicketVouchesForNoOne(t *testing.T) {
 	t.Parallel()
 	h := ticketHouse(t)
 	_, d, _ := h.draw(`{"request": "GET /dark"}`, h.mint())

@@ -7,7 +7,7 @@ import "net/http"
 // redirects or says how long to keep the answer, and what only we may say. What an app tells at the end, as gRPC's
 // status or a digest, does.
 
-// headAlone are the folded names of such fields, beside those that nobody but us may say in a request.
+// headAlone are the folded names of such fields, in addition to those that only the gate may set in a request.
 var headAlone = [...]string{
 	"te", "expect", "max-forwards", "range", "accept-ranges",
 	"authorization", "www-authenticate", "authentication-info", "dpop", "dpop-nonce", "cookie", "set-cookie",

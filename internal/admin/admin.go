@@ -29,7 +29,7 @@ type Options struct {
 	// Audit is told of each revocation and of each that failed, with the request that asked for it; required with
 	// Revocations.
 	Audit func(r *http.Request, w Revocation, err error)
-	// Refused is told of each request that did not get past the token, and of the id that its answer has; nil: nobody is.
+	// Refused is told of each request that did not get past the token, and of the id that its answer has; nil: no one is.
 	Refused func(r *http.Request, reason refusal.Reason, requestID string)
 
 	Metrics http.Handler                  // answers scrapes, without a token; nil: there are none
@@ -52,7 +52,7 @@ type Options struct {
 //	DELETE /revocations/ID  204 once it is durable that a mark is undone; needs the token
 //	POST /explain      200 with the trace of a decision, as JSON; needs the token
 //	POST /reload       204 when the file is in force, 409 with its faults when nothing has changed; needs the token
-//	GET /reload        200 with what came of the latest one, whoever caused it, as JSON; needs the token
+//	GET /reload        200 with what came of the latest one, whatever caused it, as JSON; needs the token
 //	PUT /log-level     204, {"level": "debug"} holds until the next reload; needs the token
 //	GET /debug/pprof/  the runtime's profiles, where admin.pprof allows it; needs the token
 func New(o Options) http.Handler {

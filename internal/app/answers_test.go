@@ -151,7 +151,7 @@ func TestAnswersInBothProtocols(t *testing.T) {
 			[]string{"200", `Date: ["d"]`, "ok", `A= ["1"]`, `B= ["2"]`},
 		},
 		{
-			"trailers that nobody announced", "GET",
+			"trailers that were not announced", "GET",
 			"HTTP/1.1 200 OK\r\nDate: d\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: 1\r\nSet-Cookie: 2\r\n\r\n",
 			[]string{"200", `Date: ["d"]`, "ok", `A= ["1"]`},
 		},
@@ -165,7 +165,7 @@ func TestAnswersInBothProtocols(t *testing.T) {
 		{"a value that ends its line", "GET", "HTTP/1.1 200 OK\r\nA: b\rC: d\r\nContent-Length: 2\r\n\r\nok", nil},
 		{"a NUL", "GET", "HTTP/1.1 200 OK\r\nA: b\x00\r\nContent-Length: 2\r\n\r\nok", nil},
 		{
-			"a switch that nobody asked for", "GET",
+			"a switch that was not requested", "GET",
 			"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", nil,
 		},
 	} {

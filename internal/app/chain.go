@@ -29,7 +29,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.GRPC = request.IsGRPC(r)               // in whose words a refusal is told
 	g.peer(x, r, snap)                       // who asks: request id, client address, scheme
 	x.Trace = g.begin(x, r)                  // whose trace it is a part of; nil without tracing
-	if err := snap.admit(x, r); err != nil { // what nobody may ask, whatever the route
+	if err := snap.admit(x, r); err != nil { // what is refused on every route
 		x.Refuse(err)
 		return
 	}
@@ -179,7 +179,7 @@ func (snap *snapshot) behind(x *request.Exchange, h http.Header) {
 }
 
 // clientOf finds the client: the last address of X-Forwarded-For that is no trusted proxy itself. An element that is
-// not an address ends the walk, since nobody we trust wrote it.
+// not an address ends the walk, since no trusted proxy wrote it.
 func (snap *snapshot) clientOf(x *request.Exchange, h http.Header) {
 	given := h.Values("X-Forwarded-For")
 	if len(given) == 0 {

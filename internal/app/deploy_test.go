@@ -38,7 +38,7 @@ func TestRulesAndDashboardAskForWhatIsTold(t *testing.T) {
 		for _, e := range expressions {
 			for _, name := range metric.FindAllString(e, -1) {
 				if asked++; !told[name] {
-					t.Errorf("%s: nobody tells %s, in %s", file, name, e)
+					t.Errorf("%s: no metric is called %s, in %s", file, name, e)
 				}
 			}
 			for _, m := range reason.FindAllStringSubmatch(e, -1) {

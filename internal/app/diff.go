@@ -147,7 +147,7 @@ func sorted(words []string) []string {
 	return slices.Compact(words)
 }
 
-// A holder is whoever may ask, with what is held under each of the two configurations; nil: nothing, not even a token.
+// A holder is a caller, with what is held under each of the two configurations; nil: nothing, not even a token.
 type holder struct {
 	name  string
 	holds [2]*token.Permissions
@@ -156,7 +156,7 @@ type holder struct {
 // allowed reports whether a configuration lets the holder's request through.
 func (h *holder) allowed(j *Judge, which int, p probe) bool {
 	as := proxy.Bearer{}
-	if h.holds[which] != nil && h.name != nobody { // whoever is not there yet can ask without a token
+	if h.holds[which] != nil && h.name != nobody { // a caller that does not exist yet can ask without a token
 		as.Permissions = *h.holds[which]
 	}
 	return j.allows(p, as)
@@ -173,7 +173,7 @@ const (
 	ofATenant = " of a tenant"
 )
 
-// holders lists everybody of either configuration. What one of them lacks is held by nobody there.
+// holders lists everybody of either configuration. What one of them lacks has no holder there.
 func (d *Diff) holders() (all []*holder) {
 	byName := map[string]*holder{}
 	add := func(which int, name string, p token.Permissions) {

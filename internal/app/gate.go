@@ -231,7 +231,7 @@ func (g *Gate) Ready() error {
 // failure everybody's.
 func (g *Gate) Warnings() []string {
 	all := g.memory.warnings()
-	// without its faults: whoever asks for readiness need not read them
+	// without its faults: a readiness probe need not read them
 	if last := g.latest.Load(); last != nil && last.Err != nil {
 		all = append(all, "the reload of "+last.At.UTC().Format(time.RFC3339)+
 			" was refused, the configuration from before it is in force; the log has the faults")

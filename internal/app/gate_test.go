@@ -253,8 +253,8 @@ func TestBodiesThatBreakOff(t *testing.T) {
 	}
 }
 
-// TestMethodsNobodyRegistered are answered by whose path it is: in the dialect of ours, with the route's own Allow.
-func TestMethodsNobodyRegistered(t *testing.T) {
+// TestUnregisteredMethods are answered by whose path it is: in the dialect of ours, with the route's own Allow.
+func TestUnregisteredMethods(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, "public: true", "public: true, methods: [GET]")
 	for _, c := range []struct{ path, allow, contentType string }{

@@ -15,7 +15,7 @@ func TestNoCredentialReachesTheLog(t *testing.T) {
 		t.Fatalf("log level: %d", status)
 	}
 	token := g.token("acme")
-	const secret = "credential-that-nobody-may-see-0123456789"
+	const secret = "credential-that-must-stay-secret-0123456789"
 	for _, c := range []struct {
 		path   string
 		header []string

@@ -56,7 +56,7 @@ func (g *Gate) replace(who string) error {
 	sources := config.Sources{} // whatever comes of it: a file with faults is one that was read
 	defer g.sources.Store(&sources)
 	options := config.Options{Sources: sources}
-	if who == byWatch { // a key file that is gone is on its way to somewhere: nobody asks for a new one
+	if who == byWatch { // a key file that is gone is being moved: do not create another
 		options.Before = g.Config().Sources
 	}
 	if err := g.rehearse(options); err != nil {

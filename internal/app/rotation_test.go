@@ -86,7 +86,7 @@ func TestARefusedReloadPublishesNothing(t *testing.T) {
 	l.end(1) // the old key alone, for another minute
 }
 
-// TestAFolderRotatedUnderLoad does the same with keys in a folder, by moving files, and with nobody but the watch to
+// TestAFolderRotatedUnderLoad does the same with keys in a folder, by moving files, and with only the watch to
 // reload.
 func TestAFolderRotatedUnderLoad(t *testing.T) {
 	t.Parallel()
@@ -168,7 +168,7 @@ func (l *load) work() {
 		l.once()
 		select {
 		case l.progress <- struct{}{}:
-		default: // nobody waits
+		default: // nothing waits
 		}
 	}
 }

@@ -95,7 +95,7 @@ func (g *gate) management() string {
 }
 
 // TestGateWithoutItsStore: the store is down at the start, comes, hangs and comes again. Tokens are judged all the
-// time, codes are neither issued nor redeemed without it, and whoever watches the gate is told.
+// time, codes are neither issued nor redeemed without it, and readiness says so.
 func TestGateWithoutItsStore(t *testing.T) {
 	t.Parallel()
 	store := redistest.Start(t)

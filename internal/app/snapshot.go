@@ -195,7 +195,7 @@ const longestOnce = 11 * time.Minute
 // sharedProofs are the proofs that any replica has accepted, as package dpop sees them.
 type sharedProofs struct{ *replay.Once }
 
-// Spend uses a proof, if nobody has.
+// Spend uses a proof unless it was used before.
 func (p sharedProofs) Spend(ctx context.Context, u dpop.Use) error {
 	err := p.Consume(ctx, replay.Use{Client: u.Key, Nonce: u.ID, Expiry: u.Expiry}, u.Made)
 	switch refusal.Of(err) {

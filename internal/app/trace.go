@@ -152,7 +152,7 @@ func newRequest(method, url string, header http.Header) *http.Request {
 	return r
 }
 
-// silent is an answer that nobody gets.
+// silent is an answer that is not sent.
 type silent struct{ header http.Header }
 
 func (s silent) Header() http.Header       { return s.header }

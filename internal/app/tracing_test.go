@@ -243,7 +243,7 @@ func TestWhoseTraceARequestIsAPartOf(t *testing.T) {
 		{"twice", "", []string{"Traceparent", sampledParent, "Traceparent", sampledParent}, false, true},
 		{"malformed", "", []string{"Traceparent", "00-0-0-01", "Tracestate", "a=b"}, false, true},
 		{"none there", ", sample_ratio: 0", nil, false, false},
-		{"nobody's", ", parent: none", []string{"Traceparent", sampledParent, "Tracestate", "a=b"}, false, true},
+		{"unknown", ", parent: none", []string{"Traceparent", sampledParent, "Tracestate", "a=b"}, false, true},
 		{"a stranger's", ", parent: trusted", []string{"Traceparent", sampledParent}, false, true},
 		{
 			"a trusted proxy's", ", parent: trusted, sample_ratio: 0}\ntrusted_proxies: [127.0.0.1]\nlog: {level: info",

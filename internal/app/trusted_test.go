@@ -480,7 +480,7 @@ func TestReloadKeepsFetchedKeys(t *testing.T) {
 	}
 }
 
-// TestHeadersOfTokensCauseNoConnection: whatever a token says of keys elsewhere, nobody is asked there.
+// TestHeadersOfTokensCauseNoConnection: whatever a token says of keys elsewhere, no connection is made.
 func TestHeadersOfTokensCauseNoConnection(t *testing.T) {
 	t.Parallel()
 	trap := newForeigner(t)

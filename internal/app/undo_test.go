@@ -103,7 +103,7 @@ func TestUndoOnTheVeryNextRequest(t *testing.T) {
 	}{
 		{"GET", "/revocations", "", 401},
 		{"DELETE", "/revocations/" + ids["mark"], "", 401},
-		{"DELETE", "/revocations/" + ids["mark"], "an-admin-token-of-nobody", 401},
+		{"DELETE", "/revocations/" + ids["mark"], "not-the-admin-token-0123", 401},
 		{"GET", "/revocations?limit=0", adminToken, 400},
 		{"GET", "/revocations?limit=1001", adminToken, 400},
 		{"GET", "/revocations?page=2", adminToken, 400},

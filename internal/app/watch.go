@@ -18,7 +18,7 @@ import (
 	"github.com/jotgate/jotgate/config"
 )
 
-// How the watch paces itself. Whoever writes a file in pieces, or several files, is left in peace until he is done.
+// How the watch paces itself. A writer of several files, or of one in pieces, may finish first.
 const (
 	watchQuiet = 200 * time.Millisecond // without any news, before the files are read
 	watchMost  = 2 * time.Second        // news or not

@@ -271,7 +271,7 @@ func TestWatchAsksForTheContents(t *testing.T) {
 	} {
 		change()
 		looks++
-		patiently(t, "nobody looked", func() bool { return strings.Count(g.log.String(), asItWas) >= looks })
+		patiently(t, "the watch did not look", func() bool { return strings.Count(g.log.String(), asItWas) >= looks })
 		looks = strings.Count(g.log.String(), asItWas)
 	}
 	put(t, g.path("unrelated"), "x")
@@ -348,7 +348,7 @@ func TestWatchMakesNoKey(t *testing.T) {
 	g.edit("{file: main.pem, create: true}", "{file: main.pem}, {file: keys/new.pem, create: true, state: next}")
 	g.counts(2, byItself)
 	if _, err := os.Stat(g.path("keys/new.pem")); err != nil {
-		t.Errorf("a key that nobody had is not made: %v", err)
+		t.Errorf("a key that no one had is not made: %v", err)
 	}
 }
 
@@ -374,7 +374,7 @@ func TestWatchHearsOfOtherReloads(t *testing.T) {
 	})
 }
 
-// TestWatchIsOneWayToReload, SIGHUP's another: a file is loaded once, whoever comes first.
+// TestWatchIsOneWayToReload, SIGHUP's another: a file is loaded once, whichever comes first.
 func TestWatchIsOneWayToReload(t *testing.T) {
 	t.Parallel()
 	g := watched(t)
@@ -382,7 +382,7 @@ func TestWatchIsOneWayToReload(t *testing.T) {
 		g.edit("/open/", "/open"+strings.Repeat("x", i)+"/")
 		must(t, g.Reload())
 		reloads, looks := strings.Count(g.log.String(), `"msg":"reloaded"`), strings.Count(g.log.String(), asItWas)
-		patiently(t, "nobody looked", func() bool { return strings.Count(g.log.String(), asItWas) > looks })
+		patiently(t, "the watch did not look", func() bool { return strings.Count(g.log.String(), asItWas) > looks })
 		if got := strings.Count(g.log.String(), `"msg":"reloaded"`); got != reloads {
 			t.Errorf("%d reloads, then %d: %s", reloads, got, g.log)
 		}

@@ -1,6 +1,6 @@
 // Package deadline keeps a socket's deadlines cheap. Telling a socket its deadline costs more than asking the clock,
 // and most deadlines are moved on before they pass. So the socket is told late: what it was told may be too early,
-// never too late, and whoever it wakes too early looks again.
+// never too late, and a waiter that it wakes too early looks again.
 //
 // Sockets know the system's clock only, so there is no other here.
 package deadline
@@ -90,5 +90,5 @@ func (l *Deadline) arm(now time.Time) error {
 	return nil
 }
 
-// Past is a time that wakes whoever waits.
+// Past is a time that wakes the waiters.
 func Past() time.Time { return time.Unix(1, 0) }

@@ -1,4 +1,4 @@
-// Package dpop judges DPoP proofs (RFC 9449): short JWTs by which whoever sends a request shows that it has the key
+// Package dpop judges DPoP proofs (RFC 9449): short JWTs by which the sender of a request shows that it has the key
 // that its token is bound to, or is to be bound to. The token endpoint and the gate both ask here.
 //
 // A proof is judged from the cheap to the dear. [Checker.Read] takes exactly one header and holds it to the request:

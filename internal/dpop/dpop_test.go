@@ -374,7 +374,7 @@ func TestProofOnceAmongMany(t *testing.T) {
 	}
 }
 
-// TestOneJtiOfTwoKeys: a jti is its key's own, so nobody can spend another's.
+// TestOneJtiOfTwoKeys: a jti is its key's own, so no client can spend another's.
 func TestOneJtiOfTwoKeys(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)

@@ -13,8 +13,8 @@ import (
 	"github.com/jotgate/jotgate/internal/replay"
 )
 
-// shares is into how many parts the memory is cut, by key. Whoever floods it with proofs of one key crowds out only the
-// keys of the same part, and nobody outside can tell which those are.
+// shares is into how many parts the memory is cut, by key. A flood of proofs of one key crowds out only the
+// keys of the same part, and no outsider can tell which those are.
 const shares = 16
 
 // State is what outlives a reload: which proofs this process has accepted, and the secret of its nonces. It is safe for

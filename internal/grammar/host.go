@@ -7,7 +7,7 @@ import (
 
 // ValidHost reports whether host can stand in a Host field or an :authority: a DNS name (letters, digits, `-`, `_`, no
 // empty label but for one trailing dot), an IPv4 address or an IPv6 address in brackets, and optionally a port of 1 to
-// 65535. RFC 3986 would allow more in a reg-name; nobody routes by it, and every extra character is one that two
+// 65535. RFC 3986 would allow more in a reg-name; no one routes by it, and every extra character is one that two
 // readers can take differently.
 func ValidHost(host string) bool {
 	if strings.HasPrefix(host, "[") {

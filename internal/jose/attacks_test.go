@@ -94,7 +94,7 @@ func TestTheGoodTokenIsAccepted(t *testing.T) {
 	}
 	header := `{"kid":"kid-ES256","unknown":{"deep":[1,null]},"typ":"at+jwt","alg":"ES256"}`
 	if _, err := v.Verify(key.forge(header, goodClaims), epoch, nil); err != nil {
-		t.Errorf("a header member that nobody knows must be ignored: %v", err)
+		t.Errorf("an unknown header member must be ignored: %v", err)
 	}
 }
 
@@ -384,7 +384,7 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// TestUntimedForgivesTimesAlone: an expired token is read, one that nobody signed is not.
+// TestUntimedForgivesTimesAlone: an expired token is read, an unsigned one is not.
 func TestUntimedForgivesTimesAlone(t *testing.T) {
 	t.Parallel()
 	key := keyFor(t, "ES256")

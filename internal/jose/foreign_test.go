@@ -293,7 +293,7 @@ func TestOurNamesInAnotherShapeCountAsAbsent(t *testing.T) {
 	if diff := cmp.Diff(want, x.Claims); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
 	}
-	// The same in a token of ours refuses it, whoever else is trusted.
+	// The same in a token of ours refuses it, whichever other issuers are trusted.
 	ours, other := ours(key), jose.Issuer{URL: foreignIssuer, Keys: holding(setOf(key))}
 	if _, err := newVerifier(t, ours,
 		&other).Verify(key.token(strings.Replace(goodClaims, `"grantor":"shop"`, `"grantor":7`, 1)), epoch,
@@ -526,6 +526,6 @@ func TestVerifiersThatAreRefused(t *testing.T) {
 	}
 	v := newVerifier(t)
 	if _, err := v.Verify(keyFor(t, "ES256").token(goodClaims), epoch, nil); err == nil {
-		t.Error("a verifier that trusts nobody accepts a token")
+		t.Error("a verifier that trusts no issuer accepts a token")
 	}
 }

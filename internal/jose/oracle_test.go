@@ -311,7 +311,7 @@ func agree(t *testing.T, keys []*testKey, x *jose.Verified, compact string) {
 	t.Helper()
 	i := slices.IndexFunc(keys, func(k *testKey) bool { return k.kid == x.KeyID })
 	if i < 0 {
-		t.Fatalf("accepted with the key %q, which nobody has", x.KeyID)
+		t.Fatalf("accepted with the key %q, which no one has", x.KeyID)
 	}
 	dot := strings.LastIndexByte(compact, '.')
 	if !keys[i].signs(compact[:dot], must(base64.RawURLEncoding.DecodeString(compact[dot+1:]))) {

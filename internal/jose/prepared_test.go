@@ -125,7 +125,7 @@ func TestMultiplesAreTheKeys(t *testing.T) {
 }
 
 // The sum of a verification doubles where both parts are one point, and is no point where they cancel out. A signer
-// who knows the key's secret can make either happen; so does whoever chooses digest and signature freely.
+// who knows the key's secret can make either happen; so can a party that chooses digest and signature freely.
 func TestPreparedKeysMeetOddSums(t *testing.T) {
 	t.Parallel()
 	p := newPreparedEC(t)

@@ -54,7 +54,7 @@ func TestRemoteKeySetLosesOnlyItsBadKeys(t *testing.T) {
 			[]string{"kid-ES256"},
 			1, "",
 		},
-		{"everything withdrawn", `{"keys":[]}`, nil, 0, ""},
+		{"everything revoked", `{"keys":[]}`, nil, 0, ""},
 		{"none of use", `{"keys":[` + weak + `]}`, nil, 1, ""},
 		{"one JWK, no set", es, nil, 0, "key set: no member keys, so it is no JWK set"},
 		{"PEM", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", nil, 0, "key set: "},
@@ -154,7 +154,7 @@ func TestSeekIsTheLastResort(t *testing.T) {
 			"kid-EdDSA", refusal.TokenKeyUnknown,
 		},
 		{
-			"an unknown kid, and nobody answers", setOf(old), nil, unavailable, fresh.forge(fresh.header("at+jwt"), good), nil,
+			"an unknown kid, and no answer", setOf(old), nil, unavailable, fresh.forge(fresh.header("at+jwt"), good), nil,
 			"kid-EdDSA", refusal.IssuerUnavailable,
 		},
 		{"no keys yet", nil, setOf(old), nil, old.forge(old.header("at+jwt"), good), nil, "kid-ES256", ""},

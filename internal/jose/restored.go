@@ -13,7 +13,7 @@ func (v *Verifier) Contents(compact string) (typ, payload string, err error) {
 }
 
 // Restored reads, by the rules that the issuer has now, what Contents returned of a token that was verified. The caller
-// vouches that nobody has changed it since, or has only narrowed it. Everything is judged that Verify judges, but for
+// vouches that it was not changed since, or has only narrowed it. Everything is judged that Verify judges, but for
 // the signature and the times.
 func (v *Verifier) Restored(typ, keyID, payload string) (*Verified, error) {
 	if len(payload) > v.maxBytes {

@@ -20,7 +20,7 @@ func TestUnsignedReadsWhatVerifyReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	stranger := *key
-	stranger.kid = "nobody's"
+	stranger.kid = "unknown"
 	for name, compact := range map[string]string{
 		"signed": good, "signature of another": good[:len(good)-86] +
 			key.token(with("sub", `"x"`))[len(key.token(with("sub", `"x"`)))-86:],

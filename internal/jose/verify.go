@@ -228,8 +228,8 @@ func (v *Verifier) Verify(compact string, now time.Time, before func(*Verified) 
 }
 
 // VerifyUntimed is Verify without CheckTimes. It is for endpoints that say of an expired token that it is expired, or
-// what it said: a forger must not get that answer, so the signature has to be checked whatever the times are. Whoever
-// lets the token open something asks CheckTimes.
+// what it said: a forger must not get that answer, so the signature has to be checked whatever the times are. Callers
+// that let the token open something ask CheckTimes too.
 func (v *Verifier) VerifyUntimed(compact string, before func(*Verified) error) (*Verified, error) {
 	u, err := parse(compact, v.maxBytes, &v.headers)
 	if err != nil {

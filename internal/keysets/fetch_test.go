@@ -119,7 +119,7 @@ func TestFaultsKeepTheLastGoodKeys(t *testing.T) {
 				t.Error("the last good keys are gone")
 			}
 			if set, err := s.Seek("rotated"); set != nil || refusal.Of(err) != refusal.IssuerUnavailable {
-				t.Errorf("an unknown key, while nobody can know: %v, %v", set, err)
+				t.Errorf("an unknown key, while the key set cannot be fetched: %v, %v", set, err)
 			}
 		})
 	}
@@ -130,7 +130,7 @@ func TestFaultsKeepTheLastGoodKeys(t *testing.T) {
 	})
 }
 
-func TestNobodyIsThere(t *testing.T) {
+func TestNoIssuerAnswers(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

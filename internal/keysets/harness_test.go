@@ -146,7 +146,7 @@ func (b *bench) refetch() {
 	b.t.Helper()
 	b.settled()
 	b.clock.step(b.settings.Cooldown)
-	_, _ = b.Seek("nobody has this key") // a fetch that joins in began after the last one
+	_, _ = b.Seek("no one has this key") // a fetch that joins in began after the last one
 }
 
 // ready waits for the first fetch.

@@ -41,7 +41,7 @@ func TestRotation(t *testing.T) {
 	p.become(says(`{"keys":[]}`))
 	s.refetch()
 	if set := s.Keys(); set == nil || set.Len() != 0 {
-		t.Error("an issuer that withdraws every key is not believed")
+		t.Error("an issuer that revokes every key is not believed")
 	}
 }
 
@@ -195,8 +195,8 @@ func TestAgeGoesByBothClocks(t *testing.T) {
 	}
 }
 
-// TestSlowIssuerHoldsNobodyUp: a request waits its bounded moment, and only for a fetch.
-func TestSlowIssuerHoldsNobodyUp(t *testing.T) {
+// TestSlowIssuerHoldsNoRequestUp: a request waits its bounded moment, and only for a fetch.
+func TestSlowIssuerHoldsNoRequestUp(t *testing.T) {
 	t.Parallel()
 	key, fresh := newKey(t), newKey(t)
 	release := make(chan struct{})
@@ -231,7 +231,7 @@ func TestOnlySoManyWait(t *testing.T) {
 	t.Parallel()
 	hang := make(chan struct{})
 	p := publish(t, func(http.ResponseWriter, *http.Request) { <-hang })
-	s := open(t, usual(p.URL)) // whoever waits, waits a minute
+	s := open(t, usual(p.URL)) // a waiter waits a minute
 	s.waiting.Store(mostWaiting)
 	if set, err := s.Seek("x"); set != nil || refusal.Of(err) != refusal.IssuerUnavailable {
 		t.Errorf("have %v, %v", set, err)
@@ -242,7 +242,7 @@ func TestOnlySoManyWait(t *testing.T) {
 	close(hang)
 }
 
-// TestRefreshInTheBackground: nobody asks, and the keys are new all the same.
+// TestRefreshInTheBackground: no request asks, and the keys are new all the same.
 func TestRefreshInTheBackground(t *testing.T) {
 	t.Parallel()
 	old, fresh := newKey(t), newKey(t)

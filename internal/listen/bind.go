@@ -66,7 +66,7 @@ type unixListener struct {
 	file fs.FileInfo
 }
 
-// bindUnix binds a Unix socket. It is made under another name and renamed when its mode is set, so that nobody can
+// bindUnix binds a Unix socket. It is made under another name and renamed when its mode is set, so that no client can
 // connect before. A socket that nothing listens on, left by a process that was killed, is replaced.
 func bindUnix(ctx context.Context, path string, mode fs.FileMode) (rawListener, error) {
 	if err := replaceable(ctx, path); err != nil {

@@ -284,7 +284,7 @@ func TestH2EvictedClientsCannotStay(t *testing.T) {
 }
 
 // Connections that break while they are written, at the cap, where each newcomer asks the others whether they are idle:
-// nobody waits for anybody for ever.
+// no side waits for the other for ever.
 func TestH2BrokenConnectionsAtTheCap(t *testing.T) {
 	t.Parallel()
 	o, _ := secure(t, listen.Limits{Connections: 4, EvictIdleAfter: time.Nanosecond})
@@ -475,7 +475,7 @@ func TestH2InadequateSecurity(t *testing.T) {
 }
 
 // A client that asks and never reads what it is answered is cut, and nothing piles up for it.
-func TestH2PingsThatNobodyReadsTheAnswersOf(t *testing.T) {
+func TestH2PingsWhoseAnswersAreNotRead(t *testing.T) {
 	t.Parallel()
 	o, _ := secure(t, short())
 	ls := start(t, o, new(ledger))

@@ -14,8 +14,8 @@ import (
 )
 
 // The PROXY protocol (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt) puts the address of the client in
-// front of the bytes of a connection that a load balancer forwards. Both versions are read, strictly: whoever may send
-// the header chooses the peer, so a header that has two readings is refused.
+// front of the bytes of a connection that a load balancer forwards. Both versions are read, strictly: a peer that may
+// send the header chooses the peer, so a header that has two readings is refused.
 
 // What http.Request.RemoteAddr says of a peer without an address.
 const (

@@ -87,7 +87,7 @@ func (t *Tracer) Begin(h http.Header, trusted bool, at time.Time) *Request {
 	return q
 }
 
-// take reads the parent. Two of them are none: nobody can say which counts.
+// take reads the parent. Two of them count as none: either could be the one that counts.
 func (q *Request) take(h http.Header) {
 	if len(h[Parent]) != 1 {
 		return
@@ -177,7 +177,7 @@ type Answer struct {
 	Upstream       string // host:port that was asked
 }
 
-// End hands the spans over, if there are any. Whoever had the request must be done with it.
+// End hands the spans over, if there are any. The request must not be used any more.
 func (q *Request) End(a Answer) {
 	if q == nil || !q.traced {
 		return

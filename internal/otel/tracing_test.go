@@ -35,7 +35,7 @@ func TestNothingCostsNothing(t *testing.T) {
 	tracer.Close(t.Context())
 }
 
-// What a collector that hangs leaves behind is bounded: the rest is dropped and counted, and nobody waits.
+// What a collector that hangs leaves behind is bounded: the rest is dropped and counted, and nothing waits.
 func TestTheQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

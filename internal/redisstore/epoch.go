@@ -124,9 +124,9 @@ func (s *Store) look(ctx context.Context, needed func(State) bool) State {
 	}
 	next := s.ask(ctx, old)
 	if next.Err != nil && ctx.Err() != nil {
-		return next // whoever asked has gone away, which says nothing of the store
+		return next // the caller has gone away, which says nothing of the store
 	}
-	s.looked = time.Now() // whoever waited for this one need not begin another
+	s.looked = time.Now() // callers that waited for this one need not begin another
 	s.tell(&old, &next)
 	s.state.Store(&next)
 	return next
@@ -213,7 +213,7 @@ func (s *Store) tell(old, next *State) {
 
 var errUnasked = errors.New("not asked yet")
 
-// server is an epoch without its sentinel, which is nobody's business who could write to the store.
+// server is an epoch without its sentinel, which no writer of the store may learn.
 func server(epoch string) string {
 	_, server, _ := strings.Cut(epoch, "/")
 	return server

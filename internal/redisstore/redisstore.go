@@ -7,8 +7,8 @@
 // with the server's run id, its replication id and its count of evicted keys, kept under one key. Every script that
 // accepts something once compares the epoch in the same atomic step: the sentinel is gone after a flush, a restarted or
 // a promoted server has another run id, and a server that was demoted and promoted again has another replication id.
-// Whoever finds that key and server do not agree begins a new epoch with a new sentinel, and whatever was sealed under
-// an older one is refused from then on.
+// A replica that finds that key and server do not agree begins a new epoch with a new sentinel, and whatever was sealed
+// under an older one is refused from then on.
 //
 // A server that evicts keys forgets marks and may keep the sentinel; hence noeviction is required and looked at again
 // and again, and a key that is evicted all the same ends the epoch. A server that tells the time wrongly forgets too
@@ -184,7 +184,7 @@ func (s *Store) Stats() Stats {
 	return Stats{s.operations.Load(), s.failures.Load(), s.epochs.Load()}
 }
 
-// random is a value that nobody has drawn before.
+// random is a value that was never drawn before.
 func random() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails (crypto/rand)

@@ -57,7 +57,7 @@ func redeem(g *replay.Redis, n byte) error {
 
 func guard(store *redisstore.Store) *replay.Redis { return replay.NewRedis(store, []string{"a"}) }
 
-// A client that goes away while the store is asked for it leaves nobody else without a store.
+// A client that goes away during a store call leaves the store to the others.
 func TestWhoAskedWentAway(t *testing.T) {
 	t.Parallel()
 	store := open(t, settings(redistest.Start(t).Addr()))
@@ -269,7 +269,7 @@ func words(text string) (all []any) {
 	return all
 }
 
-// Both sides show certificates; whoever has none of ours, or trusts another authority, gets nowhere.
+// Both sides show certificates; a client without one of ours, or one that trusts another authority, is refused.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

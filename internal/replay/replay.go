@@ -22,7 +22,8 @@ import (
 
 // A Use is one attempt to redeem a code that was opened and found good in every other respect.
 type Use struct {
-	// Client is the id of the client that issued the code, whoever redeems it: so no client can crowd out another.
+	// Client is the id of the client that issued the code, not the one that redeems it: so no client can crowd out
+	// another.
 	Client string
 	// Nonce is the code's identity. It is what was decoded, never a spelling of it.
 	Nonce [24]byte

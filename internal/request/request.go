@@ -187,8 +187,8 @@ func (x *Exchange) Flush() {
 	_ = http.NewResponseController(x.ResponseWriter).Flush()
 }
 
-// Switched records that the connection left HTTP with 101 (Switching Protocols): whoever takes it over writes that head
-// past this writer.
+// Switched records that the connection left HTTP with 101 (Switching Protocols): the code that takes it over writes
+// that head past this writer.
 func (x *Exchange) Switched() { x.status = http.StatusSwitchingProtocols }
 
 // Status is the status that was sent, or 0.

@@ -84,7 +84,7 @@ type Options struct {
 	Capacity int    // entries: tokens and marks together
 	Clients  int    // how many clients share the capacity; the operator has a share of its own
 	Clock    func() time.Time
-	Torn     func(bytes int64) // told of a torn tail that was cut off; nil: nobody
+	Torn     func(bytes int64) // told of a torn tail that was cut off; nil: not told
 }
 
 // Open reads the journal and takes hold of it; a second process that opens it is refused.
@@ -295,7 +295,7 @@ func (l *List) apply(r record) {
 			w.client = r.Client
 			l.shares[r.Client]++
 		}
-		w.expiry = max(w.expiry, r.At) // whoever revoked it first may have known less of when it ends
+		w.expiry = max(w.expiry, r.At) // the first revocation may have known an earlier end
 		l.tokens[key] = w
 	} else {
 		l.applyMark(markKey{Kind(r.Kind), r.Issuer, r.Value}, r)

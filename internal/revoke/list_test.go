@@ -62,7 +62,7 @@ func revoke(t *testing.T, l *List, id, client string, c *clock) {
 
 func revoked(err error) bool { return refusal.Of(err) == refusal.TokenRevoked }
 
-func TestWithdrawnAtOnceAndAfterRestart(t *testing.T) {
+func TestRevokedAtOnceAndAfterRestart(t *testing.T) {
 	t.Parallel()
 	path, c := filepath.Join(t.TempDir(), "revoked"), newClock()
 	l := open(t, path, 10, 1, c)
@@ -100,8 +100,8 @@ func TestWithdrawnAtOnceAndAfterRestart(t *testing.T) {
 	}
 }
 
-// TestWithdrawnAgainForLonger: whoever revokes a token first may know less of when it ends.
-func TestWithdrawnAgainForLonger(t *testing.T) {
+// TestRevokedAgainForLonger: the first revocation may know an earlier end.
+func TestRevokedAgainForLonger(t *testing.T) {
 	t.Parallel()
 	path, c := filepath.Join(t.TempDir(), "revoked"), newClock()
 	l := open(t, path, 9, 2, c)
@@ -154,7 +154,7 @@ func TestMarkOnATenantReachesPermissions(t *testing.T) {
 	}
 }
 
-func TestMarksWithdrawWhatWasIssuedBefore(t *testing.T) {
+func TestMarksRevokeWhatWasIssuedBefore(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	path := filepath.Join(t.TempDir(), "revoked")
@@ -479,7 +479,7 @@ func child(path string) {
 	}
 }
 
-func TestConcurrentWithdrawals(t *testing.T) {
+func TestConcurrentRevocations(t *testing.T) {
 	t.Parallel()
 	path, c := filepath.Join(t.TempDir(), "revoked"), newClock()
 	l := open(t, path, 1000, 1, c)

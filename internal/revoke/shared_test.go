@@ -48,7 +48,7 @@ func revokeShared(t *testing.T, l *List, id, client string) {
 	}
 }
 
-func TestSharedWithdrawnEverywhere(t *testing.T) {
+func TestSharedRevokedEverywhere(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	one, other := join(t, server, nil), join(t, server, nil)
@@ -217,8 +217,8 @@ func TestSharedStale(t *testing.T) {
 	}
 }
 
-// The check of a token asks nobody.
-func TestSharedCheckAsksNobody(t *testing.T) {
+// The check of a token does not ask the store.
+func TestSharedCheckDoesNotAskTheStore(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	l := join(t, server, func(o *SharedOptions) { o.Poll = time.Hour })

@@ -76,7 +76,7 @@ func (r rule) order() []string {
 	return append(key, "2")
 }
 
-// precedes tells whether r is more specific than s, without a doubt.
+// precedes reports whether r is more specific than s, without a doubt.
 func (r rule) precedes(s rule) bool {
 	a, b := r.order(), s.order()
 	for i := range min(len(a), len(b)) {
@@ -175,8 +175,8 @@ func judge(rules []rule, host, method, path string) (int, refusal.Reason) {
 	return at[taker], ""
 }
 
-// clash tells whether one request could ask for both rules with neither before the other, by trying every request that
-// tells their patterns apart.
+// clash reports whether one request could ask for both rules with neither before the other, by trying every request
+// that tells their patterns apart.
 func clash(r, s rule) bool {
 	if r.shape() == s.shape() {
 		return len(r.methods) == 0 || len(s.methods) == 0 ||

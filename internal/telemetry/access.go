@@ -86,7 +86,7 @@ func (l *Log) Refused(x *request.Exchange) {
 	l.write(room, b)
 }
 
-// write ends a line. A log that cannot be written has nobody to tell.
+// write ends a line. The failure of a log cannot be logged.
 func (l *Log) write(room *line, b line) {
 	b = append(b, "}\n"...)
 	_, _ = l.buffer.Write(b)

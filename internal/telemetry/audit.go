@@ -23,6 +23,6 @@ func (l *Log) Issued(event string, words []Word, ttl time.Duration) {
 		b = strconv.AppendFloat(b.key("ttl"), float64(ttl.Microseconds())/1000, 'f', -1, 64) // below zero: born expired
 	}
 	b = append(b, "}\n"...)
-	_, _ = l.through.Write(b) // a log that cannot be written has nobody to tell
+	_, _ = l.through.Write(b) // the failure of a log cannot be logged
 	b.free(room)
 }

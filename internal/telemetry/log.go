@@ -53,7 +53,7 @@ func NewLog(w io.Writer, level string, access bool) (*Log, error) {
 	l.Audit = zap.New(zapcore.NewCore(encoder, l.through, zapcore.DebugLevel)).Named("audit")
 	if access {
 		l.buffer = &zapcore.BufferedWriteSyncer{WS: sink, Size: accessBuffer, FlushInterval: accessFlush}
-		// Its goroutine starts with the first write. Were that one later than Close, nobody would end it.
+		// Its goroutine starts with the first write. Were that one later than Close, it would never be ended.
 		if _, err := l.buffer.Write(nil); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}

@@ -195,7 +195,7 @@ type Claims struct {
 	ExpiresOn   int64  // expiresOn, ms, the value that the dialect answers with; zero means absent
 }
 
-// An Ancestor is what must be known of an earlier token to tell whether it was revoked: its issuer and subject are
+// An Ancestor is what must be known of an earlier token to know whether it was revoked: its issuer and subject are
 // those of the token that was made from it, and so is its grantor.
 type Ancestor struct {
 	ID       string // jti

@@ -43,7 +43,7 @@ func decide(p Permissions, tenant string, global bool, action string) bool {
 func questions(ask func(tenant string, global bool, action string)) {
 	for _, action := range append(slices.Clone(actions), strangers.action) {
 		if action == Any {
-			continue // nobody asks for the action "*"
+			continue // no request asks for the action "*"
 		}
 		ask("", true, action)
 		for _, tenant := range append(slices.Clone(tenants), strangers.tenant) {

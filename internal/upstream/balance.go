@@ -88,7 +88,7 @@ func (c *choice) next() *server {
 	default:
 		s = c.inTurn(now, c.turn, nil)
 	}
-	if s == nil { // none is up: one that is not is better than an error that nobody checked
+	if s == nil { // none is up: one that is not is better than an error without a try
 		for i := range c.members.ring {
 			if s := c.members.ring[(c.turn+uint64(i))%uint64(len(c.members.ring))]; c.untried(s) {
 				return s

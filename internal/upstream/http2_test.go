@@ -110,7 +110,7 @@ func TestHTTP2SwitchesNoProtocols(t *testing.T) {
 }
 
 // A client that does not take an early hint holds up its own answer alone, not the connection that others share.
-func TestAHintThatIsNotTakenHoldsNobodyElseUp(t *testing.T) {
+func TestAHintThatIsNotTakenHoldsNoOneElseUp(t *testing.T) {
 	t.Parallel()
 	address, _ := scripted(t, func(f *http2.Framer, id uint32) {
 		writeHead(f, id, "103", false)

@@ -80,7 +80,7 @@ func named(t *testing.T, name string) *httptest.Server {
 	return s
 }
 
-// closed is an address at which nobody listens.
+// closed is an address without a listener.
 func closed(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -668,7 +668,8 @@ func TestGRPCHealthChecks(t *testing.T) {
 	}
 }
 
-// One client connection holds no more than its share of a server's places, and what waits for it holds nobody else up.
+// One client connection holds no more than its share of a server's places, and what waits for it does not hold up
+// others.
 func TestOneConnectionHasAShare(t *testing.T) {
 	t.Parallel()
 	leave := make(chan struct{})
@@ -855,7 +856,8 @@ func TestAShortKeepAlive(t *testing.T) {
 	t.Cleanup(app.Close)
 	p := open(t, settings(app.URL), time.Now)
 	for i := range 40 {
-		// A POST may only meet a connection that is closed already: the moment between is nobody's to win, so it is left out.
+		// A POST may only meet a connection that is closed already: the moment between is a race without a right answer, so
+		// it is left out.
 		pause := []time.Duration{0, 5 * time.Millisecond, 60 * time.Millisecond}[i%3]
 		time.Sleep(pause)
 		if text, err := ask(t.Context(), p, "GET", "", nil); text != "" || err != nil {

@@ -1,4 +1,4 @@
-// Package code seals authorization codes (RFC 6749 §4.1.2) that carry what they mean, so that nobody has to store them.
+// Package code seals authorization codes (RFC 6749 §4.1.2) that carry what they mean, so that no store is needed.
 //
 // A code is 96 bytes, always, and 128 characters of base64url without padding (RFC 4648 §5), the most that the seed's
 // endpoint takes:

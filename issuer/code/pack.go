@@ -126,7 +126,7 @@ func packTail(s string, prefix int) packed {
 	return best
 }
 
-// unpack reads one string and answers what follows it. It does not tell whether this is how pack would write it.
+// unpack reads one string and answers what follows it. It does not report whether this is how pack would write it.
 func (p packer) unpack(from []byte) (s string, rest []byte, err error) {
 	if len(from) == 0 {
 		return "", nil, errors.New("the length is missing")

@@ -193,14 +193,15 @@ func (s *Sealer) Open(code string, presented Binding) (*Opened, error) {
 
 // mark fills in what the nonce has beside its random bytes: two bytes that tell issuer and epoch, and three that
 // tell the issuer. Nothing is accepted for them: they are there so that the log can tell a code of another process,
-// or of an epoch that is over, from one that somebody made up. Anybody can imitate the issuer's part, nobody the
+// or of an epoch that is over, from one that is made up. Anyone can imitate the issuer's part, but not the
 // epoch's.
 func (s *Sealer) mark(nonce []byte) {
 	fill(nonce[randomSize:randomSize+epochMark], &s.epoch, nonce[:randomSize])
 	fill(nonce[randomSize+epochMark:], &s.issuer, nonce[:randomSize+epochMark])
 }
 
-// elsewhere tells whether a code that does not open looks like one of this issuer that was sealed under another epoch.
+// elsewhere reports whether a code that does not open looks like one of this issuer that was sealed under another
+// epoch.
 func (s *Sealer) elsewhere(nonce []byte) bool {
 	var epoch [epochMark]byte
 	var issuer [issuerMark]byte

@@ -31,7 +31,7 @@ func instructions(t *testing.T) map[string][]string {
 }
 
 // No container engine is needed for this: what the image holds is built as the Dockerfile says, and looked at.
-func TestTheImageIsOneStaticBinaryThatRunsAsNobody(t *testing.T) {
+func TestTheImageIsOneStaticBinaryThatRunsUnprivileged(t *testing.T) {
 	t.Parallel()
 	docker := instructions(t)
 	for _, want := range []struct{ keyword, last string }{

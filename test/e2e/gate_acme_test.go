@@ -115,7 +115,7 @@ routes: [{path: /, public: true, upstream: "http://127.0.0.1:9"}]
 `, tlsAt, p.directory, httpAt, p.admin)
 }
 
-// The certificates are there before the first client asks, are kept over a restart, and a name of nobody's gets none of
+// The certificates are there before the first client asks, are kept over a restart, and an unknown name gets none of
 // its own.
 func TestCertificatesByACME(t *testing.T) {
 	t.Parallel()

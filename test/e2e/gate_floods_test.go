@@ -467,7 +467,7 @@ func askOnce(address string) error {
 	return nil
 }
 
-func TestTenThousandIdleConnectionsHurtNobody(t *testing.T) {
+func TestTenThousandIdleConnectionsDoNoHarm(t *testing.T) {
 	t.Parallel()
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {

@@ -106,7 +106,7 @@ func TestWhatIsRevokedOnOneReplicaIsRefusedOnAll(t *testing.T) {
 		}
 		revoked := time.Now()
 		if got := f.gates[0].opens(t, token); got != http.StatusUnauthorized {
-			t.Errorf("the gate that withdrew it answers %d on the very next request", got)
+			t.Errorf("the gate that revoked it answers %d on the very next request", got)
 		}
 		for i, r := range f.gates[1:] {
 			r.heard(t, token, revoked)

@@ -115,7 +115,7 @@ func (g *gate) want(what, tenant, bearer, want string) {
 	}
 }
 
-// freeAddress is one of this machine's that nobody listens on just now.
+// freeAddress is one of this machine's without a listener just now.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -299,7 +299,7 @@ http {
 	fetched = g.KeySets()[0].Failures
 	g.until("a failed fetch", func() bool { return g.KeySets()[0].Failures > fetched })
 	g.want("the last good keys", "acme", by(fresh), "200 alice from shop")
-	g.want("a key that nobody can ask about", "acme", by(newKey(t)), "503")
+	g.want("a key that cannot be looked up", "acme", by(newKey(t)), "503")
 }
 
 func (g *gate) until(what string, done func() bool) {

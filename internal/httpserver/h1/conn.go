@@ -140,7 +140,7 @@ func (c *Conn) receive(p []byte) (int, error) {
 	}
 }
 
-// readHead reads on until the head is whole; a fault is for the client, an error for nobody.
+// readHead reads on until the head is whole; a fault is answered to the client, an error is not.
 func (c *Conn) readHead() (end int, fault *refusal.Error, err error) {
 	limited := false
 	for {
@@ -208,9 +208,9 @@ func (c *Conn) Evict() {
 	c.retireAt(time.Now())
 }
 
-// Abort ends the context of the request that is with its handler. Whoever closes the socket under the connection must
-// call it: while there is something left to read of a body, or of the next request, nobody looks whether the socket is
-// still open.
+// Abort ends the context of the request that is with its handler. The code that closes the socket under the connection
+// must call it: while there is something left to read of a body, or of the next request, the socket is not watched for
+// whether it is still open.
 func (c *Conn) Abort() {
 	c.mu.Lock()
 	c.aborted = true

@@ -15,7 +15,7 @@ func (t *turn) Asked() { t.conn.watchSoon(t) }
 // A watch reads on while a handler is at work. The request's context ends when the client goes away, at Abort, and when
 // the handler has returned.
 //
-// Most handlers are done before anybody could notice that a client went away, so nobody looks at first. When somebody
+// Most handlers are done before a client could go away, so the socket is not watched at first. When somebody
 // asks for the end, and the handler is still at work a moment later, a goroutine reads on. What it finds is the end, or
 // the beginning of the next request, which waits its turn; then it looks no further, so that a client that writes ahead
 // is not read without bound.
@@ -97,7 +97,7 @@ func (c *Conn) look(t *turn) {
 	t.lifetime.End()
 }
 
-// unwatch ends the watch; nobody reads the socket then.
+// unwatch ends the watch; nothing reads the socket then.
 func (c *Conn) unwatch(t *turn) {
 	c.mu.Lock()
 	w := &t.watch

@@ -343,8 +343,8 @@ func TestRequestsBehindAWatch(t *testing.T) {
 	})
 }
 
-// Handlers that end just when the timer does, with the next request behind them: nobody is taken for gone, and nothing
-// is lost.
+// Handlers that end just when the timer does, with the next request behind them: no client is taken for gone, and
+// nothing is lost.
 func TestWatchAtTheTurn(t *testing.T) {
 	t.Parallel()
 	server := func() *h1.Server {

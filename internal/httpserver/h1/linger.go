@@ -84,7 +84,7 @@ func (c *Conn) closeGently(l lingering) {
 	}
 }
 
-// A discarding reads what nobody wants.
+// A discarding reads and drops what is left of a body.
 type discarding struct {
 	conn   *Conn
 	socket net.Conn

@@ -75,7 +75,7 @@ func (t *turn) fields(r *http.Request, lines string) {
 	}
 }
 
-// chunkedEncoding is shared; nobody changes what a request says.
+// chunkedEncoding is shared; a request's fields are never changed in place.
 var chunkedEncoding = []string{"chunked"}
 
 // parseTarget fills in the URL.

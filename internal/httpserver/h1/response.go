@@ -20,7 +20,7 @@ import (
 )
 
 // A response writes an answer (RFC 9112 section 4). It keeps net/http's contract for an http.ResponseWriter, and its
-// choices: a body whose length nobody told is counted if it is short, and sent in chunks if it is not.
+// choices: a body of unknown length is counted if it is short, and sent in chunks if it is not.
 //
 // One goroutine writes it. The body's reader alone may say 100 (Continue) beside that.
 type response struct {
@@ -397,7 +397,8 @@ func (w *response) SetWriteDeadline(t time.Time) error {
 	return w.turn.conn.socket.SetWriteDeadline(t)
 }
 
-// unhurried takes a write deadline back: the next answer on the connection, or whoever hijacked it, did not ask for it.
+// unhurried takes a write deadline back: the next answer on the connection, or the code that hijacked it, did not ask
+// for it.
 func (w *response) unhurried() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -416,7 +417,7 @@ func (w *response) finish() bool {
 	}
 	switch {
 	case w.framed == undecided && w.hidden && len(w.held.b) == 0:
-		w.endHead() // nobody knows how long it would be
+		w.endHead() // its length is not known
 	case w.framed == undecided:
 		w.sniff(w.held.b)
 		w.out.b = appendLength(w.out.b, int64(len(w.held.b)))

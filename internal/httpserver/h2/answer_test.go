@@ -88,7 +88,7 @@ func TestConnectIsSeen(t *testing.T) {
 	p.until("1: RST NO_ERROR")
 }
 
-// When the handler has returned, nothing is written or read any more, whoever tries.
+// When the handler has returned, nothing is written or read any more, whatever the handler's goroutines try.
 func TestNothingAfterTheHandler(t *testing.T) {
 	t.Parallel()
 	type both struct {

@@ -188,8 +188,8 @@ func (c *Conn) Evict() {
 	c.kick()
 }
 
-// Abort ends the contexts of all requests. Whoever closes the socket under the connection calls it, so that handlers do
-// not have to wait until the reader finds out.
+// Abort ends the contexts of all requests. The code that closes the socket under the connection calls it, so that
+// handlers do not have to wait until the reader finds out.
 func (c *Conn) Abort() { c.abandon(errGone) }
 
 // IdleSince tells since when there has been no request; false while there is one, and when the client was asked to go.
@@ -282,7 +282,7 @@ func (c *Conn) farewell(why error) (gently bool) {
 	case errors.Is(why, errSilent) && c.going != told:
 		c.appendGoAway(c.cut.newest, http2.ErrCodeNo)
 	case !errors.Is(why, errSilent):
-		return false // nobody is there
+		return false // no reader
 	}
 	c.flush()
 	for c.flushing {

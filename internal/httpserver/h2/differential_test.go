@@ -240,8 +240,8 @@ var alikes = []alike{
 			r.Trailer = http.Header{"A": {"1"}, "B": {"2", "3"}}
 		},
 	},
-	{name: "body that nobody reads", handler: write("early"), method: "POST", body: strings.NewReader("hello")},
-	{name: "body that nobody waits for", handler: func(w http.ResponseWriter, r *http.Request) {
+	{name: "unread body", handler: write("early"), method: "POST", body: strings.NewReader("hello")},
+	{name: "unawaited body", handler: func(w http.ResponseWriter, r *http.Request) {
 		_ = r.Body.Close()
 		_,
 			_ = io.WriteString(w, "early")

@@ -26,8 +26,8 @@
 //
 // # What is bounded
 //
-// Handlers at once: a stream counts until its handler has returned, whoever reset it. Resets before an answer, and
-// frames that bring nothing, end the connection when there are many more of them than of the others
+// Handlers at once: a stream counts until its handler has returned, whichever side reset it. Resets before an answer,
+// and frames that bring nothing, end the connection when there are many more of them than of the others
 // (ENHANCE_YOUR_CALM). A header block has a most length, a number of frames, and a time; what waits to be written has a
 // bound, and so has what waits to be read.
 package h2

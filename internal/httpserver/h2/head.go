@@ -42,7 +42,7 @@ const (
 	pseudos
 )
 
-// clear forgets what was decoded: a connection at rest holds nobody's credentials.
+// clear forgets what was decoded: a connection at rest holds no credentials.
 func (h *head) clear() {
 	clear(h.fields)
 	*h = head{fields: h.fields[:0]}

@@ -94,7 +94,7 @@ func TestMalformedRequests(t *testing.T) {
 	}
 }
 
-// What HTTP/1.1 would answer is answered, with the reason told to whoever keeps the log, and the connection goes on.
+// What HTTP/1.1 would answer is answered, with the reason in the log, and the connection goes on.
 func TestRefusedRequests(t *testing.T) {
 	t.Parallel()
 	many := get("/")

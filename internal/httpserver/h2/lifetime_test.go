@@ -70,7 +70,7 @@ func TestContextEndsWithItsClient(t *testing.T) {
 	}
 }
 
-// Abort ends contexts although nobody has heard from the client.
+// Abort ends contexts although the client is silent.
 func TestAbortEndsContexts(t *testing.T) {
 	t.Parallel()
 	ended := make(chan error, 1)
@@ -133,8 +133,8 @@ func TestPanicCostsItsStream(t *testing.T) {
 	}
 }
 
-// A stream over the limit is refused, and the others are not: it counts until its handler has returned, whoever reset
-// it.
+// A stream over the limit is refused, and the others are not: it counts until its handler has returned, whichever side
+// reset it.
 func TestStreamsOverTheLimit(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -367,7 +367,7 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
-// 100 (Continue) is said once somebody wants the body, and not when it is there already or nobody does.
+// 100 (Continue) is sent with the handler's first read of the body, and not when the body is there already.
 func TestExpectContinue(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -427,7 +427,7 @@ func TestLongAnswerHead(t *testing.T) {
 	p.answers(3)
 }
 
-// Many answers that one connection asks for at once come whole, whoever writes them.
+// Many answers that one connection asks for at once come whole, whichever goroutine writes them.
 func TestManyStreams(t *testing.T) {
 	t.Parallel()
 	transport := &http.Transport{Protocols: new(http.Protocols)}

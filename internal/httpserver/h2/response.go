@@ -19,7 +19,7 @@ import (
 )
 
 // A response writes an answer (RFC 9113 section 8.3.2). It keeps net/http's contract for an http.ResponseWriter, and
-// its choices: the length of a body that nobody told is told if it is short. The head waits for the body's beginning,
+// its choices: an untold length of a body is told if it is short. The head waits for the body's beginning,
 // or for a flush, so that a short answer is appended whole.
 //
 // One goroutine writes it. The body's reader alone may say 100 (Continue) beside that.

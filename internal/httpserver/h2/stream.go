@@ -16,8 +16,8 @@ import (
 )
 
 // A stream is one request and its answer (RFC 9113 section 5.1). It is open from its HEADERS until its handler has
-// returned, or longer than that if its client has reset it: then nobody hears of it, but it counts. Conn.mu guards what
-// is not the handler's.
+// returned, or longer than that if its client has reset it: then its answer is dropped, but it counts. Conn.mu guards
+// what is not the handler's.
 type stream struct {
 	conn     *Conn
 	id       uint32

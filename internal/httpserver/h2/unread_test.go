@@ -25,7 +25,7 @@ func inUse() int64 {
 
 // A client that asks and asks and reads nothing costs a bounded memory, whatever its answers are made of: heads alone,
 // hints, trailers, resets. Its streams count until what they say has room.
-func TestAnswersThatNobodyReads(t *testing.T) {
+func TestUnreadAnswers(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 128)
 	for name, handler := range map[string]http.HandlerFunc{
 		"heads": func(w http.ResponseWriter, _ *http.Request) {

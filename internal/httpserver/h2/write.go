@@ -74,7 +74,7 @@ func (c *Conn) writeOut() {
 		c.mu.Unlock()
 		_, err := c.socket.Write(out.b)
 		if err != nil {
-			c.shut() // whoever counts open connections hears of it, and may be asking one of them something
+			c.shut() // the counter of open connections hears of it, and may be asking one of them something
 		}
 		c.mu.Lock()
 		if err != nil {

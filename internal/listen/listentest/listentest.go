@@ -63,7 +63,7 @@ func WritePair(t testing.TB, names ...string) listen.KeyPair {
 	return pair
 }
 
-// Client returns one that speaks TLS to a server whose certificate nobody signed, and HTTP/2 if asked to.
+// Client returns one that speaks TLS to a server whose certificate is self-signed, and HTTP/2 if asked to.
 func Client(t testing.TB, h2 bool) *http.Client {
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: h2,

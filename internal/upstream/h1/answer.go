@@ -130,7 +130,7 @@ func (a *Answer) hear(q *Request) error {
 	if err := k.reading.In(a.head); err != nil {
 		return err
 	}
-	runtime.Gosched() // the answer takes a while: whoever can go on meanwhile does, and a look in vain is spared
+	runtime.Gosched() // the answer takes a while: others run meanwhile, and a look in vain is spared
 	if err := a.receiveHead(k, q); err != nil {
 		return a.lostBefore(early(err))
 	}

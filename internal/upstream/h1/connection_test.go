@@ -48,7 +48,7 @@ func TestAKeptConnectionThatTheServerClosedIsNotUsed(t *testing.T) {
 	}
 }
 
-func TestBytesOnAKeptConnectionAreNobodysAnswer(t *testing.T) {
+func TestBytesOnAKeptConnectionAreNoAnswer(t *testing.T) {
 	t.Parallel()
 	said, tell := make(chan struct{}), make(chan struct{})
 	s := serve(t, func(p *peer) {
@@ -182,7 +182,7 @@ func TestAnAnswerThatBeganIsNotAskedForAgain(t *testing.T) {
 	}
 }
 
-func TestNobodyThere(t *testing.T) {
+func TestNoListener(t *testing.T) {
 	t.Parallel()
 	s := serve(t, answering(okay))
 	c := client(t, settings(s))
@@ -362,7 +362,7 @@ type endless struct{}
 
 func (*endless) Read(p []byte) (int, error) { return len(p), nil }
 
-func TestACancelledContextAsksNobody(t *testing.T) {
+func TestACancelledContextAsksNoServer(t *testing.T) {
 	t.Parallel()
 	s := serve(t, answering(okay))
 	c := client(t, settings(s))
@@ -586,7 +586,7 @@ var (
 	_ http.RoundTripper = (*Client)(nil)
 )
 
-// A TLS connection at rest may carry a session ticket, a close, or bytes that nobody asked for.
+// A TLS connection at rest may carry a session ticket, a close, or unasked bytes.
 func TestATLSConnectionAtRest(t *testing.T) {
 	t.Parallel()
 	pair := httptest.NewUnstartedServer(nil)

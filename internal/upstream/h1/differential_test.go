@@ -129,7 +129,7 @@ var behaviours = []behaviour{
 	{name: "a status without reason", speak: says("HTTP/1.1 200\r\n", cl5, end, hi)},
 	{name: "a status with an empty reason", speak: says("HTTP/1.1 200 \r\n", cl5, end, hi)},
 	{name: "a status with bytes over 0x7f in its reason", speak: says("HTTP/1.1 200 Tr\xc3\xa8s bien\r\n", cl5, end, hi)},
-	{name: "a status nobody registered", speak: says("HTTP/1.1 799 Odd\r\n", cl5, end, hi)},
+	{name: "an unregistered status", speak: says("HTTP/1.1 799 Odd\r\n", cl5, end, hi)},
 	{name: "HTTP/1.0 with a length", speak: ends("HTTP/1.0 200 OK\r\n", cl5, end, hi)},
 	{name: "HTTP/1.0 until the close", speak: ends("HTTP/1.0 200 OK\r\n", end, hi)},
 	{name: "HTTP/1.0 kept alive", speak: says("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n", cl5, end, hi)},
@@ -328,7 +328,7 @@ var behaviours = []behaviour{
 	{
 		name:     "an unasked switch of protocols",
 		speak:    ends("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"),
-		stricter: "nobody asked for it",
+		stricter: "it was not requested",
 	},
 
 	// And those that we let be.

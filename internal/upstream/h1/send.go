@@ -21,7 +21,7 @@ const (
 )
 
 // A sender writes a request's body while the answer is awaited. It outlives an answer that came early until the body's
-// present Read returns, and touches nothing then but its own connection, which nobody else uses.
+// present Read returns, and touches nothing then but its own connection, which nothing else uses.
 type sender struct {
 	conn    *conn
 	body    io.ReadCloser

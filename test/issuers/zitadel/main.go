@@ -40,7 +40,7 @@ func serve() error {
 	}
 	mux := http.NewServeMux()
 	callback := op.AuthCallbackURL(provider)
-	// Whoever comes here is the one user that there is: the page that would ask for his password is not what is tested.
+	// Every visitor is the one user that there is: the page that would ask for his password is not what is tested.
 	mux.Handle("/login/username",
 		op.NewIssuerInterceptor(provider.IssuerFromRequest).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			id := r.FormValue("authRequestID")
