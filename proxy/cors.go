@@ -56,3 +56,17 @@ func (g *Gate) asksFirst(p *inbound) bool {
 	}
 	return true
 }
+
+// speakForOthers lets a script read a 405: it is of the path, which has routes for other methods.
+func (g *Gate) speakForOthers(p *inbound) {
+	if !g.speaksCORS || len(p.match.Allowed) == 0 {
+		return
+	}
+	var m route.Match[*config.Route]
+	if g.table.Match(p.x.Host, p.match.Allowed[0], &p.x.Target, &m) != nil {
+		return
+	}
+	if policy := g.plans[m.Value.Index].cors; policy != nil {
+		p.x.CORS = policy.Answer(p.r)
+	}
+}

@@ -52,6 +52,7 @@ func (g *Gate) choose(p *inbound) error {
 	case "":
 	case refusal.MethodNotAllowed:
 		p.x.Header().Set("Allow", strings.Join(p.match.Allowed, ", "))
+		g.speakForOthers(p)
 		fallthrough
 	default:
 		if !g.table.Knows(p.r.Method) {

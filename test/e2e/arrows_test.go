@@ -64,6 +64,7 @@ var floors = map[string]int{
 	"examples/clients/go":  outside,
 	"examples/edge/app":    outside,
 	"examples/sidecar/app": outside,
+	"test/browser":         outside,
 	"test/clients":         outside,
 	"test/e2e":             outside,
 	"test/issuers":         outside,
