@@ -48,6 +48,9 @@ func (g *Gate) forward(p *inbound) {
 		p.x.Refuse(err)
 		return
 	}
+	if p.x.ProxyID != "" {
+		p.x.Header()[request.RequestIDHeader] = []string{p.x.ProxyID}
+	}
 	f.run()
 }
 

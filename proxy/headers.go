@@ -287,7 +287,7 @@ func traceField(name string) bool { return name == otel.Parent || name == otel.S
 
 // own gives the fields that we set, each under its canonical name and none without a value.
 func (g *Gate) own(p *inbound, to []field) ([]field, error) {
-	to = set(to, request.RequestIDHeader, p.x.ID)
+	to = set(to, request.RequestIDHeader, p.x.AppID())
 	to = setOrigin(to, p)
 	if p.x.Trace != nil {
 		parent, state := p.x.Trace.Outgoing()

@@ -157,9 +157,7 @@ func (g *Gate) peer(x *request.Exchange, r *http.Request, snap *snapshot) {
 		x.Trusted = true
 		snap.behind(x, r.Header)
 	}
-	if x.ID == "" {
-		x.ID = request.NewID()
-	}
+	x.ID = request.NewID() // a proxy's may be its client's choice, and refusals are found by ours
 }
 
 func (snap *snapshot) trusts(a netip.Addr) bool {
@@ -174,7 +172,7 @@ func (snap *snapshot) behind(x *request.Exchange, h http.Header) {
 		x.Scheme = proto[0]
 	}
 	if id := h.Values(request.RequestIDHeader); len(id) == 1 && isRequestID(id[0]) {
-		x.ID = id[0]
+		x.ProxyID = id[0]
 	}
 }
 

@@ -380,6 +380,7 @@ func TestForwardedFromTrustedProxiesOnly(t *testing.T) {
 		t.Errorf("listed peer: %v %s", h, body)
 	}
 	behind.eventually(`"client":"192.0.2.7"`)
+	behind.eventually(`"proxy_request_id":"id-from-the-edge"`)
 	if log := strict.log.String(); strings.Contains(log, `"client":`) {
 		t.Errorf("an unlisted peer's word is logged: %s", log)
 	}

@@ -60,7 +60,7 @@ func newRefusals(most int) *refusals {
 func (r *refusals) add(id string, data []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if i, there := r.at[id]; there { // a trusted proxy gave the id twice: the latest counts
+	if i, there := r.at[id]; there { // never, as long as ids are our own
 		r.drop(i)
 	}
 	r.drop(r.next)

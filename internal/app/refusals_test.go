@@ -98,6 +98,39 @@ func TestExplainAfterTheFact(t *testing.T) {
 	}
 }
 
+// TestRefusalsAreFoundByOurOwnID: behind a trusted proxy a client can often choose the request id, and so give two
+// requests one, or give its own that of another's.
+func TestRefusalsAreFoundByOurOwnID(t *testing.T) {
+	t.Parallel()
+	g := startGate(t, "listen: 127.0.0.1:0\n", "listen: 127.0.0.1:0\ntrusted_proxies: [127.0.0.0/8]\n",
+		"routes:\n", "routes:\n  - {path: /far/, public: true, upstream: \"http://127.0.0.1:1\"}\n")
+	const chosen = "chosen-by-the-client"
+	seen := map[string]bool{chosen: true}
+	for _, path := range []string{"/t/acme/7", "/nowhere", "/open/../x", "/far/x"} {
+		answer, body := g.roundTrip(path, "X-Request-Id", chosen)
+		id := answer.Header.Get("X-Request-Id")
+		if seen[id] || len(answer.Header["X-Request-Id"]) != 1 || !strings.Contains(string(body), `"request_id":"`+id+`"`) {
+			t.Errorf("%s: request id %q: %s", path, answer.Header["X-Request-Id"], body)
+		}
+		seen[id] = true
+		g.eventually(`"request_id":"` + id + `","proxy_request_id":"` + chosen + `"`)
+		if status, kept, body := g.past(id); status != 200 || kept.Status != answer.StatusCode {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	if status, _, body := g.past(chosen); status != 404 {
+		t.Errorf("by the proxy's id: %d %s", status, body)
+	}
+	for id := range seen { // what a client has seen of another's refusal does not let it cover that one
+		before := map[string]string{}
+		_, _, before[id] = g.past(id)
+		g.dial("/nowhere", "X-Request-Id", id)
+		if _, _, after := g.past(id); after != before[id] {
+			t.Errorf("%s: %s, and then %s", id, before[id], after)
+		}
+	}
+}
+
 func (g *gate) dial(target string, header ...string) *http.Response {
 	g.t.Helper()
 	answer, _ := g.roundTrip(target, header...)

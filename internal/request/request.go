@@ -8,6 +8,7 @@
 package request
 
 import (
+	"cmp"
 	"errors"
 	"iter"
 	"maps"
@@ -36,7 +37,8 @@ const RequestIDHeader = "X-Request-Id"
 type Exchange struct {
 	http.ResponseWriter
 
-	ID      string     // request id, a UUIDv7 (RFC 9562 §5.7), unless a trusted proxy sent one
+	ID      string     // request id, a UUIDv7 (RFC 9562 §5.7), always our own
+	ProxyID string     // the id that a trusted proxy gave the request, which the app gets; "": none
 	Start   time.Time  // when the head had been read
 	Peer    netip.Addr // who is connected to us
 	Client  netip.Addr // who is behind trusted proxies; the peer if there are none
@@ -263,9 +265,7 @@ func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 		h.Set("WWW-Authenticate", c)
 	}
 	if x.GRPC {
-		if h.Get(RequestIDHeader) == "" && requestID != "" {
-			h.Set(RequestIDHeader, requestID)
-		}
+		setRequestID(h, requestID)
 		x.refuseGRPC(reason)
 		return
 	}
@@ -281,9 +281,7 @@ func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 	body = append(body, `,"request_id":`...)
 	body = strictjson.AppendString(body, requestID)
 	body = append(body, "}\n"...)
-	if h.Get(RequestIDHeader) == "" && requestID != "" {
-		h.Set(RequestIDHeader, requestID) // refusals from before a route is chosen, and admin's
-	}
+	setRequestID(h, requestID)
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
@@ -296,6 +294,16 @@ func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that is gone cannot be told
 }
+
+// setRequestID names a refusal by our own id, whatever id a proxy gave the request.
+func setRequestID(h http.Header, id string) {
+	if now := h[RequestIDHeader]; id != "" && (len(now) != 1 || now[0] != id) {
+		h[RequestIDHeader] = []string{id}
+	}
+}
+
+// AppID is the request id for the app, and for the answer that comes from it.
+func (x *Exchange) AppID() string { return cmp.Or(x.ProxyID, x.ID) }
 
 // Challenge is the WWW-Authenticate value of a reason: of the scheme that the request used, or that it should have
 // used.

@@ -31,6 +31,7 @@ func (l *Log) Access(r *http.Request, x *request.Exchange, end time.Time) {
 	room := lines.Get().(*line)
 	b := begin((*room)[:0], end, "access", "request")
 	b = b.text("request_id", x.ID)
+	b = b.some("proxy_request_id", x.ProxyID)
 	b = b.some("trace_id", x.Trace.ID())
 	b = b.text("method", bounded(r.Method, 32))
 	b = b.text("host", x.Host)
