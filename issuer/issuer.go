@@ -234,8 +234,8 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request, methods []*endpoi
 		c.refuse(&fault{reason: refusal.MethodNotAllowed, header: http.Header{"Allow": {allowed(methods)}}})
 		return
 	}
-	by := within(r.Context(), c.endpoint.deadline)
-	defer by.end()
+	by, end := context.WithTimeout(r.Context(), c.endpoint.deadline)
+	defer end()
 	c.r = r.WithContext(by)
 	a, err := c.endpoint.handle(c)
 	if err != nil {
