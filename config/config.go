@@ -155,6 +155,8 @@ type Admin struct {
 type Decision struct {
 	Listen string         // host:port
 	From   []netip.Prefix // which peers may ask
+
+	ClientCA string // PEM: verifies the client certificates that Envoy passes on; "": these do not count
 }
 
 // Limits bound limits for a request, a connection and the process.

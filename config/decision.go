@@ -14,6 +14,7 @@ func (b *builder) buildDecision() {
 	if len(w.Value.from) > 0 {
 		d.From = b.prefixes(w.Value.from, "name the fronts alone: any peer can now ask, and forge a client's address")
 	}
+	d.ClientCA = b.authorities(w.Value.clientCA)
 	if at := w.Value.listen; at.Usable() && b.listensOn(d.Listen) {
 		b.Fault(at.At, at.Shown+" is the address of a listener", "give decision its own address")
 	}

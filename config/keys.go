@@ -349,8 +349,9 @@ func resourceKind() yaml.Kind[writtenResource] {
 }
 
 type writtenDecision struct {
-	listen yaml.Setting[string]
-	from   []yaml.Setting[string]
+	listen   yaml.Setting[string]
+	from     []yaml.Setting[string]
+	clientCA yaml.Setting[string]
 }
 
 func decision() yaml.Kind[writtenDecision] {
@@ -360,6 +361,9 @@ func decision() yaml.Kind[writtenDecision] {
 			"address to listen on, as host:port, for HTTP/1.1 and HTTP/2 without TLS").Must("write it like 127.0.0.1:4180"),
 		yaml.Plain("from", yaml.Distinct(1, yaml.Text(nil)), func(d *t) *[]yaml.Setting[string] { return &d.from },
 			"addresses and CIDR ranges that may ask; other peers are answered 403; default 127.0.0.0/8 and ::1/128"),
+		yaml.Placed("client_ca", yaml.Text(isPath).Like(filledLike), func(d *t) *yaml.Setting[string] { return &d.clientCA },
+			"PEM file of the authorities of the client certificates that Envoy passes on over gRPC "+
+				"(include_peer_certificate); default none: only a certificate of our own handshakes counts"),
 	)
 }
 

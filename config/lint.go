@@ -40,6 +40,9 @@ func (b *builder) lintCertificates() {
 			authorities[l.TLS.ClientCA] = true
 		}
 	}
+	if b.Decision != nil && b.Decision.ClientCA != "" {
+		authorities[b.Decision.ClientCA] = true
+	}
 	for i, r := range b.Routes {
 		if len(r.Require.CertNames) == 0 || len(authorities) == 1 {
 			continue

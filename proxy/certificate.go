@@ -16,10 +16,10 @@ import (
 // certBytes bounds what is told of a certificate's names: whole names beyond it are left out.
 const certBytes = 4 << 10
 
-// certificate is what the client showed in the handshake with us, once that has verified it; nil: none. The
-// certificate of a front that asks for a decision is not its client's.
+// certificate is what the client showed in the handshake with us, once that has verified it; nil: none. In a decision
+// it is what the front says of its client, verified against decision.client_ca; the front's own is not its client's.
 func (p *inbound) certificate() *x509.Certificate {
-	if p.decision || p.r == nil || p.r.TLS == nil || len(p.r.TLS.VerifiedChains) == 0 {
+	if p.r == nil || p.r.TLS == nil || len(p.r.TLS.VerifiedChains) == 0 {
 		return nil
 	}
 	cert := p.r.TLS.PeerCertificates[0]

@@ -82,8 +82,9 @@ func (g *Gate) concealed(p *inbound) map[string]string {
 
 // decided returns the identity fields of a request that was let through.
 func (g *Gate) decided(p *inbound) (own []field, err error) {
+	own = setCertificate(own, p)
 	if p.grant == nil {
-		return nil, nil
+		return own, nil
 	}
 	own = g.setIdentity(own, p)
 	if !p.vouched() {

@@ -1,10 +1,17 @@
 package app
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
+	"time"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/cors"
@@ -50,6 +57,10 @@ func (g *Gate) decide(w http.ResponseWriter, q *decision.Question, fault error) 
 		return
 	}
 	if err := snap.admit(x, q.Request); err != nil {
+		x.Refuse(err)
+		return
+	}
+	if err := snap.certified(q, g.clock()); err != nil {
 		x.Refuse(err)
 		return
 	}
@@ -99,4 +110,58 @@ func (g *Gate) asked(x *request.Exchange, q *decision.Question, snap *snapshot) 
 
 func within(prefixes []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// maxCertificate bounds what a front says of its client's certificate.
+const maxCertificate = 64 << 10
+
+// certified gives the request the client's certificate that the front passes on, if the config names its authorities
+// and one of them has signed it. Else the request has none: what the front itself has verified is not known here.
+func (snap *snapshot) certified(q *decision.Question, now time.Time) error {
+	if snap.frontClients == nil || q.Certificate == "" {
+		return nil
+	}
+	certs, err := parseCertificates(q.Certificate)
+	if err != nil {
+		return refusal.Because(refusal.QuestionMalformed, "the client's certificate: %v", err)
+	}
+	intermediates := x509.NewCertPool()
+	for _, c := range certs[1:] {
+		intermediates.AddCert(c)
+	}
+	chains, err := certs[0].Verify(x509.VerifyOptions{
+		Roots: snap.frontClients, Intermediates: intermediates, CurrentTime: now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err == nil {
+		q.Request.TLS = &tls.ConnectionState{PeerCertificates: certs, VerifiedChains: chains}
+	}
+	return nil
+}
+
+// parseCertificates reads PEM that is percent-encoded: the client's certificate, then those that lead to its authority.
+func parseCertificates(encoded string) ([]*x509.Certificate, error) {
+	if len(encoded) > maxCertificate {
+		return nil, fmt.Errorf("more than %d bytes", maxCertificate)
+	}
+	text, err := url.PathUnescape(encoded)
+	if err != nil {
+		return nil, errors.New("not percent-encoded")
+	}
+	var certs []*x509.Certificate
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if block.Type != "CERTIFICATE" || err != nil {
+			return nil, errors.New("a PEM block that is no certificate")
+		}
+		certs = append(certs, c)
+	}
+	if len(certs) == 0 {
+		return nil, errors.New("no PEM")
+	}
+	return certs, nil
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -35,6 +36,8 @@ type snapshot struct {
 	endpoints *endpointCORS
 	resources resources
 
+	frontClients *x509.CertPool // verifies the client certificates that a front passes on; nil: these do not count
+
 	keepStory bool // refusals are kept, for explain
 
 	generation int // 1 at the start, one more with each reload
@@ -43,6 +46,10 @@ type snapshot struct {
 // build makes a snapshot, or nothing.
 func (g *Gate) build(c *config.Config) (*snapshot, error) {
 	snap := &snapshot{config: c, guard: g.memory.guard, cors: proxy.CORS(c.CORS), endpoints: newEndpointCORS(c)}
+	if c.Decision != nil && c.Decision.ClientCA != "" {
+		snap.frontClients = x509.NewCertPool()
+		snap.frontClients.AppendCertsFromPEM([]byte(c.Decision.ClientCA))
+	}
 	snap.keepStory = g.refusals != nil && snap.keepsRefusals()
 	var err error
 	if snap.resources, err = newResources(c.Resources); err != nil {

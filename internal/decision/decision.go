@@ -31,6 +31,10 @@ type Question struct {
 	Scheme  string        // http or https, as the client used it
 	Source  netip.Addr    // of the front's peer, where the front says it beside X-Forwarded-For (Envoy); else not valid
 
+	// Certificate is the client's, as Envoy says it (source.certificate: PEM, percent-encoded); "": none. It is not
+	// verified here.
+	Certificate string
+
 	allow func(fields []Field, remove []string)
 }
 

@@ -107,7 +107,8 @@ const (
 	attributesSource  = 1
 	attributesRequest = 4
 
-	peerAddress = 1
+	peerAddress     = 1
+	peerCertificate = 5
 
 	addressSocket        = 1
 	socketAddressAddress = 2
@@ -132,7 +133,8 @@ const (
 	headerValueRaw   = 3
 )
 
-// readCheck reads a CheckRequest: of its attributes the HTTP request and the peer's address. Envoy joins the values of
+// readCheck reads a CheckRequest: of its attributes the HTTP request, and the address and certificate of the
+// peer. Envoy joins the values of
 // a repeated field with commas, so that two credentials are one malformed one; with encode_raw_headers it does not.
 func (q *Question) readCheck(message []byte) error {
 	var c checkRequest
@@ -149,26 +151,36 @@ func (q *Question) readCheck(message []byte) error {
 	if c.source != "" {
 		q.Source, _ = netip.ParseAddr(c.source) // an address that is none is as good as none
 	}
+	q.Certificate = c.certificate
 	return q.about(c.fields, c.method, scheme, c.host, c.path)
 }
 
 type checkRequest struct {
-	method, path, host, scheme, query, source string
-	fields                                    http.Header
-	seen                                      map[protowire.Number]int
+	method, path, host, scheme, query string
+	source, certificate               string
+	fields                            http.Header
+	seen                              map[protowire.Number]int
 }
 
 func (c *checkRequest) read(message []byte) bool {
 	c.fields, c.seen = http.Header{}, map[protowire.Number]int{}
 	return within(message, checkRequestAttributes, func(attributes []byte) bool {
 		return within(attributes, attributesRequest, func(b []byte) bool { return within(b, requestHTTP, c.readHTTP) }) &&
-			within(attributes, attributesSource, func(b []byte) bool {
-				return within(b, peerAddress, func(b []byte) bool {
-					return within(b, addressSocket, func(b []byte) bool {
-						return within(b, socketAddressAddress, func(b []byte) bool { c.source = string(b); return true })
-					})
-				})
+			within(attributes, attributesSource, c.readPeer)
+	})
+}
+
+func (c *checkRequest) readPeer(message []byte) bool {
+	return each(message, func(n protowire.Number, value []byte) bool {
+		switch n {
+		case peerAddress:
+			return within(value, addressSocket, func(b []byte) bool {
+				return within(b, socketAddressAddress, func(b []byte) bool { c.source = string(b); return true })
 			})
+		case peerCertificate:
+			c.certificate = string(value)
+		}
+		return true
 	})
 }
 
