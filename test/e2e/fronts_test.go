@@ -91,10 +91,12 @@ func (a *frontApp) take() []frontRequest {
 
 // A frontHouse is a front with the gate beside it and the app behind it.
 type frontHouse struct {
-	gate  *process
-	token string
-	front string // address
-	app   *frontApp
+	gate   *process
+	token  string
+	front  string // address
+	app    *frontApp
+	folder string // where the gate and the front run
+	proxy  *os.Process
 }
 
 // openFront starts examples/fronts' gate, and the front with the files of its folder there, on free ports.
@@ -103,6 +105,7 @@ func openFront(t *testing.T, name, program string, files []string, args ...strin
 	needs(t, program, program)
 	h := &frontHouse{front: freeAddress(t), app: newFrontApp(t)}
 	folder := t.TempDir()
+	h.folder = folder
 	for _, sub := range []string{"run", "keys"} {
 		if err := os.Mkdir(filepath.Join(folder, sub), 0o700); err != nil {
 			t.Fatal(err)
@@ -136,6 +139,7 @@ func openFront(t *testing.T, name, program string, files []string, args ...strin
 	if err := front.Start(); err != nil {
 		t.Fatal(err)
 	}
+	h.proxy = front.Process
 	t.Cleanup(func() {
 		_ = front.Process.Signal(os.Interrupt)
 		_ = front.Wait()
