@@ -23,6 +23,7 @@ type forwarding struct {
 	gate    *Gate
 	body    *clientBody // nil: the request has none
 	upgrade string      // the protocol that may be switched to; "" for none
+	whole   bool        // the answer was passed on to its end
 
 	request h1.Request
 	answer  upstream.Answer
@@ -34,8 +35,10 @@ type forwarding struct {
 // fieldsKept is how many fields of an answer there is room for from the start.
 const fieldsKept = 32
 
-// forward sends the request that was judged, and passes the answer on.
-func (g *Gate) forward(p *inbound) {
+// forward sends the request that was judged, and passes the answer on. It reports whether nothing of the request is
+// held on to: it had no body, which a sender may still read, and was answered whole, at the first attempt, over
+// HTTP/1.1, whose client has no goroutine for it.
+func (g *Gate) forward(p *inbound) (released bool) {
 	f, ok := g.forwardings.Get().(*forwarding)
 	if !ok {
 		f = new(forwarding)
@@ -46,19 +49,21 @@ func (g *Gate) forward(p *inbound) {
 	defer f.done()
 	if err := f.admissible(); err != nil {
 		p.x.Refuse(err)
-		return
+		return false
 	}
 	if p.x.ProxyID != "" {
 		p.x.Header()[request.RequestIDHeader] = []string{p.x.ProxyID}
 	}
 	f.run()
+	return f.whole && f.body == nil && f.upgrade == "" && p.x.Reason == "" && f.answer.Simple()
 }
 
 // done lets go of all that belongs to the request. A sender of its body may live on; it has the body alone.
 func (f *forwarding) done() {
 	f.answer.Close()
 	g := f.gate
-	f.inbound, f.gate, f.body, f.upgrade, f.own, f.room = nil, nil, nil, "", nil, [ownAtMost]field{}
+	f.inbound, f.gate, f.body, f.upgrade, f.whole = nil, nil, nil, "", false
+	f.own, f.room = nil, [ownAtMost]field{}
 	f.request = h1.Request{Fields: f, Hint: f.request.Hint}
 	clear(f.answer.Fields)
 	if f.answer.Trailer, f.answer.Fields = nil, f.answer.Fields[:0]; cap(f.answer.Fields) > 2*fieldsKept {
@@ -117,6 +122,7 @@ func (f *forwarding) run() {
 	f.x.Answer(f.answer.Status, f.answer.Length, f.pass)
 	f.copy()
 	f.trailers(announced)
+	f.whole = true
 }
 
 // ask sends the request, and measures the time until the head of the answer is there.

@@ -94,6 +94,7 @@ type Gate struct {
 	speaksCORS   bool         // here, or on some route
 	buffers      buffers
 	forwardings  sync.Pool // of *forwarding
+	inbounds     sync.Pool // of *inbound
 	choosing     step      // of the route
 	further      []step    // of tests
 	offline      bool
@@ -170,7 +171,11 @@ type inbound struct {
 // ServeHTTP judges a request and forwards it. w is the exchange that the server's chain has begun, with the canonical
 // host and the parsed target in it.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p := &inbound{x: request.From(w), r: r, now: g.clock()}
+	p, ok := g.inbounds.Get().(*inbound)
+	if !ok {
+		p = new(inbound)
+	}
+	p.x, p.r, p.now = request.From(w), r, g.clock()
 	p.x.Header()[request.RequestIDHeader] = []string{p.x.ID}
 	if err := g.admit(p); err != nil {
 		if p.x.KeepStory {
@@ -185,7 +190,11 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p.conceal()
 	p.confine()
-	g.forward(p)
+	if g.forward(p) {
+		p.x.Release()
+		*p = inbound{}
+		g.inbounds.Put(p)
+	}
 }
 
 // admit judges the request; nil lets it through.

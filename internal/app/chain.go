@@ -20,7 +20,10 @@ import (
 // the last line calls has its own list in proxy/gate.go and issuer/table.go.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	snap := g.snapshot.Load()
-	x := new(request.Exchange)
+	x, ok := g.exchanges.Get().(*request.Exchange)
+	if !ok {
+		x = new(request.Exchange)
+	}
 	x.Begin(w, g.clock())
 	x.KeepStory = snap.keepStory
 	defer g.finish(x, r, snap)
@@ -65,6 +68,10 @@ func (g *Gate) finish(x *request.Exchange, r *http.Request, snap *snapshot) {
 	}
 	if p != nil {
 		panic(p)
+	}
+	if x.Released() {
+		*x = request.Exchange{}
+		g.exchanges.Put(x)
 	}
 }
 

@@ -73,6 +73,7 @@ type Gate struct {
 	streamsEnd chan struct{} // closed when upgraded streams are to end
 	endOnce    sync.Once
 	load       request.Load
+	exchanges  sync.Pool // of *request.Exchange
 	background sync.WaitGroup
 	failed     chan error // a listener's failure
 }

@@ -101,6 +101,18 @@ func (l *Lifetime) forget() bool {
 	return was
 }
 
+// Renew makes an ended Lifetime one of another request. It returns false, and does nothing, if somebody has waited for
+// the end: the context may be held on to.
+func (l *Lifetime) Renew() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.inner != nil || l.then != nil || !l.ended {
+		return false
+	}
+	l.ended = false
+	return true
+}
+
 // End cancels the context, once.
 func (l *Lifetime) End() {
 	l.mu.Lock()

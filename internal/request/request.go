@@ -94,6 +94,7 @@ type Exchange struct {
 	load        *Load // nil: it is not counted
 	mostStreams int64
 	place       place
+	released    bool
 }
 
 // NewID makes a request id: a UUID version 7, so that ids sort by time.
@@ -109,6 +110,21 @@ func NewID() string {
 func (x *Exchange) Begin(w http.ResponseWriter, start time.Time) {
 	*x = Exchange{ResponseWriter: w, Start: start}
 }
+
+// Release says that nothing will hold on to the exchange, to the request or to anything of either but strings, when the
+// handler has returned: the chain and the server may use their memory again. Handlers that leave a goroutine behind, or
+// do not know, must not call it.
+func (x *Exchange) Release() {
+	x.released = true
+	if w, ok := x.ResponseWriter.(releaser); ok {
+		w.Release()
+	}
+}
+
+// Released reports whether Release was called.
+func (x *Exchange) Released() bool { return x.released }
+
+type releaser interface{ Release() }
 
 // From gives the exchange that w is, or begins one for a w that is none (a handler called without the chain).
 func From(w http.ResponseWriter) *Exchange {

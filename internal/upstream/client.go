@@ -24,6 +24,7 @@ type Answer struct {
 	server *server // nil: the answer holds no place
 	share  *share
 	bad    bool       // it counted as a failure
+	again  bool       // another server was asked before
 	stream *http2Body // nil: HTTP/1.1
 }
 
@@ -79,6 +80,10 @@ func (a *Answer) Close() error {
 	}
 	return err
 }
+
+// Simple reports whether the answer is of HTTP/1.1, came at the first attempt, and is over: nothing of the request is
+// held on to then, unless it had a body.
+func (a *Answer) Simple() bool { return a.stream == nil && !a.again && a.Answer.Simple() }
 
 // plainClient is our client of HTTP/1.1, with or without TLS.
 type plainClient struct{ *h1.Client }

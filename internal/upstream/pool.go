@@ -79,7 +79,7 @@ func (p *Pool) Do(ctx context.Context, caller Caller, q *h1.Request, a *Answer) 
 	m := p.members.Load()
 	c := choice{pool: p, members: m, turn: p.turn.Add(1), key: caller.Key}
 	s := c.first()
-	for {
+	for a.again = false; ; a.again = true {
 		err := p.once(ctx, caller.Connection, s, q, a)
 		if err == nil {
 			return nil

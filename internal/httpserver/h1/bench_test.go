@@ -32,8 +32,8 @@ func (a *again) Read(p []byte) (int, error) {
 	return copy(p, usual), nil
 }
 
-// rounds has so many requests read and answered.
-func rounds(n int) {
+// rounds has so many requests read and answered, by a handler that keeps nothing of them or does not say so.
+func rounds(n int, release bool) {
 	limits, body := httpserver.DefaultLimits(), make([]byte, 1024)
 	length := []string{"1024"}
 	s := &h1.Server{
@@ -41,16 +41,23 @@ func rounds(n int) {
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["Content-Length"] = length
 			_, _ = w.Write(body)
+			if release {
+				w.(interface{ Release() }).Release()
+			}
 		}),
 	}
 	s.NewConn(&again{left: n}).Serve()
 }
 
-// A request costs: what it and its answer are made of, its head as text, two maps and their content.
+// A request costs: what it and its answer are made of, its head as text, two maps and their content. If nothing is held
+// on to, it costs the text and the response alone.
 func TestAllocationsOfARequest(t *testing.T) {
 	const many = 1000
-	if n := testing.AllocsPerRun(5, func() { rounds(many) }) / many; n > 8.1 && !raceEnabled { // under it, pools forget
-		t.Errorf("%v allocations per request", n)
+	for release, most := range map[bool]float64{false: 9.1, true: 2.1} {
+		n := testing.AllocsPerRun(5, func() { rounds(many, release) }) / many
+		if n > most && !raceEnabled { // under it, pools forget
+			t.Errorf("released %v: %v allocations per request", release, n)
+		}
 	}
 }
 
@@ -58,5 +65,5 @@ func TestAllocationsOfARequest(t *testing.T) {
 func BenchmarkConn(b *testing.B) {
 	b.SetBytes(int64(len(usual)))
 	b.ReportAllocs()
-	rounds(b.N)
+	rounds(b.N, true)
 }

@@ -13,22 +13,23 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
-// A turn is one request and its answer.
+// A turn is one request and its answer. It may serve another request later: see reuse.go.
 type turn struct {
 	conn     *Conn
 	method   string // as the request had it; handlers may change theirs
 	lifetime httpserver.Lifetime
-	response response
+	response *response
 	watch    watch
 	body     body
 	url      url.URL
+	room     room
 }
 
 // request reads a head that scan has accepted. What it makes of it is what net/http would, but for the trailers, which
 // are not told, and a Cache-Control that it makes up for HTTP/1.0.
 func (t *turn) request(head string) (*http.Request, error) {
 	c := t.conn
-	r := (&http.Request{}).WithContext(&t.lifetime)
+	r := t.blankRequest()
 	line, rest, _ := strings.Cut(head, "\r\n")
 	r.Method, line, _ = strings.Cut(line, " ")
 	r.RequestURI, r.Proto = line[:len(line)-len(" HTTP/1.1")], line[len(line)-len("HTTP/1.1"):]
@@ -46,8 +47,8 @@ func (t *turn) request(head string) (*http.Request, error) {
 // fields makes a map of the field lines.
 func (t *turn) fields(r *http.Request, lines string) {
 	h := &t.conn.head
-	r.Header = make(http.Header, h.fields)
-	values := make([]string, 0, h.fields)
+	values := t.roomFor(h.fields)
+	r.Header = t.room.header
 	for len(lines) > len("\r\n") {
 		end := strings.IndexByte(lines, '\r')
 		line := lines[:end]

@@ -45,6 +45,7 @@ type response struct {
 	trailers []string
 	hijacked bool
 	over     bool // the handler has returned
+	released bool // see Release
 }
 
 type framing uint8
@@ -79,7 +80,12 @@ func (b *buffer) free() {
 var errAnswerOver = errors.New("h1: written after the handler returned")
 
 // Header implements http.ResponseWriter.
-func (w *response) Header() http.Header { return w.header }
+func (w *response) Header() http.Header {
+	if w.header == nil {
+		w.header = make(http.Header) // the answer is over, and the map another one's
+	}
+	return w.header
+}
 
 // WriteHeader implements http.ResponseWriter. A status below 100 or over 999 is a mistake of ours, and panics.
 func (w *response) WriteHeader(status int) {
@@ -384,7 +390,12 @@ func (w *response) FlushError() error {
 func (w *response) Flush() { _ = w.FlushError() }
 
 // SetReadDeadline bounds every read of the request's body, one that is under way too.
-func (w *response) SetReadDeadline(t time.Time) error { return w.turn.body.by(t) }
+func (w *response) SetReadDeadline(t time.Time) error {
+	if w.over {
+		return errAnswerOver
+	}
+	return w.turn.body.by(t)
+}
 
 // SetWriteDeadline bounds every write of this answer.
 func (w *response) SetWriteDeadline(t time.Time) error {

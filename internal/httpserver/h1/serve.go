@@ -33,9 +33,7 @@ func (c *Conn) turn() (more bool) {
 	if err != nil {
 		return false
 	}
-	t := &turn{conn: c}
-	t.lifetime.Base, t.lifetime.Asker = c.server.Context, t
-	t.response.turn, t.response.header = t, make(http.Header)
+	t := c.newTurn()
 	var r *http.Request
 	if fault == nil {
 		r, fault = t.take(end)
@@ -59,7 +57,7 @@ func (c *Conn) turn() (more bool) {
 		t.lifetime.End()
 	}
 	s := c.server
-	whole := httpserver.Call(s.Handler, s.Refused, s.Log, &t.response, r, fault)
+	whole := httpserver.Call(s.Handler, s.Refused, s.Log, t.response, r, fault)
 	return t.finish(whole)
 }
 
@@ -89,7 +87,7 @@ func (t *turn) refused() *http.Request {
 
 // finish ends the answer, and reads what is left of a short body; false: the connection is over.
 func (t *turn) finish(whole bool) bool {
-	c, w := t.conn, &t.response
+	c, w := t.conn, t.response
 	c.unwatch(t)
 	if w.hijacked {
 		t.lifetime.End()
@@ -113,6 +111,10 @@ func (t *turn) finish(whole bool) bool {
 	t.lifetime.End()
 	c.mu.Lock()
 	c.current = nil
+	aborted := c.aborted // whoever did that may be about to end this lifetime
 	c.mu.Unlock()
+	if whole && !aborted {
+		t.reuse()
+	}
 	return whole && !w.closes
 }

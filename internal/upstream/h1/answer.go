@@ -31,6 +31,7 @@ type Answer struct {
 	Closing bool // the connection ends with this answer
 
 	heard       bool // an answer has come, if only an informational one: the request is not sent again
+	again       bool // a connection was lost before
 	lengths     int  // how many Content-Length fields came
 	eventStream bool
 
@@ -172,6 +173,9 @@ func (a *Answer) cause() error {
 
 // Bodiless tells that no body comes with this answer.
 func (a *Answer) Bodiless() bool { return a.framing == noBody }
+
+// Simple reports whether the answer came on the first connection that was asked, and is over.
+func (a *Answer) Simple() bool { return !a.again && a.conn == nil && a.framing != switched }
 
 // Waiting tells that Read would have to wait for the server.
 func (a *Answer) Waiting() bool {

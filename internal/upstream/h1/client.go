@@ -80,7 +80,7 @@ func New(s Settings) *Client {
 // A request is retried in one case alone (RFC 9110 §9.2.2, RFC 9112 §9.3.1): it is [Request.Repeatable] and a kept
 // connection ended without a byte of an answer. The second try has a connection of its own.
 func (c *Client) Do(ctx context.Context, q *Request, a *Answer) error {
-	a.heard = false
+	a.heard, a.again = false, false
 	if ctx.Err() != nil {
 		q.closeBody()
 		return context.Cause(ctx)
@@ -93,6 +93,7 @@ func (c *Client) Do(ctx context.Context, q *Request, a *Answer) error {
 	if err == nil || !kept || !Lost(err) || !q.Repeatable() {
 		return err
 	}
+	a.again = true
 	if k, err = c.dial(ctx); err != nil {
 		return err
 	}
