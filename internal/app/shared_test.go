@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -92,6 +93,73 @@ func (g *gate) management() string {
 		g.t.Fatal(err)
 	}
 	return token
+}
+
+// TestUndoIsShared: what one replica undoes, the other serves again; the latest of the other marks stays.
+func TestUndoIsShared(t *testing.T) {
+	t.Parallel()
+	store := redistest.Start(t)
+	before, after := sharing(store)
+	replicas := []*gate{startGate(t, before, after), startGate(t, before, after)}
+	old := time.Now().Add(-time.Minute)
+	tokens := make([]string, len(replicas))
+	for i, g := range replicas {
+		m, err := issuer.NewMinter(g.Config(), func() time.Time { return old })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tokens[i], _, err = m.ForRole("web", "reader", "acme", "alice", time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	everywhere := func(what string, want int) {
+		t.Helper()
+		for i, g := range replicas {
+			redistest.Eventually(t, what, func() bool {
+				status, _, _ := g.get("/t/acme/", "Authorization", "Bearer "+tokens[i])
+				return status == want
+			})
+		}
+	}
+	marks := map[int64]string{}
+	for _, at := range []time.Time{old.Add(-time.Hour), old.Add(time.Second), old.Add(2 * time.Second)} {
+		body := fmt.Sprintf(`{"kind":"subject","issuer":"https://gate.test","value":"alice","at":%d}`, at.UnixMilli())
+		if got := replicas[0].revoke(adminToken, body); got != 204 {
+			t.Fatalf("revoke: %d", got)
+		}
+		marks[at.UnixMilli()] = ""
+	}
+	everywhere("marked", 401)
+	status, body := replicas[1].askAdmin("GET", "/revocations", adminToken)
+	var page struct {
+		Revocations []struct {
+			ID     string
+			Before time.Time
+		}
+	}
+	if err := json.Unmarshal(body, &page); status != 200 || err != nil || len(page.Revocations) != 3 {
+		t.Fatalf("%d %s: %v", status, body, err)
+	}
+	for _, e := range page.Revocations {
+		marks[e.Before.UnixMilli()] = e.ID
+	}
+	undo := func(at time.Time) {
+		t.Helper()
+		for i, want := range []int{204, 404} { // by the other replica, at once
+			path := "/revocations/" + marks[at.UnixMilli()]
+			if got, body := replicas[1-i].askAdmin("DELETE", path, adminToken); got != want {
+				t.Errorf("undo: %d %s, want %d", got, body, want)
+			}
+		}
+	}
+	undo(old.Add(2 * time.Second))
+	everywhere("another mark stays", 401)
+	undo(old.Add(time.Second))
+	everywhere("undone", 200)
+	store.Do("FLUSHALL")
+	undo(old.Add(-time.Hour))
+	everywhere("undone after the store has lost its memory", 200)
+	replicas[1].eventually(`"event":"undo","outcome":"done","kind":"subject"`)
 }
 
 // TestGateWithoutItsStore: the store is down at the start, comes, hangs and comes again. Tokens are judged all the

@@ -33,8 +33,8 @@ written to the file. The last case prints the audit line on standard error. --js
 gate, file or store.
 
 --list prints what is revoked, as JSON, one page of at most 1000 after another (see next). --undo takes one mark back,
-by its id in the list; the latest of the other marks on the same thing stays. A revoked token stays revoked, and so does
-what a mark in a store that replicas share has revoked.
+by its id in the list; the latest of the other marks on the same thing stays. With redis, each replica has it within
+revocations.poll. A revoked token stays revoked.
 
   jotgate revoke --config config.yaml @stolen.jwt
   jotgate revoke --config config.yaml --subject alice
@@ -108,7 +108,7 @@ func revokeTokens(p *Process, c *call) error {
 	}
 	return printJSON(p.Stdout, revocationReport{
 		true, w.Kind, w.Issuer, w.Value,
-		time.UnixMilli(w.At).UTC().Format(time.RFC3339Nano), by,
+		time.UnixMilli(w.At).UTC().Format(time.RFC3339Nano), by, liveTokens(w),
 	})
 }
 
@@ -121,7 +121,11 @@ func revoked(w admin.Revocation, by string) string {
 	}[by]
 	at := time.UnixMilli(w.At).UTC().Format(time.RFC3339)
 	if w.Kind == "token" {
-		return fmt.Sprintf("revoked the token %q of %s, which ends at %s: %s", w.Value, w.Issuer, at, where)
+		text := fmt.Sprintf("revoked the token %q of %s, which ends at %s: %s", w.Value, w.Issuer, at, where)
+		if *liveTokens(w) == 0 {
+			text += ". It has ended already: no live token is concerned."
+		}
+		return text
 	}
 	of := fmt.Sprintf(" with %s %q", w.Kind, w.Value)
 	if revoke.Kind(w.Kind) == revoke.Issuer {
@@ -132,6 +136,18 @@ func revoked(w admin.Revocation, by string) string {
 		"known: issued tokens are not listed.", w.Issuer, of, at, where)
 }
 
+// liveTokens is how many live tokens a revocation can concern; nil: that cannot be known.
+func liveTokens(w admin.Revocation) *int {
+	if w.Kind != "token" {
+		return nil
+	}
+	one := 1
+	if w.At <= time.Now().UnixMilli() {
+		one = 0
+	}
+	return &one
+}
+
 // A revocationReport is what revoke says.
 type revocationReport struct {
 	Revoked bool   `json:"revoked"`
@@ -139,7 +155,8 @@ type revocationReport struct {
 	Issuer  string `json:"issuer"`
 	Value   string `json:"value"`
 	At      string `json:"at"`
-	By      string `json:"by"` // gate: a running one was asked; file, store: it was written here
+	By      string `json:"by"`          // gate: a running one was asked; file, store: it was written here
+	Live    *int   `json:"live_tokens"` // at most so many are concerned; null: that cannot be known
 }
 
 // revocation is what the flags ask for: exactly one thing.
@@ -235,7 +252,7 @@ func (p *Process) apply(w admin.Revocation, settings *config.Config) (by string,
 	ctx, cancel := context.WithTimeout(context.Background(), revokeDeadline)
 	defer cancel()
 	if settings.Revocations.Shared {
-		err := share(ctx, w, settings)
+		err := share(ctx, settings, func(list *revoke.List) error { return w.Apply(ctx, list) })
 		return "store", errors.Join(err, p.auditRevocation(w, err))
 	}
 	list, err := revoke.Open(revoke.Options{
@@ -252,7 +269,7 @@ func (p *Process) apply(w admin.Revocation, settings *config.Config) (by string,
 }
 
 // share writes to the store itself: no gate needs to run.
-func share(ctx context.Context, w admin.Revocation, settings *config.Config) error {
+func share(ctx context.Context, settings *config.Config, write func(*revoke.List) error) error {
 	store, err := redisstore.Open(ctx, settings.Redis, nil)
 	if err != nil {
 		return err
@@ -263,7 +280,7 @@ func share(ctx context.Context, w admin.Revocation, settings *config.Config) err
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	return errors.Join(w.Apply(ctx, list), list.Close(), store.Close())
+	return errors.Join(write(list), list.Close(), store.Close())
 }
 
 // ask posts a revocation to the running gate.

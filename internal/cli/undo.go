@@ -75,11 +75,8 @@ func readRevocations(settings *config.Config) (list *revoke.List, done func(), e
 	return list, func() { _ = store.Close() }, nil // all that was asked of it has been answered
 }
 
-// undoRevocation writes the journal if no gate holds it, and otherwise asks the gate that does.
+// undoRevocation writes to the shared store, or to the journal if no gate holds it, and otherwise asks the gate that does.
 func (p *Process) undoRevocation(id string, settings *config.Config, asJSON bool) error {
-	if settings.Revocations.Shared {
-		return refusal.Because(refusal.RevocationKept, "marks in a store that replicas share cannot be undone")
-	}
 	by, err := p.undo(id, settings)
 	if err != nil {
 		return err
@@ -90,7 +87,10 @@ func (p *Process) undoRevocation(id string, settings *config.Config, asJSON bool
 			By     string `json:"by"`
 		}{id, by})
 	}
-	where := map[string]string{"gate": "at the running gate", "file": "in the file"}[by]
+	where := map[string]string{
+		"gate": "at the running gate", "file": "in the file",
+		"store": "in the shared store; each replica has it within revocations.poll",
+	}[by]
 	_, err = fmt.Fprintf(p.Stdout, "the mark %s is undone %s\n", id, where)
 	return err
 }
@@ -98,6 +98,14 @@ func (p *Process) undoRevocation(id string, settings *config.Config, asJSON bool
 func (p *Process) undo(id string, settings *config.Config) (by string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), revokeDeadline)
 	defer cancel()
+	if settings.Revocations.Shared {
+		var e revoke.Entry
+		err := share(ctx, settings, func(list *revoke.List) (err error) {
+			e, err = list.Undo(ctx, id)
+			return err
+		})
+		return "store", errors.Join(err, p.auditRevocation(admin.Undone(e), err))
+	}
 	list, err := revoke.Open(revoke.Options{
 		File: settings.Revocations.File, Capacity: settings.Revocations.Capacity, Clients: clients(settings), Clock: time.Now,
 	})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -71,28 +72,33 @@ func (l *List) entries() []Entry {
 }
 
 // Undo takes one mark back: what it alone revoked counts again, and the latest of the other marks on the same thing
-// stays. It has taken effect, and is durable, when nil is returned. Errors: refusal.RevocationUnknown;
-// refusal.RevocationKept for a token, and for a list that replicas share; refusal.StoreUnavailable.
+// stays. It has taken effect here, and is durable, when nil is returned; what replicas share takes effect on each of
+// them with its next poll. Errors: refusal.RevocationUnknown; refusal.RevocationKept for a token;
+// refusal.StoreUnavailable.
 func (l *List) Undo(ctx context.Context, id string) (Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return Entry{}, refusal.Because(refusal.StoreUnavailable, "revocations: %v", err)
 	}
 	l.write.Lock()
 	defer l.write.Unlock()
+	if l.shared != nil { // it may be of another replica
+		if err := l.shared.refresh(ctx, l); err != nil {
+			return Entry{}, refusal.Because(refusal.StoreUnavailable, "revocations: %v", err)
+		}
+	}
 	e, err := l.find(id)
 	if err != nil {
 		return e, err
 	}
+	r := record{Kind: e.Kind, Issuer: e.Issuer, Value: e.Value, At: e.At, Undo: true}
 	switch {
 	case e.Kind == "token":
 		return e, refusal.Because(refusal.RevocationKept, "jti %.130q: only marks can be undone", e.Value)
 	case l.shared != nil:
-		// Another replica that has the mark would write it again.
-		return e, refusal.Because(refusal.RevocationKept, "marks in a store that replicas share cannot be undone")
+		return e, l.addShared(ctx, r)
 	case l.file == nil:
 		return e, errReadOnly
 	}
-	r := record{Kind: e.Kind, Issuer: e.Issuer, Value: e.Value, At: e.At, Undo: true}
 	if err := l.file.append(r); err != nil {
 		return e, refusal.Because(refusal.StoreUnavailable, "revocations: %v", err)
 	}
@@ -114,9 +120,41 @@ func (l *List) find(id string) (Entry, error) {
 	return Entry{}, refusal.Because(refusal.RevocationUnknown, "no revocation has the id %.80q", id)
 }
 
-// applyMark adds a mark, or takes it back. Of the marks in a shared store the latest alone is kept, as there. The
-// caller holds mu.
-func (l *List) applyMark(key markKey, r record) {
+// A word is what the store has on a mark: it was set, or undone, at a moment by the store's clock.
+type word struct {
+	when   int64 // ms
+	undone bool
+}
+
+// outdates reports whether w counts against an older word. Of two at the same moment, the mark counts.
+func (w word) outdates(old word) bool {
+	return w.when > old.when || w.when == old.when && old.undone && !w.undone
+}
+
+func (m notBefore) record(w word) record {
+	return record{
+		Kind: string(m.kind), Issuer: m.issuer, Value: m.value, At: m.at, When: w.when, Undo: w.undone,
+	}
+}
+
+func (r *record) notBefore() notBefore {
+	return notBefore{markKey{Kind(r.Kind), r.Issuer, r.Value}, r.At}
+}
+
+// keptUndone is for how long it is remembered that a mark in a shared store was undone, so that a replica that did not
+// hear of it cannot bring the mark back when the store loses its memory.
+const keptUndone = 24 * time.Hour
+
+// applyMark sets a mark, or takes it back, unless a later word on it is known. The caller holds mu.
+func (l *List) applyMark(r record) {
+	key := r.notBefore().markKey
+	if l.shared != nil {
+		now := word{r.When, r.Undo}
+		if old, known := l.words[r.notBefore()]; known && !now.outdates(old) {
+			return
+		}
+		l.words[r.notBefore()] = now
+	}
 	all := l.marks[key]
 	i, known := slices.BinarySearch(all, r.At)
 	was := len(all)
@@ -125,11 +163,6 @@ func (l *List) applyMark(key markKey, r record) {
 		all = slices.Delete(all, i, i+1)
 	case r.Undo || known:
 		return
-	case l.shared != nil:
-		if i < was { // a later one is known
-			return
-		}
-		all = append(all[:0], r.At)
 	default:
 		all = slices.Insert(all, i, r.At)
 	}

@@ -29,6 +29,8 @@ type record struct {
 	At     int64  `json:"at"`               // ms: the token's end, or the mark
 	// Undo takes the mark back. A version that does not know it reads the mark again, and revokes too much.
 	Undo bool `json:"undo,omitempty"`
+	// When is, for a mark in a shared store, the store's time in ms at which it was set or undone: the latest word counts.
+	When int64 `json:"-"`
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -2,7 +2,7 @@
 // all tokens of an issuer, subject, client, tenant or signing key that were issued before a moment.
 //
 // A revocation is durable before it is answered: it is appended to a file and fsynced, or kept in the store that all
-// replicas share (shared.go), then it takes effect here, on the very next request. A token's entry is forgotten only
+// replicas share (shared.go, scripts.go), then it takes effect here, on the very next request. A token's entry is forgotten only
 // some time after the token has ended; a mark is never forgotten, only undone (entries.go). When the list is full, or a
 // client has used up its share of it, a revocation is refused: forgetting an older one would open what was closed.
 //
@@ -51,6 +51,12 @@ type markKey struct {
 	issuer, value string
 }
 
+// A notBefore is one entry of marks.
+type notBefore struct {
+	markKey
+	at int64
+}
+
 type revokedToken struct {
 	client string // whose share it takes
 	expiry int64  // ms; when the token ends
@@ -68,6 +74,7 @@ type List struct {
 	tokens   map[tokenKey]revokedToken
 	marks    map[markKey][]int64 // ms, ascending: each is an entry of its own, and the last one counts
 	marked   int                 // entries of marks
+	words    map[notBefore]word  // the latest word on each, of a shared list alone
 	shares   map[string]int      // entries for each client
 	quota    int                 // … of its own
 	replayed int                 // … and for the tokens of replayed codes
@@ -134,7 +141,8 @@ func newList(clock func() time.Time, capacity, clients int) (*List, error) {
 	}
 	l := &List{
 		clock: clock, capacity: capacity,
-		tokens: map[tokenKey]revokedToken{}, marks: map[markKey][]int64{}, shares: map[string]int{},
+		tokens: map[tokenKey]revokedToken{}, marks: map[markKey][]int64{}, words: map[notBefore]word{},
+		shares: map[string]int{},
 	}
 	l.SetClients(clients)
 	return l, nil
@@ -241,8 +249,9 @@ func (l *List) add(ctx context.Context, r record) error {
 func (l *List) addShared(ctx context.Context, r record) error {
 	l.mu.RLock()
 	quota := l.quotaOf(r.Client)
+	r.When = l.words[r.notBefore()].when
 	l.mu.RUnlock()
-	kept, err := l.shared.add(ctx, r, quota)
+	kept, err := l.shared.keep(ctx, &r, quota, false)
 	if err != nil {
 		return err
 	}
@@ -256,7 +265,10 @@ func (l *List) addShared(ctx context.Context, r record) error {
 
 // fit forgets what ended long ago as soon as there is more than the store holds, which has forgotten it by then.
 func (l *List) fit() {
-	if l.size() > l.capacity {
+	l.mu.RLock()
+	over := len(l.tokens)+len(l.words) > l.capacity
+	l.mu.RUnlock()
+	if over {
 		l.live()
 	}
 }
@@ -298,7 +310,7 @@ func (l *List) apply(r record) {
 		w.expiry = max(w.expiry, r.At) // the first revocation may have known an earlier end
 		l.tokens[key] = w
 	} else {
-		l.applyMark(markKey{Kind(r.Kind), r.Issuer, r.Value}, r)
+		l.applyMark(r)
 	}
 	l.any.Store(true)
 }
@@ -330,7 +342,17 @@ func (l *List) live() []record {
 	}
 	for key, all := range l.marks {
 		for _, at := range all {
-			live = append(live, record{Kind: string(key.kind), Issuer: key.issuer, Value: key.value, At: at})
+			live = append(live, notBefore{key, at}.record(l.words[notBefore{key, at}]))
+		}
+	}
+	long := l.clock().Add(-keptUndone).UnixMilli()
+	for m, said := range l.words {
+		switch {
+		case !said.undone:
+		case said.when <= long:
+			delete(l.words, m)
+		default:
+			live = append(live, m.record(said))
 		}
 	}
 	return live

@@ -2,16 +2,12 @@ package revoke
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/jotgate/jotgate/internal/redisstore"
@@ -40,9 +36,11 @@ type SharedOptions struct {
 type sharing struct {
 	o SharedOptions
 
-	epoch string // of the numbers; what follows is the poll's own
+	epoch string // of the numbers; what follows belongs to whoever reads
 	last  int64
 	stale bool
+
+	reading sync.Mutex // one reader at a time
 
 	began     time.Time    // of this list
 	confirmed atomic.Int64 // ns since then: when the store last told everything; 0: never
@@ -95,118 +93,6 @@ func (s *sharing) close() {
 	s.stopped.Wait()
 }
 
-// The keys of the list: what was revoked, by name; in which order; when tokens end; how much each client has taken;
-// the last number.
-var names = [...]string{"revoked:records", "revoked:order", "revoked:ends", "revoked:shares", "revoked:last"}
-
-func (s *sharing) keys() []string {
-	keys := []string{s.o.Store.EpochKey()}
-	for _, name := range names {
-		keys = append(keys, s.o.Store.Key(name))
-	}
-	return keys
-}
-
-// put keeps one record, unless there is no place for it. ARGV: name; kind; at; client; capacity; share; for how
-// long a token's entry outlives it. A record is "at client"; who revoked a token first pays for it.
-var put = redis.NewScript(redisstore.Prelude + `
-local record, now = living(KEYS[1])
-if not record then return 'over' end
-local name, kind, at, client = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local function drop(most)
-  local ended = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', string.format('%.0f', now - tonumber(ARGV[7])), 'LIMIT', 0, most)
-  for _, gone in ipairs(ended) do
-    local owner = string.match(redis.call('HGET', KEYS[2], gone) or '', '^%d+ (.*)$')
-    if owner and redis.call('HINCRBY', KEYS[5], owner, -1) <= 0 then redis.call('HDEL', KEYS[5], owner) end
-    redis.call('HDEL', KEYS[2], gone)
-    redis.call('ZREM', KEYS[3], gone)
-    redis.call('ZREM', KEYS[4], gone)
-  end
-end
-local known = redis.call('HGET', KEYS[2], name)
-if known then
-  local until_, owner = string.match(known, '^(%d+) (.*)$')
-  if tonumber(until_) >= at then return 'known' end
-  client = owner
-else
-  local function full()
-    return redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[5]) or
-      kind == 'token' and tonumber(redis.call('HGET', KEYS[5], client) or '0') >= tonumber(ARGV[6])
-  end
-  drop(20)
-  if full() then drop(2000) end
-  if full() then return 'full' end
-  if kind == 'token' then redis.call('HINCRBY', KEYS[5], client, 1) end
-end
-local number = redis.call('INCR', KEYS[6])
-redis.call('HSET', KEYS[2], name, ARGV[3] .. ' ' .. client)
-redis.call('ZADD', KEYS[3], number, name)
-if kind == 'token' then redis.call('ZADD', KEYS[4], ARGV[3], name) end
-return 'kept'
-`)
-
-// after tells what has a higher number than the last one seen, a page at a time, if the epoch is the one that the
-// number belongs to, and begins with the lowest otherwise. ARGV: epoch, number, the length of a page.
-var after = redis.NewScript(redisstore.Prelude + `
-local record = living(KEYS[1])
-if not record then return {''} end
-local from = '(' .. ARGV[2]
-if record[1] ~= ARGV[1] then from = '-inf' end
-local found = redis.call('ZRANGEBYSCORE', KEYS[3], from, '+inf', 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[3]))
-local answer = {record[1]}
-for i = 1, #found, 2 do
-  answer[#answer + 1] = found[i]
-  answer[#answer + 1] = found[i + 1]
-  answer[#answer + 1] = redis.call('HGET', KEYS[2], found[i]) or ''
-end
-return answer
-`)
-
-// page is how many records one answer has at most: few enough for the deadline of one operation.
-const page = 1000
-
-// add keeps a record in the store.
-func (s *sharing) add(ctx context.Context, r record, quota int) (kept bool, err error) {
-	name, err := r.name()
-	if err != nil {
-		return false, err
-	}
-	for range 2 {
-		answer, err := s.o.Store.Run(ctx, put, s.keys(), name, r.Kind, r.At, r.Client,
-			s.o.Capacity, quota, keptAfterExpiry.Milliseconds())
-		if err != nil {
-			return false, err
-		}
-		switch answer {
-		case "kept", "known":
-			return true, nil
-		case "full":
-			return false, nil
-		}
-		s.o.Store.Look(ctx) // begins the next epoch
-	}
-	return false, refusal.Because(refusal.StoreUnavailable, "redis: the store has no epoch")
-}
-
-// name is a record's place in the store: what is revoked, without until when.
-func (r record) name() (string, error) {
-	name, err := json.Marshal([3]string{r.Kind, r.Issuer, r.Value})
-	return string(name), err
-}
-
-func parseShared(name, value string) (record, error) {
-	var parts []string
-	if err := json.Unmarshal([]byte(name), &parts); err != nil || len(parts) != 3 {
-		return record{}, errors.New("a name that is none of ours")
-	}
-	until, client, found := strings.Cut(value, " ")
-	at, err := strconv.ParseInt(until, 10, 64)
-	if err != nil || !found {
-		return record{}, errors.New("a record that is none of ours")
-	}
-	return record{Kind: parts[0], Issuer: parts[1], Value: parts[2], Client: client, At: at}, nil
-}
-
 func (s *sharing) poll(ctx context.Context, l *List) {
 	every := time.NewTicker(s.o.Poll)
 	defer every.Stop()
@@ -222,12 +108,21 @@ func (s *sharing) poll(ctx context.Context, l *List) {
 
 // sync reads what is new.
 func (s *sharing) sync(ctx context.Context, l *List) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	began := time.Since(s.began)
 	err := s.read(ctx, l)
 	if err == nil {
 		s.confirmed.Store(max(1, int64(began)))
 	}
 	s.judge(err)
+}
+
+// refresh reads what is new for a caller that needs it now.
+func (s *sharing) refresh(ctx context.Context, l *List) error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	return s.read(ctx, l)
 }
 
 // judge sees how old what is known is, and tells when that becomes too old, and when it no longer is.
@@ -251,7 +146,7 @@ func (s *sharing) judge(err error) {
 }
 
 func (s *sharing) read(ctx context.Context, l *List) (err error) {
-	var there map[string]int64 // all that the store has, if it is read from its beginning
+	var there map[string]record // all that the store has, if it is read from its beginning
 	defer func() {
 		if err != nil && there != nil {
 			s.epoch = "" // what is missing there is written at the next try, which begins anew
@@ -274,7 +169,7 @@ func (s *sharing) read(ctx context.Context, l *List) (err error) {
 			continue
 		}
 		if epoch != s.epoch {
-			there = map[string]int64{}
+			there = map[string]record{}
 			s.epoch, s.last = epoch, 0
 		}
 		if err := s.take(l, said[1:], there); err != nil {
@@ -293,7 +188,7 @@ func (s *sharing) read(ctx context.Context, l *List) (err error) {
 }
 
 // take applies one page.
-func (s *sharing) take(l *List, said []any, there map[string]int64) error {
+func (s *sharing) take(l *List, said []any, there map[string]record) error {
 	for i := 0; i < len(said); i += 3 {
 		name, _ := said[i].(string)
 		score, _ := said[i+1].(string)
@@ -308,7 +203,8 @@ func (s *sharing) take(l *List, said []any, there map[string]int64) error {
 		}
 		l.apply(r)
 		if there != nil {
-			there[name] = r.At
+			name, _ := r.name() // a mark's may be that of an older version
+			there[name] = r
 		}
 		s.last = number
 	}
@@ -316,7 +212,7 @@ func (s *sharing) take(l *List, said []any, there map[string]int64) error {
 }
 
 // restore writes what this replica knows and the store has forgotten. What ended long ago is forgotten here, too.
-func (s *sharing) restore(ctx context.Context, l *List, there map[string]int64) error {
+func (s *sharing) restore(ctx context.Context, l *List, there map[string]record) error {
 	restored := 0
 	for _, r := range l.live() {
 		s.judge(nil)
@@ -324,12 +220,15 @@ func (s *sharing) restore(ctx context.Context, l *List, there map[string]int64) 
 		if err != nil {
 			return err
 		}
-		if at, known := there[name]; known && at >= r.At {
+		if said, known := there[name]; known && said.tells(&r) {
 			continue
 		}
-		kept, err := s.add(ctx, r, s.o.Capacity)
+		kept, err := s.keep(ctx, &r, s.o.Capacity, true)
 		if err != nil {
 			return err
+		}
+		if r.Undo {
+			continue // without it, a mark may come back: too much is revoked, not too little
 		}
 		if !kept {
 			return refusal.Because(refusal.RevocationFull,
@@ -339,7 +238,7 @@ func (s *sharing) restore(ctx context.Context, l *List, there map[string]int64) 
 	}
 	if restored > 0 {
 		s.o.Log.Warn("revocations: the shared store had forgotten revocations, and has them again",
-			zap.Int("withdrawals", restored))
+			zap.Int("revocations", restored))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package revoke
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,35 +235,202 @@ func TestSharedCheckDoesNotAskTheStore(t *testing.T) {
 	}
 }
 
-// TestSharedIsListedAndKept: every replica lists the same, the latest mark alone, and none undoes one.
-func TestSharedIsListedAndKept(t *testing.T) {
+// TestSharedUndo: every mark is an entry of its own on every replica, and the latest of what is left counts.
+func TestSharedUndo(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	a, b := join(t, server, nil), join(t, server, nil)
-	now := time.Now()
-	revokeShared(t, a, "one", "web")
-	for _, at := range []time.Time{now, now.Add(time.Second), now.Add(-time.Second)} {
-		mark(t, a, Subject, "alice", at)
+	base := time.Now().Truncate(time.Second)
+	at := func(n int) time.Time { return base.Add(time.Duration(n) * time.Second) }
+	refused := func(l *List, n int) bool { // a token of this second
+		return l.Check(&token.Claims{Issuer: issuer, ID: "j", Subject: "alice", IssuedAt: at(n).UnixMilli()}, "k") != nil
 	}
-	redistest.Eventually(t, "the other replica has them", func() bool {
-		return b.Stats().Marks == 1 && b.Stats().Tokens == 1
-	})
-	latest := now.Add(time.Second).UnixMilli()
+	revokeShared(t, a, "one", "web")
+	if err := b.Revoke(t.Context(), Token{
+		Issuer: issuer, ID: "of-a-replayed-code", Client: "web", Expiry: at(3600).UnixMilli(), Replayed: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{2, 3, 1} {
+		mark(t, []*List{a, b}[n%2], Subject, "alice", at(n))
+	}
 	for _, l := range []*List{a, b} {
-		redistest.Eventually(t, "the latest mark is listed", func() bool {
+		redistest.Eventually(t, "each replica lists each entry", func() bool {
 			page, more := l.Entries("", 10)
-			return len(page) == 2 && !more && (page[0].At == latest || page[1].At == latest)
+			return len(page) == 5 && !more
 		})
-		id := idOf(t, l, "subject", "alice", time.Time{})
-		if _, err := l.Undo(context.Background(), id); refusal.Of(err) != refusal.RevocationKept {
-			t.Errorf("undo: %v", err)
+		for _, jti := range []string{"one", "of-a-replayed-code"} {
+			id := idOf(t, l, "token", jti, time.Time{})
+			if _, err := l.Undo(t.Context(), id); refusal.Of(err) != refusal.RevocationKept {
+				t.Errorf("undo of a token: %v", err)
+			}
 		}
 	}
+	for _, undone := range []struct {
+		by      *List
+		n, left int
+	}{{a, 2, 3}, {b, 3, 1}, {a, 1, 0}} {
+		id := idOf(t, undone.by, "subject", "alice", at(undone.n))
+		if e, err := undone.by.Undo(t.Context(), id); err != nil || e.At != at(undone.n).UnixMilli() {
+			t.Fatalf("undo: %+v, %v", e, err)
+		}
+		late := join(t, server, nil)
+		for i, l := range []*List{undone.by, a, b, late} {
+			for n := 0; n < 4; n++ {
+				want := n < undone.left
+				if i == 0 || i == 3 { // durable and in force at once
+					if got := refused(l, n); got != want {
+						t.Errorf("without %d: issued in %d: refused %v, want %v", undone.n, n, got, want)
+					}
+				}
+				redistest.Eventually(t, "in force on both", func() bool { return refused(l, n) == want })
+			}
+			if _, err := l.Undo(t.Context(), id); refusal.Of(err) != refusal.RevocationUnknown {
+				t.Errorf("undone twice: %v", err)
+			}
+		}
+	}
+	mark(t, b, Subject, "alice", at(2)) // what was undone can be marked again, also by one that undid it
+	redistest.Eventually(t, "marked again", func() bool { return refused(a, 1) && refused(b, 1) })
 	peek, err := Peek(t.Context(), a.shared.o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if page, _ := peek.Entries("", 10); len(page) != 2 {
+	if page, _ := peek.Entries("", 10); len(page) != 3 {
 		t.Errorf("read once: %v", page)
+	}
+}
+
+// TestSharedUndoKnowsWhatAnotherMarked: a replica that has not read a mark yet, or only just joins, undoes it.
+func TestSharedUndoKnowsWhatAnotherMarked(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a, b := join(t, server, nil), join(t, server, func(o *SharedOptions) { o.Poll = time.Hour })
+	at := time.Now()
+	mark(t, a, Tenant, "acme", at)
+	id := idOf(t, a, "tenant", "acme", at)
+	if _, err := b.Undo(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Eventually(t, "undone", func() bool { return a.Stats().Marks == 0 && b.Stats().Marks == 0 })
+	server.Kill()
+	if _, err := b.Undo(t.Context(), id); refusal.Of(err) != refusal.StoreUnavailable {
+		t.Errorf("undone without a store: %v", err)
+	}
+}
+
+// TestSharedUndoSurvivesTheStore: when the store loses its memory, what was undone stays undone and what was marked
+// stays marked, in whatever order replicas write what they know, and also if one of them missed the last word.
+func TestSharedUndoSurvivesTheStore(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		again bool // it is marked again after it was undone
+		want  bool
+	}{"undone": {}, "marked again": {true, true}} {
+		for _, behindFirst := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", behind first ", behindFirst), func(t *testing.T) {
+				t.Parallel()
+				server := redistest.Start(t)
+				still := func(o *SharedOptions) { o.Poll = time.Hour }
+				a, behind := join(t, server, still), join(t, server, still)
+				at := time.Now()
+				mark(t, a, Subject, "alice", at)
+				mark(t, a, Subject, "bob", at)
+				if err := behind.shared.refresh(t.Context(), behind); err != nil {
+					t.Fatal(err)
+				}
+				undo := func() {
+					if _, err := a.Undo(t.Context(), idOf(t, a, "subject", "alice", at)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				undo()
+				if c.again {
+					if err := behind.shared.refresh(t.Context(), behind); err != nil {
+						t.Fatal(err)
+					}
+					mark(t, a, Subject, "alice", at)
+				}
+				server.Do("FLUSHALL")
+				order := []*List{a, behind, a}
+				if behindFirst {
+					order = []*List{behind, a, behind}
+				}
+				for _, l := range order {
+					if err := l.shared.refresh(t.Context(), l); err != nil {
+						t.Fatal(err)
+					}
+				}
+				old := func(subject string) *token.Claims {
+					return &token.Claims{Issuer: issuer, ID: "j", Subject: subject, IssuedAt: at.UnixMilli() - 1000}
+				}
+				for i, l := range []*List{a, behind, join(t, server, nil)} {
+					if got := revoked(l.Check(old("alice"), "k")); got != c.want {
+						t.Errorf("replica %d: alice revoked %v, want %v", i, got, c.want)
+					}
+					if !revoked(l.Check(old("bob"), "k")) {
+						t.Errorf("replica %d: bob's mark is forgotten", i)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestSharedReadsOlderMarks: version 0.1.0 kept one mark for each name.
+func TestSharedReadsOlderMarks(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := join(t, server, nil)
+	at := time.Now().UnixMilli()
+	name := `["subject","` + issuer + `","alice"]`
+	server.Do("HSET", "{jotgate}:revoked:records", name, fmt.Sprint(at, " "))
+	server.Do("ZADD", "{jotgate}:revoked:order", server.Do("INCR", "{jotgate}:revoked:last"), name)
+	redistest.Eventually(t, "it is read", func() bool { return a.Stats().Marks == 1 })
+	mark(t, a, Subject, "alice", time.UnixMilli(at-60_000))
+	if _, err := a.Undo(t.Context(), idOf(t, a, "subject", "alice", time.UnixMilli(at))); err != nil {
+		t.Fatal(err)
+	}
+	late := join(t, server, nil)
+	for _, l := range []*List{a, late} {
+		c := &token.Claims{Issuer: issuer, ID: "j", Subject: "alice", IssuedAt: at - 61_000}
+		if page, _ := l.Entries("", 10); len(page) != 1 || page[0].At != at-60_000 || !revoked(l.Check(c, "k")) {
+			t.Errorf("left: %v", page)
+		}
+	}
+	server.Do("HSET", "{jotgate}:revoked:records", `["x"]`, "0 ")
+	server.Do("ZADD", "{jotgate}:revoked:order", server.Do("INCR", "{jotgate}:revoked:last"), `["x"]`)
+	if err := a.shared.refresh(t.Context(), a); err == nil {
+		t.Error("a name that is none of ours is read past")
+	}
+}
+
+// TestSharedForgetsUndone: what was undone makes room after a day, in the store and in memory.
+func TestSharedForgetsUndone(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	var ahead atomic.Int64
+	l := join(t, server, func(o *SharedOptions) {
+		o.Capacity, o.Clients = 4, 0
+		o.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	at := time.Now()
+	for n := range 4 {
+		mark(t, l, Subject, fmt.Sprint("s", n), at)
+		if _, err := l.Undo(t.Context(), idOf(t, l, "subject", fmt.Sprint("s", n), at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Mark(t.Context(), Subject, issuer, "more", at); refusal.Of(err) != refusal.RevocationFull {
+		t.Errorf("over the capacity: %v", err)
+	}
+	for _, name := range server.Client().HKeys(t.Context(), "{jotgate}:revoked:records").Val() {
+		server.Do("ZADD", "{jotgate}:revoked:ends", 1, name) // a day later
+	}
+	ahead.Store(int64(keptUndone))
+	mark(t, l, Subject, "more", at)
+	mark(t, l, Subject, "most", at)
+	if got := server.Client().HLen(t.Context(), "{jotgate}:revoked:records").Val(); got != 2 || len(l.words) != 2 {
+		t.Errorf("%d entries in the store, %d in memory, want 2", got, len(l.words))
 	}
 }
