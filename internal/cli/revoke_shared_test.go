@@ -31,7 +31,8 @@ routes: [{path: /, require: authenticated, upstream: "http://127.0.0.1:1"}]
 		t.Helper()
 		var out, log bytes.Buffer
 		got := Run(&Process{
-			Args: append([]string{"revoke", "--config", file}, args...), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &log,
+			Args:  append([]string{"revoke", "--config", file}, args...),
+			Stdin: strings.NewReader(""), Stdout: &out, Stderr: &log,
 			LookupEnv: func(string) (string, bool) { return "", false },
 		})
 		if got != want {

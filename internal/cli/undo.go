@@ -75,7 +75,8 @@ func readRevocations(settings *config.Config) (list *revoke.List, done func(), e
 	return list, func() { _ = store.Close() }, nil // all that was asked of it has been answered
 }
 
-// undoRevocation writes to the shared store, or to the journal if no gate holds it, and otherwise asks the gate that does.
+// undoRevocation writes to the shared store, or to the journal if no gate holds it, and otherwise asks the gate that
+// does.
 func (p *Process) undoRevocation(id string, settings *config.Config, asJSON bool) error {
 	by, err := p.undo(id, settings)
 	if err != nil {

@@ -2,9 +2,10 @@
 // all tokens of an issuer, subject, client, tenant or signing key that were issued before a moment.
 //
 // A revocation is durable before it is answered: it is appended to a file and fsynced, or kept in the store that all
-// replicas share (shared.go, scripts.go), then it takes effect here, on the very next request. A token's entry is forgotten only
-// some time after the token has ended; a mark is never forgotten, only undone (entries.go). When the list is full, or a
-// client has used up its share of it, a revocation is refused: forgetting an older one would open what was closed.
+// replicas share (shared.go, scripts.go), then it takes effect here, on the very next request. A token's entry is
+// forgotten only some time after the token has ended; a mark is never forgotten, only undone (entries.go). When the
+// list is full, or a client has used up its share of it, a revocation is refused: forgetting an older one would open
+// what was closed.
 //
 // This is no database of tokens: the list holds only what was revoked, RFC 7009's memory.
 package revoke

@@ -28,10 +28,10 @@ func (s *sharing) keys() []string {
 
 // An entry has a name, a JSON array of strings, and a record:
 //
-//	["token", ISSUER, JTI]         END CLIENT       END in ms; the client that revoked it first pays for it
-//	[KIND, ISSUER, VALUE, BEFORE]  WHEN STATE       a mark of any kind, at BEFORE in ms; STATE is empty where it is in force,
-//	                                                or "undone mark", since WHEN in ms by the store's clock
-//	[KIND, ISSUER, VALUE]          BEFORE           the latest mark, as versions up to 0.1.0 wrote it
+//	["token", ISSUER, JTI]         END CLIENT    END in ms; the client that revoked it first pays for it
+//	[KIND, ISSUER, VALUE, BEFORE]  WHEN STATE    a mark of any kind, at BEFORE in ms, since WHEN in ms by the store's
+//	                                             clock; STATE is empty where it is in force, or "undone mark"
+//	[KIND, ISSUER, VALUE]          BEFORE        the latest mark, as versions up to 0.1.0 wrote it
 
 // undoneState has a space, as no client's id has: it takes no share.
 const undoneState = "undone mark"
