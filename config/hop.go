@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/textproto"
 	"slices"
@@ -189,45 +190,131 @@ var framing = []string{
 	"trailer", "transfer-encoding", "content-length", "upgrade", "http2-settings", "expect",
 }
 
+// A place is where requests of routes that are alike reach their upstream.
+type place struct {
+	at     route.Path
+	routes []*Route
+	asks   []route.Demand // with the segments of the path where the upstream has them
+	class  string         // of asks
+}
+
+// A reach is a route by which requests come to the place of another that asks for more.
+type reach struct {
+	loose, strict *Route
+	there         route.Path
+}
+
 // rewrittenPlaces refuses routes by which a request reaches, at the same upstream, the place of a route that asks for
 // more: once paths are rewritten, the table of routes no longer keeps them apart.
 func (b *builder) rewrittenPlaces() {
-	for i, loose := range b.Routes {
-		for j, strict := range b.Routes {
-			if i == j || !loose.rewrites() && !strict.rewrites() || !sameServers(loose, strict) || !sameHosts(loose, strict) ||
-				(loose.Allow|strict.Allow)&route.Rewritten != 0 || !sharesMethod(loose, strict) {
-				continue
-			}
-			at, err1 := loose.upstreamPath()
-			there, err2 := strict.upstreamPath()
-			if err1 != nil || err2 != nil || !at.Overlaps(there) || at.Before(there) || !b.asksMoreThere(strict, loose) {
-				continue
-			}
-			w := b.file.routes.Value[loose.Index]
-			b.Fault(w.Value.path.At, fmt.Sprintf("reaches %s at the upstream, which is the place of %s (%s), and asks for less",
-				yaml.Quote(there.String()), placeOf(strict), yaml.Quote(strict.Path.String())),
-				"choose other prefixes, let both ask for the same, or write insecure_allow: [rewritten]")
-		}
+	for _, r := range reaches(b.Routes) {
+		w := b.file.routes.Value[r.loose.Index]
+		b.Fault(w.Value.path.At, fmt.Sprintf("reaches %s at the upstream, which is the place of %s (%s), and asks for less",
+			yaml.Quote(r.there.String()), placeOf(r.strict), yaml.Quote(r.strict.Path.String())),
+			"choose other prefixes, let both ask for the same, or write insecure_allow: [rewritten]")
 	}
 }
 
-// asksMoreThere compares what two routes ask for, with the segments of the path where the upstream has them.
-func (b *builder) asksMoreThere(strict, loose *Route) bool {
-	there := func(r *Route) []route.Demand {
-		host := route.Host{}
-		if len(r.Hosts) > 0 {
-			host = r.Hosts[0]
+// reaches compares only places that can meet: the literal segments with which the one begins are the beginning of the
+// other's. A file may have ten thousand routes that are rewritten, and most of those ask for the same.
+func reaches(routes []*Route) (all []reach) {
+	if !slices.ContainsFunc(routes, (*Route).rewrites) {
+		return nil
+	}
+	places := placesOf(routes)
+	begins := map[string]map[string][]*place{} // by the literal beginning, then by what is asked for
+	for _, p := range places {
+		start := p.at.Beginning()
+		if begins[start] == nil {
+			begins[start] = map[string][]*place{}
 		}
-		list := r.asks(host)
-		for i := range list {
-			if list[i].Segment > 0 {
-				list[i].Segment += strings.Count(r.Hop.AddPrefix, "/") - strings.Count(r.Hop.StripPrefix, "/")
+		begins[start][p.class] = append(begins[start][p.class], p)
+	}
+	for _, p := range places {
+		own := p.at.Beginning()
+		for start, more := own, true; more; start, more = shorter(start) {
+			for class, others := range begins[start] {
+				if class == p.class {
+					continue
+				}
+				for _, q := range others {
+					all = p.reach(q, all)
+					if start != own { // else q gets its own turn
+						all = q.reach(p, all)
+					}
+				}
 			}
 		}
-		return list
 	}
-	mine := there(loose)
-	return slices.ContainsFunc(there(strict), func(d route.Demand) bool { return !slices.Contains(mine, d) })
+	slices.SortFunc(all, func(a, b reach) int {
+		return cmp.Or(cmp.Compare(a.loose.Index, b.loose.Index), cmp.Compare(a.strict.Index, b.strict.Index))
+	})
+	return all
+}
+
+// shorter returns a beginning without its last segment; false: it has none.
+func shorter(beginning string) (string, bool) {
+	last := strings.LastIndexByte(beginning, '/')
+	return beginning[:max(last, 0)], last >= 0
+}
+
+// placesOf joins routes that are alike in all that is compared.
+func placesOf(routes []*Route) (places []*place) {
+	known := map[string]*place{}
+	for _, r := range routes {
+		at, err := r.upstreamPath()
+		if err != nil {
+			continue
+		}
+		asks := r.asksThere()
+		class := ""
+		for _, d := range asks {
+			class += fmt.Sprintf("%q %d, ", d.What, d.Segment)
+		}
+		key := fmt.Sprintf("%p %v %q %d %t %q %q %s", r.Upstream, r.Hosts, r.Methods, r.Allow&route.Rewritten,
+			r.rewrites(), at, at.Beginning(), class)
+		p := known[key]
+		if p == nil {
+			p = &place{at: at, asks: asks, class: class}
+			known[key], places = p, append(places, p)
+		}
+		p.routes = append(p.routes, r)
+	}
+	return places
+}
+
+// reach adds the routes of p by which a request comes to q. Of q's routes, which are alike, it names the first.
+func (p *place) reach(q *place, all []reach) []reach {
+	loose, strict := p.routes[0], q.routes[0]
+	if !loose.rewrites() && !strict.rewrites() || !sameServers(loose, strict) || !sameHosts(loose, strict) ||
+		(loose.Allow|strict.Allow)&route.Rewritten != 0 || !sharesMethod(loose, strict) ||
+		!p.at.Overlaps(q.at) || p.at.Before(q.at) || !asksMore(q.asks, p.asks) {
+		return all
+	}
+	for _, r := range p.routes {
+		all = append(all, reach{r, strict, q.at})
+	}
+	return all
+}
+
+// asksMore reports whether strict has a demand that loose has not.
+func asksMore(strict, loose []route.Demand) bool {
+	return slices.ContainsFunc(strict, func(d route.Demand) bool { return !slices.Contains(loose, d) })
+}
+
+// asksThere are the demands of a route, with the segments of the path where the upstream has them.
+func (r *Route) asksThere() []route.Demand {
+	host := route.Host{}
+	if len(r.Hosts) > 0 {
+		host = r.Hosts[0]
+	}
+	list := r.asks(host)
+	for i := range list {
+		if list[i].Segment > 0 {
+			list[i].Segment += strings.Count(r.Hop.AddPrefix, "/") - strings.Count(r.Hop.StripPrefix, "/")
+		}
+	}
+	return list
 }
 
 func (r *Route) rewrites() bool { return r.Hop.StripPrefix != "" || r.Hop.AddPrefix != "" }

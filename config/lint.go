@@ -95,10 +95,9 @@ func (b *builder) lintRoles() {
 
 // lintRoutes warns of routes that nothing in this file can open.
 func (b *builder) lintRoutes() {
-	sets := b.given()
+	sets := indexed(b.given())
 	for i, r := range b.Routes {
-		if r.Require.Action == "" ||
-			slices.ContainsFunc(sets, func(p token.Permissions) bool { return opens(p, &r.Require) }) {
+		if r.Require.Action == "" || sets.open(&r.Require) {
 			continue
 		}
 		b.Warn(
@@ -150,6 +149,61 @@ func (b *builder) given() (sets []token.Permissions) {
 	return sets
 }
 
+// granted are sets of permissions, each once. A file may have ten thousand clients, and as many routes.
+type granted struct {
+	all    []token.Permissions
+	named  map[string][]token.Permissions // by the tenants that they name
+	wild   []token.Permissions            // that may decide for a tenant without naming it
+	opened map[requirement]bool           // what was asked before
+}
+
+// A requirement is the part of a [Require] that permissions meet.
+type requirement struct {
+	global         bool
+	tenant, action string
+}
+
+func indexed(sets []token.Permissions) *granted {
+	g := &granted{named: map[string][]token.Permissions{}, opened: map[requirement]bool{}}
+	known := map[string]bool{}
+	for _, p := range sets {
+		text := fmt.Sprintf("%q", p)
+		if known[text] {
+			continue
+		}
+		known[text], g.all = true, append(g.all, p)
+		wild := false
+		for i, e := range p {
+			switch {
+			case e.Tenant == token.Any || e.Tenant == token.Placeholder:
+				wild = true
+			case p[:i].Deciding(e.Tenant) < 0:
+				g.named[e.Tenant] = append(g.named[e.Tenant], p)
+			}
+		}
+		if wild {
+			g.wild = append(g.wild, p)
+		}
+	}
+	return g
+}
+
+// open reports whether one of the sets meets what a route requires, for some tenant.
+func (g *granted) open(q *Require) bool {
+	key := requirement{q.Global, q.Tenant, q.Action}
+	opened, asked := g.opened[key]
+	if !asked {
+		meets := func(p token.Permissions) bool { return opens(p, q) }
+		if q.Tenant == "" || q.Global {
+			opened = slices.ContainsFunc(g.all, meets)
+		} else {
+			opened = slices.ContainsFunc(g.named[q.Tenant], meets) || slices.ContainsFunc(g.wild, meets)
+		}
+		g.opened[key] = opened
+	}
+	return opened
+}
+
 // grantsFreely tells clients that hand on permissions of their own choice, and not by roles alone.
 func grantsFreely(c *Client) bool {
 	return slices.Contains(c.May, token.CreateAccessTokens) || slices.Contains(c.May, token.Exchange)
@@ -172,6 +226,12 @@ func (b *builder) lintDelegates() {
 	if b.Issuer == nil || len(b.Roles) == 0 {
 		return
 	}
+	asked := map[string]bool{} // the actions that routes require
+	for _, r := range b.Routes {
+		if r.Require.Action != "" {
+			asked[r.Require.Action] = true
+		}
+	}
 	for i, c := range b.Issuer.Clients {
 		if b.Issuer.Users != nil && (b.Issuer.Users.List != nil || b.Issuer.Users.Lookup != nil) {
 			continue
@@ -180,7 +240,7 @@ func (b *builder) lintDelegates() {
 		for j, e := range c.Delegate {
 			unused := b.unused(e)
 			if grantsFreely(c) {
-				if unused = b.unasked(unused); len(unused) > 0 {
+				if unused = unasked(unused, asked); len(unused) > 0 {
 					b.Warn(
 						w.Value[j].At,
 						fmt.Sprintf(
@@ -224,16 +284,11 @@ func (b *builder) unused(e token.TenantPermission) (actions []string) {
 }
 
 // unasked are those of the actions that no route asks for. Where no route asks for any, others judge, and know them.
-func (b *builder) unasked(actions []string) (left []string) {
-	if !slices.ContainsFunc(b.Routes, func(r *Route) bool { return r.Require.Action != "" }) {
+func unasked(actions []string, asked map[string]bool) (left []string) {
+	if len(asked) == 0 {
 		return nil
 	}
-	for _, action := range actions {
-		if !slices.ContainsFunc(b.Routes, func(r *Route) bool { return r.Require.Action == action }) {
-			left = append(left, action)
-		}
-	}
-	return left
+	return slices.DeleteFunc(actions, func(action string) bool { return asked[action] })
 }
 
 // lintCapacity warns where the memory of used codes cannot hold those that a client may issue while one lives: the

@@ -59,22 +59,19 @@ func (g *Gate) replace(who string) error {
 	if who == byWatch { // a key file that is gone is being moved: do not create another
 		options.Before = g.Config().Sources
 	}
-	if err := g.rehearse(options); err != nil {
-		return err
-	}
 	c, err := config.LoadWith(g.path, options)
-	if err != nil {
-		return err
-	}
-	if err := keyfile.Create(c); err != nil {
-		return err
-	}
-	level, err := zapcore.ParseLevel(c.Log.Level)
 	if err != nil {
 		return err
 	}
 	old := g.snapshot.Load()
 	if err := changeable(old.config, c); err != nil {
+		return err
+	}
+	if err := g.createKeys(c); err != nil {
+		return err
+	}
+	level, err := zapcore.ParseLevel(c.Log.Level)
+	if err != nil {
 		return err
 	}
 	certificates, err := loadCertificates(c.Listeners)
@@ -85,7 +82,7 @@ func (g *Gate) replace(who string) error {
 	if err != nil {
 		return err
 	}
-	if err := next.policy(g.clock()); err != nil {
+	if err := g.acceptable(next); err != nil {
 		next.close()
 		return err
 	}
@@ -119,25 +116,30 @@ func (g *Gate) enforce(snap *snapshot) {
 	}
 }
 
-// rehearse builds what the file asks for with stand-ins for keys that are still to be made, so that a reload that is
-// refused leaves no key file behind, which the next start would sign with.
-func (g *Gate) rehearse(options config.Options) error {
-	c, err := config.LoadWith(g.path, options)
+// createKeys creates the key files that c asks for. What c makes is built with stand-ins for those keys first, so that a
+// reload that is refused leaves no key file behind, which the next start would sign with.
+func (g *Gate) createKeys(c *config.Config) error {
+	if len(c.MissingKeys) == 0 {
+		return nil
+	}
+	rehearsal, err := g.build(c)
 	if err != nil {
 		return err
 	}
-	if err := changeable(g.Config(), c); err != nil {
-		return err
-	}
-	snap, err := g.build(c)
+	err = g.acceptable(rehearsal)
+	rehearsal.close()
 	if err != nil {
 		return err
 	}
-	defer snap.close()
-	if err := snap.policy(g.clock()); err != nil {
+	return keyfile.Create(c)
+}
+
+// acceptable runs the tests of a configuration, and compares what it opens with the one in force.
+func (g *Gate) acceptable(next *snapshot) error {
+	if err := next.policy(g.clock()); err != nil {
 		return err
 	}
-	return g.denyWidening(c)
+	return g.denyWidening(next.config)
 }
 
 // denyWidening refuses a configuration that opens what the one in force keeps closed, where that one says so.

@@ -136,6 +136,19 @@ func (p Path) Params() []string { return names(p.segments) }
 // Place returns the index of the segment that {name} stands for, or -1.
 func (p Path) Place(name string) int { return placed(p.segments, name) }
 
+// Beginning returns the literal segments with which p begins, each behind a slash. Paths that overlap begin alike: the
+// one's beginning is that of the other, or there are more segments in it.
+func (p Path) Beginning() string {
+	var b strings.Builder
+	for _, s := range p.segments {
+		if s.name != "" {
+			break
+		}
+		b.WriteString("/" + s.literal)
+	}
+	return b.String()
+}
+
 // Rewritten returns the pattern of the paths that p matches, without the literal prefix strip and with the literal
 // prefix add before them. The error says that not every such path begins with strip.
 func (p Path) Rewritten(strip, add string) (Path, error) {
