@@ -116,8 +116,8 @@ func (g *Gate) enforce(snap *snapshot) {
 	}
 }
 
-// createKeys creates the key files that c asks for. What c makes is built with stand-ins for those keys first, so that a
-// reload that is refused leaves no key file behind, which the next start would sign with.
+// createKeys creates the key files that c asks for. What c makes is built with stand-ins for those keys first, so that
+// a reload that is refused leaves no key file behind, which the next start would sign with.
 func (g *Gate) createKeys(c *config.Config) error {
 	if len(c.MissingKeys) == 0 {
 		return nil

@@ -44,8 +44,8 @@ func TestWorkGrowsWithTheConfig(t *testing.T) {
 // mostOfRoutes is how often the busiest statement of config/routes.go ran, which looks at each route once.
 const mostOfRoutes = "config/routes.go"
 
-// workOf starts the binary with n clients and as many routes, each with its own rewritten paths, reloads and ends it. It
-// returns how often each block of statements ran.
+// workOf starts the binary with n clients and as many routes, each with its own rewritten paths, reloads and ends it.
+// It returns how often each block of statements ran.
 func workOf(t *testing.T, program string, n int) map[string]int {
 	t.Helper()
 	folder, counts := t.TempDir(), t.TempDir()
@@ -70,7 +70,8 @@ issuer:
 		if i%2 == 0 {
 			require = "require: {action: READ, tenant: t-0}"
 		}
-		fmt.Fprintf(&text, "  - {path: /r-%d/, upstream: app, %s, strip_prefix: /r-%d, add_prefix: /s/%d}\n", i, require, i, i)
+		fmt.Fprintf(&text, "  - {path: /r-%d/, upstream: app, %s, strip_prefix: /r-%d, add_prefix: /s/%d}\n", i, require,
+			i, i)
 	}
 	file := filepath.Join(folder, "config.yaml")
 	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
@@ -88,7 +89,8 @@ issuer:
 		t.Fatalf("exit code %d", code)
 	}
 	profile := filepath.Join(folder, "profile")
-	if out, err := exec.Command("go", "tool", "covdata", "textfmt", "-i", counts, "-o", profile).CombinedOutput(); err != nil {
+	convert := exec.Command("go", "tool", "covdata", "textfmt", "-i", counts, "-o", profile)
+	if out, err := convert.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	data, err := os.ReadFile(profile)
