@@ -105,6 +105,16 @@ func (c *Config) Retained() (claims []jose.Path, scopes bool) {
 			add(h.Claim)
 		}
 	}
+	if c.Issuer != nil {
+		for _, client := range c.Issuer.Clients {
+			if client.Identity == nil {
+				continue
+			}
+			for _, q := range client.Identity.Claims {
+				add(q.Claim)
+			}
+		}
+	}
 	return claims, scopes
 }
 

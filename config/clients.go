@@ -35,6 +35,7 @@ func (b *builder) buildClients(w []yaml.Setting[writtenClient]) {
 		if c.keys.Given {
 			client.Keys = b.clientKeys(c.keys.Value)
 		}
+		client.Identity = b.workload(c.identity)
 		b.checkSecrets(c, client)
 		b.checkUnique(c, client)
 		b.Issuer.Clients = append(b.Issuer.Clients, client)
@@ -56,10 +57,10 @@ func (b *builder) checkSecrets(c *writtenClient, client *Client) {
 	if c.secretSHA256.Usable() {
 		client.SecretSHA256, _ = hex.DecodeString(c.secretSHA256.Value) // checked when it was read
 	}
-	if c.public.Value && (c.secret.Given || c.secretSHA256.Given || c.keys.Given) {
+	if c.public.Value && (c.secret.Given || c.secretSHA256.Given || c.keys.Given || c.identity.Given) {
 		b.Fault(
 			c.public.At,
-			"conflicts with secret, secret_sha256 and keys",
+			"conflicts with secret, secret_sha256, keys and identity",
 			"remove them or public: a public client has no credentials",
 		)
 	}

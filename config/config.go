@@ -251,6 +251,7 @@ type Client struct {
 	CodeTTL       time.Duration     // at most 600 s; default issuer.code_ttl
 	Public        bool              // it has no secret and cannot keep one (RFC 6749 §2.1): its codes need PKCE
 	Keys          *jose.KeySet      // its public keys, for private_key_jwt (RFC 7523); nil: none
+	Identity      *Workload         // the workload whose tokens authenticate it; nil: none
 	Audiences     []string          // the aud of the tokens that it may introspect; nil: issuer.audiences
 	Bound         bool              // dpop: required; its tokens are bound to a key, or not issued (RFC 9449 §5.2)
 }

@@ -615,6 +615,7 @@ type writtenClient struct {
 	keys          yaml.Setting[[]yaml.Setting[writtenKeySet]]
 	audiences     yaml.Setting[[]yaml.Setting[string]]
 	dpop          yaml.Setting[string]
+	identity      yaml.Setting[writtenWorkload]
 }
 
 func client() yaml.Kind[writtenClient] {
@@ -646,6 +647,8 @@ func client() yaml.Kind[writtenClient] {
 		yaml.Placed("keys", yaml.List(1, publicKeyFile()),
 			func(c *t) *yaml.Setting[[]yaml.Setting[writtenKeySet]] { return &c.keys },
 			"public keys that verify its client assertions (private_key_jwt)"),
+		yaml.Placed("identity", workload(), func(c *t) *yaml.Setting[writtenWorkload] { return &c.identity },
+			"the client is a workload, which authenticates with a trusted issuer's token in place of a secret"),
 		yaml.Placed("audiences", yaml.Distinct(1, yaml.Text(isAudience).Like(audienceLike)),
 			func(c *t) *yaml.Setting[[]yaml.Setting[string]] { return &c.audiences },
 			"aud of the tokens that it may introspect; default issuer.audiences"),

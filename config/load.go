@@ -143,6 +143,7 @@ func (b *builder) build() {
 	b.buildShared()
 	b.buildUpstreams()
 	b.buildRoutes()
+	b.checkWorkloads()
 	b.buildTickets()
 	b.lintClaimHeaders()
 	b.buildTests()

@@ -13,7 +13,6 @@ import (
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
-	"github.com/jotgate/jotgate/internal/token"
 )
 
 const (
@@ -45,13 +44,24 @@ func newAssertions(cfg *config.Config) (*jose.Verifier, error) {
 	return jose.NewVerifier(o)
 }
 
-// asserted is the client whose key signed the assertion. Its jti is consumed last, after every other check.
+// asserted is the client whose key signed the assertion. Its jti is consumed last, after every other check. What names
+// none of these clients as its issuer may be the token of a workload.
 func (i *Issuer) asserted(c *call, who presented) (*config.Client, error) {
+	if len(i.workloads) > 0 && i.assertions.Names(who.assertion) == "" {
+		return i.workload(c, who)
+	}
 	v, err := i.assertions.Verify(who.assertion, c.now, func(v *jose.Verified) error { return i.meant(v, who.id) })
 	if err != nil {
 		return nil, assertionFault(err)
 	}
-	if err := i.spend(c, &v.Claims); err != nil {
+	t := &v.Claims
+	made := t.IssuedAt
+	if made == 0 {
+		made = t.NotBefore
+	}
+	if err := i.spend(c, spent{
+		client: t.Issuer, name: t.ID, made: made, notBefore: t.NotBefore, expiry: t.Expiry, guard: i.once,
+	}); err != nil {
 		return nil, assertionFault(err)
 	}
 	c.now = i.clock() // the assertion may have been held
@@ -96,11 +106,11 @@ func origin(issuer string) string {
 // assertionFault tells the log what is wrong with an assertion, and the client only that it is.
 func assertionFault(err error) error {
 	reason := refusal.Of(err)
-	switch reason {
-	case refusal.StoreUnavailable:
-		return err
-	case refusal.AssertionUsed:
-	default:
+	switch {
+	case reason == refusal.StoreUnavailable, reason == refusal.IssuerUnavailable, reason == refusal.SignaturesBusy,
+		reason == refusal.RevocationsStale:
+		return err // we cannot tell
+	case reason != refusal.AssertionUsed:
 		reason = refusal.ClientUnauthenticated
 	}
 	if errors.Is(err, errUndated) {
@@ -118,30 +128,35 @@ type Assertions interface {
 // while after each start it cannot be told from one that the process before has accepted.
 var errUndated = errors.New("the assertion has no iat, and this server began less than 10 minutes ago; add iat to it")
 
+// spent is an assertion, or a workload's token, that authenticates once.
+type spent struct {
+	client          string     // whose share of the memory it takes
+	name            string     // among those of the client
+	made, notBefore int64      // ms; made is 0 where it has neither iat nor nbf
+	expiry          int64      // ms
+	guard           Assertions // nil: the state's
+}
+
 // spend consumes the jti of an assertion. The memory of them ends with the process, or with the shared store's epoch;
 // so an assertion that was made before it began, and may have been used then, is refused. None is accepted before it
 // was made (iat) and before it counts (nbf), by this clock: what lies ahead within the leeway is held until then, or it
 // could be used again by a process that begins in between. One that has neither claim counts as made as early as it can
 // have been.
-func (i *Issuer) spend(c *call, t *token.Claims) error {
-	made := t.IssuedAt
-	if made == 0 {
-		made = t.NotBefore
-	}
-	dated := made != 0
+func (i *Issuer) spend(c *call, s spent) error {
+	dated := s.made != 0
 	if !dated {
-		made = t.Expiry - longestAssertion.Milliseconds()
+		s.made = s.expiry - longestAssertion.Milliseconds()
 	}
-	if _, err := i.state.hold.Until(c.r.Context(), max(made, t.NotBefore), i.clock().UnixMilli()); err != nil {
+	if _, err := i.state.hold.Until(c.r.Context(), max(s.made, s.notBefore), i.clock().UnixMilli()); err != nil {
 		return refusal.Because(refusal.AssertionUsed, "%v", err)
 	}
-	sum := sha256.Sum256([]byte(t.ID))
-	use := replay.Use{Client: t.Issuer, Nonce: [24]byte(sum[:24]), Expiry: t.Expiry}
+	sum := sha256.Sum256([]byte(s.name))
+	use := replay.Use{Client: s.client, Nonce: [24]byte(sum[:24]), Expiry: s.expiry}
 	var err error
-	if i.once != nil {
-		err = i.once.Consume(c.r.Context(), use, made)
+	if s.guard != nil {
+		err = s.guard.Consume(c.r.Context(), use, s.made)
 	} else {
-		err = i.state.spend(c.r.Context(), use, made)
+		err = i.state.spend(c.r.Context(), use, s.made)
 	}
 	switch refusal.Of(err) {
 	case "":
@@ -152,7 +167,7 @@ func (i *Issuer) spend(c *call, t *token.Claims) error {
 		return refusal.Because(refusal.AssertionUsed, "%v", err)
 	default:
 		if !dated {
-			i.log.Warn("a client assertion without iat is refused for a while after a start: " + t.Issuer + " should add iat")
+			i.log.Warn("a client assertion without iat is refused for a while after a start: " + s.client + " should add iat")
 			return fmt.Errorf("%w: %w", errUndated, refusal.Because(refusal.AssertionUsed, "%v", err))
 		}
 		return refusal.Because(refusal.AssertionUsed, "%v", err)
@@ -167,12 +182,13 @@ func (s *State) spend(ctx context.Context, u replay.Use, made int64) error {
 	return s.assertions.Consume(ctx, u)
 }
 
-// remember makes room for the used assertions of the clients that have keys. What a client used before a reload stays
+// remember makes room for the used assertions of the clients that have keys, and for the tokens of workloads that
+// authenticate once. What a client used before a reload stays
 // used after it.
 func (s *State) remember(all []*config.Client, clock func() time.Time) error {
 	var ids []string
 	for _, c := range all {
-		if c.Keys != nil {
+		if c.Keys != nil || c.Identity != nil && c.Identity.Once {
 			ids = append(ids, c.ID)
 		}
 	}

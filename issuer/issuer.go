@@ -80,6 +80,7 @@ type Options struct {
 	Proofs      *dpop.Checker    // nil: one that remembers as long as this Issuer
 	Rates       Rates            // nil: each client's turns are counted in State, for this process
 	Assertions  Assertions       // nil: State remembers which client assertions were used, for this process
+	Workloads   Assertions       // nil: the same of the tokens of workloads that authenticate once
 	State       *State           // nil: a new one, so that nothing outlives this Issuer
 	Log         *zap.Logger      // nil: nothing is logged
 	Audit       func(Event)      // nil: to Log, named "audit"
@@ -89,28 +90,31 @@ type Options struct {
 // An Issuer serves the token endpoints of one config. It does not change and is safe for concurrent use; a reload makes
 // a new one with the same State and Guard.
 type Issuer struct {
-	config      *config.Config
-	settings    *config.Issuer
-	clients     *clients
-	roles       map[code.Digest]*config.Role
-	verifier    *jose.Verifier
-	assertions  *jose.Verifier // of client assertions
-	guard       Guard
-	once        Assertions // nil: the state's
-	rates       Rates      // nil: the state's
-	sealer      *codeSealer
-	minter      *Minter
-	users       directory
-	revocations Revocations
-	proofs      *dpop.Checker
-	state       *State
-	router      *mux.Router
-	owned       map[string]bool // paths that are ours
-	tree        string          // path below which everything is the access-token dialect's, or ""
-	documents   documents
-	log         *zap.Logger
-	audit       func(Event)
-	clock       func() time.Time
+	config     *config.Config
+	settings   *config.Issuer
+	clients    *clients
+	roles      map[code.Digest]*config.Role
+	verifier   *jose.Verifier
+	assertions *jose.Verifier // of client assertions
+	guard      Guard
+	once       Assertions // nil: the state's
+	workloads  workloads  // clients that trusted issuers' tokens authenticate …
+	// … and which of these tokens were used; nil: the state knows
+	workloadsOnce Assertions
+	rates         Rates // nil: the state's
+	sealer        *codeSealer
+	minter        *Minter
+	users         directory
+	revocations   Revocations
+	proofs        *dpop.Checker
+	state         *State
+	router        *mux.Router
+	owned         map[string]bool // paths that are ours
+	tree          string          // path below which everything is the access-token dialect's, or ""
+	documents     documents
+	log           *zap.Logger
+	audit         func(Event)
+	clock         func() time.Time
 }
 
 // New makes an Issuer. Errors name what in the config cannot be served, such as two clients whose names share a digest.
@@ -124,6 +128,7 @@ func New(o Options) (*Issuer, error) {
 	o.defaults()
 	i := &Issuer{
 		config: o.Config, settings: o.Config.Issuer, verifier: o.Verifier, guard: o.Guard, once: o.Assertions, rates: o.Rates,
+		workloads: newWorkloads(o.Config.Issuer.Clients), workloadsOnce: o.Workloads,
 		revocations: o.Revocations,
 		proofs:      o.Proofs, state: o.State, log: o.Log, audit: o.Audit, clock: o.Clock,
 	}
@@ -268,6 +273,7 @@ type call struct {
 	now      time.Time
 	event    Event
 	proof    *dpop.Proof // of a request to the token endpoint; nil: it brings none
+	workload string      // whose token authenticates the client, for the audit; "": none
 }
 
 // An answer is what a call ends with if it is not refused.

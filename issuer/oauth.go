@@ -145,6 +145,9 @@ func (p params) audiences(all []string) ([]string, error) {
 // sign encodes and signs the claims of a grant, and notes them for the audit.
 func (c *call) sign(client *config.Client, claims *token.Claims, grant string) (string, error) {
 	c.event.Subject, c.event.TokenID, c.event.Note = claims.Subject, claims.ID, "grant "+grant
+	if c.workload != "" {
+		c.event.Note += ", workload " + noted(c.workload)
+	}
 	c.event.TTL = time.Duration(claims.Expiry-claims.IssuedAt) * time.Millisecond
 	if err := c.bind(claims); err != nil {
 		return "", err

@@ -171,6 +171,7 @@ func (g *Gate) buildIssuer(snap *snapshot, verifier *jose.Verifier) (err error) 
 	}
 	if g.memory.sharedGuard != nil {
 		options.Assertions = replay.NewOnce(g.memory.store, "assertion", longestOnce)
+		options.Workloads = replay.NewOnce(g.memory.store, "workload", longestWorkload(snap.config)+time.Minute)
 	}
 	if g.memory.revocations != nil {
 		options.Revocations = revocations{g.memory.revocations}
@@ -198,6 +199,16 @@ func (snap *snapshot) shadows() (names []string) {
 // longestOnce is how long an assertion or a proof can be good: 10 minutes, and by how much its maker's clock may be
 // ahead.
 const longestOnce = 11 * time.Minute
+
+// longestWorkload is the longest that a token can live that authenticates a workload once.
+func longestWorkload(c *config.Config) (longest time.Duration) {
+	for _, client := range clients(c) {
+		if client.Identity != nil && client.Identity.Once {
+			longest = max(longest, client.Identity.MaxLifetime)
+		}
+	}
+	return longest
+}
 
 // sharedProofs are the proofs that any replica has accepted, as package dpop sees them.
 type sharedProofs struct{ *replay.Once }
