@@ -172,7 +172,7 @@ var beyondSchema = []string{
 	"second-document", "secret-of-two-lines", "tag", "tenant-pattern-open-paren", "tenant-pattern-open-quote",
 	"tenant-pattern-star", "tenant-pattern", "tickets-of-replicas", "trusted-proxies",
 	"ttl-over-the-limit", "unset-variable",
-	"users-without-role",
+	"users-without-role", "workloads-overlap",
 }
 
 func TestSchemaRefusesBadFiles(t *testing.T) {
