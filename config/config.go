@@ -462,6 +462,8 @@ type Route struct {
 	Upstream     *Upstream    // nil: upstream: none, for questions to decision alone
 	Allow        route.Oddity // insecure_allow
 	ForwardToken bool
+	EndWithToken bool      // answers that are streams end with the token, as upgrades do anyway
+	LoginURL     string    // where a person without a token is sent, with LoginPlaceholder in it; "": nowhere
 	Audiences    []string  // instead of the issuer's
 	Resource     *Resource // that the route is below; nil: none
 	Upgrade      bool

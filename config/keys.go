@@ -1233,6 +1233,8 @@ type writtenRoute struct {
 	claimHeaders  []yaml.Setting[writtenClaimHeader]
 	hop           writtenHop
 	tokenFrom     yaml.Setting[[]yaml.Setting[writtenSource]]
+	endWithToken  yaml.Setting[bool]
+	loginURL      yaml.Setting[string]
 }
 
 func routeKind() yaml.Kind[writtenRoute] {
@@ -1305,6 +1307,11 @@ func routeKind() yaml.Kind[writtenRoute] {
 		yaml.Placed("token_from", tokenFrom(),
 			func(x *t) *yaml.Setting[[]yaml.Setting[writtenSource]] { return &x.tokenFrom },
 			"where a request may have its token, instead of the top level's"),
+		yaml.Placed("end_with_token", yaml.Boolean(), func(x *t) *yaml.Setting[bool] { return &x.endWithToken },
+			"end event streams, long downloads and gRPC streams with their token, as upgrades end anyway").Or("false"),
+		yaml.Placed("login_url", yaml.Text(isLogin).Like(loginLike), func(x *t) *yaml.Setting[string] { return &x.loginURL },
+			"where a person who opens a page without a token is sent (302), such as "+
+				"https://login.example.com/?return_to={url}; default nowhere (401)"),
 		yaml.Plain("claim_headers", claimHeaders(), func(x *t) *[]yaml.Setting[writtenClaimHeader] { return &x.claimHeaders },
 			"request headers that carry claims of the token to the upstream, beside the top level's"),
 		yaml.Placed("rate_limit", rateLimits(),

@@ -27,6 +27,7 @@ func (b *builder) lint() {
 	b.lintCapacity()
 	b.lintLiterals()
 	b.lintCORS()
+	b.lintLogin()
 	b.lintCertificates()
 }
 

@@ -49,7 +49,7 @@ func (b *builder) buildRoute(index int, s *yaml.Setting[writtenRoute]) *Route {
 	r := &Route{
 		Index: index, Name: w.name.Value, Methods: yaml.Values(w.methods), Public: w.public.Value,
 		ForwardToken: w.forwardToken.Value, Audiences: yaml.Values(w.audiences.Value), Upgrade: w.upgrade,
-		BodyBytes: b.Limits.BodyBytes, Shadow: w.shadow.Value,
+		BodyBytes: b.Limits.BodyBytes, Shadow: w.shadow.Value, EndWithToken: w.endWithToken.Value,
 	}
 	if r.Name == "" {
 		r.Name = w.path.Value
@@ -78,6 +78,7 @@ func (b *builder) buildRoute(index int, s *yaml.Setting[writtenRoute]) *Route {
 	}
 	b.buildAccess(s, r)
 	b.buildConditions(w, r)
+	b.buildLogin(w, r)
 	b.buildHop(w, r)
 	r.Upstream = b.upstream(w.upstream)
 	return r
@@ -111,6 +112,14 @@ func (b *builder) buildAccess(s *yaml.Setting[writtenRoute], r *Route) {
 			"has no effect on a public route",
 			"remove it: a public route refuses no request for its token",
 		)
+	}
+	switch {
+	case !w.endWithToken.Value:
+	case w.public.Given:
+		b.Fault(w.endWithToken.At, "has no effect on a public route", "remove it: a public route judges no token")
+	case w.upstream.Value == "none":
+		b.Fault(w.endWithToken.At, "has no effect with upstream: none",
+			"remove it: the proxy that asks carries the stream, and does not ask again")
 	}
 	if w.public.Given && w.audiences.Given {
 		b.Fault(w.audiences.At, "has no effect on a public route", "remove it: a public route judges no token")

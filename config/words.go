@@ -44,6 +44,7 @@ const (
 	foreignIssuerLike = `^https?://[!-~]+$`
 	jwksURLLike       = `^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$`
 	directoryLike     = `^[Hh][Tt][Tt][Pp][Ss]?://[!-~]*\{user_id\}[!-~]*$`
+	loginLike         = `^[Hh][Tt][Tt][Pp][Ss]?://[!-~]*\{url\}[!-~]*$`
 	serverLike        = `^(([Hh][Tt][Tt][Pp][Ss]?|h2c)://[^/?#@]+|unix(\+h2c)?:/[!-~]+)$`
 	prefixLike        = `^((/[A-Za-z0-9._~-]+)+)?$`
 	headerLike        = `^[A-Za-z0-9-]{1,64}$`

@@ -38,7 +38,7 @@ func newDocuments(cfg *config.Config, revocable bool) (documents, error) {
 	if err != nil {
 		return documents{}, fmt.Errorf("issuer: %w", err)
 	}
-	api, err := describe(cfg.Issuer)
+	api, err := describe(cfg)
 	if err != nil {
 		return documents{}, err
 	}
@@ -55,7 +55,8 @@ func newDocuments(cfg *config.Config, revocable bool) (documents, error) {
 
 // describe is the OpenAPI document of what this config serves: without the dialects that are off, with the access-token
 // dialect below its prefix, and with the metadata where they are for this issuer and these audiences.
-func describe(settings *config.Issuer) ([]byte, error) {
+func describe(cfg *config.Config) ([]byte, error) {
+	settings := cfg.Issuer
 	serve := settings.Serve
 	var doc map[string]json.RawMessage
 	if err := json.Unmarshal(openAPIDocument, &doc); err != nil {
@@ -71,6 +72,10 @@ func describe(settings *config.Issuer) ([]byte, error) {
 		case strings.HasPrefix(path, endpoints.AccessTokenTree):
 			if serve.AccessTokens {
 				served[serve.AccessTokenPrefix+path] = item
+			}
+		case path == endpoints.Tickets: // which the gate answers
+			if cfg.Tickets.Taken {
+				served[path] = item
 			}
 		case path == "/api/v1/authorization-tokens":
 			if serve.UserTokens {

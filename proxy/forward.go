@@ -25,6 +25,8 @@ type forwarding struct {
 	upgrade string      // the protocol that may be switched to; "" for none
 	whole   bool        // the answer was passed on to its end
 
+	lifetime *lifetime // nil: the answer may outlive the token
+
 	request h1.Request
 	answer  upstream.Answer
 	pass    iter.Seq2[string, string] // passing, made once
@@ -60,10 +62,13 @@ func (g *Gate) forward(p *inbound) (released bool) {
 
 // done lets go of all that belongs to the request. A sender of its body may live on; it has the body alone.
 func (f *forwarding) done() {
+	if err := f.lifetime.stop(); err != nil {
+		f.x.Spare(err)
+	}
 	f.answer.Close()
 	g := f.gate
 	f.inbound, f.gate, f.body, f.upgrade, f.whole = nil, nil, nil, "", false
-	f.own, f.room = nil, [ownAtMost]field{}
+	f.own, f.room, f.lifetime = nil, [ownAtMost]field{}, nil
 	f.request = h1.Request{Fields: f, Hint: f.request.Hint}
 	clear(f.answer.Fields)
 	if f.answer.Trailer, f.answer.Fields = nil, f.answer.Fields[:0]; cap(f.answer.Fields) > 2*fieldsKept {
@@ -120,8 +125,12 @@ func (f *forwarding) run() {
 	}
 	announced := f.head()
 	f.x.Answer(f.answer.Status, f.answer.Length, f.pass)
-	f.copy()
-	f.trailers(announced)
+	if f.lifetime != nil {
+		f.lifetime.answered(f)
+	}
+	if f.copy() {
+		f.trailers(announced)
+	}
 	f.whole = true
 }
 
@@ -147,7 +156,7 @@ func (f *forwarding) ask() (err error) {
 		}
 	}
 	start := f.gate.clock()
-	err = f.plan.pool.Do(f.r.Context(), f.caller(), q, &f.answer)
+	err = f.plan.pool.Do(f.limit(f.r.Context()), f.caller(), q, &f.answer)
 	f.x.Waited = f.gate.clock().Sub(start)
 	f.x.Upstream = f.answer.From
 	status := f.answer.Status
@@ -198,6 +207,9 @@ func (f *forwarding) leavesBody() bool {
 
 // cause finds whose fault it was: a body that broke off on the client's side looks like a broken upstream at first.
 func (f *forwarding) cause(err error) error {
+	if ended := f.lifetime.over(); ended != nil {
+		return ended
+	}
 	if f.body != nil {
 		if fault := f.body.fault.Load(); fault != nil {
 			f.x.BodyError = fault.cause
@@ -304,11 +316,11 @@ func (f *forwarding) listed() (all hops) {
 }
 
 // copy passes the body on, each piece at once; what ends the answer needs no flush. An answer that breaks off breaks
-// the client's connection off, so that half an answer never looks whole.
-func (f *forwarding) copy() {
+// the client's connection off, so that half an answer never looks whole. It reports whether the body came to its end.
+func (f *forwarding) copy() (whole bool) {
 	a := &f.answer
 	if a.Bodiless() {
-		return
+		return true
 	}
 	if a.Length < 0 && a.Waiting() {
 		f.x.Flush()
@@ -317,14 +329,24 @@ func (f *forwarding) copy() {
 	defer f.gate.buffers.Put(buffer)
 	for {
 		n, err := a.Read(buffer)
+		if ended := f.lifetime.over(); ended != nil {
+			f.cut(ended)
+			return false
+		}
 		if n > 0 {
 			if _, gone := f.x.Write(buffer[:n]); gone != nil {
+				if ended := f.lifetime.over(); ended != nil {
+					f.x.Note(ended)
+				}
 				panic(http.ErrAbortHandler)
+			}
+			if f.lifetime != nil {
+				f.lifetime.messages.advance(buffer[:n])
 			}
 		}
 		switch {
 		case err == io.EOF:
-			return
+			return true
 		case err != nil:
 			f.x.Note(f.cause(err))
 			panic(http.ErrAbortHandler)

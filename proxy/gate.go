@@ -100,6 +100,7 @@ type Gate struct {
 	offline      bool
 	claims       []config.ClaimHeader // of all routes, each once
 	tokenCookies []string             // that hold a token on any route
+	ourHosts     map[string]bool      // that the configuration names
 	releases     []func()
 }
 
@@ -124,7 +125,7 @@ func New(o Options) (*Gate, error) {
 	if o.Rates == nil {
 		o.Rates = new(Rates)
 	}
-	g.tokenCookies = o.Config.TokenCookies()
+	g.tokenCookies, g.ourHosts = o.Config.TokenCookies(), ownHosts(o.Config)
 	if err := g.plan(&o); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("gate: %w", err)
@@ -178,8 +179,15 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.x, p.r, p.now = request.From(w), r, g.clock()
 	p.x.Header()[request.RequestIDHeader] = []string{p.x.ID}
 	if err := g.admit(p); err != nil {
+		if p.ticketed {
+			p.x.Ticket = request.TicketRefused
+		}
 		if p.x.KeepStory {
 			p.x.Story = g.story(p, err)
+		}
+		if login := g.loginFor(p, err); login != "" {
+			p.x.SignIn(err, login)
+			return
 		}
 		p.x.Refuse(err)
 		return

@@ -59,7 +59,7 @@ func (g *Gate) credential(p *inbound) error {
 		}
 		return nil
 	case len(fields) == 0:
-		return &refusal.Error{Reason: refusal.TokenMissing}
+		return errNoToken
 	}
 	return g.takeToken(p, fields[0])
 }
@@ -86,7 +86,7 @@ func (g *Gate) credentialElsewhere(p *inbound, s *sources) error {
 		}
 		return nil
 	case one == nil:
-		return &refusal.Error{Reason: refusal.TokenMissing}
+		return errNoToken
 	case one.where == "Authorization":
 		return g.takeToken(p, one.field)
 	}

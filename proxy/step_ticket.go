@@ -10,6 +10,7 @@ import (
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
+	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/ticket"
 )
 
@@ -167,7 +168,10 @@ func (g *Gate) useTicket(p *inbound) error {
 		Expiry: p.ticket.Expiry,
 	}, p.ticket.Made)
 	switch refusal.Of(err) {
-	case "", refusal.StoreUnavailable:
+	case "":
+		p.x.Ticket = request.TicketRedeemed
+		return nil
+	case refusal.StoreUnavailable:
 		return err
 	}
 	return refusal.Because(refusal.TicketUsed, "%v", err)

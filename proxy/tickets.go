@@ -39,6 +39,7 @@ func (g *Gate) ServeTickets(x *request.Exchange, r *http.Request) {
 		x.Refuse(err)
 		return
 	}
+	x.Ticket = request.TicketIssued
 	body := strictjson.AppendString([]byte(`{"ticket":`), drawn.ticket)
 	body = strictjson.AppendString(append(body, `,"url":`...), drawn.url)
 	body = strconv.AppendInt(append(body, `,"expires_in":`...), drawn.seconds, 10)

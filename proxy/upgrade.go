@@ -94,6 +94,7 @@ func (f *forwarding) tunnel() error {
 	}
 	defer client.Close()
 	f.x.Switched()
+	f.lifetime.stop() // which the tunnel has a closer look at itself
 	if client.SetDeadline(time.Time{}) != nil || f.switchProtocols(client) != nil {
 		return nil
 	}
@@ -171,7 +172,7 @@ func copyAll(to io.Writer, from io.Reader) error {
 
 // watch returns when the stream is to end.
 func (t *tunnel) watch(f *forwarding, up, down <-chan error) {
-	timer := time.NewTimer(f.nextCheck())
+	timer := time.NewTimer(f.gate.nextCheck(f.entry))
 	defer timer.Stop()
 	var patience <-chan time.Time
 	for up != nil || down != nil {
@@ -192,12 +193,12 @@ func (t *tunnel) watch(f *forwarding, up, down <-chan error) {
 			t.down.cut(closeFrame(goingAway, "the server is going away"))
 			return
 		case <-timer.C:
-			if err := f.stillSpared(f.stillGood()); err != nil {
+			if err := f.stillSpared(f.gate.stillGood(f.entry, f.tenant)); err != nil {
 				f.x.Note(err)
 				t.down.cut(closeFrame(policyViolation, "the token is no longer good"))
 				return
 			}
-			timer.Reset(f.nextCheck())
+			timer.Reset(f.gate.nextCheck(f.entry))
 		}
 	}
 }
@@ -208,21 +209,21 @@ func finish(c io.Closer) bool {
 	return ok && half.CloseWrite() == nil
 }
 
-// nextCheck is when the token is looked at again: at its expiry at the latest.
-func (f *forwarding) nextCheck() time.Duration {
-	if f.entry == nil {
+// nextCheck is when the token that opened a stream is looked at again: at its expiry at the latest.
+func (g *Gate) nextCheck(opened *entry) time.Duration {
+	if opened == nil {
 		return recheck
 	}
-	left := time.UnixMilli(f.entry.verified.Claims.Expiry).Sub(f.gate.clock())
+	left := time.UnixMilli(opened.verified.Claims.Expiry).Sub(g.clock())
 	return min(recheck, max(left, time.Millisecond))
 }
 
-// stillGood asks again what may have changed since the request was judged.
-func (f *forwarding) stillGood() error {
-	if f.entry == nil { // a public route, or one in shadow
+// stillGood asks again what may have changed since the token opened a stream.
+func (g *Gate) stillGood(opened *entry, tenant string) error {
+	if opened == nil { // a public route, or one in shadow
 		return nil
 	}
-	v, g := f.entry.verified, f.gate
+	v := opened.verified
 	if err := g.verifier.CheckTimes(v, g.clock()); err != nil {
 		return err
 	}
@@ -232,7 +233,7 @@ func (f *forwarding) stillGood() error {
 	if err := g.revocations.Check(&v.Claims, v.KeyID); err != nil {
 		return err
 	}
-	return g.revocations.CheckTenant(&v.Claims, f.tenant)
+	return g.revocations.CheckTenant(&v.Claims, tenant)
 }
 
 // stillSpared lets the stream of a route in shadow go on; it is not asked about again.

@@ -240,7 +240,7 @@ func TestAPublicStreamOutlivesTokens(t *testing.T) {
 	h := newHouse(t)
 	f := &forwarding{inbound: &inbound{}, gate: h.gate}
 	h.now.Add(1e12)
-	if err := f.stillGood(); err != nil {
+	if err := f.gate.stillGood(f.entry, f.tenant); err != nil {
 		t.Error(err)
 	}
 }

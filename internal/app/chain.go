@@ -30,6 +30,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	x.CORS = snap.cors.Answer(r)             // what a script of another origin sees of refusals from before a route
 	x.GRPC = request.IsGRPC(r)               // in whose words a refusal is told
+	x.Visit = r                              // a person may be the one who sees it
 	g.peer(x, r, snap)                       // who asks: request id, client address, scheme
 	x.Trace = g.begin(x, r)                  // whose trace it is a part of; nil without tracing
 	if err := snap.admit(x, r); err != nil { // what is refused on every route
@@ -130,10 +131,12 @@ func (snap *snapshot) dispatch(x *request.Exchange, r *http.Request) {
 		return
 	}
 	if snap.ownsTickets(x, r) {
+		x.Visit = nil // programs alone call our endpoints
 		snap.drawTicket(x, r)
 		return
 	}
 	if snap.owns(x, r) {
+		x.Visit = nil
 		if !snap.preflight(x, r) {
 			snap.issuer.ServeHTTP(x, r)
 		}

@@ -141,6 +141,8 @@ func TestATicketOpensItsOneRequestOnce(t *testing.T) {
 	if strings.Contains(g.log.String(), d.Ticket[:40]) {
 		t.Error("the log has the ticket")
 	}
+	g.tells(`jotgate_tickets_total{result="issued"} 1`, `jotgate_tickets_total{result="redeemed"} 1`,
+		`jotgate_tickets_total{result="refused"} 1`)
 	edited := g.ticket("GET /edits/", g.token("acme"))
 	if _, header, _ = g.get(edited.URL); header.Get("Cache-Control") != "no-store" {
 		t.Errorf("a route that sets the field itself: %v", header)

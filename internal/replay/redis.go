@@ -23,13 +23,19 @@ import (
 // Judged by the server's own clock, a mark lives for two skews after the nominal expiry, and nothing is accepted later
 // than one skew after it: so a mark that is gone was never needed any more, as long as the server's clock does not go
 // back by more than a skew (which ends the epoch). The clocks of the replicas do not come into it.
+//
+// What has no epoch is accepted only if it was made less than a skew ahead of the server's clock, by whatever clock it
+// says so: then its time lies before the begin of every epoch to come, and the skew behind that, so that what was used
+// before the store forgot it is refused after. Without that, a thing of a clock that is further ahead passed twice.
 var accept = redis.NewScript(redisstore.Prelude + `
 local expiry, longest = tonumber(ARGV[2]), tonumber(ARGV[3])
 local record, now = living(KEYS[1])
 if not record then return {'over', ''} end
 local skew = tonumber(record[4]) -- the same for every replica
 if ARGV[1] ~= '' and record[1] ~= ARGV[1] then return {'other', record[1]} end
-if ARGV[5] ~= '' and tonumber(ARGV[5]) < tonumber(record[2]) + skew then return {'forgotten', record[2]} end
+local made = tonumber(ARGV[5]) -- nil for ""
+if made and made < tonumber(record[2]) + skew then return {'forgotten', record[2]} end
+if made and made >= now + skew then return {'early', string.format('%.0f', now)} end
 if now >= expiry + skew then return {'late', string.format('%.0f', now - skew)} end
 if expiry > now + longest + skew then return {'early', string.format('%.0f', now)} end
 local life = string.format('%.0f', expiry + 2 * skew - now)
@@ -165,8 +171,8 @@ func NewOnce(store *redisstore.Store, space string, longest time.Duration) *Once
 
 // Consume answers nil for the first use of a thing that u.Client made at this time (ms since 1970), and for no other
 // use of it. Otherwise it is a *refusal.Error: CodeUsed; CodeBelowFloor for one that has expired, or was made before
-// what the store remembers begins, so that it may have been used then; CodeNotYetValid for one that expires too late;
-// StoreUnavailable.
+// what the store remembers begins, so that it may have been used then; CodeNotYetValid for one that expires too late, or
+// was made ahead of the store's clock; StoreUnavailable.
 func (o *Once) Consume(ctx context.Context, u Use, made int64) error {
 	for range 2 {
 		verdict, detail, err := ask(ctx, o.store, attempt{
@@ -184,8 +190,8 @@ func (o *Once) Consume(ctx context.Context, u Use, made int64) error {
 			o.store.Look(ctx) // begins the next epoch, before which this was made
 			continue
 		case "early":
-			return refusal.Because(refusal.CodeNotYetValid, "%q: expiry %d ms is too far from the store's time %s ms", u.Client,
-				u.Expiry, detail)
+			return refusal.Because(refusal.CodeNotYetValid, "%q: made at %d ms, expiry %d ms: too far from the store's time %s ms",
+				u.Client, made, u.Expiry, detail)
 		}
 		return refusal.Because(refusal.CodeBelowFloor, "%q: made at %d ms, expires at %d ms: %s %s ms", u.Client, made,
 			u.Expiry, verdict, detail)

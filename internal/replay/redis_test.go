@@ -191,3 +191,41 @@ func TestSharedOnce(t *testing.T) {
 	server.Kill()
 	want(refusal.StoreUnavailable, one, unused, time.Now())
 }
+
+// A replica whose clock is ahead by more than the skew makes what seems to be from after the store's loss. It is not
+// accepted at all, so that it cannot be accepted before the loss and after it.
+func TestSharedOnceOfAClockThatIsAhead(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	c := settings(server)
+	c.Skew = time.Second
+	store := open(t, c)
+	tickets := replay.NewOnce(store, "ticket", 6*time.Minute)
+	settled := func() {
+		redistest.Eventually(t, "the store remembers long enough", func() bool {
+			store.Look(t.Context())
+			return time.Now().UnixMilli() > tickets.Since()
+		})
+	}
+	settled()
+	made := time.Now().Add(20 * time.Second)
+	u := replay.Use{Client: "a", Nonce: [24]byte{1}, Expiry: made.Add(time.Minute).UnixMilli()}
+	for _, when := range []string{"before the loss", "after it"} {
+		if err := tickets.Consume(t.Context(), u, made.UnixMilli()); refusal.Of(err) != refusal.CodeNotYetValid {
+			t.Errorf("%s: %v", when, err)
+		}
+		server.Do("FLUSHALL")
+		settled()
+	}
+	// Of a clock that is less ahead, one use before the loss is the only one.
+	near := time.Now().Add(700 * time.Millisecond)
+	v := replay.Use{Client: "a", Nonce: [24]byte{2}, Expiry: near.Add(time.Minute).UnixMilli()}
+	if err := tickets.Consume(t.Context(), v, near.UnixMilli()); err != nil {
+		t.Fatal(err)
+	}
+	server.Do("FLUSHALL")
+	settled()
+	if err := tickets.Consume(t.Context(), v, near.UnixMilli()); refusal.Of(err) != refusal.CodeBelowFloor {
+		t.Errorf("after the loss: %v", err)
+	}
+}

@@ -50,6 +50,15 @@ func grpcStatus(status int) int {
 // statusClientClosed is what the log says of a client that left.
 const statusClientClosed = 499
 
+// EndGRPC ends an answer whose head was sent with a status of gRPC, in trailers.
+func (x *Exchange) EndGRPC(reason refusal.Reason) {
+	h := x.Header()
+	h[http.TrailerPrefix+"Grpc-Status"] = []string{strconv.Itoa(grpcStatus(reason.Status()))}
+	h[http.TrailerPrefix+"Grpc-Message"] = []string{
+		grpcMessage(http.StatusText(reason.Status()) + ", request_id " + x.ID),
+	}
+}
+
 // refuseGRPC answers with a status of gRPC, in a head that is also the end of the answer.
 func (x *Exchange) refuseGRPC(reason refusal.Reason) {
 	status := reason.Status()

@@ -78,7 +78,12 @@ type Exchange struct {
 	GRPC             bool     // refusals are answered in gRPC's words
 	DPoP             bool     // the credential is of the scheme DPoP (RFC 9449 §7.1), and so is the challenge
 
+	// Visit is the request, where a person may see a refusal of it; nil: refusals are problem documents.
+	Visit *http.Request
+
 	CORS cors.Answer // what the answer says to scripts of other origins; zero: nothing, and an app's own fields pass
+
+	Ticket TicketUse // what became of a one-time ticket, for the metrics
 
 	// Story is what explain would tell of the refusal, where KeepStory asks for it; nil: nothing beside the reason.
 	Story     any
@@ -96,6 +101,16 @@ type Exchange struct {
 	place       place
 	released    bool
 }
+
+// A TicketUse is what a request did with a one-time ticket.
+type TicketUse int
+
+// The uses of a ticket. The zero value is none.
+const (
+	TicketIssued TicketUse = 1 + iota
+	TicketRedeemed
+	TicketRefused
+)
 
 // NewID makes a request id: a UUID version 7, so that ids sort by time.
 func NewID() string {
@@ -263,7 +278,7 @@ func (x *Exchange) Refuse(err error) {
 	Problem(x, reason, x.ID)
 }
 
-// Problem writes the problem document of a reason.
+// Problem writes the problem document of a reason, or the page that a person sees instead.
 func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 	status := reason.Status()
 	h := w.Header()
@@ -289,16 +304,14 @@ func Problem(w http.ResponseWriter, reason refusal.Reason, requestID string) {
 	if title == "" {
 		title = "Client Closed Request"
 	}
-	body := make([]byte, 0, 160)
-	body = append(body, `{"type":"about:blank","title":"`...)
-	body = append(body, title...)
-	body = append(body, `","status":`...)
-	body = strconv.AppendInt(body, int64(status), 10)
-	body = append(body, `,"request_id":`...)
-	body = strictjson.AppendString(body, requestID)
-	body = append(body, "}\n"...)
+	var body []byte
+	if x.Visit != nil && Navigates(x.Visit) {
+		body = page(h, reason, title, requestID)
+	} else {
+		h.Set("Content-Type", "application/problem+json")
+		body = problem(status, title, requestID)
+	}
 	setRequestID(h, requestID)
-	h.Set("Content-Type", "application/problem+json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -320,6 +333,18 @@ func setRequestID(h http.Header, id string) {
 
 // AppID is the request id for the app, and for the answer that comes from it.
 func (x *Exchange) AppID() string { return cmp.Or(x.ProxyID, x.ID) }
+
+// problem is the document of RFC 9457.
+func problem(status int, title, requestID string) []byte {
+	body := make([]byte, 0, 160)
+	body = append(body, `{"type":"about:blank","title":"`...)
+	body = append(body, title...)
+	body = append(body, `","status":`...)
+	body = strconv.AppendInt(body, int64(status), 10)
+	body = append(body, `,"request_id":`...)
+	body = strictjson.AppendString(body, requestID)
+	return append(body, "}\n"...)
+}
 
 // Challenge is the WWW-Authenticate value of a reason: of the scheme that the request used, or that it should have
 // used.

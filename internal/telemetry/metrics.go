@@ -26,6 +26,7 @@ type Metrics struct {
 	reloads  *prometheus.CounterVec
 	loaded   prometheus.Gauge
 	faults   *prometheus.CounterVec
+	tickets  [len(ticketResults)]prometheus.Counter // by request.TicketUse
 	reasons  map[refusal.Reason]bool
 
 	mu    sync.RWMutex
@@ -63,6 +64,9 @@ func NewMetrics(version string) *Metrics {
 		}, []string{"scope", "reason"}),
 		reasons: map[refusal.Reason]bool{}, live: map[string]*series{},
 	}
+	tickets := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "jotgate_tickets_total", Help: "One-time tickets: issued, redeemed by their request, or refused.",
+	}, []string{"result"})
 	for _, name := range []string{noRoute, otherRoute} {
 		m.live[name] = &series{name: name}
 	}
@@ -72,12 +76,18 @@ func NewMetrics(version string) *Metrics {
 	for _, result := range []string{"done", "refused"} {
 		m.reloads.WithLabelValues(result) // so that the first one is an increase
 	}
+	for use, result := range ticketResults {
+		if result != "" {
+			m.tickets[use] = tickets.WithLabelValues(result)
+		}
+	}
 	waited := newWaits(m, prometheus.Opts{
 		Name: "jotgate_upstream_seconds",
 		Help: "From asking the upstream to the head of its answer.",
 	})
 	// of names that differ
-	m.registry.MustRegister(m.requests, m.spared, m.added, waited, m.reloads, m.loaded, m.faults, buildInfo(version),
+	m.registry.MustRegister(m.requests, m.spared, m.added, waited, m.reloads, m.loaded, m.faults, tickets,
+		buildInfo(version),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -98,6 +108,11 @@ func buildInfo(version string) prometheus.Collector {
 		Name: "jotgate_build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
 	}, func() float64 { return 1 })
+}
+
+// ticketResults are the labels of request.TicketUse.
+var ticketResults = [...]string{
+	request.TicketIssued: "issued", request.TicketRedeemed: "redeemed", request.TicketRefused: "refused",
 }
 
 // Register adds a collector that reads what is at hand when it is scraped.
@@ -227,6 +242,9 @@ func (r *Routes) Observe(method string, x *request.Exchange) {
 	}
 	if x.Shadow != "" {
 		r.metrics.spared.WithLabelValues(s.name, r.metrics.reason(x.Shadow)).Inc()
+	}
+	if x.Ticket != 0 {
+		r.metrics.tickets[x.Ticket].Inc()
 	}
 	if x.Upstream != "" {
 		s.waited.observe(x.Waited)

@@ -62,6 +62,16 @@ func (a *Answer) Waiting() bool {
 	return a.Answer.Waiting()
 }
 
+// Interrupter returns what ends a Read that waits, from any goroutine, once the request's context has ended; nil where
+// the context alone does. In HTTP/2 nothing looks at it while a request's body is read, which may be for long.
+func (a *Answer) Interrupter() func() {
+	if a.stream == nil {
+		return nil
+	}
+	body := a.stream.ReadCloser
+	return func() { _ = body.Close() }
+}
+
 // Close gives up what was not read. It may be called more than once.
 func (a *Answer) Close() error {
 	var err error
