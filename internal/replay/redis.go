@@ -171,8 +171,8 @@ func NewOnce(store *redisstore.Store, space string, longest time.Duration) *Once
 
 // Consume answers nil for the first use of a thing that u.Client made at this time (ms since 1970), and for no other
 // use of it. Otherwise it is a *refusal.Error: CodeUsed; CodeBelowFloor for one that has expired, or was made before
-// what the store remembers begins, so that it may have been used then; CodeNotYetValid for one that expires too late, or
-// was made ahead of the store's clock; StoreUnavailable.
+// what the store remembers begins, so that it may have been used then; CodeNotYetValid for one that expires too late,
+// or was made ahead of the store's clock; StoreUnavailable.
 func (o *Once) Consume(ctx context.Context, u Use, made int64) error {
 	for range 2 {
 		verdict, detail, err := ask(ctx, o.store, attempt{
@@ -190,8 +190,8 @@ func (o *Once) Consume(ctx context.Context, u Use, made int64) error {
 			o.store.Look(ctx) // begins the next epoch, before which this was made
 			continue
 		case "early":
-			return refusal.Because(refusal.CodeNotYetValid, "%q: made at %d ms, expiry %d ms: too far from the store's time %s ms",
-				u.Client, made, u.Expiry, detail)
+			return refusal.Because(refusal.CodeNotYetValid,
+				"%q: made at %d ms, expiry %d ms: too far from the store's time %s ms", u.Client, made, u.Expiry, detail)
 		}
 		return refusal.Because(refusal.CodeBelowFloor, "%q: made at %d ms, expires at %d ms: %s %s ms", u.Client, made,
 			u.Expiry, verdict, detail)
