@@ -12,6 +12,7 @@ func (b *builder) buildAdmin() {
 		Listen: w.Value.listen.Value, Implicit: !w.Given,
 		Token: w.Value.token, HealthListen: w.Value.healthListen.Value,
 		MetricsListen: w.Value.metricsListen.Value, Pprof: w.Value.pprof, Refusals: w.Value.refusals,
+		Console: w.Value.console,
 	}
 	for _, address := range []yaml.Setting[string]{w.Value.listen, w.Value.healthListen, w.Value.metricsListen} {
 		if address.Given && address.Value != "" && b.listensOn(address.Value) {

@@ -35,6 +35,7 @@ type Config struct {
 	File    string  // where it came from; relative paths in it are relative to its folder
 	Sources Sources // that file and those that it names, as they were read
 	Digest  string  // the first 16 hex digits of that file's SHA-256
+	text    []byte  // of that file; see Redacted
 	Watch   bool    // a source that changes causes a reload
 
 	DenyWidening bool // a reload that opens what this configuration keeps closed is refused
@@ -148,7 +149,8 @@ type Admin struct {
 	Refusals      int    // how many are kept for explain; 0: none
 	MetricsListen string // host:port of a listener that has metrics alone; "" for none
 
-	Pprof bool // serve the runtime's profiles to holders of the token
+	Pprof   bool // serve the runtime's profiles to holders of the token
+	Console bool // serve the console, where there is a token
 }
 
 // Decision is where other proxies ask about the requests that they forward themselves.
@@ -215,6 +217,7 @@ type Issuer struct {
 	URL               string             // the iss of our tokens
 	Audiences         []string           // the aud of our access tokens
 	Keys              []*jose.PrivateKey // the first signs, whatever its place in the file; all verify and are published
+	KeyFiles          []KeyFile          // of Keys, in their order
 	CodeSecrets       []Secret
 	CodePrefixes      []string
 	CodeTTL           time.Duration
@@ -224,6 +227,12 @@ type Issuer struct {
 	Serve             Serve
 	Clients           []*Client
 	Users             *Users // nil: no users, the user-token dialect knows no user
+}
+
+// A KeyFile is where a signing key came from.
+type KeyFile struct {
+	Path  string // resolved
+	State string // next, current, retired, or "" where the file does not say
 }
 
 // Serve says where our own endpoints answer.

@@ -300,6 +300,7 @@ type writtenAdmin struct {
 	token    Secret
 	pprof    bool
 	refusals int
+	console  bool
 }
 
 func admin() yaml.Kind[writtenAdmin] {
@@ -323,6 +324,8 @@ func admin() yaml.Kind[writtenAdmin] {
 		yaml.Plain("refusals", yaml.Integer(0, 1_000_000), func(a *t) *int { return &a.refusals },
 			"refused requests that are kept with their trace, for explain by request id, where there is a token; "+
 				"0 keeps none").Or("10000"),
+		yaml.Plain("console", yaml.Boolean(), func(a *t) *bool { return &a.console },
+			"serve pages for browsers at / of the admin listener, where there is a token, which signs in").Or("true"),
 	)
 }
 

@@ -22,6 +22,7 @@ func (b *builder) buildKeys(w []yaml.Setting[writtenKey]) {
 		path := b.Resolve(k.Value.file.Value)
 		key := b.loadKey(k, path, i)
 		b.Issuer.Keys = append(b.Issuer.Keys, key)
+		b.Issuer.KeyFiles = append(b.Issuer.KeyFiles, KeyFile{path, k.Value.state.Value})
 		if key == nil {
 			continue
 		}

@@ -86,3 +86,25 @@ func (s *signing) rsa() bool {
 	}
 	return false
 }
+
+// A KeyState is what one of an issuer's keys does.
+type KeyState struct {
+	ID, Algorithm string
+	Signs         bool
+	Published     time.Time // zero: since the process began, or longer
+	From          time.Time // when it begins to sign; zero: it does, or is not to
+}
+
+// KeyStates lists the issuer's keys, in the order of the configuration.
+func (i *Issuer) KeyStates() []KeyState {
+	now, s := i.clock(), &i.minter.signing
+	all := make([]KeyState, 0, len(i.settings.Keys))
+	for _, k := range i.settings.Keys {
+		state := KeyState{ID: k.ID(), Algorithm: k.Algorithm(), Published: s.published[k.ID()]}
+		if state.Signs = s.key(now).ID() == k.ID(); !state.Signs && s.wanted.ID() == k.ID() {
+			state.From = s.from
+		}
+		all = append(all, state)
+	}
+	return all
+}

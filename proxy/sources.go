@@ -8,6 +8,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // A token stands in the Authorization field unless token_from names other places. Whatever could be a token in a place
@@ -209,6 +210,9 @@ func cookieValues(fields []string, name string) (values []string) {
 // conceal takes whatever may hold a token out of the request that goes on: of a refusal that a shadow let through, too.
 func (p *inbound) conceal() {
 	s, h := &p.plan.sources, p.r.Header
+	if cookies := h["Cookie"]; request.HasConsoleCookie(cookies) {
+		setOrDelete(h, "Cookie", withoutCookies(cookies, request.ConsoleCookies))
+	}
 	if p.plan.route.Public { // Authorization passes there; a cookie comes by itself
 		if len(s.known) > 0 && len(h["Cookie"]) > 0 {
 			setOrDelete(h, "Cookie", withoutCookies(h["Cookie"], s.known))

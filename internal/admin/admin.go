@@ -32,6 +32,13 @@ type Options struct {
 	// Refused is told of each request that did not get past the token, and of the id that its answer has; nil: no one is.
 	Refused func(r *http.Request, reason refusal.Reason, requestID string)
 
+	Refusals func(q RefusalQuery) RefusalPage // nil: none are listed
+
+	// Console serves pages for browsers at / and below /console/, as long as ConsoleOn says so; nil: there are none. It
+	// signs in by itself, and is asked only what names this listener as its host.
+	Console   http.Handler
+	ConsoleOn func() bool
+
 	Metrics http.Handler                  // answers scrapes, without a token; nil: there are none
 	Explain func(q Question) (any, error) // nil: nothing is explained; its error is about the question
 
@@ -50,19 +57,40 @@ type Options struct {
 //	POST /revocations  204 once a revocation is durable and in force; needs the token
 //	GET /revocations   200 with a page of what is revoked, as JSON; needs the token
 //	DELETE /revocations/ID  204 once it is durable that a mark is undone; needs the token
+//	GET /refusals      200 with a page of recent refusals, the latest first, as JSON; needs the token
 //	POST /explain      200 with the trace of a decision, as JSON; needs the token
 //	POST /reload       204 when the file is in force, 409 with its faults when nothing has changed; needs the token
 //	GET /reload        200 with what came of the latest one, whatever caused it, as JSON; needs the token
 //	PUT /log-level     204, {"level": "debug"} holds until the next reload; needs the token
+//	GET /, /console/   the console's pages, where there is one and it is on; they sign in by themselves
 //	GET /debug/pprof/  the runtime's profiles, where admin.pprof allows it; needs the token
 func New(o Options) http.Handler {
 	open := health(o)
 	if o.Metrics != nil {
 		open.add("/metrics", http.MethodGet, o.Metrics.ServeHTTP)
 	}
-	mux := open.mux()
-	mux.Handle("/", guarded(o, operator(o)))
+	mux, rest := open.mux(), guarded(o, operator(o))
+	mux.Handle("/", rest)
+	if o.Console != nil {
+		pages := console(o, rest)
+		mux.Handle("/{$}", pages)
+		mux.Handle("/console/", pages)
+	}
 	return mux
+}
+
+// console serves the pages while they are on, and otherwise what is there without them.
+func console(o Options, otherwise http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case !o.ConsoleOn():
+			otherwise.ServeHTTP(w, r)
+		case !hostIsOurs(r.Host):
+			refuse(o, w, r, refusal.HostMalformed)
+		default:
+			o.Console.ServeHTTP(w, r)
+		}
+	})
 }
 
 // NewHealth makes the handler of a listener that serves the health checks alone.
@@ -153,6 +181,9 @@ func operator(o Options) http.Handler {
 	p.add(RevocationsPath, http.MethodPost, revoking)
 	p.add(RevocationsPath, http.MethodGet, listing)
 	p.add(RevocationsPath+"/", http.MethodDelete, undoing)
+	if o.Refusals != nil {
+		p.add(RefusalsPath, http.MethodGet, getRefusals(o.Refusals))
+	}
 	if o.Explain != nil {
 		p.add(ExplainPath, http.MethodPost, explain(o.Explain))
 	}
@@ -186,12 +217,16 @@ func guarded(o Options, next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		id := request.NewID()
-		if o.Refused != nil {
-			o.Refused(r, reason, id)
-		}
-		request.Problem(w, reason, id)
+		refuse(o, w, r, reason)
 	})
+}
+
+func refuse(o Options, w http.ResponseWriter, r *http.Request, reason refusal.Reason) {
+	id := request.NewID()
+	if o.Refused != nil {
+		o.Refused(r, reason, id)
+	}
+	request.Problem(w, reason, id)
 }
 
 func judge(authorization []string, want string) refusal.Reason {

@@ -64,6 +64,18 @@ func ParseRevocation(body []byte) (Revocation, error) {
 	return w, w.check()
 }
 
+// Check is nil if w is whole. The end of a token that is past would have the entry forgotten while the token lives:
+// seconds were meant, most likely.
+func (w *Revocation) Check(now time.Time) error {
+	if err := w.check(); err != nil {
+		return refusal.Because(refusal.BodyInvalid, "%v", err)
+	}
+	if w.Kind == "token" && w.At <= now.UnixMilli() {
+		return refusal.Because(refusal.BodyInvalid, "at: is in the past; want the token's end in milliseconds since 1970")
+	}
+	return nil
+}
+
 func (w *Revocation) check() error {
 	kind := revoke.Kind(w.Kind)
 	switch {
@@ -116,11 +128,7 @@ func readRevocation(rw http.ResponseWriter, r *http.Request) (w Revocation, err 
 	if w, err = ParseRevocation(body); err != nil {
 		return w, refusal.Because(refusal.BodyInvalid, "%v", err)
 	}
-	if w.Kind == "token" && w.At <= time.Now().UnixMilli() {
-		// Seconds, most likely. The entry would be forgotten while the token lives.
-		return w, refusal.Because(refusal.BodyInvalid, "at: is in the past; want the token's end in milliseconds since 1970")
-	}
-	return w, nil
+	return w, w.Check(time.Now())
 }
 
 // readJSON reads a body of at most so many bytes that says that it is JSON.

@@ -46,6 +46,7 @@ func (g *Gate) adminOptions() admin.Options {
 		Token: g.adminToken, Ready: g.Ready, Warnings: g.Warnings, Audit: g.auditRevocation, Refused: g.adminRefused,
 		Explain: g.explain, Metrics: g.metrics.Handler(), Reload: g.Reload, LastReload: g.latest.Load,
 		LogLevel: g.setLogLevel, Profile: func() bool { return g.Config().Admin.Pprof },
+		Refusals: g.refusals.list, Console: g.console, ConsoleOn: g.consoleOn,
 	}
 	if g.memory.revocations != nil {
 		options.Revocations = g.memory.revocations
@@ -84,6 +85,10 @@ func (g *Gate) setLogLevel(text string) error {
 }
 
 func (g *Gate) auditRevocation(r *http.Request, w admin.Revocation, err error) {
+	g.auditRevocationBy("admin", r, w, err)
+}
+
+func (g *Gate) auditRevocationBy(by string, r *http.Request, w admin.Revocation, err error) {
 	outcome := "done"
 	if err != nil {
 		outcome = "refused"
@@ -91,7 +96,7 @@ func (g *Gate) auditRevocation(r *http.Request, w admin.Revocation, err error) {
 	event := w.Event()
 	g.log.Audit.Info(event, zap.String("event", event), zap.String("outcome", outcome),
 		zap.String("kind", w.Kind), zap.String("issuer", w.Issuer), zap.String("value", w.Value),
-		zap.Time("at", time.UnixMilli(w.At)), zap.String("by", "admin"), zap.String("remote", r.RemoteAddr), zap.Error(err))
+		zap.Time("at", time.UnixMilli(w.At)), zap.String("by", by), zap.String("remote", r.RemoteAddr), zap.Error(err))
 }
 
 // adminRefused logs a request to the admin listener that did not bring its token.

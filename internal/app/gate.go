@@ -24,6 +24,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/admin"
+	"github.com/jotgate/jotgate/internal/admin/console"
 	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/listen"
 	"github.com/jotgate/jotgate/internal/otel"
@@ -64,6 +65,12 @@ type Gate struct {
 	adminAddr    net.Addr
 	healthAddr   net.Addr
 	metricsAddr  net.Addr
+
+	version  string
+	began    time.Time        // when it was built
+	console  *console.Console // its pages are served on the admin listener, where there is one
+	reloads  reloads
+	compared compared
 
 	refusals   *refusals // nil: none are kept
 	started    atomic.Bool
@@ -124,7 +131,9 @@ func New(o Options) (*Gate, error) {
 	snap.series = series(s.metrics, snap.config)
 	s.metrics.Loaded(s.clock())
 	snap.generation = 1
+	s.version, s.began = o.Version, s.clock()
 	s.enforce(snap)
+	s.console = console.New(s.consoleOptions())
 	s.tracer = newTracer(o.Config.Tracing, s.log, o.Version) // when nothing can fail any more: it works in the background
 	s.sources.Store(&o.Config.Sources)
 	return s, nil

@@ -1,14 +1,18 @@
 package app
 
 import (
+	"bytes"
 	"encoding/json"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/jotgate/jotgate/internal/admin"
 	"github.com/jotgate/jotgate/internal/endpoint"
+	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/telemetry"
 	"github.com/jotgate/jotgate/proxy"
@@ -38,14 +42,16 @@ const (
 type refusals struct {
 	mu    sync.Mutex
 	ring  []keptRefusal
-	next  int            // where the next one goes
+	added uint64         // how many there were; the next one goes to added modulo the ring's size
 	at    map[string]int // the place of each id
 	bytes int
 }
 
 type keptRefusal struct {
-	id   string
-	data []byte // a Refused, as JSON
+	id     string
+	data   []byte // a Refused, as JSON
+	at     int64  // milliseconds since 1970
+	reason refusal.Reason
 }
 
 // newRefusals returns nil for a ring of no size.
@@ -57,19 +63,20 @@ func newRefusals(most int) *refusals {
 }
 
 // add keeps a refusal in place of the oldest, or of as many of them as have its bytes.
-func (r *refusals) add(id string, data []byte) {
+func (r *refusals) add(k keptRefusal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if i, there := r.at[id]; there { // never, as long as ids are our own
+	if i, there := r.at[k.id]; there { // never, as long as ids are our own
 		r.drop(i)
 	}
-	r.drop(r.next)
-	r.ring[r.next] = keptRefusal{id, data}
-	r.at[id], r.bytes = r.next, r.bytes+len(id)+len(data)
-	r.next = (r.next + 1) % len(r.ring)
 	size := len(r.ring)
-	for older := 0; r.bytes > refusalAverage*size && older < size-1; older++ {
-		r.drop((r.next + older) % size)
+	next := int(r.added % uint64(size))
+	r.drop(next)
+	r.ring[next] = k
+	r.at[k.id], r.bytes = next, r.bytes+len(k.id)+len(k.data)
+	r.added++
+	for older := 1; r.bytes > refusalAverage*size && older < size; older++ {
+		r.drop((next + older) % size)
 	}
 }
 
@@ -93,6 +100,93 @@ func (r *refusals) find(id string) []byte {
 	}
 	return nil
 }
+
+// atOnce bounds the refusals that are read while requests that are refused wait.
+const atOnce = 256
+
+// latest yields what is kept, the latest first. Requests may be refused meanwhile; what they push out is left out.
+func (r *refusals) latest(before string) iter.Seq[keptRefusal] {
+	return func(yield func(keptRefusal) bool) {
+		if r == nil {
+			return
+		}
+		room := make([]keptRefusal, 0, atOnce)
+		for below, more := r.start(before); more; {
+			room, below, more = r.read(room[:0], below)
+			for _, k := range room {
+				if !yield(k) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// start returns the number below which the refusals are older than the one with this id; "" is the latest of all.
+func (r *refusals) start(before string) (below uint64, found bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if before == "" {
+		return r.added, true
+	}
+	place, found := r.at[before]
+	size := uint64(len(r.ring))
+	newest := (r.added + size - 1) % size
+	return r.added - 1 - (newest+size-uint64(place))%size, found
+}
+
+// read reads down from a number, and reports whether there is more.
+func (r *refusals) read(room []keptRefusal, below uint64) (_ []keptRefusal, next uint64, more bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	size := uint64(len(r.ring))
+	for ; below > 0 && r.added-below < size; below-- {
+		if len(room) == cap(room) {
+			return room, below, true
+		}
+		if k := r.ring[(below-1)%size]; k.data != nil {
+			room = append(room, k)
+		}
+	}
+	return room, 0, false
+}
+
+// list answers a query.
+func (r *refusals) list(q admin.RefusalQuery) admin.RefusalPage {
+	page := admin.RefusalPage{Refusals: []admin.Refusal{}}
+	var texts [][]byte // that the JSON of a match has
+	for name, value := range map[string]string{
+		"reason": q.Reason, "route": q.Route, "tenant": q.Tenant, "subject": q.Subject,
+	} {
+		if value != "" {
+			text, _ := json.Marshal(map[string]string{name: value}) // of strings, which never fails
+			texts = append(texts, text[1:len(text)-1])
+		}
+	}
+	for k := range r.latest(q.Before) {
+		if !q.Since.IsZero() && k.at < q.Since.UnixMilli() {
+			break // they are in the order in which they ended; one that took long may be missed
+		}
+		if !q.Until.IsZero() && k.at >= q.Until.UnixMilli() || slices.ContainsFunc(texts, func(t []byte) bool {
+			return !bytes.Contains(k.data, t)
+		}) {
+			continue
+		}
+		var one admin.Refusal
+		if json.Unmarshal(k.data, &one) != nil || !matches(q.Reason, string(one.Reason)) || !matches(q.Route, one.Route) ||
+			!matches(q.Tenant, one.Tenant) || !matches(q.Subject, one.Subject) {
+			continue
+		}
+		if len(page.Refusals) == q.Limit {
+			page.Next = page.Refusals[q.Limit-1].RequestID
+			break
+		}
+		page.Refusals = append(page.Refusals, one)
+	}
+	return page
+}
+
+func matches(asked, is string) bool { return asked == "" || asked == is }
 
 // keepsRefusals reports whether refusals are kept: where somebody can ask for them.
 func (snap *snapshot) keepsRefusals() bool {
@@ -133,7 +227,7 @@ func (g *Gate) keep(x *request.Exchange, r *http.Request) {
 		data, err = json.Marshal(kept)
 	}
 	if err == nil {
-		g.refusals.add(x.ID, slices.Clip(data))
+		g.refusals.add(keptRefusal{id: x.ID, data: slices.Clip(data), at: x.Start.UnixMilli(), reason: x.Reason})
 	}
 }
 
@@ -142,3 +236,13 @@ func brief(text string) string { return telemetry.Bounded(text) }
 
 // Refusal returns what was kept of the refusal with this request id, as JSON; nil: nothing was, or it is forgotten.
 func (g *Gate) Refusal(id string) []byte { return g.refusals.find(id) }
+
+// held returns the number of refusals that are kept.
+func (r *refusals) held() int {
+	if r == nil {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.at)
+}

@@ -13,7 +13,7 @@ func TestRefusalsAreBoundedInBytes(t *testing.T) {
 	r := newRefusals(most)
 	for i := range 5000 {
 		id := fmt.Sprintf("id-%d", i%(most*2+i%7))
-		r.add(id, []byte(strings.Repeat("x", 1+i*37%refusalMost)))
+		r.add(keptRefusal{id: id, data: []byte(strings.Repeat("x", 1+i*37%refusalMost))})
 		if r.find(id) == nil {
 			t.Fatalf("%d: what was just added is gone", i)
 		}
@@ -36,9 +36,9 @@ func TestRefusalsAreBoundedInBytes(t *testing.T) {
 		t.Error("found in none")
 	}
 	one := newRefusals(1)
-	one.add("a", make([]byte, refusalMost))
-	one.add("a", make([]byte, refusalMost))
-	one.add("b", []byte("x"))
+	one.add(keptRefusal{id: "a", data: make([]byte, refusalMost)})
+	one.add(keptRefusal{id: "a", data: make([]byte, refusalMost)})
+	one.add(keptRefusal{id: "b", data: []byte("x")})
 	if one.find("a") != nil || one.find("b") == nil {
 		t.Error("a ring of one")
 	}

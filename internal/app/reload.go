@@ -32,13 +32,16 @@ func (g *Gate) reloadBy(who string) error {
 	if who == byWatch && len(g.sources.Load().Changed()) == 0 {
 		return nil // while the watch waited for its turn, somebody else had the file read
 	}
+	before := g.Config()
 	err := g.replace(who)
 	select {
 	case g.reloaded <- struct{}{}:
 	default: // the watch will hear of an earlier one, and look anyway
 	}
 	g.metrics.Reloaded(err)
-	g.latest.Store(&admin.LastReload{At: g.clock(), By: who, Err: err})
+	last := &admin.LastReload{At: g.clock(), By: who, Err: err}
+	g.latest.Store(last)
+	g.reloads.add(last, before, g.Config())
 	if err != nil {
 		g.log.Error("reload refused: the configuration in force stays", zap.String("by", who), zap.Error(err))
 		g.log.Audit.Info("reload", zap.String("outcome", "refused"), zap.String("by", who))
@@ -110,7 +113,11 @@ func (g *Gate) replace(who string) error {
 
 // enforce puts a snapshot in force.
 func (g *Gate) enforce(snap *snapshot) {
+	snap.loaded = g.clock()
 	g.snapshot.Store(snap)
+	if g.console != nil {
+		g.console.TokenChanged()
+	}
 	if snap.issuer != nil {
 		snap.issuer.Begin()
 	}
@@ -233,7 +240,7 @@ func decisionAddress(c *config.Config) string {
 }
 
 func addresses(a config.Admin) config.Admin {
-	a.Token, a.Pprof = "", false
+	a.Token, a.Pprof, a.Console = "", false, false
 	return a
 }
 

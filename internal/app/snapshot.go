@@ -40,7 +40,8 @@ type snapshot struct {
 
 	keepStory bool // refusals are kept, for explain
 
-	generation int // 1 at the start, one more with each reload
+	generation int       // 1 at the start, one more with each reload
+	loaded     time.Time // when it came into force
 }
 
 // build makes a snapshot, or nothing.

@@ -21,6 +21,7 @@ var floors = map[string]int{
 	"internal/app": 2,
 
 	"internal/admin":             1,
+	"internal/admin/console":     1,
 	"internal/decision":          1,
 	"internal/listen":            1,
 	"internal/listen/listentest": 1,
