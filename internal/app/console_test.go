@@ -150,7 +150,8 @@ func TestConsoleNeedsTheToken(t *testing.T) {
 			t.Errorf("%s has a secret", path)
 		}
 	}
-	if answer, _ := v.post("/console/sign-out", url.Values{"csrf": {v.form("/console/inspect")}}); answer.StatusCode != 303 {
+	answer, _ = v.post("/console/sign-out", url.Values{"csrf": {v.form("/console/inspect")}})
+	if answer.StatusCode != 303 {
 		t.Errorf("sign-out: %d", answer.StatusCode)
 	}
 	v.client.Jar.SetCookies(mustURL(t, v.base), cookies) // kept by someone
@@ -235,7 +236,8 @@ func TestConsoleRevokesAndUndoes(t *testing.T) {
 	if _, body := v.get("/console/revocations?search=bob"); strings.Contains(body, id[1]) {
 		t.Error("a search for another finds it")
 	}
-	if answer, body := v.post("/console/revocations/undo", url.Values{"csrf": {csrf}, "id": {id[1]}}); answer.StatusCode != 303 {
+	answer, body := v.post("/console/revocations/undo", url.Values{"csrf": {csrf}, "id": {id[1]}})
+	if answer.StatusCode != 303 {
 		t.Fatalf("undo: %d %s", answer.StatusCode, body)
 	}
 	if got := open(); got != 200 {
@@ -255,7 +257,8 @@ func TestConsoleRevokesAndUndoes(t *testing.T) {
 			t.Errorf("%s: %d", name, answer.StatusCode)
 		}
 	}
-	if answer, _ := v.post("/console/revocations/undo", url.Values{"csrf": {csrf}, "id": {"zz"}}); answer.StatusCode != 404 {
+	answer, _ = v.post("/console/revocations/undo", url.Values{"csrf": {csrf}, "id": {"zz"}})
+	if answer.StatusCode != 404 {
 		t.Errorf("undo of what is not there: %d", answer.StatusCode)
 	}
 }
@@ -385,7 +388,8 @@ func TestConsoleShowsTheConfig(t *testing.T) {
 	}
 	_, body := v.get("/console/config")
 	for _, want := range []string{
-		"secret: &#39;[redacted]&#39;", "token: &#39;[redacted]&#39;", "path: /opened/", "opens</span> any method of /opened/",
+		"secret: &#39;[redacted]&#39;", "token: &#39;[redacted]&#39;", "path: /opened/",
+		"opens</span> any method of /opened/",
 		"closes</span> any method of /open/", "rutes", "did you mean routes?", `class="plus"`, `class="minus"`,
 	} {
 		if !strings.Contains(body, want) {
@@ -403,10 +407,12 @@ func TestConsoleShowsTheConfig(t *testing.T) {
 // TestConsoleMatrix: what is shown of a role is what the gate does.
 func TestConsoleMatrix(t *testing.T) {
 	t.Parallel()
-	g := startGate(t, "roles: {", `roles: {boss: [{tenant: "*", actions: ["*"]}], other: [{tenant: acme, actions: [WRITE]}], `)
+	g := startGate(t, "roles: {",
+		`roles: {boss: [{tenant: "*", actions: ["*"]}], other: [{tenant: acme, actions: [WRITE]}], `)
 	v := g.signedIn()
 	for holder, want := range map[string]string{
-		"role boss": "opens", "role other": "closed", "role reader of a tenant": "opens in part:", "without a token": "closed",
+		"role boss": "opens", "role other": "closed", "role reader of a tenant": "opens in part:",
+		"without a token": "closed",
 	} {
 		_, body := v.get("/console/routes?" + url.Values{"holder": {holder}}.Encode())
 		at := strings.Index(body, `<th scope="row"><code>/t/{tenant}/</code>`)
@@ -532,8 +538,8 @@ const scriptName = `<script>alert(1)</script>"'><img src=x onerror=alert(2)>`
 
 func TestConsoleEscapesWhatClientsChoose(t *testing.T) {
 	t.Parallel()
-	g := startGate(t, "{path: /open/", fmt.Sprintf("{name: %q, path: /x/, require: authenticated, upstream: \"$APP\"}\n  - {path: /open/",
-		"'"+strings.ReplaceAll(scriptName, `"`, "")+"'"))
+	g := startGate(t, "{path: /open/",
+		fmt.Sprintf("{name: %q, path: /x/, require: authenticated, upstream: \"$APP\"}\n  - {path: /open/", scriptName))
 	m := g.token("acme")
 	g.dial("/t/other/%3Cscript%3Ealert(1)%3C/script%3E", "Authorization", "Bearer "+m)
 	g.dial("/x/%22onerror=alert(1)", "Authorization", "Bearer "+scriptName)
@@ -542,7 +548,8 @@ func TestConsoleEscapesWhatClientsChoose(t *testing.T) {
 	v := g.signedIn()
 	query := url.Values{"tenant": {scriptName}, "subject": {scriptName}}.Encode()
 	for _, path := range append([]string{
-		"/console/refusals?" + query, "/console/refusals/" + id, "/console/revocations?search=" + url.QueryEscape(scriptName) +
+		"/console/refusals?" + query, "/console/refusals/" + id,
+		"/console/revocations?search=" + url.QueryEscape(scriptName) +
 			"&kind=" + url.QueryEscape(scriptName) + "&value=" + url.QueryEscape(scriptName),
 		"/console/refusals/" + url.PathEscape(scriptName), "/console/routes?holder=" + url.QueryEscape(scriptName),
 		"/?next=" + url.QueryEscape(scriptName),

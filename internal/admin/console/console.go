@@ -8,10 +8,10 @@
 // # Who may see it
 //
 // The admin token signs in (signin.go, attempts.go): the session is a sealed cookie that scripts cannot read and other
-// sites cannot send (session.go). A cookie ignores ports, so that a page of another port on this host is the attacker to
-// defend against: every form holds a token of its session, and the browser's word on where a request comes from is
-// heeded (guard.go). A strict Content-Security-Policy keeps what a client of the gate has chosen, such as a path or a
-// subject, from acting on a page, should it ever escape the templates.
+// sites cannot send (session.go). A cookie ignores ports, so that a page of another port on this host is an attacker,
+// too: every form holds a token of its session, and the browser's word on where a request comes from is heeded
+// (guard.go). A strict Content-Security-Policy keeps what a client of the gate has chosen, such as a path or a subject,
+// from acting on a page, should it ever escape the templates.
 package console
 
 import (
