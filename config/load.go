@@ -93,7 +93,7 @@ func Parse(name string, data []byte, opts Options) (*Config, error) {
 	b := &builder{
 		Reader: r, readDir: readDir, real: opts.ReadFile == nil, keysElsewhere: opts.KeysElsewhere, before: opts.Before,
 		file:   &written,
-		Config: &Config{File: name, Sources: opts.Sources, Digest: hex.EncodeToString(digest[:8]), text: data},
+		Config: &Config{File: name, Sources: opts.Sources, Digest: hex.EncodeToString(digest[:8]), Text: Secret(data)},
 	}
 	b.build()
 	if r.Faulty() {

@@ -13,11 +13,11 @@ import (
 // Redacted returns the file as it was read, for people to look at: without secrets and comments. What comes from the
 // environment or from other files is not in it, only its name.
 func (c *Config) Redacted() (string, error) {
-	if len(c.text) == 0 {
+	if c.Text == "" {
 		return "", nil
 	}
 	var document yaml.Node
-	if err := yaml.Unmarshal(c.text, &document); err != nil {
+	if err := yaml.Unmarshal([]byte(c.Text.Reveal()), &document); err != nil {
 		return "", err
 	}
 	for _, root := range document.Content {

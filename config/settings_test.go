@@ -133,7 +133,7 @@ func server(t *testing.T, text string) *url.URL {
 func defaults() *Config {
 	return &Config{
 		Listeners: []Listener{{Name: "main", Address: "127.0.0.1:8080"}},
-		Admin:     Admin{Listen: "127.0.0.1:9090", Implicit: true, Refusals: 10000},
+		Admin:     Admin{Listen: "127.0.0.1:9090", Implicit: true, Refusals: 10000, Console: true},
 		Limits: Limits{
 			HeaderBytes: 32 << 10, URIBytes: 16 << 10, TokenBytes: 8 << 10, TokenBodyBytes: 64 << 10, BodyBytes: 1 << 30,
 			Connections: 10000, H2Streams: 100, HTTP2: "own", InFlight: 10000, Streams: 10000, PreparedKeys: 64,
@@ -167,13 +167,13 @@ func upstreamWithDefaults(name string, servers ...*url.URL) *Upstream {
 }
 
 // digestOfGood is what sha256sum says of a file, its first 16 digits.
-func digestOfGood(t *testing.T, file string) string {
+func digestOfGood(t *testing.T, file string) (digest string, text Secret) {
 	t.Helper()
 	data, err := os.ReadFile("testdata/good/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("%x", sha256.Sum256(data))[:16]
+	return fmt.Sprintf("%x", sha256.Sum256(data))[:16], Secret(data)
 }
 
 func TestSidecarMeansWhatItSays(t *testing.T) {
@@ -182,10 +182,11 @@ func TestSidecarMeansWhatItSays(t *testing.T) {
 	app := upstreamWithDefaults(where, server(t, where))
 	want := defaults()
 	want.File, want.Sources, want.Watch = "/etc/jotgate/sidecar.yaml", Sources{}, true
-	want.Digest = digestOfGood(t, "sidecar.yaml")
+	want.Digest, want.Text = digestOfGood(t, "sidecar.yaml")
 	want.Listeners = []Listener{{Name: "main", Address: ":8080"}}
 	want.Issuer = &Issuer{
 		URL: "http://shop:8080", Audiences: []string{"http://shop:8080/api"}, Keys: []*jose.PrivateKey{{}},
+		KeyFiles: []KeyFile{{Path: "/etc/jotgate/keys/main.pem"}},
 		CodeTTL: time.Minute, TokenTTL: time.Hour, MaxTokenTTL: 24 * time.Hour, MaxAccessTokenTTL: 8760 * time.Hour,
 		Serve: Serve{Codes: true, UserTokens: true, AccessTokens: true, OAuth2: true},
 		Clients: []*Client{{
@@ -219,7 +220,7 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 	}
 	want := defaults()
 	want.File, want.Sources, want.Watch = "/etc/jotgate/parts.yaml", Sources{}, true
-	want.Digest = digestOfGood(t, "parts.yaml")
+	want.Digest, want.Text = digestOfGood(t, "parts.yaml")
 	want.Listeners = []Listener{
 		{
 			Name: "main", Address: ":443",
@@ -227,9 +228,10 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 		},
 		{Name: ":80", Address: ":80", Redirect: true, ReusePort: true},
 	}
-	want.Admin = Admin{Listen: "127.0.0.1:9090", HealthListen: ":9091", Refusals: 10000}
+	want.Admin = Admin{Listen: "127.0.0.1:9090", HealthListen: ":9091", Refusals: 10000, Console: true}
 	want.Issuer = &Issuer{
 		URL: "https://gate.example.com", Audiences: []string{"https://api.example.com"}, Keys: []*jose.PrivateKey{{}},
+		KeyFiles: []KeyFile{{Path: "/etc/jotgate/keys/main.pem"}},
 		CodeTTL: time.Minute, TokenTTL: time.Hour, MaxTokenTTL: 24 * time.Hour, MaxAccessTokenTTL: 8760 * time.Hour,
 		Serve: Serve{Codes: true, UserTokens: true, AccessTokens: true, OAuth2: true},
 		Clients: []*Client{{
