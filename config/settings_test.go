@@ -187,7 +187,7 @@ func TestSidecarMeansWhatItSays(t *testing.T) {
 	want.Issuer = &Issuer{
 		URL: "http://shop:8080", Audiences: []string{"http://shop:8080/api"}, Keys: []*jose.PrivateKey{{}},
 		KeyFiles: []KeyFile{{Path: "/etc/jotgate/keys/main.pem"}},
-		CodeTTL: time.Minute, TokenTTL: time.Hour, MaxTokenTTL: 24 * time.Hour, MaxAccessTokenTTL: 8760 * time.Hour,
+		CodeTTL:  time.Minute, TokenTTL: time.Hour, MaxTokenTTL: 24 * time.Hour, MaxAccessTokenTTL: 8760 * time.Hour,
 		Serve: Serve{Codes: true, UserTokens: true, AccessTokens: true, OAuth2: true},
 		Clients: []*Client{{
 			ID: "web", Secret: webSecret, Permissions: token.Permissions{}, May: []string{"issue_codes"},
@@ -232,7 +232,7 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 	want.Issuer = &Issuer{
 		URL: "https://gate.example.com", Audiences: []string{"https://api.example.com"}, Keys: []*jose.PrivateKey{{}},
 		KeyFiles: []KeyFile{{Path: "/etc/jotgate/keys/main.pem"}},
-		CodeTTL: time.Minute, TokenTTL: time.Hour, MaxTokenTTL: 24 * time.Hour, MaxAccessTokenTTL: 8760 * time.Hour,
+		CodeTTL:  time.Minute, TokenTTL: time.Hour, MaxTokenTTL: 24 * time.Hour, MaxAccessTokenTTL: 8760 * time.Hour,
 		Serve: Serve{Codes: true, UserTokens: true, AccessTokens: true, OAuth2: true},
 		Clients: []*Client{{
 			ID: "shop-backend", Secret: "shop-secret-shop-secret", AccessTokenID: "shop-token-shop-token-shop",
