@@ -107,7 +107,8 @@ func TestEveryAnswerIsHardened(t *testing.T) {
 	} {
 		h := s.shoot(q).Header()
 		csp := h.Get("Content-Security-Policy")
-		for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} {
+		for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'",
+			"base-uri 'none'", "form-action 'self'"} {
 			if !strings.Contains(csp, want) {
 				t.Errorf("%s: policy %q lacks %s", q.path, csp, want)
 			}
@@ -153,8 +154,9 @@ func TestForgedCookies(t *testing.T) {
 	cookie := func(value string) *http.Cookie { return &http.Cookie{Name: c.Name, Value: value} }
 	for name, forged := range map[string]*http.Cookie{
 		"of another process": other.session(t), "cut": cookie(c.Value[:len(c.Value)-2]), "empty": cookie(""),
-		"longer": cookie(c.Value + "AAAA"), "padded": cookie(c.Value + "="), "a sign-in form": cookie(s.sessions.signInForm()),
-		"a form": cookie(s.csrf(c)), "zeros": cookie(base64.RawURLEncoding.EncodeToString(make([]byte, 64))),
+		"longer": cookie(c.Value + "AAAA"), "padded": cookie(c.Value + "="),
+		"a sign-in form": cookie(s.sessions.signInForm()),
+		"a form":         cookie(s.csrf(c)), "zeros": cookie(base64.RawURLEncoding.EncodeToString(make([]byte, 64))),
 		"another name":                {Name: "__Host-" + c.Name, Value: c.Value},
 		"sealed by us for another id": cookie(s.sessions.sealed("session", make([]byte, 8+idBytes))),
 	} {
@@ -220,7 +222,8 @@ func TestCSRF(t *testing.T) {
 		}
 	}
 	w := s.shoot(shot{
-		method: "POST", path: signOutPath, form: url.Values{"csrf": {s.csrf(mine), s.csrf(mine)}}, cookies: []*http.Cookie{mine},
+		method: "POST", path: signOutPath, form: url.Values{"csrf": {s.csrf(mine), s.csrf(mine)}},
+		cookies: []*http.Cookie{mine},
 	})
 	if w.Code != http.StatusBadRequest || !s.in(mine) {
 		t.Errorf("twice: %d", w.Code)
@@ -412,8 +415,9 @@ func TestOversizedForms(t *testing.T) {
 func TestFollowing(t *testing.T) {
 	t.Parallel()
 	for next, want := range map[string]string{
-		"/console/refusals?reason=token_expired": "/console/refusals?reason=token_expired", "/console/config": "/console/config",
-		"": "/", "https://evil.example.com/console/": "/", "//evil.example.com/console/": "/", "/\\evil.example.com": "/",
+		"/console/refusals?reason=token_expired": "/console/refusals?reason=token_expired",
+		"/console/config":                        "/console/config",
+		"":                                       "/", "https://evil.example.com/console/": "/", "//evil.example.com/console/": "/", "/\\evil.example.com": "/",
 		"/console/..//evil": "/", "/console//evil.example.com": "/", "javascript:alert(1)": "/", "/metrics": "/",
 		"/console/\r\nSet-Cookie: a=b": "/", "http:/console/x": "/", "/console/%2e%2e//x": "/",
 	} {
