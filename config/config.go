@@ -314,6 +314,7 @@ type TrustedIssuer struct {
 	Mapping        *token.Mapping    // what the words open
 	Permissions    token.Permissions // the most that its tokens may open
 	MaxTokenTTL    time.Duration
+	Exchange       bool // clients with `exchange` may exchange its tokens for ours (RFC 8693)
 }
 
 // Opens returns what a token of this issuer opens: what its words open, or else what it says in tenantPermissions, cut

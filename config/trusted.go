@@ -31,6 +31,7 @@ type writtenTrusted struct {
 	actions        yaml.Setting[writtenActions]
 	permissions    yaml.Setting[writtenPermissions]
 	maxTokenTTL    yaml.Setting[time.Duration]
+	exchange       yaml.Setting[bool]
 }
 
 type writtenKeySet struct{ file, kid yaml.Setting[string] }
@@ -232,6 +233,9 @@ func trusted() yaml.Kind[writtenTrusted] {
 		yaml.Placed("max_token_ttl", yaml.Seconds(time.Second, mostTokenTTL),
 			func(i *t) *yaml.Setting[time.Duration] { return &i.maxTokenTTL },
 			"maximum lifetime of its tokens; longer ones are refused").Or("24h"),
+		yaml.Placed("exchange", yaml.Boolean(), func(i *t) *yaml.Setting[bool] { return &i.exchange },
+			"clients with exchange in may can exchange its tokens for narrower ones of ours at /oauth2/token (RFC 8693)").Or(
+			"false"),
 	).OneAtMost("keys", "jwks_url")
 }
 

@@ -113,27 +113,11 @@ func (i *Issuer) presentable(compact string, now time.Time) (*jose.Verified, err
 	if err := i.verifier.CheckTimes(v, now); err != nil {
 		return nil, err
 	}
-	return v, i.stands(&v.Claims)
-}
-
-// stands reports whether the present config still grants what the token says, as the gate judges it.
-func (i *Issuer) stands(t *token.Claims) error {
-	if t.Manages() {
-		return nil // who it is was judged; what it may is asked at each endpoint
+	if v.Claims.Manages() {
+		return v, nil // who it is was judged; what it may is asked at each endpoint
 	}
-	if claim := t.Reserved(true, i.clients.has); claim != "" {
-		return refusal.Because(refusal.TokenSubjectReserved, "%s is a client's id", claim)
-	}
-	if !i.ceiling(t).Covers(t.Permissions) {
-		return refusal.Because(refusal.GrantorNotCovering, "grantor %s no longer covers it", t.Grantor)
-	}
-	return nil
-}
-
-// ceiling returns the most that the token's grantor may let it open.
-func (i *Issuer) ceiling(t *token.Claims) token.Permissions {
-	grantor := i.clients.byID[t.Grantor]
-	return t.Ceiling(grantor.Permissions, grantor.Delegate)
+	_, err = i.trust.Worth(v)
+	return v, err
 }
 
 // narrowed are the new token's claims.
@@ -149,7 +133,7 @@ func (c *call) narrowed(p params, v *jose.Verified, client *config.Client) (*tok
 	}
 	claims.Expiry = min(claims.Expiry, t.Expiry)
 	claims.Grantor = t.Grantor
-	claims.Actors = append([]string{client.ID}, t.Actors...)
+	claims.Actors = append([]token.Actor{{Subject: client.ID}}, t.Actors...)
 	from := token.Ancestor{ID: t.ID, ClientID: t.ClientID, KeyID: v.KeyID, IssuedAt: t.IssuedAt}
 	claims.Ancestors = append([]token.Ancestor{from}, t.Ancestors...)
 	if claims.Permissions, err = c.narrowedPermissions(p, t, client); err != nil {

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -39,7 +40,7 @@ func TestExchange(t *testing.T) {
 	base := token.Claims{
 		Issuer: issuerURL, Subject: "alice", Audience: []string{issuerURL + "/api", "https://other.test"}, ClientID: "svc",
 		Grantor:  "shop",
-		IssuedAt: now, Expiry: before.Expiry, Permissions: cut, Actors: []string{"svc"},
+		IssuedAt: now, Expiry: before.Expiry, Permissions: cut, Actors: []token.Actor{{Subject: "svc"}},
 		Ancestors: []token.Ancestor{{ID: before.ID, ClientID: "shop", KeyID: kidOf(t, old), IssuedAt: before.IssuedAt}},
 	}
 	with := func(change func(*token.Claims)) token.Claims {
@@ -96,7 +97,7 @@ func TestExchange(t *testing.T) {
 	h.reload(h.config)
 	once := into[oauthAnswer](t, h.token(exchangeForm(old), svc), 200).AccessToken
 	twice := h.granted(h.token(exchangeForm(once), basicAuth("web", webSecret)), exchanged(3598))
-	same(t, "actors", twice.Actors, []string{"web", "svc"})
+	same(t, "actors", twice.Actors, []token.Actor{{Subject: "web"}, {Subject: "svc"}})
 	same(t, "ancestors", twice.Ancestors, []token.Ancestor{
 		{ID: h.claimsOf(once).ID, ClientID: "svc", KeyID: kidOf(t, once), IssuedAt: now},
 		{ID: before.ID, ClientID: "shop", KeyID: kidOf(t, old), IssuedAt: before.IssuedAt},
@@ -120,7 +121,7 @@ func TestExchangeOfOnesOwn(t *testing.T) {
 		{Tenant: "*", AllowedActions: []string{}},
 	}
 	same(t, "permissions", claims.Permissions, want)
-	if !claims.Own() || h.issuer.Load().stands(&claims) != nil {
+	if !claims.Own() || h.issuer.Load().trust.Stands(&claims) != nil {
 		t.Errorf("it opens nothing: %+v", claims)
 	}
 }
@@ -289,10 +290,7 @@ func TestExchangeRefusals(t *testing.T) {
 			refusal.SubjectTokenRefused,
 		},
 		"exchanged eight times": {exchangeForm(forged(func(c *token.Claims) {
-			c.Actors = []string{
-				"1", "2", "3", "4",
-				"5", "6", "7", "8",
-			}
+			c.Actors = slices.Repeat([]token.Actor{{Subject: "a"}}, 8)
 		})), svc, subject, refusal.SubjectTokenRefused},
 	} {
 		same(t, name, h.token(c.form, c.options...), c.want)

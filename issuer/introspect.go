@@ -37,6 +37,7 @@ type confirmation struct {
 // An actor is the act claim (RFC 8693 §4.1).
 type actor struct {
 	Subject string `json:"sub"`
+	Issuer  string `json:"iss,omitempty"`
 	Before  *actor `json:"act,omitempty"`
 }
 
@@ -86,7 +87,7 @@ func introspected(t *token.Claims) introspection {
 		said.TokenType, said.Confirm = schemeDPoP, &confirmation{t.Key}
 	}
 	for _, a := range slices.Backward(t.Actors) {
-		said.Actor = &actor{a, said.Actor}
+		said.Actor = &actor{a.Subject, a.Issuer, said.Actor}
 	}
 	return said
 }

@@ -41,7 +41,7 @@ func TestIntrospect(t *testing.T) {
 		same(t, name, got, secret(want))
 	}
 	exchangedTwice, err := testKey(t, "ES256").Sign(jose.TypeAccessToken, jose.EncodeClaims(nil, func() *token.Claims {
-		c.Actors, c.Application, c.Permissions = []string{"b", "a"}, "app", token.Permissions{}
+		c.Actors, c.Application, c.Permissions = []token.Actor{{Subject: "b"}, {Subject: "a"}}, "app", token.Permissions{}
 		return &c
 	}()))
 	if err != nil {

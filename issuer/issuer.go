@@ -41,6 +41,7 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
 	"github.com/jotgate/jotgate/internal/request"
+	"github.com/jotgate/jotgate/internal/trust"
 	"github.com/jotgate/jotgate/issuer/code"
 )
 
@@ -93,6 +94,7 @@ type Issuer struct {
 	config     *config.Config
 	settings   *config.Issuer
 	clients    *clients
+	trust      *trust.Policy
 	roles      map[code.Digest]*config.Role
 	verifier   *jose.Verifier
 	assertions *jose.Verifier // of client assertions
@@ -136,7 +138,7 @@ func New(o Options) (*Issuer, error) {
 	if i.minter, err = newMinter(o.Config, o.Clock, o.State); err != nil {
 		return nil, err
 	}
-	i.clients = i.minter.clients
+	i.clients, i.trust = i.minter.clients, trust.New(o.Config)
 	if i.roles, err = rolesByDigest(o.Config.Roles); err != nil {
 		return nil, err
 	}

@@ -83,9 +83,10 @@ type assertionClaims struct {
 // assertionClaims never outlive the token that they are about.
 func (g *Gate) assertionClaims(p *inbound, to *config.Assertion) *assertionClaims {
 	c := &p.entry.verified.Claims
+	issuer, subject := c.Identity()
 	out := &assertionClaims{
-		Issuer: g.issuer, Audience: to.Audience, Subject: c.Subject, ClientID: c.ClientID,
-		TokenIssuer: c.Issuer, TokenID: c.ID, Tenant: p.tenant,
+		Issuer: g.issuer, Audience: to.Audience, Subject: subject, ClientID: c.ClientID,
+		TokenIssuer: issuer, TokenID: c.ID, Tenant: p.tenant,
 		IssuedAt: p.now.Unix(), Expiry: min(p.now.Add(to.TTL).Unix(), c.Expiry/1000),
 	}
 	if p.actions != "" {

@@ -2,15 +2,14 @@ package proxy
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/hex"
 	"net/netip"
 	"strings"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/trust"
 )
 
 // certBytes bounds what is told of a certificate's names: whole names beyond it are left out.
@@ -19,31 +18,19 @@ const certBytes = 4 << 10
 // certificate is what the client showed in the handshake with us, once that has verified it; nil: none. In a decision
 // it is what the front says of its client, verified against decision.client_ca; the front's own is not its client's.
 func (p *inbound) certificate() *x509.Certificate {
-	if p.r == nil || p.r.TLS == nil || len(p.r.TLS.VerifiedChains) == 0 {
+	if p.r == nil {
 		return nil
 	}
-	cert := p.r.TLS.PeerCertificates[0]
-	if p.now.After(cert.NotAfter) { // the connection outlived it
-		return nil
-	}
-	return cert
+	return trust.Certificate(p.r.TLS, p.now)
 }
 
-// hasCertificate holds a token to the certificate that it is bound to (RFC 8705 §3): a thief has the token, but not
-// the key that the handshake needs.
+// hasCertificate holds a token to the certificate that it is bound to.
 func (p *inbound) hasCertificate() error {
 	want, cert := p.entry.verified.Claims.Cert, p.certificate()
-	switch {
-	case cert == nil && p.trial != nil:
+	if cert == nil && p.trial != nil {
 		return skipped("the token is bound to the client certificate " + want + ", and the connection's is not known here")
-	case cert == nil:
-		return refusal.Because(refusal.TokenCertMismatch, "the connection has no client certificate")
 	}
-	sum := sha256.Sum256(cert.Raw)
-	if subtle.ConstantTimeCompare([]byte(base64.RawURLEncoding.EncodeToString(sum[:])), []byte(want)) != 1 {
-		return refusal.Because(refusal.TokenCertMismatch, "the connection has another client certificate")
-	}
-	return nil
+	return trust.Bound(want, cert)
 }
 
 func stepClientCert() step {

@@ -14,6 +14,7 @@ import (
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/token"
+	"github.com/jotgate/jotgate/internal/trust"
 )
 
 // A Bearer says how the token of a traced request is taken. The zero Bearer takes what stands in Authorization, as the
@@ -245,7 +246,7 @@ func (t *trial) verified(g *Gate, p *inbound) (_ *entry, err error) {
 		}
 	default:
 		// As verifyAnew does, so that of two things that are wrong the same one is told.
-		v, err = g.verifier.Verify(p.token, p.now, g.worthVerifying)
+		v, err = g.verifier.Verify(p.token, p.now, g.trust.Opens)
 	}
 	if err != nil {
 		if u, faulty := g.verifier.Unsigned(p.token); faulty == nil {
@@ -287,23 +288,15 @@ func (g *Gate) neededAudience(p *inbound) string {
 	switch {
 	case len(p.plan.route.Audiences) > 0:
 		audiences = p.plan.route.Audiences
-	case said != nil && g.judges[said.Issuer] != nil && p.trial.alone:
-		audiences = g.judges[said.Issuer].anywhere
-	case said != nil && g.judges[said.Issuer] != nil:
-		audiences = g.judges[said.Issuer].audiences
+	case said != nil && g.trust.Named(said.Issuer) != nil && p.trial.alone:
+		audiences = g.trust.Named(said.Issuer).Anywhere
+	case said != nil && g.trust.Named(said.Issuer) != nil:
+		audiences = g.trust.Named(said.Issuer).Audiences
 	}
 	if len(audiences) == 0 {
 		return "a token of an issuer whose audiences this route takes"
 	}
 	return fmt.Sprintf("a token whose aud has one of %q", audiences)
-}
-
-func (g *Gate) issuers() (all []string) {
-	for url := range g.judges {
-		all = append(all, url)
-	}
-	slices.Sort(all)
-	return all
 }
 
 // said is what a token says, for people to read.
@@ -315,8 +308,8 @@ func (g *Gate) said(v *jose.Verified) *TracedToken {
 		Scope: c.Scope, IssuedAt: stamp(c.IssuedAt), NotBefore: stamp(c.NotBefore), Expiry: stamp(c.Expiry),
 		Permissions: c.Permissions,
 	}
-	if j := g.judge(v); j != nil && !j.own {
-		said.Roles, said.Mapped = j.trusted.Mapped(v)
+	if i := g.trust.Issuer(v); i != nil && !i.Own {
+		said.Roles, said.Mapped = i.Trusted.Mapped(v)
 	}
 	return said
 }
@@ -347,7 +340,7 @@ func (g *Gate) opens(p *inbound) (all []Opening) {
 	v := p.entry.verified
 	for _, r := range g.routes {
 		o := Opening{Route: r.Name, Path: r.Path.String(), Methods: r.Methods, Public: r.Public}
-		if r.Public || meantFor(&v.Claims, g.audiences(r, v)) && within(p.grant.permissions, &o, &r.Require) {
+		if r.Public || trust.MeantFor(&v.Claims, g.audiences(r, v)) && within(p.grant.permissions, &o, &r.Require) {
 			all = append(all, o)
 		}
 	}

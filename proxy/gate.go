@@ -37,6 +37,7 @@ import (
 	"github.com/jotgate/jotgate/internal/route"
 	"github.com/jotgate/jotgate/internal/ticket"
 	"github.com/jotgate/jotgate/internal/token"
+	"github.com/jotgate/jotgate/internal/trust"
 	"github.com/jotgate/jotgate/internal/upstream"
 )
 
@@ -73,10 +74,9 @@ type Revocations interface {
 // A Gate judges requests by one configuration. It is immutable and safe for concurrent use.
 type Gate struct {
 	table        *route.Table[*config.Route]
-	routes       []*config.Route   // in the file's order
-	plans        []plan            // by the routes' places in the file
-	judges       map[string]*judge // by issuer
-	clients      map[string]*config.Client
+	routes       []*config.Route // in the file's order
+	plans        []plan          // by the routes' places in the file
+	trust        *trust.Policy
 	fields       *fields
 	tenants      tenantNames
 	limits       config.Limits
@@ -118,7 +118,13 @@ func New(o Options) (*Gate, error) {
 	if g.clock == nil {
 		g.clock = time.Now
 	}
-	g.knowIssuers(o.Config)
+	g.trust = trust.New(o.Config)
+	if i := o.Config.Issuer; i != nil {
+		g.issuer = i.URL
+		if g.sign == nil && len(i.Keys) > 0 {
+			g.sign = i.Keys[0].Sign
+		}
+	}
 	g.fields = newFields(o.Config)
 	g.cors = CORS(o.Config.CORS)
 	g.speaksCORS = g.cors != nil

@@ -190,7 +190,8 @@ func TestWhatAShadowSpares(t *testing.T) {
 		"client_unauthenticated", "credential_unknown", "cross_site",
 		"delegate_exceeded", "grantor_not_covering",
 		// the token side's are never the gate's
-		"grantor_unknown", "issuer_denied", "issuer_unavailable", "master_required", "scope_missing",
+		"grantor_unknown", "issuer_denied", "issuer_unavailable", "master_required", "original_not_covered",
+		"scope_missing",
 		"ticket_mismatch", "ticket_used",
 	}
 	if d := cmp.Diff(want, got); d != "" {

@@ -64,12 +64,15 @@ func stepIssuer() step {
 		name: "issuer", about: aboutBoth,
 		wanted: func(r *config.Route) bool { return len(r.Require.Issuers) > 0 },
 		run: func(_ *Gate, p *inbound) error {
-			if issuer := p.entry.verified.Claims.Issuer; !slices.Contains(p.plan.route.Require.Issuers, issuer) {
+			if issuer, _ := p.entry.verified.Claims.Identity(); !slices.Contains(p.plan.route.Require.Issuers, issuer) {
 				return refusal.Because(refusal.IssuerDenied, "iss %.130q", issuer)
 			}
 			return nil
 		},
-		say: func(_ *Gate, p *inbound) string { return p.entry.verified.Claims.Issuer + " is taken on this route" },
+		say: func(_ *Gate, p *inbound) string {
+			issuer, _ := p.entry.verified.Claims.Identity()
+			return issuer + " is taken on this route"
+		},
 		need: func(_ *Gate, p *inbound, _ refusal.Reason) string {
 			return "a token of " + strings.Join(p.plan.route.Require.Issuers, " or ")
 		},

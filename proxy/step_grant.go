@@ -40,6 +40,9 @@ func stepGrant() step {
 				return "a token whose grantor and client_id are both clients in this config"
 			case refusal.GrantorNotCovering:
 				return "a grantor whose delegate (or permissions, for its own token) still covers all that the token says"
+			case refusal.OriginalNotCovered:
+				return "a token exchanged from one of an issuer that this config trusts with exchange: true, and whose permissions " +
+					"still cover all that the token says"
 			case refusal.TokenUnbound:
 				return "a token that is bound to a key, which this client must have"
 			}
@@ -66,7 +69,7 @@ func (g *Gate) granted(p *inbound) error {
 
 func (g *Gate) newGrant(v *jose.Verified) *grant {
 	s := &grant{gate: g}
-	s.permissions, s.err = g.worth(v)
+	s.permissions, s.err = g.trust.Worth(v)
 	if s.err == nil {
 		s.err = jose.CheckIdentity(&v.Claims)
 	}
@@ -74,8 +77,8 @@ func (g *Gate) newGrant(v *jose.Verified) *grant {
 		return s
 	}
 	c := &v.Claims
-	s.subject, s.issuer, s.client, s.id = fieldValue(c.Subject), fieldValue(c.Issuer), fieldValue(c.ClientID),
-		fieldValue(c.ID)
+	issuer, subject := c.Identity()
+	s.subject, s.issuer, s.client, s.id = fieldValue(subject), fieldValue(issuer), fieldValue(c.ClientID), fieldValue(c.ID)
 	if s.claims, s.err = g.claimValues(v); s.err != nil {
 		return s
 	}
@@ -86,51 +89,6 @@ func (g *Gate) newGrant(v *jose.Verified) *grant {
 		}
 	}
 	return s
-}
-
-// worth is what the token opens at most: for one of ours what it says, if its grantor is still there and may still hand
-// that on; for another issuer's what this configuration makes of it.
-func (g *Gate) worth(v *jose.Verified) (token.Permissions, error) {
-	j, c := g.judge(v), &v.Claims
-	if j == nil {
-		return nil, fault("issuer %s: unknown to the gate", v.Issuer.URL)
-	}
-	if claim := c.Reserved(j.own, g.isClient); claim != "" {
-		return nil, refusal.Because(refusal.TokenSubjectReserved, "%s is the id of a client", claim)
-	}
-	if j.own {
-		return c.Permissions, g.covered(c)
-	}
-	if v.SaidClientID != "" && g.isClient(v.SaidClientID) {
-		return nil, refusal.Because(refusal.TokenSubjectReserved, "client_id is the id of a client")
-	}
-	permissions, err := j.trusted.Opens(v)
-	if err != nil {
-		return nil, refusal.Because(refusal.TokenClaimsMalformed, "tenants: %v", err)
-	}
-	return permissions, nil
-}
-
-// isClient reports whether id is one of our clients'.
-func (g *Gate) isClient(id string) bool { return g.clients[id] != nil }
-
-// covered holds a token of ours to the ceiling of the client that granted it, as the client's entry is now.
-func (g *Gate) covered(c *token.Claims) error {
-	grantor := g.clients[c.Grantor]
-	if grantor == nil {
-		return refusal.Because(refusal.GrantorUnknown, "grantor %.130q", c.Grantor)
-	}
-	client := g.clients[c.ClientID]
-	if client == nil {
-		return refusal.Because(refusal.GrantorUnknown, "client_id %.130q", c.ClientID)
-	}
-	if client.Bound && c.Key == "" {
-		return refusal.Because(refusal.TokenUnbound, "client %s must bind its tokens to a key", c.ClientID)
-	}
-	if !c.Ceiling(grantor.Permissions, grantor.Delegate).Covers(c.Permissions) {
-		return refusal.Because(refusal.GrantorNotCovering, "grantor %s", c.Grantor)
-	}
-	return nil
 }
 
 // actionList is the actions as one field value (RFC 9110 §5.6.1): a comma in a word is escaped like all that is not

@@ -86,8 +86,8 @@ func (p *inbound) rateKey(by string) string {
 	case config.ByTenant:
 		return p.tenant
 	case config.BySubject:
-		c := &p.entry.verified.Claims
-		return c.Issuer + "\x00" + c.Subject
+		issuer, subject := p.entry.verified.Claims.Identity()
+		return issuer + "\x00" + subject
 	case config.ByClient:
 		c := &p.entry.verified.Claims
 		return c.Issuer + "\x00" + c.ClientID

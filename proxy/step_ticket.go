@@ -112,7 +112,7 @@ func (g *Gate) openTicket(p *inbound) error {
 	if err != nil {
 		return err
 	}
-	if err := g.worthVerifying(v); err != nil {
+	if err := g.trust.Opens(v); err != nil {
 		return err
 	}
 	if c.Named { // a key that is gone ends what it has signed, as it does for tokens

@@ -2,56 +2,13 @@ package proxy
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
-	"github.com/jotgate/jotgate/internal/token"
+	"github.com/jotgate/jotgate/internal/trust"
 )
-
-// A judge is what this configuration thinks of one issuer's tokens.
-type judge struct {
-	own       bool
-	audiences []string              // the issuer's, for routes without their own
-	anywhere  []string              // those of any route
-	trusted   *config.TrustedIssuer // of an issuer that is not ours
-}
-
-// knowIssuers pairs the verifier's issuers with what the configuration says about them.
-func (g *Gate) knowIssuers(c *config.Config) {
-	var routes []string
-	for _, r := range c.Routes {
-		routes = append(routes, r.Audiences...)
-	}
-	g.clients = make(map[string]*config.Client)
-	if c.Issuer != nil {
-		g.issuer = c.Issuer.URL
-		for _, client := range c.Issuer.Clients {
-			g.clients[client.ID] = client
-		}
-		if g.sign == nil && len(c.Issuer.Keys) > 0 {
-			g.sign = c.Issuer.Keys[0].Sign
-		}
-	}
-	g.judges = make(map[string]*judge)
-	for _, t := range c.TrustedIssuers {
-		g.judges[t.Issuer] = &judge{trusted: t, audiences: t.Audiences, anywhere: slices.Concat(t.Audiences, routes)}
-	}
-	if i := c.Issuer; i != nil {
-		g.judges[i.URL] = &judge{own: true, audiences: i.Audiences, anywhere: slices.Concat(i.Audiences, routes)}
-	}
-}
-
-// judge is the one of the issuer whose key signed v; nil if verifier and configuration do not speak of the same
-// issuers.
-func (g *Gate) judge(v *jose.Verified) *judge {
-	if j := g.judges[v.Issuer.URL]; j != nil && j.own == v.Issuer.Own {
-		return j
-	}
-	return nil
-}
 
 func stepToken() step {
 	return step{
@@ -73,7 +30,7 @@ func stepToken() step {
 				}
 				return "a key set of the issuer, which could not be fetched"
 			case refusal.TokenIssuerUnknown:
-				return "a token of " + strings.Join(g.issuers(), " or ")
+				return "a token of " + strings.Join(g.trust.Issuers(), " or ")
 			}
 			return ""
 		},
@@ -121,9 +78,9 @@ func stepKind() step {
 func (g *Gate) opensRoutes(p *inbound) error {
 	v := p.entry.verified
 	if p.trial != nil {
-		return g.worthVerifying(v)
+		return g.trust.Opens(v)
 	}
-	if v.Issuer.Own && management(&v.Claims, v.Issuer.URL) {
+	if v.Issuer.Own && trust.Management(&v.Claims, v.Issuer.URL) {
 		return &refusal.Error{Reason: refusal.TokenManagement}
 	}
 	return nil
@@ -159,7 +116,7 @@ func stepAudience() step {
 // intended refuses a token that is not meant for the route.
 func (g *Gate) intended(p *inbound) error {
 	v := p.entry.verified
-	if !meantFor(&v.Claims, g.audiences(p.plan.route, v)) {
+	if !trust.MeantFor(&v.Claims, g.audiences(p.plan.route, v)) {
 		return refusal.Because(refusal.TokenAudienceMismatch, "aud %.100q", v.Claims.Audience)
 	}
 	return nil
@@ -170,34 +127,19 @@ func (g *Gate) audiences(r *config.Route, v *jose.Verified) []string {
 	if len(r.Audiences) > 0 {
 		return r.Audiences
 	}
-	return g.judge(v).audiences
+	return g.trust.Issuer(v).Audiences
 }
 
 // verifyAnew is what a token costs that the cache does not know. What it refuses does not depend on the request, since
 // others that bring the same token at the same moment get the same answer.
 func (g *Gate) verifyAnew(compact string) (*entry, error) {
 	g.cache.verified.Add(1)
-	v, err := g.verifier.Verify(compact, g.clock(), g.worthVerifying)
+	v, err := g.verifier.Verify(compact, g.clock(), g.trust.Opens)
 	if err != nil {
 		return nil, err
 	}
 	// Of the very set that the key was found in: should the keys change meanwhile, the entry does not count.
 	return &entry{verified: v, by: g.verifier, keys: v.Keys, size: weigh(compact, v)}, nil
-}
-
-// worthVerifying refuses what no route would take, before the signature is paid for.
-func (g *Gate) worthVerifying(v *jose.Verified) error {
-	j := g.judge(v)
-	if j == nil {
-		return fault("issuer %s: unknown to the gate", v.Issuer.URL)
-	}
-	if j.own && management(&v.Claims, v.Issuer.URL) {
-		return &refusal.Error{Reason: refusal.TokenManagement}
-	}
-	if !meantFor(&v.Claims, j.anywhere) {
-		return refusal.Because(refusal.TokenAudienceMismatch, "aud %.100q", v.Claims.Audience)
-	}
-	return nil
 }
 
 // current reports whether an entry was verified by the settings and keys that are in use now. A reload brings a new
@@ -211,18 +153,4 @@ func (g *Gate) current(e *entry) bool {
 		e.by = g.verifier
 	}
 	return e.verified.Issuer.Keys() == e.keys
-}
-
-// management reports whether a token of ours opens the token endpoints, and so no route.
-func management(c *token.Claims, url string) bool {
-	return c.Scope != "" || slices.Contains(c.Audience, url)
-}
-
-func meantFor(c *token.Claims, audiences []string) bool {
-	for _, a := range c.Audience {
-		if slices.Contains(audiences, a) {
-			return true
-		}
-	}
-	return false
 }

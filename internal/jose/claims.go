@@ -80,7 +80,7 @@ func (d *decoder) foreignClaim(r *strictjson.Reader, name string) error {
 		return r.Null()
 	}
 	switch name {
-	case "scope", "application", "master", "expiresOn", "grantor", "act", "tenantPermissions", "exchanged_from":
+	case "scope", "application", "master", "expiresOn", "grantor", "act", "tenantPermissions", "exchanged_from", "sid":
 		text, err := r.Raw()
 		if err != nil {
 			return err
@@ -123,6 +123,8 @@ func decodeClaim(r *strictjson.Reader, name string, c *token.Claims) (err error)
 		c.ClientID, err = named(r)
 	case "jti":
 		c.ID, err = named(r)
+	case "sid":
+		c.Session, err = named(r)
 	case "iat":
 		c.IssuedAt, err = numericDate(r)
 	case "nbf":
@@ -285,6 +287,12 @@ func ancestors(r *strictjson.Reader) (list []token.Ancestor, err error) {
 		var a token.Ancestor
 		err := r.Object(func(name string) (err error) {
 			switch name {
+			case "iss":
+				a.Issuer, err = named(r)
+			case "sub":
+				a.Subject, err = named(r)
+			case "sid":
+				a.Session, err = named(r)
 			case "jti":
 				a.ID, err = named(r)
 			case "client_id":
@@ -305,18 +313,21 @@ func ancestors(r *strictjson.Reader) (list []token.Ancestor, err error) {
 }
 
 // actors reads the act claim (RFC 8693 §4.1), the latest actor first. It opens nothing, so what other issuers put
-// there, beside or instead of sub, is skipped.
-func actors(r *strictjson.Reader) ([]string, error) {
+// there, beside sub and iss or instead of them, is skipped.
+func actors(r *strictjson.Reader) ([]token.Actor, error) {
 	if r.Kind() != strictjson.KindObject {
 		return nil, r.Skip()
 	}
-	var latest, earlier []string
+	var a token.Actor
+	var latest, earlier []token.Actor
+	named := false
 	err := r.Object(func(name string) (err error) {
 		switch {
 		case name == "sub" && r.Kind() == strictjson.KindString:
-			var s string
-			s, err = r.String()
-			latest = []string{s}
+			named = true
+			a.Subject, err = r.String()
+		case name == "iss" && r.Kind() == strictjson.KindString:
+			a.Issuer, err = r.String()
 		case name == "act":
 			earlier, err = actors(r)
 		default:
@@ -324,6 +335,9 @@ func actors(r *strictjson.Reader) ([]string, error) {
 		}
 		return err
 	})
+	if named {
+		latest = []token.Actor{a}
+	}
 	return append(latest, earlier...), err
 }
 

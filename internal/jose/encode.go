@@ -24,6 +24,7 @@ func EncodeClaims(dst []byte, c *token.Claims) []byte {
 		e.dst = appendStrings(e.dst, c.Audience)
 	}
 	e.text("client_id", c.ClientID)
+	e.text("sid", c.Session)
 	e.integer("iat", c.IssuedAt/1000)
 	e.integer("nbf", c.NotBefore/1000)
 	e.integer("exp", c.Expiry/1000)
@@ -55,6 +56,14 @@ func EncodeClaims(dst []byte, c *token.Claims) []byte {
 		e.dst = append(e.dst, "true"...)
 	}
 	e.integer("expiresOn", c.ExpiresOn)
+	for _, custom := range c.Custom {
+		if e.started {
+			e.dst = append(e.dst, ',')
+		}
+		e.started = true
+		e.dst = append(strictjson.AppendString(e.dst, custom.Name), ':')
+		e.dst = append(e.dst, custom.Value...)
+	}
 	return append(e.dst, '}')
 }
 
@@ -95,6 +104,9 @@ func appendAncestors(dst []byte, ancestors []token.Ancestor) []byte {
 			e.dst = append(e.dst, ',')
 		}
 		e.dst, e.started = append(e.dst, '{'), false
+		e.text("iss", ancestors[i].Issuer)
+		e.text("sub", ancestors[i].Subject)
+		e.text("sid", ancestors[i].Session)
 		e.text("jti", ancestors[i].ID)
 		e.text("client_id", ancestors[i].ClientID)
 		e.text("kid", ancestors[i].KeyID)
@@ -105,12 +117,15 @@ func appendAncestors(dst []byte, ancestors []token.Ancestor) []byte {
 }
 
 // appendActors appends the act claim: each actor holds the one before it (RFC 8693 §4.1).
-func appendActors(dst []byte, actors []string) []byte {
+func appendActors(dst []byte, actors []token.Actor) []byte {
 	for i, a := range actors {
 		if i > 0 {
 			dst = append(dst, `,"act":`...)
 		}
-		dst = strictjson.AppendString(append(dst, `{"sub":`...), a)
+		dst = strictjson.AppendString(append(dst, `{"sub":`...), a.Subject)
+		if a.Issuer != "" {
+			dst = strictjson.AppendString(append(dst, `,"iss":`...), a.Issuer)
+		}
 	}
 	for range actors {
 		dst = append(dst, '}')

@@ -174,13 +174,13 @@ func TestTheTwinSignatureSaysTheSame(t *testing.T) {
 // reference reads a payload by encoding/json, exactly and without regard to cost.
 func reference(payload []byte) (c token.Claims, err error) {
 	var m struct {
-		Iss, Sub, Jti, Scope, Grantor, Application string
-		ClientID                                   string `json:"client_id"`
-		Aud                                        json.RawMessage
-		Iat, Nbf, Exp                              json.Number
-		ExpiresOn                                  int64
-		Master                                     bool
-		TenantPermissions                          token.Permissions
+		Iss, Sub, Jti, Sid, Scope, Grantor, Application string
+		ClientID                                        string `json:"client_id"`
+		Aud                                             json.RawMessage
+		Iat, Nbf, Exp                                   json.Number
+		ExpiresOn                                       int64
+		Master                                          bool
+		TenantPermissions                               token.Permissions
 	}
 	var names map[string]json.RawMessage // encoding/json folds case: keep the exact names alone
 	if err := json.Unmarshal(payload, &names); err != nil {
@@ -189,7 +189,7 @@ func reference(payload []byte) (c token.Claims, err error) {
 	act, from := names["act"], names["exchanged_from"]
 	for name := range names {
 		if !slices.Contains([]string{
-			"iss", "sub", "jti", "scope", "grantor", "application", "client_id", "aud", "iat", "nbf",
+			"iss", "sub", "jti", "sid", "scope", "grantor", "application", "client_id", "aud", "iat", "nbf",
 			"exp", "expiresOn", "master", "tenantPermissions",
 		}, name) {
 			delete(names, name)
@@ -200,6 +200,7 @@ func reference(payload []byte) (c token.Claims, err error) {
 	}
 	c = token.Claims{
 		Issuer: m.Iss, Subject: m.Sub, ClientID: m.ClientID, ID: m.Jti, Scope: m.Scope, Grantor: m.Grantor,
+		Session:     m.Sid,
 		Application: m.Application, Master: m.Master, ExpiresOn: m.ExpiresOn, Permissions: m.TenantPermissions,
 		IssuedAt: exactMilliseconds(m.Iat), NotBefore: exactMilliseconds(m.Nbf), Expiry: exactMilliseconds(m.Exp),
 	}
@@ -234,7 +235,9 @@ func referenceAncestors(from json.RawMessage) (ancestors []token.Ancestor, err e
 			return nil, err
 		}
 		var a token.Ancestor
-		for name, to := range map[string]*string{"jti": &a.ID, "client_id": &a.ClientID, "kid": &a.KeyID} {
+		for name, to := range map[string]*string{
+			"iss": &a.Issuer, "sub": &a.Subject, "sid": &a.Session, "jti": &a.ID, "client_id": &a.ClientID, "kid": &a.KeyID,
+		} {
 			if names[name] != nil {
 				if err := json.Unmarshal(names[name], to); err != nil {
 					return nil, err
@@ -248,12 +251,16 @@ func referenceAncestors(from json.RawMessage) (ancestors []token.Ancestor, err e
 }
 
 // referenceActors reads the act claim, the latest actor first.
-func referenceActors(act json.RawMessage) (actors []string) {
+func referenceActors(act json.RawMessage) (actors []token.Actor) {
 	var names map[string]json.RawMessage
+	text := func(name string) (s string, ok bool) {
+		ok = names[name] != nil && names[name][0] == '"' && json.Unmarshal(names[name], &s) == nil
+		return s, ok
+	}
 	for json.Unmarshal(act, &names) == nil && names != nil {
-		var sub string
-		if names["sub"] != nil && names["sub"][0] == '"' && json.Unmarshal(names["sub"], &sub) == nil {
-			actors = append(actors, sub)
+		if sub, ok := text("sub"); ok {
+			iss, _ := text("iss")
+			actors = append(actors, token.Actor{Issuer: iss, Subject: sub})
 		}
 		act, names = names["act"], nil
 	}
@@ -347,7 +354,7 @@ func anyClaims(t *rapid.T) *token.Claims {
 	seconds := rapid.Int64Range(1, 253402300799)
 	c := &token.Claims{
 		Issuer: name.Draw(t, "iss"), Subject: maybe.Draw(t, "sub"), ClientID: maybe.Draw(t, "client_id"),
-		ID:       maybe.Draw(t, "jti"),
+		ID: maybe.Draw(t, "jti"), Session: maybe.Draw(t, "sid"),
 		Audience: rapid.SliceOfN(name, 0, 3).Draw(t, "aud"), Grantor: maybe.Draw(t, "grantor"),
 		Application: maybe.Draw(t, "application"),
 		Scope:       strings.Join(rapid.SliceOfN(rapid.StringMatching(`[!#-\[\]-~]{1,9}`), 0, 3).Draw(t, "scope"), " "),
@@ -357,11 +364,12 @@ func anyClaims(t *rapid.T) *token.Claims {
 	if len(c.Audience) == 0 {
 		c.Audience = nil
 	}
-	if actors := rapid.SliceOfN(name, 0, 3).Draw(t, "act"); len(actors) > 0 {
-		c.Actors = actors
+	for range rapid.IntRange(0, 3).Draw(t, "act") {
+		c.Actors = append(c.Actors, token.Actor{Issuer: maybe.Draw(t, "its iss"), Subject: name.Draw(t, "its sub")})
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "exchanged_from") {
 		c.Ancestors = append(c.Ancestors, token.Ancestor{
+			Issuer: maybe.Draw(t, "an iss"), Subject: maybe.Draw(t, "a sub"), Session: maybe.Draw(t, "a sid"),
 			ID: maybe.Draw(t, "its jti"), ClientID: maybe.Draw(t, "its client_id"), KeyID: maybe.Draw(t, "its kid"),
 			IssuedAt: seconds.Draw(t, "its iat") * 1000,
 		})
@@ -421,7 +429,17 @@ func TestEncodedClaimsAsText(t *testing.T) {
 		},
 		{"one audience", token.Claims{Audience: []string{"a"}}, `{"aud":"a"}`},
 		{"two audiences", token.Claims{Audience: []string{"a", "b"}}, `{"aud":["a","b"]}`},
-		{"actors", token.Claims{Actors: []string{"b", "a"}}, `{"act":{"sub":"b","act":{"sub":"a"}}}`},
+		{
+			"actors", token.Claims{Actors: []token.Actor{{Subject: "b"}, {Issuer: "https://i", Subject: "a"}}},
+			`{"act":{"sub":"b","act":{"sub":"a","iss":"https://i"}}}`,
+		},
+		{"a foreign original", token.Claims{Ancestors: []token.Ancestor{
+			{Issuer: "https://i", Subject: "s", Session: "x", ID: "a", ClientID: "c", KeyID: "k", IssuedAt: 2999},
+		}}, `{"exchanged_from":[{"iss":"https://i","sub":"s","sid":"x","jti":"a","client_id":"c","kid":"k","iat":2}]}`},
+		{
+			"custom claims", token.Claims{Custom: []token.Custom{{Name: "plan", Value: `"gold"`}, {Name: `a"b`, Value: `[1]`}}},
+			`{"plan":"gold","a\"b":[1]}`,
+		},
 		{"ancestors", token.Claims{Ancestors: []token.Ancestor{
 			{ID: "b", ClientID: "c", KeyID: "k", IssuedAt: 2999},
 			{ID: "a"},

@@ -328,6 +328,7 @@ func (v *Verifier) read(u *Unverified) (*Verified, error) {
 	if issuer.RequireIssuedAt && claims.IssuedAt == 0 {
 		return nil, missing("iat")
 	}
+	claims.Ancestors = slices.DeleteFunc(claims.Ancestors, func(a token.Ancestor) bool { return a.Issuer != "" })
 	if domain := issuer.TrustDomain; domain != "" && domainOf(claims.Subject) != domain {
 		return nil, refusal.Because(refusal.TokenClaimRequired, "sub %s is not of the trust domain %s",
 			brief(claims.Subject), domain)

@@ -72,6 +72,7 @@ const (
 	TokenRevoked           Reason = "token_revoked"            // revoked, or before a not-before mark
 	GrantorUnknown         Reason = "grantor_unknown"          // the client that granted it is gone
 	GrantorNotCovering     Reason = "grantor_not_covering"     // the client's delegate no longer covers it
+	OriginalNotCovered     Reason = "original_not_covered"     // the issuer of the token that it was exchanged from does not
 	IssuerUnavailable      Reason = "issuer_unavailable"       // no key set of the issuer is at hand
 	TicketUsed             Reason = "ticket_used"              // a one-time ticket that came before, or may have
 	TicketMismatch         Reason = "ticket_mismatch"          // a ticket for another request
@@ -175,8 +176,9 @@ var statuses = map[Reason]int{
 	TokenKeyUnknown: 401, TokenSignatureInvalid: 401, TokenClaimsMalformed: 401, TokenExpired: 401,
 	TokenNotYetValid: 401, TokenLifetimeTooLong: 401, TokenIssuerUnknown: 401, TokenAudienceMismatch: 401,
 	TokenManagement: 401, TokenNotManagement: 403, TokenIdentityRefused: 401, TokenSubjectReserved: 401,
-	TokenClaimRequired: 401, TokenRevoked: 401, GrantorUnknown: 401, GrantorNotCovering: 401, IssuerUnavailable: 503,
-	SignaturesBusy: 503, TicketUsed: 401, TicketMismatch: 401,
+	TokenClaimRequired: 401, TokenRevoked: 401, GrantorUnknown: 401, GrantorNotCovering: 401, OriginalNotCovered: 401,
+	IssuerUnavailable: 503,
+	SignaturesBusy:    503, TicketUsed: 401, TicketMismatch: 401,
 
 	TokenCertMismatch: 401,
 	TokenBound:        401, TokenUnbound: 401, TokenBindingUnsupported: 401, ProofMissing: 401, ProofMalformed: 401,

@@ -371,36 +371,43 @@ func (l *List) Check(c *token.Claims, keyID string) error {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if err := l.revoked(c, c.ID, c.ClientID, keyID, c.IssuedAt); err != nil {
+	self := token.Ancestor{
+		Issuer: c.Issuer, Subject: c.Subject, Session: c.Session, ID: c.ID, ClientID: c.ClientID, KeyID: keyID,
+		IssuedAt: c.IssuedAt,
+	}
+	if err := l.revoked(&self, c.Grantor); err != nil {
 		return err
 	}
 	for i := range c.Ancestors {
-		a := &c.Ancestors[i]
-		if err := l.revoked(c, a.ID, a.ClientID, a.KeyID, a.IssuedAt); err != nil {
+		a, grantor := c.Ancestors[i], ""
+		if a.Issuer == "" {
+			a.Issuer, a.Subject, grantor = c.Issuer, c.Subject, c.Grantor
+		}
+		if err := l.revoked(&a, grantor); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// revoked judges a token, or an ancestor of it, which has the same issuer, subject and grantor.
-func (l *List) revoked(c *token.Claims, id, client, keyID string, issuedAt int64) error {
-	if id != "" {
-		if _, found := l.tokens[tokenKey{c.Issuer, id}]; found {
-			return &refusal.Error{Reason: refusal.TokenRevoked, Detail: "jti " + id}
+// revoked judges a token, or one that it was made from.
+func (l *List) revoked(a *token.Ancestor, grantor string) error {
+	if a.ID != "" {
+		if _, found := l.tokens[tokenKey{a.Issuer, a.ID}]; found {
+			return &refusal.Error{Reason: refusal.TokenRevoked, Detail: "jti " + a.ID}
 		}
 	}
 	if len(l.marks) == 0 {
 		return nil
 	}
 	for _, m := range [...]markKey{
-		{Issuer, c.Issuer, ""},
-		{Subject, c.Issuer, c.Subject},
-		{Client, c.Issuer, client},
-		{Client, c.Issuer, c.Grantor},
-		{KeyID, c.Issuer, keyID},
+		{Issuer, a.Issuer, ""},
+		{Subject, a.Issuer, a.Subject},
+		{Client, a.Issuer, a.ClientID},
+		{Client, a.Issuer, grantor},
+		{KeyID, a.Issuer, a.KeyID},
 	} {
-		if err := l.before(m, issuedAt); err != nil {
+		if err := l.before(m, a.IssuedAt); err != nil {
 			return err
 		}
 	}
@@ -423,7 +430,13 @@ func (l *List) CheckTenant(c *token.Claims, tenant string) error {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.before(markKey{Tenant, c.Issuer, tenant}, earliest(c))
+	if err := l.before(markKey{Tenant, c.Issuer, tenant}, earliest(c)); err != nil {
+		return err
+	}
+	if o := c.Original(); o != nil {
+		return l.before(markKey{Tenant, o.Issuer, tenant}, o.IssuedAt)
+	}
+	return nil
 }
 
 // CheckPermissions refuses a token that a mark on any tenant revoked that its permissions open something on: such a
@@ -434,14 +447,21 @@ func (l *List) CheckPermissions(c *token.Claims) error {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
+	original := c.Original()
 	for m := range l.marks {
-		if m.kind != Tenant || m.issuer != c.Issuer {
+		issuedAt := earliest(c)
+		switch {
+		case m.kind != Tenant:
+			continue
+		case original != nil && m.issuer == original.Issuer:
+			issuedAt = original.IssuedAt
+		case m.issuer != c.Issuer:
 			continue
 		}
 		if i := c.Permissions.Deciding(m.value); i < 0 || len(c.Permissions[i].AllowedActions) == 0 {
 			continue
 		}
-		if err := l.before(m, earliest(c)); err != nil {
+		if err := l.before(m, issuedAt); err != nil {
 			return err
 		}
 	}

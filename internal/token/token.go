@@ -174,6 +174,7 @@ type Claims struct {
 	Subject     string      // sub
 	Audience    []string    // aud, a single string read as a list of one
 	ClientID    string      // client_id: who redeemed
+	Session     string      // sid: of another issuer's token, the session there that it belongs to
 	ID          string      // jti
 	IssuedAt    int64       // iat, ms
 	NotBefore   int64       // nbf, ms
@@ -183,7 +184,7 @@ type Claims struct {
 	Permissions Permissions // tenantPermissions
 	// our claim exchanged_from: the tokens that this one was made from, one out of the other, the latest first
 	Ancestors []Ancestor
-	Actors    []string // act: the clients that exchanged the token, the latest first (RFC 8693 §4.1)
+	Actors    []Actor // act: who exchanged the token, the latest first (RFC 8693 §4.1)
 	// cnf.jkt: thumbprint of the key that the token is bound to (RFC 9449 §6.1); "": a plain bearer
 	Key string
 	// cnf.x5t#S256: digest of the client certificate that the token is bound to (RFC 8705 §3.1); "": to none
@@ -193,15 +194,51 @@ type Claims struct {
 	Application string // application
 	Master      bool   // master: manages tokens; opens no route by itself
 	ExpiresOn   int64  // expiresOn, ms, the value that the dialect answers with; zero means absent
+
+	// Custom are claims that the config lets a client carry through. They are written into tokens alone: who wants to
+	// know of one asks for it by name.
+	Custom []Custom
 }
 
-// An Ancestor is what must be known of an earlier token to know whether it was revoked: its issuer and subject are
-// those of the token that was made from it, and so is its grantor.
+// A Custom is one claim of a name that is not ours.
+type Custom struct {
+	Name  string
+	Value string // its JSON
+}
+
+// An Ancestor is what must be known of an earlier token to know whether it was revoked. One of ours has no Issuer: its
+// issuer and subject are those of the token that was made from it, and so is its grantor. The token of another issuer,
+// which can only be the first of the line, has its own.
 type Ancestor struct {
-	ID       string // jti
+	Issuer   string // iss; "": ours
+	Subject  string // sub, with Issuer alone
+	Session  string // sid, with Issuer alone
+	ID       string // jti, or a digest of a token without one
 	ClientID string // client_id
 	KeyID    string // of the key that signed it
 	IssuedAt int64  // iat, ms
+}
+
+// An Actor is who acted with a token (RFC 8693 §4.1).
+type Actor struct {
+	Issuer  string // iss, of an actor that another issuer knows; "": one of our clients
+	Subject string // sub
+}
+
+// Original returns the token of another issuer that a token of ours was made from, nil if there is none.
+func (c *Claims) Original() *Ancestor {
+	if n := len(c.Ancestors); n > 0 && c.Ancestors[n-1].Issuer != "" {
+		return &c.Ancestors[n-1]
+	}
+	return nil
+}
+
+// Identity returns whom a token stands for: the issuer and the subject of the token that it was first made from.
+func (c *Claims) Identity() (issuer, subject string) {
+	if o := c.Original(); o != nil {
+		return o.Issuer, o.Subject
+	}
+	return c.Issuer, c.Subject
 }
 
 // HasScope reports whether word is one of the scope's words.

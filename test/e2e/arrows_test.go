@@ -57,6 +57,7 @@ var floors = map[string]int{
 	"internal/ticket":           0,
 	"internal/telemetry":        0,
 	"internal/token":            0,
+	"internal/trust":            0,
 	"internal/upstream":         0,
 	"internal/upstream/h1":      0,
 
