@@ -41,8 +41,8 @@ func stepGrant() step {
 			case refusal.GrantorNotCovering:
 				return "a grantor whose delegate (or permissions, for its own token) still covers all that the token says"
 			case refusal.OriginalNotCovered:
-				return "a token exchanged from one of an issuer that this config trusts with exchange: true, and whose permissions " +
-					"still cover all that the token says"
+				return "a token exchanged from one of an issuer that this config trusts with exchange: true, and whose " +
+					"permissions still cover all that the token says"
 			case refusal.TokenUnbound:
 				return "a token that is bound to a key, which this client must have"
 			}

@@ -72,7 +72,7 @@ const (
 	TokenRevoked           Reason = "token_revoked"            // revoked, or before a not-before mark
 	GrantorUnknown         Reason = "grantor_unknown"          // the client that granted it is gone
 	GrantorNotCovering     Reason = "grantor_not_covering"     // the client's delegate no longer covers it
-	OriginalNotCovered     Reason = "original_not_covered"     // the issuer of the token that it was exchanged from does not
+	OriginalNotCovered     Reason = "original_not_covered"     // nor the issuer of what it was exchanged from
 	IssuerUnavailable      Reason = "issuer_unavailable"       // no key set of the issuer is at hand
 	TicketUsed             Reason = "ticket_used"              // a one-time ticket that came before, or may have
 	TicketMismatch         Reason = "ticket_mismatch"          // a ticket for another request
