@@ -70,9 +70,6 @@ func ours(v *jose.Verified) error {
 	if !v.Issuer.Own {
 		return refusal.Because(refusal.TokenIssuerUnknown, "tokens of %q manage nothing here", v.Claims.Issuer)
 	}
-	if v.Claims.Cert != "" { // the gate judges such tokens, these endpoints do not
-		return refusal.Because(refusal.TokenBindingUnsupported, "cnf has x5t#S256, which counts at the gate alone")
-	}
 	return nil
 }
 
@@ -82,6 +79,9 @@ func (i *Issuer) manages(v *jose.Verified, now time.Time) (*config.Client, error
 	if !managementToken(t, i.settings.URL) {
 		return nil, refusal.Because(refusal.TokenNotManagement,
 			"aud, scope or tenantPermissions are not a management token's")
+	}
+	if t.Cert != "" { // the gate judges such tokens, these endpoints do not
+		return nil, refusal.Because(refusal.TokenBindingUnsupported, "cnf has x5t#S256, which counts at the gate alone")
 	}
 	client := i.clients.byID[t.ClientID]
 	if client == nil {
@@ -245,7 +245,7 @@ func (i *Issuer) holderOf(id string, now time.Time) (*holder, error) {
 	if err != nil {
 		return nil, unknown(err, accessDenied, id)
 	}
-	if v.Claims.Key != "" {
+	if v.Claims.Key != "" || v.Claims.Cert != "" {
 		return nil, denied(refusal.TokenBound, "This API takes no tokens that are bound to a key")
 	}
 	if err := i.verifier.CheckTimes(v, now); err != nil {
@@ -265,29 +265,34 @@ func (i *Issuer) authentic(compact string, now time.Time) (*jose.Verified, error
 	if err != nil {
 		return nil, err
 	}
+	return v, i.known(v, now)
+}
+
+// known refuses a token of ours that no present client of ours was given, or that is revoked.
+func (i *Issuer) known(v *jose.Verified, now time.Time) error {
 	t := &v.Claims
 	if managementToken(t, i.settings.URL) {
 		_, err := i.manages(v, now)
-		return v, err
+		return err
 	}
 	if t.Manages() || !slices.ContainsFunc(t.Audience,
 		func(a string) bool { return slices.Contains(i.settings.Audiences, a) }) {
-		return nil, refusal.Because(refusal.TokenAudienceMismatch,
+		return refusal.Because(refusal.TokenAudienceMismatch,
 			"neither a management token nor for one of issuer.audiences")
 	}
 	client := i.clients.byID[t.ClientID]
 	if client == nil || i.clients.byID[t.Grantor] == nil {
-		return nil, refusal.Because(refusal.GrantorUnknown, "client %q or grantor %q is gone", t.ClientID, t.Grantor)
+		return refusal.Because(refusal.GrantorUnknown, "client %q or grantor %q is gone", t.ClientID, t.Grantor)
 	}
 	if err := mustBind(client, t); err != nil {
-		return nil, err
+		return err
 	}
 	if i.revocations != nil {
 		if err := i.revocations.Check(v, now); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return v, nil
+	return nil
 }
 
 func expired(t *token.Claims) string {

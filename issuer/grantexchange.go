@@ -1,9 +1,9 @@
 package issuer
 
 import (
-	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jotgate/jotgate/config"
@@ -13,21 +13,20 @@ import (
 	"github.com/jotgate/jotgate/internal/token"
 )
 
-// The token types of RFC 8693 §3 that our access tokens are.
+// The token types of RFC 8693 §3 that are taken. Ours are the first two at once.
 const (
 	typeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
 	typeJWT         = "urn:ietf:params:oauth:token-type:jwt"
+	typeIDToken     = "urn:ietf:params:oauth:token-type:id_token"
 )
 
-// mostActors bounds how often a token can be exchanged, one out of the other.
-const mostActors = 8
-
-// grantByExchange gives a client that may `exchange` a narrower token for one of ours (RFC 8693). The new token opens
-// nothing that the old one does not, nor anything that the client may not hand on; it ends when the old one does, if
-// not before; it never manages and is never a master. It stands on the old one's grantor, as the old one does, and
-// tells in `act` who exchanged it, and in `exchanged_from` which tokens it comes from: revoking one of these revokes
-// it. A request can narrow it further: by resource and audience, and by our own parameters tenant_permissions (JSON, as
-// the claim) and expires_in (seconds).
+// grantByExchange gives a client that may `exchange` a narrower token for one of ours, or for one of an issuer whose
+// entry says exchange: true (RFC 8693). The new token opens nothing that the old one does not, nor anything that the
+// client may not hand on; it ends when the old one does, if not before; it never manages and is never a master. Made
+// from one of ours it stands on the old one's grantor; made from another issuer's, on the client and on that issuer's
+// entry. It tells in `act` who acts, and in `exchanged_from` which tokens it comes from: revoking one of these revokes
+// it. A request can narrow it further: by scope, resource and audience, and by our own parameters tenant_permissions
+// (JSON, as the claim) and expires_in (seconds).
 func (c *call) grantByExchange(p params) (*oauthAnswer, error) {
 	client, err := c.confidential(p)
 	if err != nil {
@@ -39,69 +38,62 @@ func (c *call) grantByExchange(p params) (*oauthAnswer, error) {
 	if err := exchangeable(p); err != nil {
 		return nil, err
 	}
-	subject, err := c.subjectToken(p.one("subject_token"), client)
+	// A bad token costs as much as a good one, so each attempt takes a turn.
+	if _, err := c.turn(issuing, client); err != nil {
+		return nil, err
+	}
+	s, err := c.subjectToken(p, client)
 	if err != nil {
 		return nil, err
 	}
-	claims, err := c.narrowed(p, subject, client)
+	claims, scope, err := c.narrowed(p, s, client)
 	if err != nil {
 		return nil, err
 	}
-	compact, err := c.sign(client, claims, "token-exchange of "+subject.Claims.ID)
+	compact, err := c.signTaken(claims, "token-exchange of "+lineage(claims.Ancestors))
 	if err != nil {
 		return nil, err
 	}
-	return &oauthAnswer{AccessToken: compact, IssuedTokenType: typeAccessToken}, nil
+	return &oauthAnswer{AccessToken: compact, IssuedTokenType: typeAccessToken, Scope: scope}, nil
+}
+
+// lineage names the tokens that a token was made from, for a line of the audit.
+func lineage(ancestors []token.Ancestor) string {
+	var b strings.Builder
+	for i := range ancestors {
+		if i > 0 {
+			b.WriteString(" of ")
+		}
+		b.WriteString(ancestors[i].ID)
+	}
+	if n := len(ancestors); n > 0 && ancestors[n-1].Issuer != "" {
+		b.WriteString(" of issuer " + ancestors[n-1].Issuer)
+	}
+	return b.String()
 }
 
 // exchangeable holds the request to what is exchanged here.
 func exchangeable(p params) error {
 	isToken := func(kind string) bool { return kind == typeAccessToken || kind == typeJWT }
-	switch requested := p.one("requested_token_type"); {
+	isSubject := func(kind string) bool { return isToken(kind) || kind == typeIDToken }
+	requested, kind, actor := p.one("requested_token_type"), p.one("subject_token_type"), p.one("actor_token_type")
+	switch {
 	case p.one("subject_token") == "":
 		return lacking("subject_token")
-	case p.one("subject_token_type") == "":
+	case kind == "":
 		return lacking("subject_token_type")
-	case !isToken(p.one("subject_token_type")):
-		return bad("subject_token_type must be %s or %s", typeAccessToken, typeJWT)
+	case !isSubject(kind):
+		return bad("subject_token_type must be %s, %s or %s", typeAccessToken, typeJWT, typeIDToken)
 	case requested != "" && !isToken(requested):
 		return bad("requested_token_type must be %s or %s", typeAccessToken, typeJWT)
-	case p.one("actor_token") != "" || p.one("actor_token_type") != "":
-		return bad("The actor is the client that authenticates; leave actor_token out")
-	case p.one("scope") != "":
-		return &fault{reason: refusal.ScopeUnknown, text: "An exchanged token has no scope"}
+	case p.one("actor_token") != "" && actor == "":
+		return lacking("actor_token_type")
+	case p.one("actor_token") == "" && actor != "":
+		return bad("actor_token_type without actor_token")
+	case actor != "" && !isSubject(actor):
+		return bad("actor_token_type must be %s, %s or %s", typeAccessToken, typeJWT, typeIDToken)
 	}
 	return nil
-}
-
-// subjectToken is what the token says, if it opens something here now and is not somebody's own.
-func (c *call) subjectToken(compact string, client *config.Client) (*jose.Verified, error) {
-	v, err := c.issuer.presentable(compact, c.now)
-	if err != nil && refusal.Of(err).Status() >= http.StatusInternalServerError {
-		return nil, err // we cannot tell
-	}
-	if err != nil {
-		return nil, notExchanged(err.Error())
-	}
-	t := &v.Claims
-	switch {
-	case t.Manages():
-		return nil, notExchanged("a management token")
-	case c.issuer.clients.byID[t.Subject] != nil && t.Subject != client.ID:
-		return nil, notExchanged("another client's own token") // its subject would be one that only that client may have
-	case t.Key != "" && (c.proof == nil || c.proof.Thumbprint != t.Key):
-		return nil, notExchanged("bound to a key that this request has no proof of") // who has it may be a thief
-	case len(t.Actors) >= mostActors:
-		return nil, notExchanged("exchanged too often")
-	}
-	return v, nil
-}
-
-func notExchanged(detail string) error {
-	return &fault{
-		reason: refusal.SubjectTokenRefused, text: "The subject_token is not one that can be exchanged here",
-		detail: detail,
-	}
 }
 
 // presentable is a token of ours that opens something at this moment, a management token among them.
@@ -120,37 +112,47 @@ func (i *Issuer) presentable(compact string, now time.Time) (*jose.Verified, err
 	return v, err
 }
 
-// narrowed are the new token's claims.
-func (c *call) narrowed(p params, v *jose.Verified, client *config.Client) (*token.Claims, error) {
-	t := &v.Claims
-	life, err := c.narrowedLife(p, t)
+// narrowed are the new token's claims, and what of the request's scope they keep.
+func (c *call) narrowed(p params, s *subject, client *config.Client) (*token.Claims, string, error) {
+	t := &s.Claims
+	actor, until, err := c.actor(p, s, client)
 	if err != nil {
-		return nil, err
+		return nil, "", err
+	}
+	life, err := c.narrowedLife(p, until)
+	if err != nil {
+		return nil, "", err
 	}
 	claims, err := c.issuer.minter.claims(client, t.Subject, life)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	claims.Expiry = min(claims.Expiry, t.Expiry)
-	claims.Grantor = t.Grantor
-	claims.Actors = append([]token.Actor{{Subject: client.ID}}, t.Actors...)
-	from := token.Ancestor{ID: t.ID, ClientID: t.ClientID, KeyID: v.KeyID, IssuedAt: t.IssuedAt}
-	claims.Ancestors = append([]token.Ancestor{from}, t.Ancestors...)
-	if claims.Permissions, err = c.narrowedPermissions(p, t, client); err != nil {
-		return nil, err
+	claims.Expiry = min(claims.Expiry, until)
+	claims.Cert = t.Cert
+	claims.Actors = append([]token.Actor{actor}, s.actors...)
+	claims.Ancestors = s.ancestors
+	possible, most := c.issuer.settings.Audiences, client.Delegate
+	if s.Issuer.Own {
+		claims.Grantor = t.Grantor
+		most = t.Ceiling(client.Permissions, client.Delegate) // of its own token what it may itself
+		possible = slices.DeleteFunc(slices.Clone(possible),
+			func(a string) bool { return !slices.Contains(t.Audience, a) })
 	}
-	var possible []string // what of the old token's audience is ours to issue for
-	for _, a := range t.Audience {
-		if slices.Contains(c.issuer.settings.Audiences, a) {
-			possible = append(possible, a)
-		}
+	if claims.Permissions, err = c.narrowedPermissions(p, s.permissions.Cut(most)); err != nil {
+		return nil, "", err
 	}
-	claims.Audience, err = p.audiences(possible)
-	return claims, err
+	var scope string
+	if claims.Permissions, scope, err = c.scoped(p.one("scope"), claims.Permissions); err != nil {
+		return nil, "", err
+	}
+	if claims.Audience, err = p.audiences(possible); err != nil {
+		return nil, "", err
+	}
+	return claims, scope, jose.CheckIdentity(claims)
 }
 
-func (c *call) narrowedLife(p params, t *token.Claims) (time.Duration, error) {
-	life := min(c.issuer.settings.TokenTTL, time.Duration(t.Expiry-c.now.Unix()*1000)*time.Millisecond)
+func (c *call) narrowedLife(p params, until int64) (time.Duration, error) {
+	life := min(c.issuer.settings.TokenTTL, time.Duration(until-c.now.Unix()*1000)*time.Millisecond)
 	if wanted := p.one("expires_in"); wanted != "" {
 		seconds, err := strconv.ParseInt(wanted, 10, 64)
 		if err != nil || seconds < 1 || wanted[0] == '+' {
@@ -166,10 +168,8 @@ func (c *call) narrowedLife(p params, t *token.Claims) (time.Duration, error) {
 	return life, nil
 }
 
-// narrowedPermissions cuts what the old token opens to what the client may hand on, or may itself if the token is its
-// own, and then to what is asked for.
-func (c *call) narrowedPermissions(p params, t *token.Claims, client *config.Client) (token.Permissions, error) {
-	cut := t.Permissions.Cut(t.Ceiling(client.Permissions, client.Delegate))
+// narrowedPermissions cuts permissions to what is asked for.
+func (c *call) narrowedPermissions(p params, cut token.Permissions) (token.Permissions, error) {
 	if asked := p.one("tenant_permissions"); asked != "" {
 		r := strictjson.NewString(asked)
 		wanted, err := readPermissions(r, c.issuer.config.TenantPattern, false)
@@ -185,4 +185,35 @@ func (c *call) narrowedPermissions(p params, t *token.Claims, client *config.Cli
 		cut = token.Permissions{}
 	}
 	return cut, nil
+}
+
+// scoped cuts permissions to the words of a scope: each is the name of a role, whose "{tenant}" means any, or else an
+// action. kept are the words that allow anything then (RFC 6749 §3.3); the new token itself has no scope, which would
+// make it a management token.
+func (c *call) scoped(scope string, all token.Permissions) (cut token.Permissions, kept string, err error) {
+	if scope == "" {
+		return all, "", nil
+	}
+	var wanted token.Permissions
+	var words []string
+	for word := range strings.SplitSeq(scope, " ") {
+		allows := token.Permissions{{Tenant: token.Any, AllowedActions: []string{word}}}
+		if role := c.issuer.config.Roles[word]; role != nil {
+			allows = role.Permissions.For(token.Any)
+		} else if word == token.Any {
+			continue
+		}
+		one := all.Cut(allows)
+		if slices.Contains(words, word) || !slices.ContainsFunc(one,
+			func(e token.TenantPermission) bool { return len(e.AllowedActions) > 0 }) {
+			continue
+		}
+		words, wanted = append(words, word), token.Union(wanted, allows)
+	}
+	if len(words) == 0 {
+		return nil, "", &fault{
+			reason: refusal.ScopeUnknown, text: "The scope has no role and no action that the subject_token and the client allow",
+		}
+	}
+	return all.Cut(wanted), strings.Join(words, " "), nil
 }

@@ -196,7 +196,7 @@ func TestExchangeRefusals(t *testing.T) {
 		"a public client": {exchangeForm(good, "client_id", "spa"), nil, notAllowed, refusal.GrantNotAllowed},
 		"a scope": {
 			exchangeForm(good, "scope", token.IssueCodes), svc,
-			oauthFault(400, "invalid_scope", "An exchanged token has no scope"), refusal.ScopeUnknown,
+			oauthFault(400, "invalid_scope", "The scope has no role and no action that the subject_token and the client allow"), refusal.ScopeUnknown,
 		},
 		"an unknown audience": {
 			exchangeForm(good, "audience", "https://evil.test"), svc,
@@ -215,8 +215,10 @@ func TestExchangeRefusals(t *testing.T) {
 			oauthFault(400, "invalid_request", "The request lacks the parameter subject_token_type"), refusal.BodyInvalid,
 		},
 		"an id_token": {form("grant_type", grantExchange, "subject_token", good, "subject_token_type",
-			"urn:ietf:params:oauth:token-type:id_token"), svc, oauthFault(400, "invalid_request", "subject_token_type must be "+
-			kinds), refusal.BodyInvalid},
+			"urn:ietf:params:oauth:token-type:id_token"), svc, subject, refusal.SubjectTokenRefused},
+		"a refresh token": {form("grant_type", grantExchange, "subject_token", good, "subject_token_type",
+			"urn:ietf:params:oauth:token-type:refresh_token"), svc, oauthFault(400, "invalid_request",
+			"subject_token_type must be "+typeAccessToken+", "+typeJWT+" or "+typeIDToken), refusal.BodyInvalid},
 		"a refresh token is wanted": {
 			exchangeForm(good, "requested_token_type",
 				"urn:ietf:params:oauth:token-type:refresh_token"), svc,
@@ -224,8 +226,8 @@ func TestExchangeRefusals(t *testing.T) {
 		},
 		"an actor_token": {
 			exchangeForm(good, "actor_token", own, "actor_token_type", typeAccessToken), svc,
-			oauthFault(400, "invalid_request", "The actor is the client that authenticates; leave actor_token out"),
-			refusal.BodyInvalid,
+			oauthFault(400, "invalid_request", "The actor_token is not one that may act for the subject_token"),
+			refusal.ActorRefused,
 		},
 		"expires_in 0": {
 			exchangeForm(good, "expires_in", "0"), svc,
@@ -346,8 +348,7 @@ func TestExchangeNeverWidens(t *testing.T) {
 		}
 		c := &call{issuer: i}
 		p := params{"tenant_permissions": {string(jose.AppendPermissions(nil, asked))}}
-		got, err := c.narrowedPermissions(p, &token.Claims{Permissions: old, Subject: "s"},
-			&config.Client{ID: "x", Delegate: delegate})
+		got, err := c.narrowedPermissions(p, old.Cut(delegate))
 		if err != nil {
 			t.Fatal(err)
 		}

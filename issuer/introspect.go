@@ -25,13 +25,15 @@ type introspection struct {
 	Grantor     string            `json:"grantor,omitempty"`
 	Application string            `json:"application,omitempty"`
 	Actor       *actor            `json:"act,omitempty"`
+	From        []ancestor        `json:"exchanged_from,omitempty"`
 	Confirm     *confirmation     `json:"cnf,omitempty"`
 	Permissions token.Permissions `json:"tenantPermissions,omitempty"`
 }
 
-// A confirmation is the cnf claim of a token that is bound to a key (RFC 9449 §6.2).
+// A confirmation is the cnf claim of a token that is bound to a key (RFC 9449 §6.2) or to a certificate.
 type confirmation struct {
-	Thumbprint string `json:"jkt"`
+	Thumbprint  string `json:"jkt,omitempty"`
+	Certificate string `json:"x5t#S256,omitempty"` // RFC 8705 §3.2
 }
 
 // An actor is the act claim (RFC 8693 §4.1).
@@ -39,6 +41,17 @@ type actor struct {
 	Subject string `json:"sub"`
 	Issuer  string `json:"iss,omitempty"`
 	Before  *actor `json:"act,omitempty"`
+}
+
+// An ancestor is a member of our claim exchanged_from.
+type ancestor struct {
+	Issuer   string `json:"iss,omitempty"`
+	Subject  string `json:"sub,omitempty"`
+	Session  string `json:"sid,omitempty"`
+	ID       string `json:"jti,omitempty"`
+	ClientID string `json:"client_id,omitempty"`
+	KeyID    string `json:"kid,omitempty"`
+	IssuedAt int64  `json:"iat,omitempty"` // seconds
 }
 
 // introspect tells a resource server what a token says, if the gate would take it now for one of the resource server's
@@ -83,8 +96,14 @@ func introspected(t *token.Claims) introspection {
 		IssuedAt:  t.IssuedAt / 1000, Expiry: t.Expiry / 1000, Scope: t.Scope, Grantor: t.Grantor, Application: t.Application,
 		Permissions: t.Permissions,
 	}
+	if t.Key != "" || t.Cert != "" {
+		said.Confirm = &confirmation{t.Key, t.Cert}
+	}
 	if t.Key != "" {
-		said.TokenType, said.Confirm = schemeDPoP, &confirmation{t.Key}
+		said.TokenType = schemeDPoP
+	}
+	for _, a := range t.Ancestors {
+		said.From = append(said.From, ancestor{a.Issuer, a.Subject, a.Session, a.ID, a.ClientID, a.KeyID, a.IssuedAt / 1000})
 	}
 	for _, a := range slices.Backward(t.Actors) {
 		said.Actor = &actor{a.Subject, a.Issuer, said.Actor}

@@ -142,8 +142,16 @@ func (p params) audiences(all []string) ([]string, error) {
 	return chosen, nil
 }
 
-// sign encodes and signs the claims of a grant, and notes them for the audit.
+// sign encodes and signs the claims of a grant, once the client has a turn, and notes them for the audit.
 func (c *call) sign(client *config.Client, claims *token.Claims, grant string) (string, error) {
+	if _, err := c.turn(issuing, client); err != nil {
+		return "", err
+	}
+	return c.signTaken(claims, grant)
+}
+
+// signTaken is sign for a client that has taken its turn already.
+func (c *call) signTaken(claims *token.Claims, grant string) (string, error) {
 	c.event.Subject, c.event.TokenID, c.event.Note = claims.Subject, claims.ID, "grant "+grant
 	if c.workload != "" {
 		c.event.Note += ", workload " + noted(c.workload)
@@ -153,9 +161,6 @@ func (c *call) sign(client *config.Client, claims *token.Claims, grant string) (
 		return "", err
 	}
 	if err := c.await(); err != nil {
-		return "", err
-	}
-	if _, err := c.turn(issuing, client); err != nil {
 		return "", err
 	}
 	if err := c.prove(); err != nil {

@@ -152,6 +152,7 @@ const (
 	ResourceUnknown     Reason = "resource_unknown"      // a resource or audience that no token is issued for
 	PKCEFailed          Reason = "pkce_failed"           // the code_verifier is missing, wrong, or too much
 	SubjectTokenRefused Reason = "subject_token_refused" // a token that cannot be exchanged
+	ActorRefused        Reason = "actor_refused"         // an actor_token that may not act for the subject_token
 )
 
 // Upstreams that failed.
@@ -197,7 +198,7 @@ var statuses = map[Reason]int{
 	RevocationFull: 503, RevocationsStale: 503, RevocationUnknown: 404, RevocationKept: 409,
 
 	ClientUnauthenticated: 401, AssertionUsed: 401, GrantUnsupported: 400, GrantNotAllowed: 400, ScopeUnknown: 400,
-	ResourceUnknown: 400, PKCEFailed: 400, SubjectTokenRefused: 400,
+	ResourceUnknown: 400, PKCEFailed: 400, SubjectTokenRefused: 400, ActorRefused: 400,
 
 	UpstreamUnreachable: 502, UpstreamBroken: 502, UpstreamTimeout: 504, UpstreamBusy: 503,
 }
