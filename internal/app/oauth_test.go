@@ -83,7 +83,7 @@ func TestOAuthThroughTheChain(t *testing.T) {
 	}
 }
 
-func exchangeOf(t *testing.T, r *http.Request) *http.Response {
+func exchangeOf(t testing.TB, r *http.Request) *http.Response {
 	t.Helper()
 	client := http.Transport{DisableKeepAlives: true}
 	defer client.CloseIdleConnections()
