@@ -212,7 +212,8 @@ func (c *call) scoped(scope string, all token.Permissions) (cut token.Permission
 	}
 	if len(words) == 0 {
 		return nil, "", &fault{
-			reason: refusal.ScopeUnknown, text: "The scope has no role and no action that the subject_token and the client allow",
+			reason: refusal.ScopeUnknown,
+			text:   "The scope has no role and no action that the subject_token and the client allow",
 		}
 	}
 	return all.Cut(wanted), strings.Join(words, " "), nil

@@ -196,7 +196,8 @@ func TestExchangeRefusals(t *testing.T) {
 		"a public client": {exchangeForm(good, "client_id", "spa"), nil, notAllowed, refusal.GrantNotAllowed},
 		"a scope": {
 			exchangeForm(good, "scope", token.IssueCodes), svc,
-			oauthFault(400, "invalid_scope", "The scope has no role and no action that the subject_token and the client allow"), refusal.ScopeUnknown,
+			oauthFault(400, "invalid_scope", "The scope has no role and no action that the subject_token and the client allow"),
+			refusal.ScopeUnknown,
 		},
 		"an unknown audience": {
 			exchangeForm(good, "audience", "https://evil.test"), svc,

@@ -298,7 +298,8 @@ func TestExchangeAttacks(t *testing.T) {
 		{"a refresh token", "svc", over("typ", "Refresh"), nil, 400, "invalid_request", subject},
 		{"an offline token", "svc", over("typ", "Offline"), nil, 400, "invalid_request", subject},
 		{"a logout token", "svc", over("typ", "Logout", "events", map[string]any{}), nil, 400, "invalid_request", subject},
-		{"a security event", "svc", over("typ", nil, "events", map[string]any{"x": 1}), nil, 400, "invalid_request", subject},
+		{"a security event", "svc", over("typ", nil, "events", map[string]any{"x": 1}), nil, 400, "invalid_request",
+			subject},
 		{"an id_token, said to be an access token", "svc", id, nil, 400, "invalid_request", subject},
 		{
 			"an access token, said to be an id_token", "svc", f.user(nil), []string{"subject_token_type", idType}, 400,
@@ -315,7 +316,8 @@ func TestExchangeAttacks(t *testing.T) {
 		{"a refresh token is wanted", "svc", f.user(nil), []string{
 			"requested_token_type", "urn:ietf:params:oauth:token-type:refresh_token",
 		}, 400, "invalid_request", "body_invalid"},
-		{"may_act names another", "svc", over("may_act", map[string]any{"sub": "back"}), nil, 400, "invalid_request", subject},
+		{"may_act names another", "svc", over("may_act", map[string]any{"sub": "back"}), nil, 400, "invalid_request",
+			subject},
 		{"may_act names another as well", "svc", over("may_act", map[string]any{"sub": "svc", "client_id": "back"}), nil, 400,
 			"invalid_request", subject},
 		{"may_act of another issuer", "svc", over("may_act", map[string]any{"sub": "svc", "iss": f.URL}), nil, 400,
@@ -346,10 +348,10 @@ func TestExchangeAttacks(t *testing.T) {
 		{"an expired actor", "svc", over("may_act", map[string]any{"sub": "bob"}), []string{
 			"actor_token", over("sub", "bob", "exp", now-1, "iat", now-9), "actor_token_type", accessType,
 		}, 400, "invalid_request", actor},
-		{"an actor_token without its type", "svc", f.user(nil), []string{"actor_token", f.user(nil)}, 400, "invalid_request",
-			"body_invalid"},
-		{"a type without an actor_token", "svc", f.user(nil), []string{"actor_token_type", accessType}, 400, "invalid_request",
-			"body_invalid"},
+		{"an actor_token without its type", "svc", f.user(nil), []string{"actor_token", f.user(nil)}, 400,
+			"invalid_request", "body_invalid"},
+		{"a type without an actor_token", "svc", f.user(nil), []string{"actor_token_type", accessType}, 400,
+			"invalid_request", "body_invalid"},
 	} {
 		a, reason := g.swap(c.client, c.subject, c.more...)
 		if a.Status != c.status || a.Error != c.fault || reason != c.reason || a.Token != "" {
@@ -510,7 +512,10 @@ func TestExchangedIdentityIsTheOriginals(t *testing.T) {
 	g := exchangeGate(t, f, "  - {path: /open/", `  - {path: /theirs, require: {action: READ, tenant: acme, issuers: ["`+f.URL+
 		`"]}, upstream: "$APP"}
   - {path: /ours, require: {action: READ, tenant: acme, issuers: ["https://gate.test"]}, upstream: "$APP"}
-  - {path: /few, require: {action: READ, tenant: acme}, rate_limit: {requests: 2, per: 1h, by: subject}, upstream: "$APP"}
+  - path: /few
+    require: {action: READ, tenant: acme}
+    rate_limit: {requests: 2, per: 1h, by: subject}
+    upstream: "$APP"
   - {path: /open/`)
 	original := f.user(nil)
 	a, _ := g.swap("svc", original)
