@@ -509,8 +509,9 @@ func TestExchangedTokensStandOnTheConfig(t *testing.T) {
 func TestExchangedIdentityIsTheOriginals(t *testing.T) {
 	t.Parallel()
 	f := newForeigner(t)
-	g := exchangeGate(t, f, "  - {path: /open/", `  - {path: /theirs, require: {action: READ, tenant: acme, issuers: ["`+f.URL+
-		`"]}, upstream: "$APP"}
+	g := exchangeGate(t, f, "  - {path: /open/", `  - path: /theirs
+    require: {action: READ, tenant: acme, issuers: ["`+f.URL+`"]}
+    upstream: "$APP"
   - {path: /ours, require: {action: READ, tenant: acme, issuers: ["https://gate.test"]}, upstream: "$APP"}
   - path: /few
     require: {action: READ, tenant: acme}
