@@ -290,3 +290,36 @@ func TestSharesOfTickets(t *testing.T) {
 		t.Error("a client and an issuer of one name share")
 	}
 }
+
+// TestExplainOfATicket tells what would be decided, uses nothing up, and does not show the ticket.
+func TestExplainOfATicket(t *testing.T) {
+	t.Parallel()
+	h := ticketHouse(t)
+	_, d, _ := h.draw(`{"request": "GET /taken?x=1"}`, h.mint())
+	ask := func(target string) string {
+		text, err := json.Marshal(h.trace("GET "+target+" HTTP/1.1\r\nHost: app.example\r\n\r\n", Bearer{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), d.ticket[:20]) {
+			t.Errorf("it shows the ticket: %s", text)
+		}
+		return string(text)
+	}
+	for range 2 {
+		if said := ask(d.url); strings.Contains(said, `"reason"`) ||
+			!strings.Contains(said, "whether it was used before was not asked") {
+			t.Errorf("a good one: %s", said)
+		}
+	}
+	if said := ask("/taken?x=2&ticket=" + d.ticket); !strings.Contains(said, string(refusal.TicketMismatch)) {
+		t.Errorf("for another request: %s", said)
+	}
+	if got := h.get(d.url, ""); got.status != 200 {
+		t.Errorf("explain has used it up: %d %s", got.status, got.reason)
+	}
+	h.now.Add(31_000)
+	if said := ask(d.url); !strings.Contains(said, string(refusal.TokenExpired)) {
+		t.Errorf("an old one: %s", said)
+	}
+}

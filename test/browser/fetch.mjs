@@ -48,4 +48,35 @@ run(async (browser) => {
     assert.deepEqual(await call(stranger, orders, { headers }), { error: "TypeError" });
     assert.deepEqual(await call(stranger, orders), { error: "TypeError" });
   });
+  await step("a ticket over h2", async () => {
+    const gate = new URL(given.api).origin;
+    const body = JSON.stringify({ request: "GET /live/acme/news" });
+    const drawn = await call(page, `${gate}/api/v1/tickets`, { method: "POST", headers, body });
+    assert.equal(drawn.status, 201);
+    const url = gate + JSON.parse(drawn.body).url;
+    assert.equal((await call(page, url)).status, 200);
+    assert.equal((await call(page, url)).status, 401);
+    assert.equal((await call(page, `${gate}/api/v1/tickets`, { method: "POST", body: "{}" })).status, 415);
+  });
+  // The 401 comes before the body was read, and has to reach the script all the same.
+  const cdp = await page.context().newCDPSession(page);
+  await cdp.send("Network.enable");
+  for (const [protocol, url] of [["h2", orders], ["http/1.1", given.old]]) {
+    await step(`20 of 20 early answers over ${protocol}`, async () => {
+      const protocols = new Set();
+      const note = (event) => event.response.status === 401 && protocols.add(event.response.protocol);
+      cdp.on("Network.responseReceived", note);
+      const statuses = await page.evaluate(async (url) => {
+        const all = [];
+        for (let i = 0; i < 20; i++) {
+          const answer = await fetch(url, { method: "PUT", body: new Uint8Array(1 << 20) });
+          all.push(answer.status, (await answer.json()).status);
+        }
+        return all;
+      }, url);
+      cdp.off("Network.responseReceived", note);
+      assert.deepEqual(statuses, Array(40).fill(401));
+      assert.deepEqual([...protocols], [protocol]);
+    });
+  }
 });

@@ -27,15 +27,22 @@ const clientSecret = "a-secret-of-the-script-that-is-long-enough"
 const settings = `version: 1
 listeners: [{address: "127.0.0.1:0", name: main, tls: {certificates: [{cert: cert.pem, key: key.pem}]}}]
 admin: {listen: ""}
+limits: {http2: %[4]s}
 issuer:
   url: https://api.test
   keys: [{file: main.pem, create: true}]
+  serve: {cors: {origins: [%[3]q]}}
   clients: [{id: page, secret: %[2]s, permissions: [{tenant: acme, actions: [READ]}]}]
 routes:
   - path: "/t/{tenant}/"
     methods: [GET, PUT]
     require: {tenant_from: path.tenant, action: READ}
     upstream: %[1]q
+    cors: {origins: [%[3]q]}
+  - path: "/live/{tenant}/"
+    require: {tenant_from: path.tenant, action: READ}
+    upstream: %[1]q
+    token_from: [ticket]
     cors: {origins: [%[3]q]}
 `
 
@@ -51,27 +58,33 @@ func TestFetchAcrossOrigins(t *testing.T) {
 	origin := site(t, "app.test")
 	folder := t.TempDir()
 	certify(t, folder, "*.test")
-	g := start(t, folder, fmt.Sprintf(settings, backend.URL, clientSecret, origin))
+	old := start(t, t.TempDir(), strings.ReplaceAll(fmt.Sprintf(settings, backend.URL, clientSecret, origin, "off"),
+		"{cert: cert.pem, key: key.pem}", "{cert: "+folder+"/cert.pem, key: "+folder+"/key.pem}"))
+	g := start(t, folder, fmt.Sprintf(settings, backend.URL, clientSecret, origin, "own"))
 	play(t, "fetch.mjs", map[string]string{
+		"old":  "https://api.test:" + old.port() + "/t/acme/orders",
 		"page": origin, "stranger": site(t, "stranger.test"), "api": "https://api.test:" + g.port() + "/t/",
 		"token":    g.token(t),
 		"metadata": `resource_metadata="https://api.test/.well-known/oauth-protected-resource/api"`,
-	}, "preflight and good call", "readable 401", "readable 403", "readable 405", "an origin that is not listed")
+	}, "preflight and good call", "readable 401", "readable 403", "readable 405", "an origin that is not listed",
+		"a ticket over h2", "20 of 20 early answers over h2", "20 of 20 early answers over http/1.1")
 	close(asked)
 	for have := range asked {
-		if have != "PUT /t/acme/orders" && have != "GET /t/acme/orders" {
+		if have != "PUT /t/acme/orders" && have != "GET /t/acme/orders" && have != "GET /live/acme/news" {
 			t.Errorf("the app was asked %s", have)
 		}
 	}
 }
 
+var emptyPage = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html")
+	_, _ = io.WriteString(w, "<!doctype html><title>a page</title><link rel=icon href=data:,>")
+})
+
 // site serves an empty page, by TLS, and returns its origin.
 func site(t *testing.T, host string) (origin string) {
 	t.Helper()
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = io.WriteString(w, "<!doctype html><title>a page</title><link rel=icon href=data:,>")
-	}))
+	server := httptest.NewUnstartedServer(emptyPage)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // the browser looks at the certificate first, and comes again
 	server.EnableHTTP2 = true
 	server.StartTLS()

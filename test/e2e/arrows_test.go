@@ -63,6 +63,7 @@ var floors = map[string]int{
 
 	// Programs and tests beside the product: nothing imports them.
 	"bench":                outside,
+	"examples/browser/app": outside,
 	"examples/clients/go":  outside,
 	"examples/edge/app":    outside,
 	"examples/sidecar/app": outside,
