@@ -180,6 +180,7 @@ type Limits struct {
 	TokenCacheBytes int64         // the verified-token cache
 	PreparedKeys    int           // public keys that are prepared at a time
 	IssueRate       int           // issuances per second and client; the burst is twice that
+	LogoutRate      int           // logouts per second and issuer, and refused ones per second and address
 	Shared          bool          // IssueRate is counted over all replicas
 }
 
@@ -314,7 +315,9 @@ type TrustedIssuer struct {
 	Mapping        *token.Mapping    // what the words open
 	Permissions    token.Permissions // the most that its tokens may open
 	MaxTokenTTL    time.Duration
-	Exchange       bool // clients with `exchange` may exchange its tokens for ours (RFC 8693)
+
+	LogoutAudiences []string // accepted aud values of its logout tokens; nil: it cannot tell of logouts
+	Exchange        bool     // clients with `exchange` may exchange its tokens for ours (RFC 8693)
 }
 
 // Opens returns what a token of this issuer opens: what its words open, or else what it says in tenantPermissions, cut
@@ -548,4 +551,14 @@ func (t *Test) ExpectFault(problem, remedy string) Fault { return saying(t.expec
 func saying(f Fault, problem, remedy string) Fault {
 	f.Problem, f.Remedy = problem, remedy
 	return f
+}
+
+// SessionLife returns how long what a logout has ended must be known: as long as any token of a trusted issuer can
+// live, and a day at least, since another configuration may have let longer ones in.
+func (c *Config) SessionLife() time.Duration {
+	life := 24 * time.Hour
+	for _, t := range c.TrustedIssuers {
+		life = max(life, t.MaxTokenTTL)
+	}
+	return life
 }

@@ -125,7 +125,9 @@ func (b *builder) trustedIssuer(w *writtenTrusted) *TrustedIssuer {
 		TokenTypes:  []string{"at+jwt", "application/at+jwt"},
 		Permissions: b.permissions(w.permissions.Value, noTemplates),
 		MaxTokenTTL: w.maxTokenTTL.Value,
-		Exchange:    w.exchange.Value,
+
+		LogoutAudiences: yaml.Values(w.logout.Value),
+		Exchange:        w.exchange.Value,
 	}
 	for i, alg := range t.Algorithms {
 		if alg == "Ed25519" {

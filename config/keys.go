@@ -416,6 +416,9 @@ func limits() yaml.Kind[writtenLimits] {
 			Or(strconv.Itoa(jose.DefaultPreparedKeys)),
 		yaml.Plain("issue_rate", yaml.Integer(1, 1_000_000), func(l *t) *int { return &l.IssueRate },
 			"issued codes and tokens per second and client; the burst is twice that").Or(strconv.Itoa(defaultIssueRate)),
+		yaml.Plain("logout_rate", yaml.Integer(1, 1_000_000), func(l *t) *int { return &l.LogoutRate },
+			"back-channel logouts per second and issuer, and refused ones per second and client address; the burst is twice "+
+				"that").Or("100"),
 		yaml.Placed("shared", yaml.Boolean(),
 			func(l *t) *yaml.Setting[bool] { return &l.shared },
 			"count issue_rate over all replicas, in redis; while redis does not answer, each replica counts alone").Or("false"),

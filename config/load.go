@@ -144,6 +144,7 @@ func (b *builder) build() {
 	b.buildUpstreams()
 	b.buildRoutes()
 	b.checkWorkloads()
+	b.checkLogout()
 	b.buildTickets()
 	b.lintClaimHeaders()
 	b.buildTests()

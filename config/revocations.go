@@ -1,6 +1,32 @@
 package config
 
-import yaml "github.com/jotgate/jotgate/internal/strictyaml"
+import (
+	"github.com/jotgate/jotgate/internal/endpoint"
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
+)
+
+// checkLogout comes after the routes. Where no one can keep what was logged out, logouts would be refused one by one.
+func (b *builder) checkLogout() {
+	served := false
+	for _, w := range b.file.trustedIssuers {
+		at := w.Value.logout
+		if !at.Given {
+			continue
+		}
+		served = true
+		if b.Revocations.File == "" && !b.Revocations.Shared {
+			b.Fault(at.At, "has nowhere to keep what was logged out",
+				"add revocations: {file: revoked}, or redis where there are replicas")
+		}
+	}
+	for i, r := range b.Routes {
+		written := &b.file.routes.Value[i].Value
+		if served && written.path.Usable() && r.Path.String() == endpoint.BackchannelLogout {
+			b.Fault(written.path.At, "is where trusted issuers tell of logouts, since one has logout_audiences",
+				"choose another path")
+		}
+	}
+}
 
 func (b *builder) buildRevocations() {
 	w := &b.file.revocations.Value

@@ -31,6 +31,7 @@ type writtenTrusted struct {
 	actions        yaml.Setting[writtenActions]
 	permissions    yaml.Setting[writtenPermissions]
 	maxTokenTTL    yaml.Setting[time.Duration]
+	logout         yaml.Setting[[]yaml.Setting[string]]
 	exchange       yaml.Setting[bool]
 }
 
@@ -236,6 +237,10 @@ func trusted() yaml.Kind[writtenTrusted] {
 		yaml.Placed("exchange", yaml.Boolean(), func(i *t) *yaml.Setting[bool] { return &i.exchange },
 			"clients with exchange in may can exchange its tokens for narrower ones of ours at /oauth2/token (RFC 8693)").Or(
 			"false"),
+		yaml.Placed("logout_audiences", yaml.Distinct(1, yaml.Text(isAudience).Like(audienceLike)),
+			func(i *t) *yaml.Setting[[]yaml.Setting[string]] { return &i.logout },
+			"accepted aud values of its logout tokens, often a client id: with them, POST /oauth2/backchannel-logout ends "+
+				"sessions, and its tokens need iat; default none"),
 	).OneAtMost("keys", "jwks_url")
 }
 

@@ -18,8 +18,8 @@ const (
 	mostEntries  = 1000
 )
 
-// An entry is one revocation as it is listed. Of jti, subject, client, tenant and key it has the one that it is about;
-// a mark on an issuer has none.
+// An entry is one revocation as it is listed. Of jti, subject, client, tenant, key and sid it has the one that it is
+// about; a mark on an issuer has none.
 type entry struct {
 	ID      string     `json:"id"`
 	Kind    string     `json:"kind"` // token or mark
@@ -29,6 +29,7 @@ type entry struct {
 	Client  string     `json:"client,omitempty"`
 	Tenant  string     `json:"tenant,omitempty"`
 	Key     string     `json:"key,omitempty"`
+	Session string     `json:"sid,omitempty"`
 	Before  *time.Time `json:"before,omitempty"`  // of a mark: what was issued before counts no more
 	Expires *time.Time `json:"expires,omitempty"` // of a token: its end
 }
@@ -59,7 +60,9 @@ func entryOf(e revoke.Entry) entry {
 	}
 	mark := entry{ID: e.ID, Kind: "mark", Issuer: e.Issuer, Before: &at}
 	switch revoke.Kind(e.Kind) {
-	case revoke.Subject:
+	case revoke.Session:
+		mark.Session = e.Value
+	case revoke.Subject, revoke.LoggedOut:
 		mark.Subject = e.Value
 	case revoke.Client:
 		mark.Client = e.Value

@@ -135,6 +135,10 @@ func (snap *snapshot) dispatch(x *request.Exchange, r *http.Request) {
 		snap.drawTicket(x, r)
 		return
 	}
+	if snap.ownsLogout(x, r) {
+		snap.logout.ServeHTTP(x, r)
+		return
+	}
 	if snap.owns(x, r) {
 		x.Visit = nil
 		if !snap.preflight(x, r) {

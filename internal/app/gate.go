@@ -124,7 +124,7 @@ func New(o Options) (*Gate, error) {
 		return nil, errors.Join(err, s.memory.close())
 	}
 	s.memory.guard = snap.guard
-	if err := s.memory.reconfigureTickets(o.Config); err != nil {
+	if err := s.memory.reconfigureOnce(o.Config); err != nil {
 		snap.close()
 		return nil, errors.Join(err, s.memory.close())
 	}
@@ -149,13 +149,14 @@ func nextSecond(now time.Time) time.Time {
 	return now.Add(time.Second - 1).Truncate(time.Second)
 }
 
-// expectsProofs reports whether the config speaks of client assertions or of DPoP.
+// expectsProofs reports whether the config speaks of what counts once, by when it was made: client assertions, logout
+// tokens, DPoP.
 func expectsProofs(c *config.Config) bool {
-	if c.DPoP.Given {
+	if c.DPoP.Given || len(logoutIssuers(c)) > 0 {
 		return true
 	}
 	return c.Issuer != nil && slices.ContainsFunc(c.Issuer.Clients, func(client *config.Client) bool {
-		return client.Keys != nil || client.Bound
+		return client.Keys != nil || client.Bound || client.Identity != nil && client.Identity.Once
 	})
 }
 

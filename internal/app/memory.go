@@ -14,6 +14,7 @@ import (
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/keysets"
+	"github.com/jotgate/jotgate/internal/logout"
 	"github.com/jotgate/jotgate/internal/redisstore"
 	"github.com/jotgate/jotgate/internal/replay"
 	"github.com/jotgate/jotgate/internal/revoke"
@@ -36,6 +37,7 @@ type memory struct {
 	issuer      *issuer.State
 	keys        *keysets.Sources // of trusted issuers
 	proofs      *dpop.State      // DPoP proofs that were used
+	logouts     *logout.State    // logout tokens that were used
 	tickets     *replay.Memory   // one-time tickets that were used, where the guard is this process's
 	ticketKey   []byte           // seals tickets where the configuration has no secret
 
@@ -56,6 +58,9 @@ func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*m
 	if m.tickets, err = replay.NewMemory(replay.Options{Capacity: c.Tickets.Capacity, Clock: clock}); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
+	if m.logouts, err = logout.NewState(clock); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
 	m.ticketKey = make([]byte, 32)
 	rand.Read(m.ticketKey) // never fails (crypto/rand)
 	if c.Redis != nil {
@@ -71,6 +76,9 @@ func newMemory(c *config.Config, log *telemetry.Log, clock func() time.Time) (*m
 	list, err := openRevocations(c, m.store, log, clock)
 	if err != nil {
 		return nil, errors.Join(err, m.close())
+	}
+	if list != nil {
+		list.SetLife(c.SessionLife())
 	}
 	m.revocations = list
 	return m, nil

@@ -96,6 +96,7 @@ func (g *Gate) replace(who string) error {
 	// From here on nothing can fail.
 	if g.memory.revocations != nil {
 		g.memory.revocations.SetClients(len(clients(c)))
+		g.memory.revocations.SetLife(c.SessionLife())
 	}
 	for name, fresh := range certificates {
 		g.certificates[name].Take(fresh)
@@ -188,7 +189,7 @@ func (g *Gate) reconfigure(next *snapshot) error {
 		g.memory.guard = next.guard
 	}
 	// Last, since these fail for no capacity that the config lets through.
-	if err := g.memory.reconfigureTickets(next.config); err != nil {
+	if err := g.memory.reconfigureOnce(next.config); err != nil {
 		return err
 	}
 	return g.memory.proofs.Reconfigure(next.config.DPoP.Capacity, next.config.DPoP.MaxAge)

@@ -14,6 +14,7 @@ import (
 	"github.com/jotgate/jotgate/internal/dpop"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/keysets"
+	"github.com/jotgate/jotgate/internal/logout"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
 	"github.com/jotgate/jotgate/internal/telemetry"
@@ -35,6 +36,7 @@ type snapshot struct {
 	cors      *cors.Policy // of what no route decides; nil: none
 	endpoints *endpointCORS
 	resources resources
+	logout    *logout.Endpoint // nil: no issuer tells of logouts
 
 	frontClients *x509.CertPool // verifies the client certificates that a front passes on; nil: these do not count
 
@@ -127,7 +129,11 @@ func (g *Gate) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
 		}
 		sources[t], snap.keys = source, append(snap.keys, release)
 	}
-	return keysets.VerifierWith(snap.config, func(t *config.TrustedIssuer) keysets.KeySource { return sources[t] })
+	source := func(t *config.TrustedIssuer) keysets.KeySource { return sources[t] }
+	if err := g.buildLogout(snap, source); err != nil {
+		return nil, err
+	}
+	return keysets.VerifierWith(snap.config, source)
 }
 
 // buildProofs makes the judge of DPoP proofs, one for our endpoints and for the gate: a proof that was used at either

@@ -47,8 +47,11 @@ func (t ownTickets) Consume(ctx context.Context, u replay.Use, _ int64) error {
 	return t.Memory.Consume(ctx, u)
 }
 
-// reconfigureTickets gives each client and issuer its share.
-func (m *memory) reconfigureTickets(c *config.Config) error {
+// reconfigureOnce gives each client and issuer its share of what is used once.
+func (m *memory) reconfigureOnce(c *config.Config) error {
+	if err := m.logouts.Reconfigure(logoutIssuers(c)); err != nil {
+		return err
+	}
 	if !c.Tickets.Taken {
 		return nil // what was used stays known
 	}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/jotgate/jotgate/internal/app"
 	"github.com/jotgate/jotgate/internal/keyfile"
@@ -42,7 +43,7 @@ func TestPageOfWorkloads(t *testing.T) {
 	if len(c.Warnings) > 0 {
 		t.Errorf("warnings: %v", c.Warnings)
 	}
-	if _, err := app.NewJudge(c, nil); err != nil {
+	if _, err := app.NewJudge(c, time.Now); err != nil {
 		t.Error(err)
 	}
 }

@@ -21,10 +21,10 @@ const revokeDeadline = 10 * time.Second
 func revokeCommand() command {
 	return command{
 		name: "revoke",
-		usage: `((@FILE | - | --jti ID | --subject S | --client ID | --tenant T | --key KID | --all) [--before TIME] ` +
-			`[--issuer URL] | --list | --undo ID) [--config FILE] [--json]`,
+		usage: `((@FILE | - | --jti ID | --subject S | --client ID | --tenant T | --key KID | --sid ID | --all) ` +
+			`[--before TIME] [--issuer URL] | --list | --undo ID) [--config FILE] [--json]`,
 		brief: "revoke a token, or every token issued before a time", run: revokeTokens,
-		help: `Revokes one token (@FILE, standard input, or --jti), or every token of a subject, client, tenant, signing key or issuer
+		help: `Revokes one token (@FILE, standard input, or --jti), or every token of a subject, client, tenant, session, key or issuer
 that was issued before a time (--before, default now). It needs revocations.file or redis in the config.
 
 Exit code 0 means that the revocation is durable and in force: written to the shared store, which all replicas poll every
@@ -46,11 +46,11 @@ revocations.poll. A revoked token stays revoked.
 }
 
 type revokeFlags struct {
-	jti, subject, client, tenant, key string
-	all                               bool
-	before, issuer                    string
-	list                              bool
-	undo                              string
+	jti, subject, client, tenant, key, sid string
+	all                                    bool
+	before, issuer                         string
+	list                                   bool
+	undo                                   string
 }
 
 func revokeTokens(p *Process, c *call) error {
@@ -62,6 +62,7 @@ func revokeTokens(p *Process, c *call) error {
 	c.StringVar(&f.client, "client", "", "`ID` of the client that redeemed or granted the tokens")
 	c.StringVar(&f.tenant, "tenant", "", "`TENANT` on which every token is revoked")
 	c.StringVar(&f.key, "key", "", "`KID` of the key that signed the tokens")
+	c.StringVar(&f.sid, "sid", "", "`ID` of the session (sid) that the tokens belong to")
 	c.BoolVar(&f.all, "all", false, "every token of the issuer")
 	c.StringVar(&f.before, "before", "",
 		"`TIME` before which the tokens were issued, as 2006-01-02T15:04:05Z (default now)")
@@ -164,6 +165,7 @@ func (f *revokeFlags) revocation(p *Process, c *call, settings *config.Config) (
 	kinds := map[string]struct{ kind, value string }{
 		"jti": {"token", f.jti}, "subject": {string(revoke.Subject), f.subject}, "client": {string(revoke.Client), f.client},
 		"tenant": {string(revoke.Tenant), f.tenant}, "key": {string(revoke.KeyID), f.key}, "all": {string(revoke.Issuer), ""},
+		"sid": {string(revoke.Session), f.sid},
 	}
 	named := 0
 	for flag, k := range kinds {
@@ -176,7 +178,7 @@ func (f *revokeFlags) revocation(p *Process, c *call, settings *config.Config) (
 		}
 	}
 	if named+len(c.operands) != 1 {
-		return w, usagef("name exactly one of @FILE, -, --jti, --subject, --client, --tenant, --key and --all")
+		return w, usagef("name exactly one of @FILE, -, --jti, --subject, --client, --tenant, --key, --sid and --all")
 	}
 	if len(c.operands) == 1 {
 		if c.given("before") || c.given("issuer") {
@@ -280,6 +282,7 @@ func share(ctx context.Context, settings *config.Config, write func(*revoke.List
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
+	list.SetLife(settings.SessionLife())
 	return errors.Join(write(list), list.Close(), store.Close())
 }
 

@@ -34,6 +34,9 @@ const AccessTokenTree = "/api/1/access_token/"
 // Tickets is where one-time tickets are drawn, where a route takes any.
 const Tickets = "/api/v1/tickets"
 
+// BackchannelLogout is where trusted issuers tell of logouts, where one has logout_audiences.
+const BackchannelLogout = "/oauth2/backchannel-logout"
+
 // List returns the endpoints that are served, the more specific path first.
 func (s Served) List() []Endpoint {
 	list := []Endpoint{

@@ -40,6 +40,9 @@ type Issuer struct {
 	// Assertions marks tokens that authenticate a client (RFC 7523 §3) and are no access tokens, so that nothing has to
 	// tell them from id_tokens; the rules below are not for them either.
 	Assertions bool
+	// Logout marks logout tokens (OpenID Connect Back-Channel Logout 1.0 §2.4), which are of no kind, and have iat. What
+	// they must say is for the caller to judge, by Retain.
+	Logout bool
 
 	// Kinds lists which kinds of its tokens are taken; none: access tokens alone.
 	Kinds []Kind
@@ -325,8 +328,11 @@ func (v *Verifier) read(u *Unverified) (*Verified, error) {
 		}
 		return x, nil
 	}
-	if issuer.RequireIssuedAt && claims.IssuedAt == 0 {
+	if (issuer.RequireIssuedAt || issuer.Logout) && claims.IssuedAt == 0 {
 		return nil, missing("iat")
+	}
+	if issuer.Logout {
+		return x, x.readRules(issuer, u.Payload)
 	}
 	claims.Ancestors = slices.DeleteFunc(claims.Ancestors, func(a token.Ancestor) bool { return a.Issuer != "" })
 	if domain := issuer.TrustDomain; domain != "" && domainOf(claims.Subject) != domain {

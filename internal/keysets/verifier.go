@@ -65,8 +65,10 @@ func VerifierWith(c *config.Config, source func(*config.TrustedIssuer) KeySource
 			ClientClaim:    t.ClientClaim,
 			Words:          t.Words,
 			TrustDomain:    t.TrustDomain,
-			Retain:         retain,
-			Scopes:         scopes,
+			// What a logout has ended is known until all that was issued before has ended: by iat.
+			RequireIssuedAt: len(t.LogoutAudiences) > 0,
+			Retain:          retain,
+			Scopes:          scopes,
 		})
 	}
 	return jose.NewVerifier(jose.Options{
@@ -76,4 +78,28 @@ func VerifierWith(c *config.Config, source func(*config.TrustedIssuer) KeySource
 
 func always(set *jose.KeySet) func() *jose.KeySet {
 	return func() *jose.KeySet { return set }
+}
+
+// LogoutVerifier returns the verifier of the logout tokens of the trusted issuers that have logout_audiences; nil where
+// none has. Retained are the claims events, nonce and sid.
+func LogoutVerifier(c *config.Config, source func(*config.TrustedIssuer) KeySource) (*jose.Verifier, error) {
+	var issuers []*jose.Issuer
+	for _, t := range c.TrustedIssuers {
+		if len(t.LogoutAudiences) == 0 {
+			continue
+		}
+		i := &jose.Issuer{
+			URL: t.Issuer, Keys: always(t.Keys), Types: []string{"", "logout+jwt"}, Algorithms: t.Algorithms, Logout: true,
+			Retain: []jose.Path{{"events"}, {"nonce"}, {"sid"}},
+		}
+		if t.Remote != nil {
+			from := source(t)
+			i.Keys, i.Seek, i.Source = from.Keys, from.Seek, from
+		}
+		issuers = append(issuers, i)
+	}
+	if len(issuers) == 0 {
+		return nil, nil
+	}
+	return jose.NewVerifier(jose.Options{Issuers: issuers, Leeway: c.ClockLeeway, MaxBytes: c.Limits.TokenBytes})
 }

@@ -139,6 +139,8 @@ const (
 	RevocationFull    Reason = "revocation_full"    // the list or the client's share of it is full
 	RevocationUnknown Reason = "revocation_unknown" // no entry has the id
 	RevocationKept    Reason = "revocation_kept"    // the entry cannot be undone
+	LogoutRefused     Reason = "logout_refused"     // a logout token that does not say what it must, or not to us
+	LogoutUsed        Reason = "logout_used"        // a logout token that came before, or may have
 )
 
 // What the OAuth endpoints refuse beside that (RFC 6749 §5.2).
@@ -196,6 +198,7 @@ var statuses = map[Reason]int{
 	CodeClientGone: 400, CodeRoleGone: 400, CodeNotCovered: 400, StoreUnavailable: 503, CredentialUnknown: 403,
 	MasterRequired: 403, UserUnknown: 404, UserTypeRefused: 400, UserLookupFailed: 408, RevocationOff: 501,
 	RevocationFull: 503, RevocationsStale: 503, RevocationUnknown: 404, RevocationKept: 409,
+	LogoutRefused: 400, LogoutUsed: 400,
 
 	ClientUnauthenticated: 401, AssertionUsed: 401, GrantUnsupported: 400, GrantNotAllowed: 400, ScopeUnknown: 400,
 	ResourceUnknown: 400, PKCEFailed: 400, SubjectTokenRefused: 400, ActorRefused: 400,

@@ -63,8 +63,12 @@ func (l *List) entries() []Entry {
 			all = append(all, Entry{Kind: "token", Issuer: key.issuer, Value: key.id, At: w.expiry})
 		}
 	}
+	passed := l.passed()
 	for key, marks := range l.marks {
 		for _, at := range marks {
+			if key.kind.passing() && at <= passed {
+				continue
+			}
 			all = append(all, Entry{Kind: string(key.kind), Issuer: key.issuer, Value: key.value, At: at})
 		}
 	}
@@ -167,6 +171,9 @@ func (l *List) applyMark(r record) {
 		all = slices.Insert(all, i, r.At)
 	}
 	l.marked += len(all) - was
+	if key.kind.passing() {
+		l.passing += len(all) - was
+	}
 	if l.marks[key] = all; len(all) == 0 {
 		delete(l.marks, key)
 	}

@@ -40,10 +40,17 @@ const (
 	Client  Kind = "client"  // … that the client redeemed or granted
 	Tenant  Kind = "tenant"  // … used on the tenant
 	KeyID   Kind = "key"     // … signed by the key
+	Session Kind = "sid"     // … of the session, by its sid
+	// … of the subject, who has logged out at the issuer. Like those of a session, such a mark is forgotten when all that
+	// was issued before has ended.
+	LoggedOut Kind = "logout"
 )
 
-// Kinds lists the kinds of marks.
-func Kinds() []Kind { return []Kind{Issuer, Subject, Client, Tenant, KeyID} }
+// Kinds lists the kinds of marks that an operator makes.
+func Kinds() []Kind { return []Kind{Issuer, Subject, Client, Tenant, KeyID, Session} }
+
+// passing reports whether marks of the kind are forgotten some time.
+func (k Kind) passing() bool { return k == Session || k == LoggedOut }
 
 type tokenKey struct{ issuer, id string }
 
@@ -74,7 +81,9 @@ type List struct {
 	mu       sync.RWMutex // guards the maps; held shortly, never while the disk works
 	tokens   map[tokenKey]revokedToken
 	marks    map[markKey][]int64 // ms, ascending: each is an entry of its own, and the last one counts
-	marked   int                 // entries of marks
+	marked   int                 // entries of marks …
+	passing  int                 // … that are forgotten some time, …
+	life     time.Duration       // … so long after their moment
 	words    map[notBefore]word  // the latest word on each, of a shared list alone
 	shares   map[string]int      // entries for each client
 	quota    int                 // … of its own
@@ -141,12 +150,23 @@ func newList(clock func() time.Time, capacity, clients int) (*List, error) {
 		return nil, fmt.Errorf("revocations: capacity %d: want at least 1", capacity)
 	}
 	l := &List{
-		clock: clock, capacity: capacity,
+		clock: clock, capacity: capacity, life: usualLife,
 		tokens: map[tokenKey]revokedToken{}, marks: map[markKey][]int64{}, words: map[notBefore]word{},
 		shares: map[string]int{},
 	}
 	l.SetClients(clients)
 	return l, nil
+}
+
+// usualLife is how long marks of sessions are kept, where SetLife says nothing.
+const usualLife = 24 * time.Hour
+
+// SetLife says how long a mark of a session, or of a logout, is kept: as long as any token of a session can live. It is
+// never shortened, as an earlier configuration may have let in tokens that live longer.
+func (l *List) SetLife(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.life = max(l.life, d)
 }
 
 // SetClients shares the capacity out among n clients and the operator, evenly; a client already over its new share
@@ -162,6 +182,9 @@ func (l *List) SetClients(n int) {
 
 // quotaOf is how many entries an owner may have. The caller holds mu.
 func (l *List) quotaOf(owner string) int {
+	if owner == logouts {
+		return max(1, l.capacity/2)
+	}
 	if strings.HasSuffix(owner, replayedSuffix) {
 		return l.replayed
 	}
@@ -214,6 +237,16 @@ func (l *List) Mark(ctx context.Context, kind Kind, issuer, value string, notBef
 	return l.add(ctx, record{Kind: string(kind), Issuer: issuer, Value: value, At: notBefore.UnixMilli()})
 }
 
+// LogOut marks a session, or a subject who has logged out. Such marks take no more than half of the capacity, so that
+// an issuer with many logouts never takes the room in which tokens are revoked.
+func (l *List) LogOut(ctx context.Context, kind Kind, issuer, value string, notBefore time.Time) error {
+	r := record{Kind: string(kind), Issuer: issuer, Value: value, Client: logouts, At: notBefore.UnixMilli()}
+	return l.add(ctx, r)
+}
+
+// logouts is the share of marks of logouts. No client's id has a space.
+const logouts = "logged out"
+
 func (l *List) add(ctx context.Context, r record) error {
 	if l.shared != nil {
 		return l.addShared(ctx, r)
@@ -249,10 +282,10 @@ func (l *List) add(ctx context.Context, r record) error {
 // addShared keeps r in the store, which alone knows how full it is.
 func (l *List) addShared(ctx context.Context, r record) error {
 	l.mu.RLock()
-	quota := l.quotaOf(r.Client)
+	quota, life := l.quotaOf(r.Client), l.life
 	r.When = l.words[r.notBefore()].when
 	l.mu.RUnlock()
-	kept, err := l.shared.keep(ctx, &r, quota, false)
+	kept, err := l.shared.keep(ctx, &r, quota, life, false)
 	if err != nil {
 		return err
 	}
@@ -288,6 +321,7 @@ func (l *List) room(r record) (known, full bool) {
 			return true, false
 		}
 	}
+	full = full || r.Client == logouts && l.passing >= l.quotaOf(logouts)
 	return false, full || len(l.tokens)+l.marked >= l.capacity
 }
 
@@ -341,7 +375,17 @@ func (l *List) live() []record {
 		}
 		live = append(live, record{Kind: "token", Issuer: key.issuer, Value: key.id, Client: w.client, At: w.expiry})
 	}
+	passed := l.passed()
 	for key, all := range l.marks {
+		for key.kind.passing() && len(all) > 0 && all[0] <= passed {
+			delete(l.words, notBefore{key, all[0]})
+			all = all[1:]
+			l.marked--
+			l.passing--
+		}
+		if l.marks[key] = all; len(all) == 0 {
+			delete(l.marks, key)
+		}
 		for _, at := range all {
 			live = append(live, notBefore{key, at}.record(l.words[notBefore{key, at}]))
 		}
@@ -358,6 +402,9 @@ func (l *List) live() []record {
 	}
 	return live
 }
+
+// passed is the moment of the latest mark of a session that need not be known any more, in ms. The caller holds mu.
+func (l *List) passed() int64 { return l.clock().Add(-l.life - keptAfterExpiry).UnixMilli() }
 
 // Check refuses a token that was revoked, or that a mark revoked, itself or one that it was exchanged from; keyID is
 // the key that signed it.
@@ -410,6 +457,15 @@ func (l *List) revoked(a *token.Ancestor, grantor string) error {
 		if err := l.before(m, a.IssuedAt); err != nil {
 			return err
 		}
+	}
+	if l.passing == 0 {
+		return nil
+	}
+	if err := l.before(markKey{LoggedOut, a.Issuer, a.Subject}, a.IssuedAt); err != nil {
+		return err
+	}
+	if a.Session != "" {
+		return l.before(markKey{Session, a.Issuer, a.Session}, a.IssuedAt)
 	}
 	return nil
 }

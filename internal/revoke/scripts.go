@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -36,22 +37,24 @@ func (s *sharing) keys() []string {
 // undoneState has a space, as no client's id has: it takes no share.
 const undoneState = "undone mark"
 
-// room is Lua for what finds room for an entry: full(KIND, CLIENT, CAPACITY, SHARE, KEPT) first forgets what ended.
+// room is Lua for what finds room for an entry: full(NOW, CLIENT, CAPACITY, SHARE, KEPT) first forgets what ended.
 const room = `
+local function passing(name) return string.sub(name, 1, 6) == '["sid"' or string.sub(name, 1, 9) == '["logout"' end
 local function drop(now, most, kept)
   local ended = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', string.format('%.0f', now - kept), 'LIMIT', 0, most)
   for _, gone in ipairs(ended) do
     local owner = string.match(redis.call('HGET', KEYS[2], gone) or '', '^%d+ (.*)$')
+    if passing(gone) then owner = 'logged out' elseif string.sub(gone, 1, 8) ~= '["token"' then owner = nil end
     if owner and redis.call('HINCRBY', KEYS[5], owner, -1) <= 0 then redis.call('HDEL', KEYS[5], owner) end
     redis.call('HDEL', KEYS[2], gone)
     redis.call('ZREM', KEYS[3], gone)
     redis.call('ZREM', KEYS[4], gone)
   end
 end
-local function full(now, kind, client, capacity, share, kept)
+local function full(now, client, capacity, share, kept)
   local function over()
     return redis.call('HLEN', KEYS[2]) >= tonumber(capacity) or
-      kind == 'token' and tonumber(redis.call('HGET', KEYS[5], client) or '0') >= tonumber(share)
+      client ~= 'none' and tonumber(redis.call('HGET', KEYS[5], client) or '0') >= tonumber(share)
   end
   drop(now, 20, tonumber(kept))
   if over() then drop(now, 2000, tonumber(kept)) end
@@ -75,7 +78,7 @@ if known then
   if tonumber(until_) >= at then return 'kept' end
   client = owner
 else
-  if full(now, 'token', client, ARGV[4], ARGV[5], ARGV[6]) then return 'full' end
+  if full(now, client, ARGV[4], ARGV[5], ARGV[6]) then return 'full' end
   redis.call('HINCRBY', KEYS[5], client, 1)
 end
 write(name, ARGV[2] .. ' ' .. client)
@@ -87,7 +90,7 @@ return 'kept'
 // heard if it knows more than the store; otherwise the word is new, and so later than all that the replica or the store
 // knew. Of two words of the same moment, the mark counts. ARGV: name; state; when the replica's last word on it was, or
 // 0; told or new; capacity; for how long an ended entry is kept; for how long an undone mark is; the mark's name as of
-// version 0.1.0; its moment.
+// version 0.1.0; its moment; whose share it takes, or none; that share; when a mark of a session is forgotten.
 var putMark = redis.NewScript(redisstore.Prelude + room + `
 local record, now = living(KEYS[1])
 if not record then return 'over' end
@@ -108,13 +111,16 @@ if known then
   else
     stamp = math.max(stamp, when)
   end
-elseif full(now, 'mark', '', ARGV[5], '0', ARGV[6]) then
-  return 'full'
+else
+  if full(now, ARGV[10], ARGV[5], ARGV[11], ARGV[6]) then return 'full' end
+  if passing(name) then redis.call('HINCRBY', KEYS[5], 'logged out', 1) end
 end
 if not told then stamp = math.max(now, stamp + 1) end
 local text = string.format('%.0f', stamp)
 write(name, text .. ' ' .. state)
-if state == '' then
+if passing(name) then
+  redis.call('ZADD', KEYS[4], ARGV[12], name)
+elseif state == '' then
   redis.call('ZREM', KEYS[4], name)
 else
   redis.call('ZADD', KEYS[4], string.format('%.0f', stamp + tonumber(ARGV[7])), name)
@@ -144,8 +150,8 @@ const page = 1000
 
 // keep writes a record to the store, and takes over when the store says that a mark's was written. A record that is
 // told is one that the store is believed to have forgotten.
-func (s *sharing) keep(ctx context.Context, r *record, quota int, told bool) (kept bool, err error) {
-	script, args, err := s.put(r, quota, told)
+func (s *sharing) keep(ctx context.Context, r *record, quota int, life time.Duration, told bool) (bool, error) {
+	script, args, err := s.put(r, quota, life, told)
 	if err != nil {
 		return false, err
 	}
@@ -169,7 +175,7 @@ func (s *sharing) keep(ctx context.Context, r *record, quota int, told bool) (ke
 }
 
 // put is the script that writes a record, and its arguments.
-func (s *sharing) put(r *record, quota int, told bool) (script *redis.Script, args []any, err error) {
+func (s *sharing) put(r *record, quota int, life time.Duration, told bool) (*redis.Script, []any, error) {
 	name, err := r.name()
 	if err != nil {
 		return nil, nil, err
@@ -181,7 +187,10 @@ func (s *sharing) put(r *record, quota int, told bool) (script *redis.Script, ar
 	if err != nil {
 		return nil, nil, err
 	}
-	state, word := "", "new"
+	state, word, owner := "", "new", "none"
+	if r.Client == logouts && !told {
+		owner = logouts
+	}
 	if r.Undo {
 		state = undoneState
 	}
@@ -190,7 +199,7 @@ func (s *sharing) put(r *record, quota int, told bool) (script *redis.Script, ar
 	}
 	return putMark, []any{
 		name, state, r.When, word, s.o.Capacity, keptAfterExpiry.Milliseconds(), keptUndone.Milliseconds(),
-		string(older), r.At,
+		string(older), r.At, owner, quota, r.At + life.Milliseconds(),
 	}, nil
 }
 

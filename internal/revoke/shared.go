@@ -214,6 +214,9 @@ func (s *sharing) take(l *List, said []any, there map[string]record) error {
 // restore writes what this replica knows and the store has forgotten. What ended long ago is forgotten here, too.
 func (s *sharing) restore(ctx context.Context, l *List, there map[string]record) error {
 	restored := 0
+	l.mu.RLock()
+	life := l.life
+	l.mu.RUnlock()
 	for _, r := range l.live() {
 		s.judge(nil)
 		name, err := r.name()
@@ -223,7 +226,7 @@ func (s *sharing) restore(ctx context.Context, l *List, there map[string]record)
 		if said, known := there[name]; known && said.tells(&r) {
 			continue
 		}
-		kept, err := s.keep(ctx, &r, s.o.Capacity, true)
+		kept, err := s.keep(ctx, &r, s.o.Capacity, life, true)
 		if err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ var floors = map[string]int{
 	"internal/decision":          1,
 	"internal/listen":            1,
 	"internal/listen/listentest": 1,
+	"internal/logout":            1,
 	"issuer":                     1,
 	"issuer/code":                1,
 	"proxy":                      1,
