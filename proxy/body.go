@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/jotgate/jotgate/internal/buffers"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
@@ -20,11 +21,10 @@ type clientBody struct {
 	limit int64
 	over  atomic.Bool // read to its end
 
-	ahead   []byte // read before it was asked for
-	then    error  // what comes behind that
-	buffer  []byte // that holds it
-	buffers *buffers
-	fault   atomic.Pointer[bodyFault]
+	ahead  []byte // read before it was asked for
+	then   error  // what comes behind that
+	buffer []byte // that holds it
+	fault  atomic.Pointer[bodyFault]
 }
 
 type bodyFault struct {
@@ -46,8 +46,8 @@ func (b *clientBody) Close() error { return nil }
 
 // await returns when the first bytes of the body, or its end, are there: until then the request takes no place at its
 // server, so that heads without bodies do not use them up. What goes wrong is told by Read.
-func (b *clientBody) await(room *buffers) {
-	b.buffers, b.buffer = room, room.Get()
+func (b *clientBody) await() {
+	b.buffer = buffers.Get(false)
 	for len(b.ahead) == 0 && b.then == nil {
 		n, err := b.read(b.buffer)
 		b.ahead, b.then = b.buffer[:n], err
@@ -64,7 +64,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	}
 	err := b.then
 	if err == nil {
-		b.buffers.Put(b.buffer)
+		buffers.Put(b.buffer)
 		b.buffer = nil
 	}
 	return n, err

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -152,7 +151,7 @@ func (f *forwarding) ask() (err error) {
 		f.body = newClientBody(f.r.Body, f.plan.bodyLimit)
 		q.Body, q.Length = f.body, f.r.ContentLength
 		if !f.speaksFirst() {
-			f.body.await(&f.gate.buffers)
+			f.body.await()
 		}
 	}
 	start := f.gate.clock()
@@ -325,23 +324,21 @@ func (f *forwarding) copy() (whole bool) {
 	if a.Length < 0 && a.Waiting() {
 		f.x.Flush()
 	}
-	buffer := f.gate.buffers.Get()
-	defer f.gate.buffers.Put(buffer)
 	for {
-		n, err := a.Read(buffer)
+		piece, err := a.Next()
 		if ended := f.lifetime.over(); ended != nil {
 			f.cut(ended)
 			return false
 		}
-		if n > 0 {
-			if _, gone := f.x.Write(buffer[:n]); gone != nil {
+		if len(piece) > 0 {
+			if _, gone := f.x.Write(piece); gone != nil {
 				if ended := f.lifetime.over(); ended != nil {
 					f.x.Note(ended)
 				}
 				panic(http.ErrAbortHandler)
 			}
 			if f.lifetime != nil {
-				f.lifetime.messages.advance(buffer[:n])
+				f.lifetime.messages.advance(piece)
 			}
 		}
 		switch {
@@ -373,23 +370,5 @@ func (f *forwarding) trailers(announced int) {
 	out := f.x.Header()
 	for name, values := range trailer {
 		out[prefix+name] = append(out[prefix+name], values...)
-	}
-}
-
-// buffers are for copying answers.
-type buffers struct{ pool sync.Pool }
-
-const bufferSize = 32 << 10
-
-func (b *buffers) Get() []byte {
-	if buffer, ok := b.pool.Get().(*[bufferSize]byte); ok {
-		return buffer[:]
-	}
-	return make([]byte, bufferSize)
-}
-
-func (b *buffers) Put(p []byte) {
-	if len(p) == bufferSize {
-		b.pool.Put((*[bufferSize]byte)(p))
 	}
 }

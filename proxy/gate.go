@@ -92,11 +92,10 @@ type Gate struct {
 	issuer       string       // ours, for assertions
 	cors         *cors.Policy // of what no route decides
 	speaksCORS   bool         // here, or on some route
-	buffers      buffers
-	forwardings  sync.Pool // of *forwarding
-	inbounds     sync.Pool // of *inbound
-	choosing     step      // of the route
-	further      []step    // of tests
+	forwardings  sync.Pool    // of *forwarding
+	inbounds     sync.Pool    // of *inbound
+	choosing     step         // of the route
+	further      []step       // of tests
 	offline      bool
 	claims       []config.ClaimHeader // of all routes, each once
 	tokenCookies []string             // that hold a token on any route

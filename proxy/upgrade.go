@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/jotgate/jotgate/internal/buffers"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
@@ -149,7 +150,7 @@ func (t *tunnel) run(f *forwarding, early []byte) {
 	up, down := make(chan error, 1), make(chan error, 1)
 	var copying sync.WaitGroup
 	copying.Go(func() { up <- t.copyUp(early) })
-	copying.Go(func() { down <- copyAll(t.down, t.server) })
+	copying.Go(func() { down <- buffers.Copy(t.down, t.server) })
 	t.watch(f, up, down)
 	t.client.Close()
 	t.server.Close()
@@ -162,12 +163,7 @@ func (t *tunnel) copyUp(early []byte) error {
 			return err
 		}
 	}
-	return copyAll(t.server, t.client)
-}
-
-func copyAll(to io.Writer, from io.Reader) error {
-	_, err := io.Copy(to, struct{ io.Reader }{from}) // no splicing past our writer
-	return err
+	return buffers.Copy(t.server, t.client)
 }
 
 // watch returns when the stream is to end.

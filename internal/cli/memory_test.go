@@ -2,9 +2,11 @@ package cli
 
 import (
 	"math"
+	"runtime"
 	"runtime/debug"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 func TestTheMemoryLimitOfAControlGroup(t *testing.T) {
@@ -67,4 +69,45 @@ func TestTheMemoryLimitInForce(t *testing.T) {
 	if tuneMemory(root); debug.SetMemoryLimit(-1) != 9_000_000_000 {
 		t.Errorf("limit %d, want 9000000000", debug.SetMemoryLimit(-1))
 	}
+}
+
+// A small heap grows to five times its size, a large one by half; between the two by so many bytes.
+func TestHowMuchTheHeapGrows(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		live uint64
+		want int
+	}{
+		{0, 400}, {4 << 20, 400}, {16 << 20, 400}, {32 << 20, 200}, {64 << 20, 100}, {128 << 20, 50}, {1 << 30, 50},
+		{math.MaxUint64, 50},
+	} {
+		if got := growthFor(c.live); got != c.want {
+			t.Errorf("%d bytes alive: %d %%, want %d", c.live, got, c.want)
+		}
+	}
+}
+
+// What is alive decides by itself.
+func TestTheHeapIsFollowed(t *testing.T) {
+	t.Cleanup(func() { debug.SetGCPercent(100) })
+	followHeap()
+	until := func(what string, holds func(percent int) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			runtime.GC()
+			percent := debug.SetGCPercent(100)
+			debug.SetGCPercent(percent)
+			if holds(percent) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d %%", what, percent)
+			}
+		}
+	}
+	until("nothing much alive", func(percent int) bool { return percent > 200 })
+	held := make([]byte, 256<<20)
+	until("256 MiB alive", func(percent int) bool { return percent == growthLeast })
+	runtime.KeepAlive(held)
+	until("nothing much alive again", func(percent int) bool { return percent > 200 })
 }

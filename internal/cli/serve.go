@@ -56,11 +56,6 @@ func untilTold(ctx context.Context) error {
 	return nil
 }
 
-// collectAt lets the heap grow to this many percent above what is alive before it is collected. A gate at work has a
-// few megabytes alive, and by default would collect some fifty times a second; like this, a handful of times, for some
-// ten megabytes more.
-const collectAt = 400
-
 // tuneMemory sets how often the heap is collected, and its soft limit, which is taken from the control group. What the
 // operator sets by GOGC or GOMEMLIMIT stays.
 func tuneMemory(root fs.FS) (limit int64) {
@@ -68,7 +63,7 @@ func tuneMemory(root fs.FS) (limit int64) {
 		return 0
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
+		followHeap()
 	}
 	if limit = int64(limitShare * float64(cgroupLimit(root))); limit > 0 {
 		debug.SetMemoryLimit(limit)

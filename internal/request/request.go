@@ -123,7 +123,8 @@ func NewID() string {
 
 // Begin starts an exchange on w; the caller fills in what it knows of the peer.
 func (x *Exchange) Begin(w http.ResponseWriter, start time.Time) {
-	*x = Exchange{ResponseWriter: w, Start: start}
+	*x = Exchange{} // by itself: a literal with fields is made on the stack first, which a stream keeps
+	x.ResponseWriter, x.Start = w, start
 }
 
 // Release says that nothing will hold on to the exchange, to the request or to anything of either but strings, when the

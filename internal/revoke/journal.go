@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 )
 
 // header is the journal's first line; it names the format, so that a later one can tell the difference.
@@ -85,7 +84,7 @@ func openJournal(path string, apply func(record)) (j *journal, torn int64, err e
 			_ = file.Close()
 		}
 	}()
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lock(file); err != nil {
 		return nil, 0, fmt.Errorf("revocations: %s: %w", path, ErrHeld)
 	}
 	info, err := file.Stat()
@@ -195,7 +194,7 @@ func (j *journal) rewrite(records []record) error {
 	}
 	fail := func(err error) error { return errors.Join(err, temp.Close(), os.Remove(temp.Name())) }
 	// The new file is locked before it takes the name, so that no other process can slip in between.
-	if err := syscall.Flock(int(temp.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lock(temp); err != nil {
 		return fail(err)
 	}
 	out := bufio.NewWriter(temp)
@@ -224,8 +223,7 @@ func (j *journal) close() error {
 	if j.broken == nil {
 		j.broken = errors.New("journal is closed")
 	}
-	// Closing alone does not unlock while a child that was forked in this moment still has the file, until it execs.
-	return errors.Join(syscall.Flock(int(j.file.Fd()), syscall.LOCK_UN), j.file.Close())
+	return errors.Join(unlock(j.file), j.file.Close())
 }
 
 // syncFolder makes a file's name durable.

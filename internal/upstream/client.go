@@ -28,12 +28,22 @@ type Answer struct {
 	stream *http2Body // nil: HTTP/1.1
 }
 
-// Read reads the body; the trailers are there with io.EOF.
-func (a *Answer) Read(p []byte) (int, error) {
-	var (
-		n   int
-		err error
-	)
+// Next returns the next piece of the body; the trailers are there with io.EOF. The piece is valid until the next call,
+// or until the answer is closed.
+func (a *Answer) Next() (p []byte, err error) {
+	if a.stream == nil {
+		p, err = a.Answer.Next()
+	} else if p, err = a.stream.next(); err == io.EOF {
+		a.Trailer = a.stream.response.Trailer
+	}
+	if err != nil && err != io.EOF {
+		a.broke(err)
+	}
+	return p, err
+}
+
+// Read reads the body, as Next does.
+func (a *Answer) Read(p []byte) (n int, err error) {
 	if a.stream == nil {
 		n, err = a.Answer.Read(p)
 	} else if n, err = a.stream.Read(p); err == io.EOF {

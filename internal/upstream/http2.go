@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jotgate/jotgate/internal/buffers"
 	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
@@ -293,6 +294,9 @@ type http2Body struct {
 	stall    time.Duration
 	timer    *time.Timer // nil: it may be silent
 	stalled  atomic.Bool
+
+	room []byte // of the last piece
+	full bool   // the last read filled it
 }
 
 func newHTTP2Body(r *http.Response, stall time.Duration) *http2Body {
@@ -314,6 +318,14 @@ func maySilent(contentType string) bool {
 
 func grpcType(kind string) bool {
 	return kind == "application/grpc" || strings.HasPrefix(kind, "application/grpc+")
+}
+
+// next waits with a small buffer, unless the last read filled it.
+func (b *http2Body) next() ([]byte, error) {
+	b.room = buffers.Fit(b.room, b.full)
+	n, err := b.Read(b.room)
+	b.full = n >= buffers.Small
+	return b.room[:n], err
 }
 
 func (b *http2Body) Read(p []byte) (int, error) {
@@ -340,6 +352,8 @@ func (b *http2Body) Close() error {
 	if b.timer != nil {
 		b.timer.Stop()
 	}
+	buffers.Put(b.room)
+	b.room = nil
 	return b.ReadCloser.Close()
 }
 

@@ -31,6 +31,7 @@ var floors = map[string]int{
 	"proxy":                      1,
 
 	"config":                    0,
+	"internal/buffers":          0,
 	"internal/cors":             0,
 	"internal/deadline":         0,
 	"internal/dpop":             0,

@@ -469,19 +469,8 @@ func askOnce(address string) error {
 
 func TestTenThousandIdleConnectionsDoNoHarm(t *testing.T) {
 	t.Parallel()
-	var files syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
-		t.Fatal(err)
-	}
 	const idle = 10_000
-	if files.Max < idle+1000 {
-		t.Fatalf("this system lets a process have %d open files, this test needs %d: raise it with `ulimit -Hn`", files.Max,
-			idle+1000)
-	}
-	files.Cur = files.Max
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
-		t.Fatal(err)
-	}
+	moreFiles(t, idle+1000)
 	f := openFlooded(t, idle+1000)
 	before := f.memory(t, "VmRSS")
 	var all *connections

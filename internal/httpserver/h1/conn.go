@@ -31,6 +31,7 @@ type Conn struct {
 
 	await   func(fd uintptr) bool // firstBytes, made once
 	awaited error                 // what firstBytes saw
+	first   [1]byte               // of a TLS connection's next request
 
 	mu      sync.Mutex
 	since   time.Time // when it began to wait for a head
@@ -119,8 +120,18 @@ func (c *Conn) waitForFirst() error {
 	}
 }
 
+// readFirst takes no memory before there is something to read. A TLS connection has a record's bytes in any case, so
+// that its first byte is asked for alone; the others are there when it is.
 func (c *Conn) readFirst() error {
-	if c.raw == nil {
+	switch {
+	case c.tls != nil:
+		n, err := c.socket.Read(c.first[:])
+		if n == 0 {
+			return err
+		}
+		_, err = c.in.fill(func(p []byte) (int, error) { return copy(p, c.first[:]), nil })
+		return err
+	case c.raw == nil:
 		_, err := c.in.fill(c.socket.Read)
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/jotgate/jotgate/internal/buffers"
 	"github.com/jotgate/jotgate/internal/grammar"
 	"github.com/jotgate/jotgate/internal/httpserver"
 )
@@ -66,14 +67,14 @@ const (
 	holdMost   = 2 << 10 // a body up to this length is counted
 )
 
-var buffers = sync.Pool{New: func() any { return &buffer{make([]byte, 0, bufferSize)} }}
+var bufferPool = sync.Pool{New: func() any { return &buffer{make([]byte, 0, bufferSize)} }}
 
-func newBuffer() *buffer { return buffers.Get().(*buffer) }
+func newBuffer() *buffer { return bufferPool.Get().(*buffer) }
 
 func (b *buffer) free() {
 	if b != nil && cap(b.b) <= 4*bufferSize {
 		b.b = b.b[:0]
-		buffers.Put(b)
+		bufferPool.Put(b)
 	}
 }
 
@@ -336,6 +337,7 @@ func (w *response) sniff(first []byte) {
 }
 
 func (w *response) chunk(p []byte) {
+	w.room()
 	w.out.b = append(strconv.AppendUint(w.out.b, uint64(len(p)), 16), "\r\n"...)
 	w.put(p)
 	w.out.b = append(w.out.b, "\r\n"...)
@@ -343,6 +345,7 @@ func (w *response) chunk(p []byte) {
 
 // put writes p behind what waits; what is long is not copied.
 func (w *response) put(p []byte) {
+	w.room()
 	if len(w.out.b)+len(p) <= bufferSize {
 		w.out.b = append(w.out.b, p...)
 		return
@@ -355,8 +358,15 @@ func (w *response) put(p []byte) {
 	w.write(p)
 }
 
+// room makes the buffer that FlushError gave back.
+func (w *response) room() {
+	if w.out == nil {
+		w.out = newBuffer()
+	}
+}
+
 func (w *response) flush() {
-	if len(w.out.b) > 0 {
+	if w.out != nil && len(w.out.b) > 0 {
 		w.write(w.out.b)
 		w.out.b = w.out.b[:0]
 	}
@@ -383,6 +393,8 @@ func (w *response) FlushError() error {
 		w.stream(nil)
 	}
 	w.flush()
+	w.out.free() // what is flushed may be the last for a long time
+	w.out = nil
 	return w.failed
 }
 
@@ -437,6 +449,7 @@ func (w *response) finish() bool {
 			w.out.b = append(w.out.b, w.held.b...)
 		}
 	case w.framed == chunkwise && !w.hidden:
+		w.room()
 		w.out.b = append(w.out.b, "0\r\n"...)
 		w.writeTrailers()
 		w.out.b = append(w.out.b, "\r\n"...)
@@ -478,14 +491,18 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c.raws = true
 	c.mu.Unlock()
 	taken := &rawConn{Conn: c.socket, in: c.in}
+	taken.source.Init(c.socket)
 	c.in = early{}
-	return taken, bufio.NewReadWriter(bufio.NewReader(taken), bufio.NewWriter(taken)), nil
+	// What came early is in the connection itself, so these need next to no memory.
+	return taken, bufio.NewReadWriter(bufio.NewReaderSize(taken, 16), bufio.NewWriterSize(taken, 16)), nil
 }
 
 // A rawConn is a connection that stopped speaking HTTP.
 type rawConn struct {
 	net.Conn
-	in early
+	in     early
+	source buffers.Reader
+	piece  []byte // what Next returned
 }
 
 // Read implements net.Conn.
@@ -494,6 +511,20 @@ func (c *rawConn) Read(p []byte) (int, error) {
 		return c.in.take(p), nil
 	}
 	return c.Conn.Read(p)
+}
+
+// Next returns what the client says next. It is valid until the next call. While Next waits it holds no memory, except
+// above TLS.
+func (c *rawConn) Next() ([]byte, error) {
+	buffers.Put(c.piece)
+	c.piece = nil
+	if c.in.len() > 0 {
+		c.piece = buffers.Get(false)
+		return c.piece[:c.in.take(c.piece)], nil
+	}
+	p, n, err := c.source.Read(true)
+	c.piece = p
+	return p[:n], err
 }
 
 // CloseWrite says that no more will be written.

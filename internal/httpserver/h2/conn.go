@@ -88,7 +88,7 @@ const (
 
 // Sizes, by which the memory of a connection is bounded.
 const (
-	readSize     = 4 << 10
+	readSize     = 2 << 10
 	windowSize   = 1 << 20   // of the connection
 	streamWindow = 64 << 10  // of a new stream: what its body may hold before the handler reads it
 	streamMost   = 512 << 10 // … of one whose handler reads

@@ -21,7 +21,7 @@ func (k *conn) look() int {
 		return ended
 	case k.secure:
 		return k.lookInside()
-	case benign(k.in[:k.seen]):
+	case benign(k.sight[:k.seen]):
 		return ended
 	}
 	return unasked
@@ -33,9 +33,9 @@ func (k *conn) peek(fd uintptr) {
 	for {
 		var err error
 		if k.secure {
-			k.seen, _, err = syscall.Recvfrom(int(fd), k.in[:1], syscall.MSG_PEEK)
+			k.seen, _, err = syscall.Recvfrom(int(fd), k.sight[:1], syscall.MSG_PEEK)
 		} else {
-			k.seen, err = syscall.Read(int(fd), k.in)
+			k.seen, err = syscall.Read(int(fd), k.sight[:])
 		}
 		switch {
 		case err == syscall.EINTR:
@@ -54,9 +54,9 @@ func (k *conn) lookInside() int {
 	if k.SetReadDeadline(time.Now().Add(time.Millisecond)) != nil {
 		return ended
 	}
-	n, err := k.Conn.Read(k.in)
+	n, err := k.Conn.Read(k.sight[:])
 	switch {
-	case n > 0 && !benign(k.in[:n]):
+	case n > 0 && !benign(k.sight[:n]):
 		return unasked
 	case n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && k.reading.Revive() == nil:
 		return quiet

@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jotgate/jotgate/internal/buffers"
 )
 
 // An Answer is what came back: its head in the fields, its body by Read. The zero value is ready, but for Header.
@@ -43,10 +46,11 @@ type Answer struct {
 	sender  *sender
 	release func() bool // from the context
 	framing framing
-	left    int64 // bytes of the body, or of the present chunk
-	within  bool  // a chunk came before
-	ahead   error // read before its data was asked for
-	over    error // what Read says from then on
+	left    int64  // bytes of the body, or of the present chunk
+	within  bool   // a chunk came before
+	ahead   error  // read before its data was asked for
+	over    error  // what Read says from then on
+	last    []byte // memory of the last piece, which is no longer the connection's
 
 	state atomic.Int32
 	mu    sync.Mutex // while the connection is let go, so that a late Close does not meet its next user
@@ -68,14 +72,15 @@ func (a *Answer) ask(ctx context.Context, c *Client, k *conn, q *Request) error 
 	a.state.Store(stateIdle)
 	a.head, a.stall = cmp.Or(q.ResponseTimeout, c.settings.ResponseTimeout),
 		cmp.Or(q.StallTimeout, c.settings.StallTimeout)
-	out, err := q.appendHead(k.out[:0])
-	if k.out = out; err != nil {
+	a.forget()
+	out, err := q.appendHead(buffers.Get(false)[:0])
+	if err != nil {
 		q.closeBody()
 		a.finish(false)
 		return err
 	}
 	a.release = afterEnd(ctx, k.wake)
-	if err := a.exchange(q); err != nil {
+	if err := a.exchange(q, out); err != nil {
 		err = a.explain(err)
 		a.finish(false)
 		return err
@@ -99,9 +104,11 @@ func afterEnd(ctx context.Context, f func()) (stop func() bool) {
 }
 
 // exchange writes the request and reads the answer's head.
-func (a *Answer) exchange(q *Request) error {
+func (a *Answer) exchange(q *Request, head []byte) error {
 	k := a.conn
-	if written := k.send(k.out, a.stall); written != nil {
+	written := k.send(head, a.stall)
+	buffers.Put(head)
+	if written != nil {
 		q.closeBody()
 		// A server that answers before it has read the whole head, and closes, may have been heard by then.
 		if err := a.hear(q); err != nil {
@@ -187,11 +194,27 @@ func (a *Answer) Waiting() bool {
 
 // Read reads the body. io.EOF says that it is whole; the connection is of use again then.
 func (a *Answer) Read(p []byte) (int, error) {
+	piece, err := a.next(len(p))
+	n := copy(p, piece)
+	a.forget()
+	return n, err
+}
+
+// Next returns the next piece of the body. It is valid until the next call, or until the answer is closed. While Next
+// waits it holds no memory, except above TLS. io.EOF, which may come with the last piece, says that the body is whole;
+// the connection is of use again then.
+func (a *Answer) Next() ([]byte, error) { return a.next(math.MaxInt) }
+
+func (a *Answer) next(most int) ([]byte, error) {
 	if !a.state.CompareAndSwap(stateIdle, stateReading) {
-		return 0, errClosed
+		return nil, errClosed
 	}
-	n, err := a.read(p)
+	a.forget()
+	p, err := a.piece(most)
 	if err != nil && a.over == nil {
+		if k := a.conn; len(p) > 0 && k.buffered() == 0 {
+			a.last = k.yield() // the connection goes on without p
+		}
 		a.end(err)
 		err = a.over
 	}
@@ -199,32 +222,39 @@ func (a *Answer) Read(p []byte) (int, error) {
 		a.over = errClosed
 		a.finish(false)
 	}
-	return n, err
+	return p, err
 }
 
-func (a *Answer) read(p []byte) (n int, err error) {
+// forget gives back the memory of the last piece.
+func (a *Answer) forget() {
+	buffers.Put(a.last)
+	a.last = nil
+}
+
+// piece returns most bytes of the body at most.
+func (a *Answer) piece(most int) (p []byte, err error) {
 	switch {
 	case a.over != nil:
-		return 0, a.over
-	case len(p) == 0:
-		return 0, nil
+		return nil, a.over
+	case most == 0:
+		return nil, nil
 	}
 	k := a.conn
 	if k.buffered() == 0 || a.framing == byChunks {
 		if err := k.reading.In(a.patience()); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
 	switch a.framing {
 	case byChunks:
-		return a.readChunked(p)
+		return a.pieceOfChunk(most)
 	case byLength:
-		if n, err = a.readSome(p); err == nil && a.left == 0 {
+		if p, err = a.some(most); err == nil && a.left == 0 {
 			err = io.EOF
 		}
-		return n, err
+		return p, err
 	}
-	return k.take(p)
+	return k.take(most)
 }
 
 func (a *Answer) patience() time.Duration {
@@ -234,30 +264,14 @@ func (a *Answer) patience() time.Duration {
 	return a.stall
 }
 
-// readSome reads of the bytes that are left; an end before them is none.
-func (a *Answer) readSome(p []byte) (int, error) {
-	if int64(len(p)) > a.left {
-		p = p[:a.left]
-	}
-	n, err := a.conn.take(p)
-	a.left -= int64(n)
-	if n > 0 {
-		return n, nil
-	}
+// some returns some of the bytes that are left; an end before them is none.
+func (a *Answer) some(most int) ([]byte, error) {
+	p, err := a.conn.take(int(min(int64(most), a.left)))
+	a.left -= int64(len(p))
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	return 0, err
-}
-
-// take reads what is buffered, or from the socket without a detour.
-func (k *conn) take(p []byte) (int, error) {
-	if k.buffered() > 0 {
-		n := copy(p, k.in[k.start:k.end])
-		k.start += n
-		return n, nil
-	}
-	return k.receive(p)
+	return p, err
 }
 
 // end is what follows the last byte of the body, or its breaking off.
@@ -284,6 +298,7 @@ func (a *Answer) end(err error) {
 func (a *Answer) Close() error {
 	switch a.state.Swap(stateClosed) {
 	case stateIdle:
+		a.forget()
 		if a.conn != nil {
 			a.over = errClosed
 			a.finish(false)

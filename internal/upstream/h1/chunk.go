@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/jotgate/jotgate/internal/buffers"
 	"github.com/jotgate/jotgate/internal/grammar"
 )
 
@@ -15,25 +16,26 @@ const (
 	trailerLimit   = 4 << 10
 )
 
-// readChunked reads into p what is left of the present chunk, or of the next one. The end comes with the last data
+// pieceOfChunk returns some of what is left of the present chunk, or of the next one. The end comes with the last data
 // where it is there already.
-func (a *Answer) readChunked(p []byte) (int, error) {
+func (a *Answer) pieceOfChunk(most int) ([]byte, error) {
 	if a.ahead != nil {
-		return 0, a.ahead
+		return nil, a.ahead
 	}
 	if a.left == 0 {
+		a.conn.much = true
 		if err := a.nextChunk(); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
-	n, err := a.readSome(p)
+	p, err := a.some(most)
 	if err != nil {
-		return n, err
+		return nil, err
 	}
 	if a.lookAhead(); a.ahead == io.EOF {
-		return n, io.EOF
+		return p, io.EOF
 	}
-	return n, nil
+	return p, nil
 }
 
 // lookAhead reads the line before the next data, if that can be done without waiting.
@@ -114,7 +116,7 @@ func (k *conn) line(limit int) ([]byte, error) {
 		if scanned = len(unread); scanned == limit {
 			return nil, malformed("a line between chunks is over %d bytes", limit)
 		}
-		if err := k.more(bufferSize); err != nil {
+		if err := k.more(buffers.Small); err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}

@@ -46,7 +46,6 @@ type Settings struct {
 // A Client sends requests to one server. It is safe for concurrent use.
 type Client struct {
 	settings Settings
-	buffers  sync.Pool    // of *[sendBuffer]byte
 	distrust atomic.Int64 // Unix nanoseconds until which no connection is kept
 
 	mu     sync.Mutex

@@ -10,14 +10,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jotgate/jotgate/internal/buffers"
 	"github.com/jotgate/jotgate/internal/deadline"
 )
 
-const (
-	bufferSize = 4 << 10
-	keptBuffer = 16 << 10 // a larger one is not kept with an idle connection
-	recordSize = 16 << 10 // of TLS
-)
+const recordSize = 16 << 10 // of TLS
 
 // A conn is one connection. One goroutine at a time asks on it; a sender may write the request's body beside that.
 type conn struct {
@@ -25,9 +22,10 @@ type conn struct {
 	raw    syscall.RawConn
 	secure bool // TLS
 
-	in         []byte // in[start:end] was read and is not yet used
+	source     buffers.Reader
+	in         []byte // in[start:end] was read and is not yet used; nil: nothing was
 	start, end int
-	out        []byte // room for a request's head
+	much       bool // a body is read
 
 	reading, writing deadline.Deadline
 	dead             atomic.Bool // given up
@@ -35,11 +33,13 @@ type conn struct {
 	wake  func()        // abort, made once
 	probe func(uintptr) // peek, made once
 	seen  int           // what peek saw
+	sight [64]byte      // the beginning of it
 	since time.Time     // idle
 }
 
 func newConn(c net.Conn) (*conn, error) {
-	k := &conn{Conn: c, in: make([]byte, bufferSize)}
+	k := &conn{Conn: c}
+	k.source.Init(c)
 	k.reading.Init(c.SetReadDeadline, &k.dead)
 	k.writing.Init(c.SetWriteDeadline, &k.dead)
 	k.wake, k.probe = k.abort, k.peek
@@ -63,19 +63,6 @@ func (k *conn) abort() {
 
 // buffered is what was read and not used.
 func (k *conn) buffered() int { return k.end - k.start }
-
-// receive reads from the socket, for as long as the deadline allows.
-func (k *conn) receive(p []byte) (int, error) {
-	for {
-		n, err := k.Conn.Read(p)
-		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return n, err
-		}
-		if !k.reading.Early() {
-			return 0, err
-		}
-	}
-}
 
 // send writes all of p, each part of it in the time that a stall may take.
 func (k *conn) send(p []byte, stall time.Duration) error {
@@ -121,8 +108,13 @@ func (k *conn) sendRecords(p []byte, stall time.Duration) error {
 	return nil
 }
 
-// more reads what the server sends next behind what is buffered, and makes room up to limit.
+// more reads what the server sends next behind what is buffered, and makes room up to limit. While nothing is buffered
+// it waits without memory.
 func (k *conn) more(limit int) error {
+	if k.buffered() == 0 {
+		k.drop()
+		return k.fill()
+	}
 	if k.start > 0 {
 		copy(k.in, k.in[k.start:k.end])
 		k.start, k.end = 0, k.end-k.start
@@ -131,29 +123,61 @@ func (k *conn) more(limit int) error {
 		if k.end >= limit {
 			return errHeadSize
 		}
-		grown := make([]byte, min(2*len(k.in), max(limit, bufferSize)))
+		grown := make([]byte, min(2*len(k.in), max(limit, buffers.Small)))
 		copy(grown, k.in)
+		buffers.Put(k.in)
 		k.in = grown
 	}
-	n, err := k.receive(k.in[k.end:])
-	k.end += n
-	if n > 0 {
-		return nil
+	for {
+		n, err := k.Conn.Read(k.in[k.end:])
+		k.end += n
+		switch {
+		case n > 0:
+			return nil
+		case err == nil:
+			return io.ErrNoProgress
+		case !errors.Is(err, os.ErrDeadlineExceeded) || !k.reading.Early():
+			return err
+		}
 	}
-	if err == nil {
-		return io.ErrNoProgress
+}
+
+// fill reads for as long as the deadline allows.
+func (k *conn) fill() (err error) {
+	for {
+		k.in, k.end, err = k.source.Read(k.much)
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !k.reading.Early() {
+			return err
+		}
 	}
-	return err
+}
+
+// take reads what is buffered, most bytes of it at most, or else from the socket. It is valid until the connection is
+// read again.
+func (k *conn) take(most int) ([]byte, error) {
+	if k.buffered() == 0 {
+		k.much = true
+		if err := k.more(0); err != nil {
+			return nil, err
+		}
+	}
+	p := k.in[k.start : k.start+min(k.buffered(), most)]
+	k.start += len(p)
+	return p, nil
+}
+
+// drop gives the memory back.
+func (k *conn) drop() { buffers.Put(k.yield()) }
+
+// yield returns the memory, which is no longer the connection's.
+func (k *conn) yield() []byte {
+	b := k.in
+	k.in, k.start, k.end = nil, 0, 0
+	return b
 }
 
 // rest makes the connection ready to be kept.
 func (k *conn) rest(now time.Time) {
-	k.since = now
-	k.start, k.end = 0, 0
-	if len(k.in) > keptBuffer {
-		k.in = make([]byte, bufferSize)
-	}
-	if cap(k.out) > keptBuffer {
-		k.out = nil
-	}
+	k.since, k.much = now, false
+	k.drop()
 }

@@ -8,10 +8,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jotgate/jotgate/internal/buffers"
 )
 
 const (
-	sendBuffer = 32 << 10
 	// Room in front of a chunk for its size, and behind it for its end, the last chunk and the end of that.
 	chunkFront = len("ffffffff\r\n")
 	chunkBack  = len("\r\n0\r\n\r\n")
@@ -29,7 +30,6 @@ type sender struct {
 	trailer http.Header
 	head    time.Duration // for the answer's head, when the body is out
 	stall   time.Duration
-	buffers *sync.Pool
 
 	failed atomic.Pointer[error] // the body's own failure, or the server's to take it
 	ending atomic.Bool           // the last write has begun
@@ -42,7 +42,7 @@ type sender struct {
 
 func (c *Client) newSender(k *conn, q *Request, head, stall time.Duration) *sender {
 	return &sender{
-		conn: k, body: q.Body, left: max(q.Length, -1), trailer: q.Trailer, head: head, stall: stall, buffers: &c.buffers,
+		conn: k, body: q.Body, left: max(q.Length, -1), trailer: q.Trailer, head: head, stall: stall,
 		done: make(chan struct{}),
 	}
 }
@@ -115,21 +115,21 @@ func (s *sender) write(p []byte) error {
 	return nil
 }
 
+// copy waits for the body with a small buffer, unless the last read filled it.
 func (s *sender) copy() error {
-	buffer, ok := s.buffers.Get().(*[sendBuffer]byte)
-	if !ok {
-		buffer = new([sendBuffer]byte)
-	}
-	defer s.buffers.Put(buffer)
 	if s.left < 0 {
-		return s.copyChunks(buffer[:])
+		return s.copyChunks()
 	}
-	return s.copyLength(buffer[:])
+	return s.copyLength()
 }
 
-func (s *sender) copyLength(buffer []byte) error {
-	for {
-		n, err := s.body.Read(buffer)
+func (s *sender) copyLength() error {
+	var buffer []byte
+	defer func() { buffers.Put(buffer) }()
+	for n := 0; ; {
+		buffer = buffers.Fit(buffer, n >= buffers.Small)
+		var err error
+		n, err = s.body.Read(buffer)
 		if s.left -= int64(n); s.left < 0 {
 			return errLongBody
 		}
@@ -153,9 +153,13 @@ func (s *sender) copyLength(buffer []byte) error {
 }
 
 // copyChunks writes each piece as a chunk, at once (RFC 9112 §7.1).
-func (s *sender) copyChunks(buffer []byte) error {
-	for {
-		n, err := s.body.Read(buffer[chunkFront : len(buffer)-chunkBack])
+func (s *sender) copyChunks() error {
+	var buffer []byte
+	defer func() { buffers.Put(buffer) }()
+	for n := 0; ; {
+		buffer = buffers.Fit(buffer, n >= buffers.Small-chunkFront-chunkBack)
+		var err error
+		n, err = s.body.Read(buffer[chunkFront : len(buffer)-chunkBack])
 		if err != nil && err != io.EOF {
 			return err
 		}

@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"math"
 	"net/http"
 	"time"
 )
@@ -30,12 +31,21 @@ func (a *Answer) Stream() *Stream {
 
 // Read waits for as long as the server is silent.
 func (s *Stream) Read(p []byte) (int, error) {
+	piece, err := s.next(len(p))
+	return copy(p, piece), err
+}
+
+// Next returns what the server says next. It is valid until the next call. While Next waits it holds no memory, except
+// above TLS.
+func (s *Stream) Next() ([]byte, error) { return s.next(math.MaxInt) }
+
+func (s *Stream) next(most int) ([]byte, error) {
 	if s.conn.buffered() == 0 {
 		if err := s.conn.reading.In(0); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
-	return s.conn.take(p)
+	return s.conn.take(most)
 }
 
 // Write fails when the server takes nothing for the stall time-out.
