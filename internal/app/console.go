@@ -117,9 +117,9 @@ func needs(r *config.Route) (text string) {
 	case q.Tenant != "":
 		text = q.Action + " on " + q.Tenant
 	default:
-		text = q.Action + " on the tenant of the " + map[config.Source]string{
-			config.FromPath: "path", config.FromHost: "host", config.FromHeader: "header", config.FromQuery: "query",
-		}[q.From] + "’s " + q.Name
+		text = q.Action + " on the tenant in " + map[config.Source]string{
+			config.FromPath: "path.", config.FromHost: "host.", config.FromHeader: "header.", config.FromQuery: "query.",
+		}[q.From] + q.Name
 	}
 	if q.Optional {
 		text += ", or no token"
