@@ -37,6 +37,9 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(w)
+	if out.SetReadDeadline(time.Time{}) != nil { // the server's own would end the request as if its client had gone
+		return
+	}
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for end := c.Clock().Add(longestStream); c.sessions.alive(s) && c.Clock().Before(end); {
