@@ -33,17 +33,20 @@ func pageConfig(t *testing.T, page string) (file string) {
 	return file
 }
 
-// The page's config is fine, without a warning.
-func TestPageOfWorkloads(t *testing.T) {
+// The pages' configs are fine, without a warning.
+func TestPagesOfWorkloadsAndMCP(t *testing.T) {
 	t.Parallel()
-	c, err := keyfile.Load(pageConfig(t, "workloads.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(c.Warnings) > 0 {
-		t.Errorf("warnings: %v", c.Warnings)
-	}
-	if _, err := app.NewJudge(c, time.Now); err != nil {
-		t.Error(err)
+	for _, page := range []string{"workloads.md", "mcp.md"} {
+		c, err := keyfile.Load(pageConfig(t, page))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if len(c.Warnings) > 0 {
+			t.Errorf("%s: warnings: %v", page, c.Warnings)
+		}
+		if _, err := app.NewJudge(c, time.Now); err != nil {
+			t.Errorf("%s: %v", page, err)
+		}
 	}
 }

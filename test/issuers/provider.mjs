@@ -19,8 +19,9 @@ server.listen(0, '127.0.0.1', () => {
       redirect_uris: [], response_types: [],
     }],
     scopes: ['read', 'openid'],
-    extraTokenClaims: () => ({ realm: { roles: ['auditor'] }, organization: { acme: { id: '42' } } }),
+    extraTokenClaims: () => ({ realm: { roles: ['auditor'] }, organization: { acme: { id: '42' } }, sid: 'a-session' }),
     features: {
+      backchannelLogout: { enabled: true },
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
       resourceIndicators: {
@@ -36,6 +37,10 @@ server.listen(0, '127.0.0.1', () => {
       idToken(provider).then((token) => response.end(token), (error) => { response.statusCode = 500; response.end(String(error)) })
       return
     }
+    if (request.url.startsWith('/test/logout?')) {
+      logout(provider, new URL(request.url, issuer).searchParams).then(() => response.end('told'), (error) => response.end(String(error)))
+      return
+    }
     provider.callback()(request, response)
   })
   console.log(issuer)
@@ -48,4 +53,12 @@ async function idToken (provider) {
   const token = new provider.IdToken({ sub: 'alice' }, { ctx: { oidc: { client } }, client })
   token.scope = 'openid'
   return token.issue({ use: 'idtoken' })
+}
+
+// logout tells the client at uri that a session has ended, as the end of a login does.
+async function logout (provider, parameters) {
+  const client = await provider.Client.find('warehouse')
+  client.backchannelLogoutUri = parameters.get('uri')
+  client.backchannelLogoutSessionRequired = parameters.has('sid')
+  await client.backchannelLogout('warehouse', parameters.get('sid'))
 }
