@@ -246,6 +246,35 @@ func TestFloodOfBackChannelLogouts(t *testing.T) {
 	}
 }
 
+// An issuer with more logouts than limits.logout_rate is asked to tell the rest again, and what it tells again counts.
+func TestLogoutsBeyondTheRateMayComeAgain(t *testing.T) {
+	t.Parallel()
+	f := newForeigner(t)
+	g := startGate(t, append(f.telling(), "drain: {", "limits: {logout_rate: 1}\ndrain: {")...)
+	var late []string
+	for n := range 6 {
+		token := f.farewell(f.key, "logout+jwt", map[string]any{"sid": fmt.Sprint("s", n)})
+		switch status, reason, _ := g.logout(tokenForm(token)); {
+		case status == 429 && reason == "rate_limited":
+			late = append(late, token)
+		case status != 200:
+			t.Errorf("logout %d: %d %s", n, status, reason)
+		}
+	}
+	if len(late) == 0 {
+		t.Fatal("six at once are within a rate of one in a second")
+	}
+	status, reason := 0, ""
+	for deadline := time.Now().Add(60 * time.Second); status != 200 && time.Now().Before(deadline); waitForSecond() {
+		if status, reason, _ = g.logout(tokenForm(late[0])); status != 200 && status != 429 {
+			break
+		}
+	}
+	if status != 200 {
+		t.Errorf("told again: %d %s", status, reason)
+	}
+}
+
 // What one replica is told holds on the other within a poll, and is durable before the answer: without the store there
 // is no 200. A logout token that one has taken is used for both.
 func TestBackChannelLogoutOnReplicas(t *testing.T) {

@@ -157,12 +157,17 @@ func (e *Endpoint) logOut(x *request.Exchange, r *http.Request, said *Event) err
 		t := &v.Claims
 		said.Issuer, said.Subject, said.Session, said.TokenID = t.Issuer, t.Subject, t.Session, t.ID
 		x.Issuer, x.Subject, x.TokenID = t.Issuer, t.Subject, t.ID
-		err = e.once(r.Context(), v, received, rate)
+		err = e.once(r.Context(), v, received)
 	}
 	if err != nil {
 		if refusal.Of(err).Status() < 500 {
-			e.State.take(address, rate, received)
+			_ = e.State.take(address, rate, received)
 		}
+		return err
+	}
+	// After the token was used, or whoever replays one could use up the turns of its issuer.
+	if err := e.State.take("issuer "+v.Claims.Issuer, rate, received); err != nil {
+		e.State.pending(useOf(v), received)
 		return err
 	}
 	kind, value := revoke.LoggedOut, v.Claims.Subject
@@ -234,11 +239,8 @@ func useOf(v *jose.Verified) replay.Use {
 	}
 }
 
-// once takes a turn of the issuer's, and uses the token. One whose mark could not be kept may come again.
-func (e *Endpoint) once(ctx context.Context, v *jose.Verified, now time.Time, rate int) error {
-	if err := e.State.take("issuer "+v.Claims.Issuer, rate, now); err != nil {
-		return err
-	}
+// once uses the token. One whose mark could not be made may come again.
+func (e *Endpoint) once(ctx context.Context, v *jose.Verified, now time.Time) error {
 	use := useOf(v)
 	if e.State.resume(use, now) {
 		return nil
