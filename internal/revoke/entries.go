@@ -57,10 +57,10 @@ func (l *List) entries() []Entry {
 	ended := l.clock().Add(-keptAfterExpiry).UnixMilli()
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	all := make([]Entry, 0, len(l.tokens)+l.marked)
-	for key, w := range l.tokens {
-		if w.expiry > ended {
-			all = append(all, Entry{Kind: "token", Issuer: key.issuer, Value: key.id, At: w.expiry})
+	all := make([]Entry, 0, l.tokens.len()+l.marked)
+	for r := range l.tokens.all() {
+		if r.At > ended {
+			all = append(all, Entry{Kind: r.Kind, Issuer: r.Issuer, Value: r.Value, At: r.At})
 		}
 	}
 	passed := l.passed()

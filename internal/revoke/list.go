@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -52,8 +53,6 @@ func Kinds() []Kind { return []Kind{Issuer, Subject, Client, Tenant, KeyID, Sess
 // passing reports whether marks of the kind are forgotten some time.
 func (k Kind) passing() bool { return k == Session || k == LoggedOut }
 
-type tokenKey struct{ issuer, id string }
-
 type markKey struct {
 	kind          Kind
 	issuer, value string
@@ -65,11 +64,6 @@ type notBefore struct {
 	at int64
 }
 
-type revokedToken struct {
-	client string // whose share it takes
-	expiry int64  // ms; when the token ends
-}
-
 // A List is what was revoked. It is safe for concurrent use.
 type List struct {
 	clock    func() time.Time
@@ -79,7 +73,7 @@ type List struct {
 	any atomic.Bool
 
 	mu       sync.RWMutex // guards the maps; held shortly, never while the disk works
-	tokens   map[tokenKey]revokedToken
+	tokens   *tokenTable
 	marks    map[markKey][]int64 // ms, ascending: each is an entry of its own, and the last one counts
 	marked   int                 // entries of marks …
 	passing  int                 // … that are forgotten some time, …
@@ -151,7 +145,7 @@ func newList(clock func() time.Time, capacity, clients int) (*List, error) {
 	}
 	l := &List{
 		clock: clock, capacity: capacity, life: usualLife,
-		tokens: map[tokenKey]revokedToken{}, marks: map[markKey][]int64{}, words: map[notBefore]word{},
+		tokens: newTokenTable(), marks: map[markKey][]int64{}, words: map[notBefore]word{},
 		shares: map[string]int{},
 	}
 	l.SetClients(clients)
@@ -300,7 +294,7 @@ func (l *List) addShared(ctx context.Context, r record) error {
 // fit forgets what ended long ago as soon as there is more than the store holds, which has forgotten it by then.
 func (l *List) fit() {
 	l.mu.RLock()
-	over := len(l.tokens)+len(l.words) > l.capacity
+	over := l.tokens.len()+len(l.words) > l.capacity
 	l.mu.RUnlock()
 	if over {
 		l.live()
@@ -312,8 +306,8 @@ func (l *List) room(r record) (known, full bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if r.Kind == "token" {
-		if w, known := l.tokens[tokenKey{r.Issuer, r.Value}]; known { // one that is to be kept longer takes no further place
-			return w.expiry >= r.At, false
+		if e := l.tokens.get(r.Issuer, r.Value); e != nil { // one that is to be kept longer takes no further place
+			return e.expiry >= r.At, false
 		}
 		full = l.shares[r.Client] >= l.quotaOf(r.Client)
 	} else if all := l.marks[markKey{Kind(r.Kind), r.Issuer, r.Value}]; len(all) > 0 {
@@ -322,13 +316,13 @@ func (l *List) room(r record) (known, full bool) {
 		}
 	}
 	full = full || r.Client == logouts && l.passing >= l.quotaOf(logouts)
-	return false, full || len(l.tokens)+l.marked >= l.capacity
+	return false, full || l.tokens.len()+l.marked >= l.capacity
 }
 
 func (l *List) size() int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return len(l.tokens) + l.marked
+	return l.tokens.len() + l.marked
 }
 
 // apply makes a record effective.
@@ -336,24 +330,20 @@ func (l *List) apply(r record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r.Kind == "token" {
-		key := tokenKey{r.Issuer, r.Value}
-		w, known := l.tokens[key]
-		if !known {
-			w.client = r.Client
-			l.shares[r.Client]++
+		if client, added := l.tokens.put(r.Issuer, r.Value, r.Client, r.At); added {
+			l.shares[client]++
 		}
-		w.expiry = max(w.expiry, r.At) // the first revocation may have known an earlier end
-		l.tokens[key] = w
 	} else {
 		l.applyMark(r)
 	}
 	l.any.Store(true)
 }
 
-// compact forgets the tokens that ended long enough ago and rewrites the journal. The caller holds write.
+// compact forgets the tokens that ended long enough ago and rewrites the journal. The caller holds write, so that the
+// list does not change meanwhile.
 func (l *List) compact() error {
-	live := l.live()
-	if err := l.file.rewrite(live); err != nil {
+	l.forget()
+	if err := l.file.rewrite(l.records()); err != nil {
 		return fmt.Errorf("revocations: compact: %w", err)
 	}
 	return nil
@@ -361,20 +351,22 @@ func (l *List) compact() error {
 
 // live forgets the tokens that ended long enough ago, and lists what is left.
 func (l *List) live() []record {
+	l.forget()
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return slices.Collect(l.records())
+}
+
+// forget forgets the tokens that ended long enough ago, sessions that passed, and what was undone long enough ago.
+func (l *List) forget() {
 	ended := l.clock().Add(-keptAfterExpiry).UnixMilli()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	live := make([]record, 0, len(l.tokens)+l.marked)
-	for key, w := range l.tokens {
-		if w.expiry <= ended {
-			delete(l.tokens, key)
-			if l.shares[w.client]--; l.shares[w.client] == 0 {
-				delete(l.shares, w.client)
-			}
-			continue
+	l.tokens = l.tokens.without(ended, func(client string) {
+		if l.shares[client]--; l.shares[client] == 0 {
+			delete(l.shares, client)
 		}
-		live = append(live, record{Kind: "token", Issuer: key.issuer, Value: key.id, Client: w.client, At: w.expiry})
-	}
+	})
 	passed := l.passed()
 	for key, all := range l.marks {
 		for key.kind.passing() && len(all) > 0 && all[0] <= passed {
@@ -386,21 +378,36 @@ func (l *List) live() []record {
 		if l.marks[key] = all; len(all) == 0 {
 			delete(l.marks, key)
 		}
-		for _, at := range all {
-			live = append(live, notBefore{key, at}.record(l.words[notBefore{key, at}]))
-		}
 	}
 	long := l.clock().Add(-keptUndone).UnixMilli()
 	for m, said := range l.words {
-		switch {
-		case !said.undone:
-		case said.when <= long:
+		if said.undone && said.when <= long {
 			delete(l.words, m)
-		default:
-			live = append(live, m.record(said))
 		}
 	}
-	return live
+}
+
+// records are all that the list knows. Nothing may be added while they are read.
+func (l *List) records() iter.Seq[record] {
+	return func(yield func(record) bool) {
+		for r := range l.tokens.all() {
+			if !yield(r) {
+				return
+			}
+		}
+		for key, all := range l.marks {
+			for _, at := range all {
+				if !yield(notBefore{key, at}.record(l.words[notBefore{key, at}])) {
+					return
+				}
+			}
+		}
+		for m, said := range l.words {
+			if said.undone && !yield(m.record(said)) {
+				return
+			}
+		}
+	}
 }
 
 // passed is the moment of the latest mark of a session that need not be known any more, in ms. The caller holds mu.
@@ -440,7 +447,7 @@ func (l *List) Check(c *token.Claims, keyID string) error {
 // revoked judges a token, or one that it was made from.
 func (l *List) revoked(a *token.Ancestor, grantor string) error {
 	if a.ID != "" {
-		if _, found := l.tokens[tokenKey{a.Issuer, a.ID}]; found {
+		if l.tokens.get(a.Issuer, a.ID) != nil {
 			return &refusal.Error{Reason: refusal.TokenRevoked, Detail: "jti " + a.ID}
 		}
 	}
@@ -545,7 +552,7 @@ type Stats struct {
 func (l *List) Stats() Stats {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	all := Stats{Tokens: len(l.tokens), Marks: l.marked, Capacity: l.capacity}
+	all := Stats{Tokens: l.tokens.len(), Marks: l.marked, Capacity: l.capacity}
 	if l.shared != nil {
 		all.Shared, all.Age = true, l.shared.age()
 		all.Stale = all.Age < 0 || all.Age > l.shared.o.MaxStaleness
