@@ -36,6 +36,14 @@ routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream:
 				`set client_ca in a listener's tls`,
 		},
 		{
+			"a login page for any host",
+			issuer + `routes: [{path: /a, require: authenticated, upstream: app, login_url: "https://l.example/?to={url}"},
+  {path: /b, hosts: [app.example], require: authenticated, upstream: app, login_url: "http://127.0.0.1:1/?to={url}"}]`,
+			`gate.yaml:4:71: routes[0].login_url: is used for hosts that other routes or issuer.url name, for localhost and ` +
+				`for addresses alone; add hosts to the route: a login page must not send its users back to a host that anybody ` +
+				`can choose`,
+		},
+		{
 			"a role that opens no route",
 			issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}], writer: [{tenant: acme, actions: [WRITE]}]}
 routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream: app}, {path: /me, require: authenticated, upstream: app}]`,
