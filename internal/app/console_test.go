@@ -24,7 +24,6 @@ type visitor struct {
 	t      testing.TB
 	base   string
 	client *http.Client
-	origin string // "": the console's own
 }
 
 func (g *gate) visit() *visitor {

@@ -28,12 +28,12 @@ func nice(most float64) float64 {
 	return 10 * power
 }
 
-// line draws values over time, the latest at the right edge; area closes it at the bottom.
-func line(ages []time.Duration, values []float64, span time.Duration, top float64) (path, area string) {
+// line draws values over [trafficSpan], the latest at the right edge; area closes it at the bottom.
+func line(ages []time.Duration, values []float64, top float64) (path, area string) {
 	var b strings.Builder
 	first := 0.0
 	for i, v := range values {
-		x := chartWidth * (1 - ages[i].Seconds()/span.Seconds())
+		x := chartWidth * (1 - ages[i].Seconds()/trafficSpan.Seconds())
 		if x < 0 {
 			continue
 		}

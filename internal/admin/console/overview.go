@@ -156,10 +156,10 @@ func (m *moment) traffic(all []sample) {
 		most = max(most, requests[len(requests)-1])
 	}
 	top := nice(most)
-	path, area := line(ages, requests, trafficSpan, top)
+	path, area := line(ages, requests, top)
 	m.attr("traffic-line", "d", path)
 	m.attr("traffic-area", "d", area)
-	path, area = line(ages, refused, trafficSpan, top)
+	path, area = line(ages, refused, top)
 	m.attr("refused-line", "d", path)
 	m.attr("refused-area", "d", area)
 	m.set("traffic-top", rate(top))
