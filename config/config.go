@@ -32,11 +32,12 @@ import (
 
 // Config is a whole configuration, version 1.
 type Config struct {
-	File    string  // where it came from; relative paths in it are relative to its folder
-	Sources Sources // that file and those that it names, as they were read
-	Digest  string  // the first 16 hex digits of that file's SHA-256
-	Text    Secret  // of that file; see Redacted
-	Watch   bool    // a source that changes causes a reload
+	File    string     // where it came from; relative paths in it are relative to its folder
+	Sources Sources    // that file and those that it names, as they were read
+	Said    *yaml.Tree // what the file says, for comparison with what another says
+	Digest  string     // the first 16 hex digits of that file's SHA-256
+	Text    Secret     // of that file; see Redacted
+	Watch   bool       // a source that changes causes a reload
 
 	DenyWidening bool // a reload that opens what this configuration keeps closed is refused
 

@@ -100,6 +100,7 @@ func Parse(name string, data []byte, opts Options) (*Config, error) {
 		return nil, r.Faults()
 	}
 	b.Config.Warnings = r.Warnings()
+	b.Config.Said = r.Tree(root)
 	return b.Config, nil
 }
 

@@ -24,6 +24,7 @@ type Bearer struct {
 	// instead of Authorization: what the token says, as if its issuer had signed it; "" for none
 	Claims      string
 	Permissions token.Permissions // instead of Authorization: what the token opens here, whatever its issuer; nil for none
+	Brief       bool              // the routes that were not chosen are not told
 }
 
 // A Trace tells how a request was judged, step by step, without any being sent. It holds no credential.
@@ -49,6 +50,8 @@ type Trace struct {
 	Deciding    *int              `json:"deciding_entry,omitempty"` // of permissions
 
 	Opens []Opening `json:"opens,omitempty"` // of a token alone
+
+	Chosen *config.Route `json:"-"` // nil: no route decides
 }
 
 // A TracedRequest is what was judged of a request's head.
@@ -142,7 +145,9 @@ func (g *Gate) Trace(x *request.Exchange, r *http.Request, as Bearer) *Trace {
 		t.trace.Request.Segments = append(t.trace.Request.Segments, x.Target.Segment(i))
 	}
 	p := &inbound{x: x, r: r, now: g.clock(), trial: t}
-	g.consider(p)
+	if !as.Brief {
+		g.consider(p)
+	}
 	if as.Permissions != nil {
 		p.entry = &entry{verified: &jose.Verified{}}
 		p.grant = &grant{gate: g, permissions: as.Permissions, actions: make([]string, len(as.Permissions))}
@@ -150,6 +155,9 @@ func (g *Gate) Trace(x *request.Exchange, r *http.Request, as Bearer) *Trace {
 	}
 	t.trace.Allowed = p.try(g, &g.choosing) == nil && (p.preflight || g.walk(p) == nil)
 	t.trace.Request.SentPath = x.SentPath
+	if p.plan != nil {
+		t.trace.Chosen = p.plan.route
+	}
 	return t.trace
 }
 

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,9 +87,9 @@ func TestDiffShowsWhatAConfigOpensAndCloses(t *testing.T) {
 	base := compared(t)
 	keys := base.TrustedIssuers[0].Keys // the same ones on both sides
 	for _, c := range []struct {
-		name   string
-		edits  []string
-		opened []string
+		name           string
+		edits          []string
+		opened, closed []string
 	}{
 		{name: "nothing"},
 		{name: "another order of routes and names", edits: []string{"{path: /me,", "{name: self, path: /me,"}},
@@ -138,6 +139,8 @@ func TestDiffShowsWhatAConfigOpensAndCloses(t *testing.T) {
 				"hosts: [\"{tenant}.shop.example\"], require: {tenant_from: host.tenant",
 				"hosts: [\"{tenant}.shop.example\"], require: {tenant_from: header.X-Team",
 			},
+			opened: []string{"opens  {tenant}.shop.example/h/: role reader of a tenant on its own tenant"},
+			closed: []string{"closes  {tenant}.shop.example/h/: role reader of a tenant on its own tenant"},
 		},
 		{
 			name: "a new client, and a user",
@@ -181,7 +184,10 @@ func TestDiffShowsWhatAConfigOpensAndCloses(t *testing.T) {
 				what       string
 				old, fresh *config.Config
 				want       []string
-			}{{"there", base, fresh, c.opened}, {"back", fresh, base, closing(c.opened)}} {
+			}{
+				{"there", base, fresh, slices.Concat(c.opened, c.closed)},
+				{"back", fresh, base, slices.Concat(opening(c.closed), closing(c.opened))},
+			} {
 				d, err := app.NewDiff(way.old, way.fresh, time.Now)
 				if err != nil {
 					t.Fatal(err)
@@ -193,6 +199,13 @@ func TestDiffShowsWhatAConfigOpensAndCloses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func opening(closed []string) (opened []string) {
+	for _, line := range closed {
+		opened = append(opened, "opens"+strings.TrimPrefix(line, "closes"))
+	}
+	return opened
 }
 
 // closing is the way back: what opened closes.

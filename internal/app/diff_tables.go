@@ -1,0 +1,467 @@
+package app
+
+import (
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+
+	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/route"
+	"github.com/jotgate/jotgate/internal/token"
+	"github.com/jotgate/jotgate/proxy"
+)
+
+// The verdicts of two configurations are compared point by point: a point stands for all requests that are matched by
+// the same routes of both ([route.Points]). What each configuration asks for there is asked of its gate; whether a
+// holder has it follows from the holder's permissions.
+
+// A stance is what a configuration asks of the requests of a point.
+type stance struct {
+	route  *config.Route // nil: they are refused, whatever the token
+	open   bool          // no token is needed
+	action string        // "": any accepted token has it
+	place  place         // of the tenant that the action is asked for on
+}
+
+// A place is where a request has its tenant.
+type place struct {
+	from  config.Source // FromNowhere: it is fixed
+	name  string        // a header's or a query member's
+	index int           // of a segment, or a label
+	fixed string
+	any   bool // the pattern of tenants does not judge it: the configuration itself names it
+}
+
+// A probe is one request.
+type probe struct {
+	method, url string
+	header      http.Header
+}
+
+// tables are the verdicts of both configurations, and who is judged by them.
+type tables struct {
+	*Diff
+	methods  []string
+	queries  []string // members that hold a tenant
+	headers  []string
+	tenants  []string // that either names, and samples of those that none does
+	samples  []string
+	free     string // what stands in a free place that is no tenant's
+	holders  []*holder
+	points   []route.Point
+	whole    bool
+	decided  map[[2]*config.Route]bool // pairs that decide about the same requests
+	patterns [2]*regexp.Regexp
+}
+
+func (d *Diff) tables() *tables {
+	t := &tables{Diff: d, decided: map[[2]*config.Route]bool{}, methods: []string{http.MethodGet, http.MethodPost}}
+	var patterns []route.Pattern
+	for i, j := range d.both() {
+		t.patterns[i] = j.snap.config.TenantPattern
+		for _, r := range j.snap.config.Routes {
+			hosts := r.Hosts
+			if len(hosts) == 0 {
+				hosts = []route.Host{{}}
+			}
+			for _, h := range hosts {
+				patterns = append(patterns, route.Pattern{Host: h, Path: r.Path})
+			}
+			t.methods = append(t.methods, r.Methods...)
+			switch r.Require.From {
+			case config.FromHeader:
+				t.headers = append(t.headers, r.Require.Name)
+			case config.FromQuery:
+				t.queries = append(t.queries, r.Require.Name)
+			}
+		}
+	}
+	t.methods, t.headers, t.queries = sorted(t.methods), sorted(t.headers), sorted(t.queries)
+	t.points, t.whole = route.Points(patterns)
+	literals := route.Literals(patterns)
+	for t.free = "free"; literals[t.free]; t.free += "-x" {
+	}
+	named := d.named()
+	t.samples = samples(t.patterns, func(s string) bool { return literals[strings.ToLower(s)] || slices.Contains(named, s) })
+	t.tenants = slices.Concat(named, t.samples)
+	t.holders = d.holders(t.samples[0], named)
+	return t
+}
+
+func (d *Diff) both() [2]*Judge { return [2]*Judge{d.old, d.fresh} }
+
+// mostTenants bounds the tenants that are tried one by one.
+const mostTenants = 256
+
+// named lists the tenants that either configuration names.
+func (d *Diff) named() (all []string) {
+	for _, h := range d.holders("", nil) {
+		for _, p := range h.holds {
+			if p != nil {
+				for _, entry := range *p {
+					all = append(all, entry.Tenant)
+				}
+			}
+		}
+	}
+	for _, j := range d.both() {
+		for _, r := range j.snap.config.Routes {
+			all = append(all, r.Require.Tenant)
+		}
+	}
+	all = slices.DeleteFunc(sorted(all), func(t string) bool {
+		return t == "" || t == token.Any || t == token.Global || strings.Contains(t, token.Placeholder)
+	})
+	return all[:min(len(all), mostTenants)]
+}
+
+// samples are names of tenants that no configuration has: two that both patterns of tenants take, or two for each.
+func samples(patterns [2]*regexp.Regexp, taken func(string) bool) (all []string) {
+	random := rand.New(rand.NewPCG(1, 2))
+	tries := []string{"some-tenant", "other-tenant", "third-tenant"}
+	for range 400 {
+		for _, p := range patterns {
+			if parsed, err := syntax.Parse(p.String(), syntax.Perl); err == nil {
+				tries = append(tries, sample(parsed, random))
+			}
+		}
+	}
+	suits := func(wanted ...*regexp.Regexp) {
+		found := 0
+		for _, s := range tries {
+			if found < 2 && s != "" && !taken(s) && !strings.ContainsAny(s, "*/{}") && !slices.Contains(all, s) &&
+				!slices.ContainsFunc(wanted, func(p *regexp.Regexp) bool { return !p.MatchString(s) }) {
+				all, found = append(all, s), found+1
+			}
+		}
+	}
+	if suits(patterns[0], patterns[1]); len(all) == 0 {
+		suits(patterns[0])
+		suits(patterns[1])
+	}
+	if len(all) == 0 { // there is none but what is named
+		all = []string{"some-tenant"}
+	}
+	return all
+}
+
+// sample is a text that a regular expression matches, or nearly.
+func sample(r *syntax.Regexp, random *rand.Rand) string {
+	var b strings.Builder
+	switch r.Op {
+	case syntax.OpLiteral:
+		return string(r.Rune)
+	case syntax.OpCharClass:
+		if n := len(r.Rune) / 2; n > 0 {
+			i := 2 * random.IntN(n)
+			return string(r.Rune[i] + rune(random.IntN(int(min(r.Rune[i+1]-r.Rune[i], 100))+1)))
+		}
+	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+		return string(rune('a' + random.IntN(26)))
+	case syntax.OpAlternate:
+		return sample(r.Sub[random.IntN(len(r.Sub))], random)
+	case syntax.OpCapture, syntax.OpConcat:
+		for _, s := range r.Sub {
+			b.WriteString(sample(s, random))
+		}
+	case syntax.OpStar, syntax.OpPlus, syntax.OpQuest, syntax.OpRepeat:
+		least, most := r.Min, r.Max
+		switch r.Op {
+		case syntax.OpStar:
+			least, most = 0, 8
+		case syntax.OpPlus:
+			least, most = 1, 8
+		case syntax.OpQuest:
+			least, most = 0, 1
+		}
+		if most < 0 || most > least+8 {
+			most = least + 8
+		}
+		for range least + random.IntN(most-least+1) {
+			b.WriteString(sample(r.Sub[0], random))
+		}
+	}
+	return b.String()
+}
+
+// request makes a request of a point: before and after are the tenants in the places where each configuration reads
+// one; where both read the same place, after is.
+func (t *tables) request(at route.Point, method string, a, b place, before, after string) *probe {
+	fill := func(from config.Source) func(int) string {
+		return func(i int) string {
+			switch {
+			case b.from == from && b.index == i:
+				return after
+			case a.from == from && a.index == i:
+				return before
+			}
+			return t.free
+		}
+	}
+	p := &probe{method: method, header: http.Header{}}
+	p.url = "https://" + at.Host(fill(config.FromHost)) + at.Path(fill(config.FromPath))
+	value := func(from config.Source, name string) string {
+		if a.from == from && a.name == name && (b.from != from || b.name != name) {
+			return before
+		}
+		return after
+	}
+	for _, name := range t.headers {
+		p.header[name] = []string{value(config.FromHeader, name)}
+	}
+	for i, name := range t.queries {
+		p.url += string("?&"[min(i, 1)]) + name + "=" + value(config.FromQuery, name)
+	}
+	return p
+}
+
+// stance asks a gate what it asks for.
+func (t *tables) stance(which int, at route.Point, method string) stance {
+	j, sample := t.both()[which], t.samples[0]
+	for _, s := range t.samples {
+		if t.patterns[which].MatchString(s) {
+			sample = s
+			break
+		}
+	}
+	p := t.request(at, method, place{}, place{}, sample, sample)
+	trace := j.trace(p, proxy.Bearer{Permissions: token.Permissions{}, Brief: true})
+	r := trace.Chosen
+	if r == nil || trace.Own {
+		return stance{}
+	}
+	s := stance{route: r}
+	switch {
+	case r.Public && trace.Allowed, r.Require.Optional && trace.Allowed, trace.Shadow, r.Shadow && trace.Allowed:
+		s.open = true
+	case trace.Allowed:
+	case trace.Reason == refusal.TenantDenied, trace.Reason == refusal.ActionDenied,
+		trace.Reason == refusal.TenantMalformed:
+		s.action = r.Require.Action
+		s.place = t.placeOf(r, at)
+	default:
+		return stance{}
+	}
+	return s
+}
+
+// placeOf is where the requests of a point have the tenant that a route asks for.
+func (t *tables) placeOf(r *config.Route, at route.Point) place {
+	q := &r.Require
+	switch {
+	case q.Global:
+		return place{fixed: token.Global, any: true}
+	case q.Tenant != "":
+		return place{fixed: q.Tenant, any: true}
+	}
+	switch q.From {
+	case config.FromPath:
+		if i := r.Path.Place(q.Name); at.FreeSegment(i) {
+			return place{from: q.From, index: i}
+		} else {
+			return place{fixed: at.Segment(i)}
+		}
+	case config.FromHost:
+		for _, h := range r.Hosts {
+			if i := h.Place(q.Name); at.FreeLabel(i) {
+				return place{from: q.From, index: i}
+			} else if i >= 0 {
+				return place{fixed: at.Label(i)}
+			}
+		}
+	}
+	return place{from: q.From, name: q.Name, index: -1}
+}
+
+// allows reports whether a configuration lets a holder's request through that has this tenant in its place.
+func (t *tables) allows(which int, s *stance, h *holder, tenant string) bool {
+	switch {
+	case s.route == nil:
+		return false
+	case s.open:
+		return true
+	case h.holds[which] == nil || h.name == nobody:
+		return false
+	case s.action == "":
+		return true
+	case s.place.from == config.FromNowhere:
+		tenant = s.place.fixed
+	}
+	return (s.place.any || t.patterns[which].MatchString(tenant)) && h.holds[which].Allows(tenant, s.action)
+}
+
+// moves reports whether one request can have different tenants for the two.
+func moves(a, b *stance) bool {
+	return a.place != b.place && a.action != "" && b.action != ""
+}
+
+type changeKey struct {
+	opens         bool
+	route, holder string
+}
+
+type changeFound struct {
+	methods, tenants map[string]bool
+	probe            *probe
+}
+
+// A meeting is a pair of stances, with the points and methods where they meet.
+type meeting struct {
+	a, b    stance
+	at      route.Point
+	methods []string
+}
+
+// changes compares the verdicts.
+func (t *tables) changes() (all []Change) {
+	found := map[changeKey]*changeFound{}
+	for _, m := range t.meetings() {
+		for _, h := range t.holders {
+			t.meet(m, h, found)
+		}
+	}
+	for k, f := range found {
+		c := Change{
+			Opens: k.opens, Route: k.route, Holder: k.holder, Methods: slices.Sorted(maps.Keys(f.methods)),
+			Example: f.probe.String(),
+		}
+		if slices.Equal(c.Methods, t.methods) {
+			c.Methods = nil
+		}
+		if c.Tenants = slices.Sorted(maps.Keys(f.tenants)); len(c.Tenants) == len(t.tenants) {
+			c.Tenants = nil
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+// meetings lists each pair of stances once.
+func (t *tables) meetings() (all []*meeting) {
+	type key struct{ a, b stance }
+	seen := map[key]*meeting{}
+	for _, at := range t.points {
+		for _, method := range t.methods {
+			a, b := t.stance(0, at, method), t.stance(1, at, method)
+			if a.route == nil && b.route == nil {
+				continue
+			}
+			if a.route != nil && b.route != nil {
+				t.decided[[2]*config.Route{a.route, b.route}] = true
+			}
+			if m := seen[key{a, b}]; m != nil {
+				m.methods = append(m.methods, method)
+				continue
+			}
+			m := &meeting{a, b, at, []string{method}}
+			seen[key{a, b}] = m
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+func (t *tables) meet(m *meeting, h *holder, found map[changeKey]*changeFound) {
+	tell := func(opens bool, tenant, before, after string) {
+		decides := m.b.route
+		if !opens {
+			decides = m.a.route
+		}
+		k := changeKey{opens, labelOf(decides), h.name}
+		f := found[k]
+		if f == nil {
+			f = &changeFound{methods: map[string]bool{}, tenants: map[string]bool{}}
+			f.probe = t.request(m.at, m.methods[0], m.a.place, m.b.place, before, after)
+			found[k] = f
+		}
+		for _, method := range m.methods {
+			f.methods[method] = true
+		}
+		f.tenants[tenant] = true
+	}
+	if !moves(&m.a, &m.b) {
+		for _, tenant := range t.tenants {
+			if before, after := t.allows(0, &m.a, h, tenant), t.allows(1, &m.b, h, tenant); before != after {
+				tell(after, tenant, tenant, tenant)
+			}
+		}
+		return
+	}
+	var allowed, denied [2][]string
+	for _, tenant := range t.tenants {
+		for which, s := range []*stance{&m.a, &m.b} {
+			if t.allows(which, s, h, tenant) {
+				allowed[which] = append(allowed[which], tenant)
+			} else {
+				denied[which] = append(denied[which], tenant)
+			}
+		}
+	}
+	if len(denied[0]) > 0 {
+		for _, tenant := range allowed[1] {
+			tell(true, tenant, denied[0][len(denied[0])-1], tenant)
+		}
+	}
+	if len(denied[1]) > 0 {
+		for _, tenant := range allowed[0] {
+			tell(false, tenant, tenant, denied[1][len(denied[1])-1])
+		}
+	}
+}
+
+// looser lists the conditions that were loosened of routes that decide about the same requests; back is the way back.
+func (t *tables) looser(back bool) (all []string) {
+	old, fresh := t.old.snap.config, t.fresh.snap.config
+	for pair := range t.decided {
+		if back {
+			all = append(all, looser(fresh, old, pair[1], pair[0])...)
+		} else {
+			all = append(all, looser(old, fresh, pair[0], pair[1])...)
+		}
+	}
+	return sorted(all)
+}
+
+func labelOf(r *config.Route) string {
+	var hosts []string
+	for _, h := range r.Hosts {
+		hosts = append(hosts, h.String())
+	}
+	return strings.Join(hosts, ",") + r.Path.String()
+}
+
+// String is a request as people write it.
+func (p *probe) String() string {
+	text := p.method + " " + p.url
+	for _, name := range slices.Sorted(maps.Keys(p.header)) {
+		text += " " + name + ": " + p.header.Get(name)
+	}
+	return text
+}
+
+func (j *Judge) trace(p *probe, as proxy.Bearer) *proxy.Trace {
+	return j.snap.trace(newRequest(p.method, p.url, p.header), as, j.server.clock())
+}
+
+func (j *Judge) allows(p *probe, as proxy.Bearer) bool {
+	trace := j.trace(p, as)
+	return (trace.Allowed || trace.Shadow) && !trace.Own
+}
+
+// called names tenants for people: those that no configuration names stand for all such.
+func (t *tables) called(tenants []string, ofATenant bool) []string {
+	for i, name := range tenants {
+		switch {
+		case name == t.samples[0] && ofATenant:
+			tenants[i] = "its own tenant"
+		case slices.Contains(t.samples, name):
+			tenants[i] = "other tenants"
+		}
+	}
+	return sorted(tenants)
+}
