@@ -43,6 +43,7 @@ type Options struct {
 	Explain func(q Question) (any, error) // nil: nothing is explained; its error is about the question
 
 	Reload     func() error             // nil: there is no POST /reload; its error is what is wrong with the file
+	Widen      func() error             // Reload that may open what is closed (reload.deny_widening); required with Reload
 	LastReload func() *LastReload       // required with Reload; its nil: there was none
 	LogLevel   func(level string) error // nil: there is no PUT /log-level
 	Profile    func() bool              // whether profiles are given, now; nil: never
@@ -59,7 +60,8 @@ type Options struct {
 //	DELETE /revocations/ID  204 once it is durable that a mark is undone; needs the token
 //	GET /refusals      200 with a page of recent refusals, the latest first, as JSON; needs the token
 //	POST /explain      200 with the trace of a decision, as JSON; needs the token
-//	POST /reload       204 when the file is in force, 409 with its faults when nothing has changed; needs the token
+//	POST /reload       204 when the file is in force, 409 with its faults when nothing has changed; needs the token;
+//	                   {"allow_widening": true} allows what reload.deny_widening denies
 //	GET /reload        200 with what came of the latest one, whatever caused it, as JSON; needs the token
 //	PUT /log-level     204, {"level": "debug"} holds until the next reload; needs the token
 //	GET /, /console/   the console's pages, where there is one and it is on; they sign in by themselves
@@ -188,7 +190,7 @@ func operator(o Options) http.Handler {
 		p.add(ExplainPath, http.MethodPost, explain(o.Explain))
 	}
 	if o.Reload != nil {
-		p.add(ReloadPath, http.MethodPost, reload(o.Reload))
+		p.add(ReloadPath, http.MethodPost, reload(o.Reload, o.Widen))
 		p.add(ReloadPath, http.MethodGet, lastReload(o.LastReload))
 	}
 	if o.LogLevel != nil {

@@ -23,15 +23,41 @@ const (
 // levelBytes bounds the body that asks for a level.
 const levelBytes = 1 << 10
 
-// reload serves POST /reload: 204 when the configuration is in force, 409 with its faults when nothing has changed.
-func reload(run func() error) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		if err := run(); err != nil {
+// reload serves POST /reload: 204 when the configuration is in force, 409 with its faults when nothing has changed. The
+// body is empty, or {"allow_widening": true}.
+func reload(run, widen func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		may, err := widening(w, r)
+		if err != nil {
+			plain(w, http.StatusBadRequest, fmt.Sprintf("%v\n", err))
+			return
+		}
+		if may {
+			err = widen()
+		} else {
+			err = run()
+		}
+		if err != nil {
 			plain(w, http.StatusConflict, err.Error()+"\n")
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}
+}
+
+func widening(w http.ResponseWriter, r *http.Request) (may bool, err error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, levelBytes))
+	if err != nil || len(body) == 0 {
+		return false, err
+	}
+	err = strictjson.Document(body, func(r *strictjson.Reader, name string) (err error) {
+		if name != "allow_widening" {
+			return r.Unknown(name)
+		}
+		may, err = r.Bool()
+		return err
+	})
+	return may && err == nil, err
 }
 
 // A LastReload is what came of the latest reload.

@@ -44,8 +44,8 @@ func (g *Gate) startAdmin(ctx context.Context, c *config.Config) (err error) {
 func (g *Gate) adminOptions() admin.Options {
 	options := admin.Options{
 		Token: g.adminToken, Ready: g.Ready, Warnings: g.Warnings, Audit: g.auditRevocation, Refused: g.adminRefused,
-		Explain: g.explain, Metrics: g.metrics.Handler(), Reload: g.Reload, LastReload: g.latest.Load,
-		LogLevel: g.setLogLevel, Profile: func() bool { return g.Config().Admin.Pprof },
+		Explain: g.explain, Metrics: g.metrics.Handler(), Reload: g.Reload, Widen: g.ReloadWidening,
+		LastReload: g.latest.Load, LogLevel: g.setLogLevel, Profile: func() bool { return g.Config().Admin.Pprof },
 		Refusals: g.refusals.list, Console: g.console, ConsoleOn: g.consoleOn,
 	}
 	if g.memory.revocations != nil {

@@ -148,7 +148,7 @@ listeners[] address mode proxy_protocol tls redirect
 listeners[].proxy_protocol from
 listeners[].tls client_ca client_auth
 admin listen token health_listen metrics_listen
-decision listen from
+decision listen from client_ca
 issuer url code_prefixes serve
 issuer.serve dialects access_token_prefix cors
 issuer.serve.cors methods
@@ -379,7 +379,8 @@ func keys(a, b map[string]*yaml.Tree) func(yield func(string) bool) {
 
 // naming are the keys that name an item, the first that it has.
 var naming = []string{
-	"id", "issuer", "issuer_pattern", "trust_domain", "preset", "address", "resource", "file", "dir", "cert", "url", "tenant",
+	"id", "issuer", "issuer_pattern", "trust_domain", "preset", "address", "resource", "file", "dir", "cert", "url",
+	"tenant",
 }
 
 func named(t *yaml.Tree) map[string]*yaml.Tree {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -41,6 +42,7 @@ type place struct {
 type probe struct {
 	method, url string
 	header      http.Header
+	tenant      string // that it was made for, where that is asked for
 }
 
 // tables are the verdicts of both configurations, and who is judged by them.
@@ -51,10 +53,12 @@ type tables struct {
 	headers  []string
 	tenants  []string // that either names, and samples of those that none does
 	samples  []string
+	none     string // that neither takes for a tenant
 	free     string // what stands in a free place that is no tenant's
 	holders  []*holder
 	points   []route.Point
 	whole    bool
+	literals map[string]bool           // of hosts and paths: a tenant of such a name can be in the place of another route
 	decided  map[[2]*config.Route]bool // pairs that decide about the same requests
 	patterns [2]*regexp.Regexp
 }
@@ -83,13 +87,21 @@ func (d *Diff) tables() *tables {
 	}
 	t.methods, t.headers, t.queries = sorted(t.methods), sorted(t.headers), sorted(t.queries)
 	t.points, t.whole = route.Points(patterns)
-	literals := route.Literals(patterns)
-	for t.free = "free"; literals[t.free]; t.free += "-x" {
+	t.literals = route.Literals(patterns)
+	for t.free = "free"; t.literals[t.free]; t.free += "-x" {
 	}
 	named := d.named()
-	t.samples = samples(t.patterns, func(s string) bool { return literals[strings.ToLower(s)] || slices.Contains(named, s) })
+	t.samples = samples(t.patterns, func(s string) bool {
+		return t.literals[strings.ToLower(s)] || slices.Contains(named, s)
+	})
 	t.tenants = slices.Concat(named, t.samples)
-	t.holders = d.holders(t.samples[0], named)
+	for _, s := range []string{"no!tenant", "!", strings.Repeat("x", 100)} {
+		if t.none == "" && !t.patterns[0].MatchString(s) && !t.patterns[1].MatchString(s) {
+			t.none = s
+			t.tenants = append(t.tenants, s)
+		}
+	}
+	t.holders = d.holdersOf(t.samples[0], named)
 	return t
 }
 
@@ -100,7 +112,7 @@ const mostTenants = 256
 
 // named lists the tenants that either configuration names.
 func (d *Diff) named() (all []string) {
-	for _, h := range d.holders("", nil) {
+	for _, h := range d.holdersOf("", nil) {
 		for _, p := range h.holds {
 			if p != nil {
 				for _, entry := range *p {
@@ -120,7 +132,8 @@ func (d *Diff) named() (all []string) {
 	return all[:min(len(all), mostTenants)]
 }
 
-// samples are names of tenants that no configuration has: two that both patterns of tenants take, or two for each.
+// samples are names of tenants that no configuration has: two that both patterns of tenants take, and one that each
+// takes alone.
 func samples(patterns [2]*regexp.Regexp, taken func(string) bool) (all []string) {
 	random := rand.New(rand.NewPCG(1, 2))
 	tries := []string{"some-tenant", "other-tenant", "third-tenant"}
@@ -131,19 +144,17 @@ func samples(patterns [2]*regexp.Regexp, taken func(string) bool) (all []string)
 			}
 		}
 	}
-	suits := func(wanted ...*regexp.Regexp) {
-		found := 0
+	suits := func(most int, old, fresh bool) {
 		for _, s := range tries {
-			if found < 2 && s != "" && !taken(s) && !strings.ContainsAny(s, "*/{}") && !slices.Contains(all, s) &&
-				!slices.ContainsFunc(wanted, func(p *regexp.Regexp) bool { return !p.MatchString(s) }) {
-				all, found = append(all, s), found+1
+			if most > 0 && s != "" && !taken(s) && !strings.ContainsAny(s, "*/{}") && !slices.Contains(all, s) &&
+				patterns[0].MatchString(s) == old && patterns[1].MatchString(s) == fresh {
+				all, most = append(all, s), most-1
 			}
 		}
 	}
-	if suits(patterns[0], patterns[1]); len(all) == 0 {
-		suits(patterns[0])
-		suits(patterns[1])
-	}
+	suits(2, true, true)
+	suits(1, false, true)
+	suits(1, true, false)
 	if len(all) == 0 { // there is none but what is named
 		all = []string{"some-tenant"}
 	}
@@ -215,22 +226,25 @@ func (t *tables) request(at route.Point, method string, a, b place, before, afte
 		p.header[name] = []string{value(config.FromHeader, name)}
 	}
 	for i, name := range t.queries {
-		p.url += string("?&"[min(i, 1)]) + name + "=" + value(config.FromQuery, name)
+		p.url += string("?&"[min(i, 1)]) + name + "=" + url.QueryEscape(value(config.FromQuery, name))
 	}
 	return p
 }
 
-// stance asks a gate what it asks for.
+// stance asks a gate what it asks for at a point.
 func (t *tables) stance(which int, at route.Point, method string) stance {
-	j, sample := t.both()[which], t.samples[0]
+	sample := t.samples[0]
 	for _, s := range t.samples {
 		if t.patterns[which].MatchString(s) {
 			sample = s
 			break
 		}
 	}
-	p := t.request(at, method, place{}, place{}, sample, sample)
-	trace := j.trace(p, proxy.Bearer{Permissions: token.Permissions{}, Brief: true})
+	return t.ask(which, at, t.request(at, method, place{}, place{}, sample, sample))
+}
+
+func (t *tables) ask(which int, at route.Point, p *probe) stance {
+	trace := t.both()[which].trace(p, proxy.Bearer{Permissions: token.Permissions{}, Brief: true})
 	r := trace.Chosen
 	if r == nil || trace.Own {
 		return stance{}
@@ -312,9 +326,14 @@ type changeFound struct {
 
 // A meeting is a pair of stances, with the points and methods where they meet.
 type meeting struct {
-	a, b    stance
-	at      route.Point
-	methods []string
+	a, b  stance
+	spots []spot
+	clear map[[2]string][]spot // for tenants that are literals of other routes: the spots that stay what they are
+}
+
+type spot struct {
+	at     route.Point
+	method string
 }
 
 // changes compares the verdicts.
@@ -333,12 +352,27 @@ func (t *tables) changes() (all []Change) {
 		if slices.Equal(c.Methods, t.methods) {
 			c.Methods = nil
 		}
-		if c.Tenants = slices.Sorted(maps.Keys(f.tenants)); len(c.Tenants) == len(t.tenants) {
+		delete(f.tenants, t.none)
+		if c.Tenants = slices.Sorted(maps.Keys(f.tenants)); len(c.Tenants) >= t.judged(k.opens) {
 			c.Tenants = nil
 		}
 		all = append(all, c)
 	}
 	return all
+}
+
+// judged is how many tenants the configuration knows that opens what it is about.
+func (t *tables) judged(opens bool) (n int) {
+	p := t.patterns[0]
+	if opens {
+		p = t.patterns[1]
+	}
+	for _, tenant := range t.tenants {
+		if p.MatchString(tenant) {
+			n++
+		}
+	}
+	return n
 }
 
 // meetings lists each pair of stances once.
@@ -354,20 +388,54 @@ func (t *tables) meetings() (all []*meeting) {
 			if a.route != nil && b.route != nil {
 				t.decided[[2]*config.Route{a.route, b.route}] = true
 			}
-			if m := seen[key{a, b}]; m != nil {
-				m.methods = append(m.methods, method)
-				continue
+			m := seen[key{a, b}]
+			if m == nil {
+				m = &meeting{a: a, b: b, clear: map[[2]string][]spot{}}
+				seen[key{a, b}] = m
+				all = append(all, m)
 			}
-			m := &meeting{a, b, at, []string{method}}
-			seen[key{a, b}] = m
-			all = append(all, m)
+			m.spots = append(m.spots, spot{at, method})
 		}
 	}
 	return all
 }
 
+// label is what a canonical host can have in a tenant's place.
+var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// at lists the spots whose requests are decided by the pair when they have these tenants.
+func (t *tables) at(m *meeting, before, after string) []spot {
+	for from, tenant := range map[place]string{m.a.place: before, m.b.place: after} {
+		if from.from == config.FromHost && !label.MatchString(tenant) {
+			return nil
+		}
+	}
+	if !t.literals[strings.ToLower(before)] && !t.literals[strings.ToLower(after)] {
+		return m.spots
+	}
+	key := [2]string{before, after}
+	clear, known := m.clear[key]
+	if !known {
+		for _, s := range m.spots {
+			p := t.request(s.at, s.method, m.a.place, m.b.place, before, after)
+			a, b := t.ask(0, s.at, p), t.ask(1, s.at, p)
+			if a.like(&m.a) && b.like(&m.b) {
+				clear = append(clear, s)
+			}
+		}
+		m.clear[key] = clear
+	}
+	return clear
+}
+
+func (s *stance) like(other *stance) bool { return s.route == other.route && s.open == other.open }
+
 func (t *tables) meet(m *meeting, h *holder, found map[changeKey]*changeFound) {
-	tell := func(opens bool, tenant, before, after string) {
+	tell := func(opens bool, tenant, before, after string) (told bool) {
+		spots := t.at(m, before, after)
+		if len(spots) == 0 {
+			return false
+		}
 		decides := m.b.route
 		if !opens {
 			decides = m.a.route
@@ -376,13 +444,14 @@ func (t *tables) meet(m *meeting, h *holder, found map[changeKey]*changeFound) {
 		f := found[k]
 		if f == nil {
 			f = &changeFound{methods: map[string]bool{}, tenants: map[string]bool{}}
-			f.probe = t.request(m.at, m.methods[0], m.a.place, m.b.place, before, after)
+			f.probe = t.request(spots[0].at, spots[0].method, m.a.place, m.b.place, before, after)
 			found[k] = f
 		}
-		for _, method := range m.methods {
-			f.methods[method] = true
+		for _, s := range spots {
+			f.methods[s.method] = true
 		}
 		f.tenants[tenant] = true
+		return true
 	}
 	if !moves(&m.a, &m.b) {
 		for _, tenant := range t.tenants {
@@ -402,14 +471,18 @@ func (t *tables) meet(m *meeting, h *holder, found map[changeKey]*changeFound) {
 			}
 		}
 	}
-	if len(denied[0]) > 0 {
-		for _, tenant := range allowed[1] {
-			tell(true, tenant, denied[0][len(denied[0])-1], tenant)
+	for _, tenant := range allowed[1] {
+		for _, before := range slices.Backward(denied[0]) { // the samples come last
+			if tell(true, tenant, before, tenant) {
+				break
+			}
 		}
 	}
-	if len(denied[1]) > 0 {
-		for _, tenant := range allowed[0] {
-			tell(false, tenant, tenant, denied[1][len(denied[1])-1])
+	for _, tenant := range allowed[0] {
+		for _, after := range slices.Backward(denied[1]) {
+			if tell(false, tenant, tenant, after) {
+				break
+			}
 		}
 	}
 }
@@ -448,20 +521,67 @@ func (j *Judge) trace(p *probe, as proxy.Bearer) *proxy.Trace {
 	return j.snap.trace(newRequest(p.method, p.url, p.header), as, j.server.clock())
 }
 
+// bearer is what a holder's requests bring under one of the configurations.
+func (h *holder) bearer(which int) proxy.Bearer {
+	if h.name == nobody || h.holds[which] == nil {
+		return proxy.Bearer{}
+	}
+	return proxy.Bearer{Permissions: *h.holds[which]}
+}
+
+// allowed reports whether a configuration lets the holder's request through.
+func (h *holder) allowed(j *Judge, which int, p probe) bool { return j.allows(&p, h.bearer(which)) }
+
+// Names that no configuration is likely to have, for the tenants that none names, where one configuration is judged
+// alone.
+const (
+	someTenant  = "some-tenant"
+	otherTenant = "other-tenant"
+)
+
+// holders lists everybody, with someTenant in the place of a role's tenant.
+func (d *Diff) holders() []*holder { return d.holdersOf(someTenant, nil) }
+
+// tenants lists those that are named, and two that are not.
+func (d *Diff) tenants() []string { return append(d.named(), someTenant, otherTenant) }
+
+// filled puts a tenant in the place of each {name}.
+func filled(pattern, tenant string) string {
+	for {
+		before, rest, found := strings.Cut(pattern, "{")
+		if !found {
+			return pattern
+		}
+		_, after, _ := strings.Cut(rest, "}")
+		pattern = before + tenant + after
+	}
+}
+
 func (j *Judge) allows(p *probe, as proxy.Bearer) bool {
 	trace := j.trace(p, as)
 	return (trace.Allowed || trace.Shadow) && !trace.Own
 }
 
-// called names tenants for people: those that no configuration names stand for all such.
 func (t *tables) called(tenants []string, ofATenant bool) []string {
+	return sampled(tenants, t.samples, ofATenant)
+}
+
+func called(tenants []string, ofATenant bool) []string {
+	return sampled(tenants, []string{someTenant, otherTenant}, ofATenant)
+}
+
+// sampled names tenants for people: the samples stand for those that no configuration names.
+func sampled(tenants, samples []string, ofATenant bool) []string {
 	for i, name := range tenants {
 		switch {
-		case name == t.samples[0] && ofATenant:
+		case name == samples[0] && ofATenant:
 			tenants[i] = "its own tenant"
-		case slices.Contains(t.samples, name):
+		case slices.Contains(samples, name):
 			tenants[i] = "other tenants"
 		}
 	}
-	return sorted(tenants)
+	if tenants = sorted(tenants); len(tenants) == 0 {
+		return nil
+	}
+	return tenants
 }

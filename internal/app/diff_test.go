@@ -140,7 +140,10 @@ func TestDiffShowsWhatAConfigOpensAndCloses(t *testing.T) {
 				"hosts: [\"{tenant}.shop.example\"], require: {tenant_from: header.X-Team",
 			},
 			opened: []string{"opens  {tenant}.shop.example/h/: role reader of a tenant on its own tenant"},
-			closed: []string{"closes  {tenant}.shop.example/h/: role reader of a tenant on its own tenant"},
+			closed: []string{
+				"closes  {tenant}.shop.example/h/: role reader of a tenant on its own tenant",
+				"closes  {tenant}.shop.example/h/: what client web grants, at most", // without the header
+			},
 		},
 		{
 			name: "a new client, and a user",
@@ -271,7 +274,7 @@ func TestReloadThatDeniesWidening(t *testing.T) {
 	g.write("/open/, public: true", "/open/, public: true, insecure_allow: [semicolon]")
 	err := g.Reload()
 	want := "reload.deny_widening: the new configuration opens reload.deny_widening: false; " +
-		"routes[/open/].insecure_allow: semicolon; restart the gate to widen it"
+		"routes[/open/].insecure_allow: semicolon; to allow it: jotgate reload --allow-widening"
 	if err == nil || err.Error() != want {
 		t.Errorf("wider, without the key: %v, want %s", err, want)
 	}
@@ -286,5 +289,19 @@ func TestReloadThatDeniesWidening(t *testing.T) {
 	}
 	if status, _, _ := g.get("/t/acme/", "Authorization", "Bearer "+g.token("acme")); status != 403 {
 		t.Errorf("status %d, want 403", status)
+	}
+	for body, want := range map[string]int{
+		"": 409, `{"allow_widening":false}`: 409, `{"allow_widening":1}`: 400, `{"wide":true}`: 400,
+	} {
+		if status, text := g.operate("POST", "/reload", operatorToken, body); status != want {
+			t.Errorf("%s: %d %s, want %d", body, status, text, want)
+		}
+	}
+	if status, text := g.operate("POST", "/reload", operatorToken, `{"allow_widening":true}`); status != 204 {
+		t.Errorf("allowed: %d %s", status, text)
+	}
+	g.eventually(`"msg":"reload","outcome":"done","by":"operator","widening_allowed":true`)
+	if status, _, _ := g.get("/t/acme/", "Authorization", "Bearer "+g.token("acme")); status != 200 {
+		t.Errorf("status %d, want 200", status)
 	}
 }

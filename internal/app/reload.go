@@ -18,7 +18,10 @@ import (
 
 // Reload reads the configuration anew and puts it into force, or changes nothing and tells why, in the log too.
 // Requests on their way and open streams stay as they are.
-func (g *Gate) Reload() error { return g.reloadBy(byOperator) }
+func (g *Gate) Reload() error { return g.reloadBy(byOperator, false) }
+
+// ReloadWidening is Reload by an operator who allows what reload.deny_widening denies, for this once.
+func (g *Gate) ReloadWidening() error { return g.reloadBy(byOperator, true) }
 
 // Who asks for a reload, as the log says it.
 const (
@@ -26,14 +29,14 @@ const (
 	byWatch    = "watch"
 )
 
-func (g *Gate) reloadBy(who string) error {
+func (g *Gate) reloadBy(who string, widening bool) error {
 	g.reload.Lock()
 	defer g.reload.Unlock()
 	if who == byWatch && len(g.sources.Load().Changed()) == 0 {
 		return nil // while the watch waited for its turn, somebody else had the file read
 	}
 	before := g.Config()
-	err := g.replace(who)
+	err := g.replace(who, widening)
 	select {
 	case g.reloaded <- struct{}{}:
 	default: // the watch will hear of an earlier one, and look anyway
@@ -48,11 +51,12 @@ func (g *Gate) reloadBy(who string) error {
 		return err
 	}
 	g.log.Info("reloaded", zap.String("by", who))
-	g.log.Audit.Info("reload", zap.String("outcome", "done"), zap.String("by", who))
+	g.log.Audit.Info("reload", zap.String("outcome", "done"), zap.String("by", who),
+		zap.Bool("widening_allowed", widening))
 	return nil
 }
 
-func (g *Gate) replace(who string) error {
+func (g *Gate) replace(who string, widening bool) error {
 	if g.path == "" {
 		return errors.New("this gate was not started from a file")
 	}
@@ -70,7 +74,7 @@ func (g *Gate) replace(who string) error {
 	if err := changeable(old.config, c); err != nil {
 		return err
 	}
-	if err := g.createKeys(c); err != nil {
+	if err := g.createKeys(c, widening); err != nil {
 		return err
 	}
 	level, err := zapcore.ParseLevel(c.Log.Level)
@@ -85,7 +89,7 @@ func (g *Gate) replace(who string) error {
 	if err != nil {
 		return err
 	}
-	if err := g.acceptable(next); err != nil {
+	if err := g.acceptable(next, widening); err != nil {
 		next.close()
 		return err
 	}
@@ -126,7 +130,7 @@ func (g *Gate) enforce(snap *snapshot) {
 
 // createKeys creates the key files that c asks for. What c makes is built with stand-ins for those keys first, so that
 // a reload that is refused leaves no key file behind, which the next start would sign with.
-func (g *Gate) createKeys(c *config.Config) error {
+func (g *Gate) createKeys(c *config.Config, widening bool) error {
 	if len(c.MissingKeys) == 0 {
 		return nil
 	}
@@ -134,7 +138,7 @@ func (g *Gate) createKeys(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	err = g.acceptable(rehearsal)
+	err = g.acceptable(rehearsal, widening)
 	rehearsal.close()
 	if err != nil {
 		return err
@@ -143,9 +147,12 @@ func (g *Gate) createKeys(c *config.Config) error {
 }
 
 // acceptable runs the tests of a configuration, and compares what it opens with the one in force.
-func (g *Gate) acceptable(next *snapshot) error {
+func (g *Gate) acceptable(next *snapshot, widening bool) error {
 	if err := next.policy(g.clock()); err != nil {
 		return err
+	}
+	if widening {
+		return nil
 	}
 	return g.denyWidening(next.config)
 }
@@ -172,8 +179,8 @@ func (g *Gate) denyWidening(next *config.Config) error {
 	case n == 0:
 		return d.Close()
 	}
-	return errors.Join(fmt.Errorf("reload.deny_widening: the new configuration opens %s; restart the gate to widen it",
-		strings.Join(opened, "; ")), d.Close())
+	return errors.Join(fmt.Errorf("reload.deny_widening: the new configuration opens %s; "+
+		"to allow it: jotgate reload --allow-widening", strings.Join(opened, "; ")), d.Close())
 }
 
 // reconfigure tells the guard of the new clients and capacity, while the old snapshot still serves: what a client that

@@ -100,7 +100,7 @@ func (w *watch) look() {
 		return
 	}
 	w.server.log.Info("files have changed", zap.Strings("files", changed))
-	_ = w.server.reloadBy(byWatch) // it says in the log what came of it
+	_ = w.server.reloadBy(byWatch, false) // it says in the log what came of it
 	w.last = time.Now()
 }
 

@@ -18,12 +18,15 @@ const reloadDeadline = 30 * time.Second
 
 func reloadCommand() command {
 	return command{
-		name: "reload", usage: "[--config FILE] [--json]", brief: "reload the config of the running gate",
+		name: "reload", usage: "[--allow-widening] [--config FILE] [--json]", brief: "reload the config of the running gate",
 		run: askToReload,
 		help: `Asks the running gate, through its admin listener (admin.token), to reload its config, and waits for the outcome. The
 config is checked here first; with faults or failed tests the exit code is 3 and the gate is not asked. SIGHUP does the
 same without waiting; the log has the outcome then. --json prints one object: whether the config is in force, and if not,
 why.
+
+With reload.deny_widening the running gate refuses a config that opens what it keeps closed; jotgate diff shows what that
+is, and --allow-widening allows it for this reload.
 
   jotgate reload --config config.yaml
   jotgate reload --config config.yaml --json
@@ -34,6 +37,7 @@ why.
 func askToReload(p *Process, c *call) error {
 	fromFlag := configFlag(c.FlagSet)
 	asJSON := jsonFlag(c.FlagSet)
+	widening := c.Bool("allow-widening", false, "let the config open what the running one keeps closed")
 	if err := c.parse(0); err != nil {
 		return err
 	}
@@ -41,21 +45,25 @@ func askToReload(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
-	err = reloadGate(file)
+	err = reloadGate(file, *widening)
 	if *asJSON {
 		return printReload(p.Stdout, err)
 	}
 	return err
 }
 
-func reloadGate(file string) error {
+func reloadGate(file string, widening bool) error {
 	settings, err := checked(file)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), reloadDeadline)
 	defer cancel()
-	status, text, err := post(ctx, settings, admin.ReloadPath, nil)
+	var body []byte
+	if widening {
+		body = []byte(`{"allow_widening": true}`)
+	}
+	status, text, err := post(ctx, settings, admin.ReloadPath, body)
 	switch {
 	case err != nil:
 		return err

@@ -26,10 +26,10 @@ const mostPoints = 1 << 14
 // Points returns points that tell patterns apart: every request has, among them, one that is matched by the same
 // patterns. whole is false if there are too many for that.
 //
-// A request is matched by a pattern if its segments are: a literal by itself, anything by a placeholder. So all patterns
-// that match a request also match the most general request of their intersection, whose free places hold words that no
-// pattern has, and no other pattern does. What is left is to fix the number of segments, which trees leave open, and to
-// intersect what there is until nothing new comes of it.
+// A request is matched by a pattern if its segments are: a literal by itself, anything by a placeholder. So all
+// patterns that match a request also match the most general request of their intersection, whose free places hold
+// words that no pattern has, and no other pattern does. What is left is to fix the number of segments, which trees
+// leave open, and to intersect what there is until nothing new comes of it.
 func Points(patterns []Pattern) (points []Point, whole bool) {
 	deepest, labels := 0, 0
 	for _, p := range patterns {
@@ -59,6 +59,8 @@ func Points(patterns []Pattern) (points []Point, whole bool) {
 				for _, slash := range []bool{false, true} {
 					if at, ok := p.Path.of(n, slash); ok {
 						at.labels = h
+						add(at)
+						at.slash = !slash && n > 0 // which other readers of the path may add or drop
 						add(at)
 					}
 				}
