@@ -122,8 +122,8 @@ const (
 	ofTenant  = " of tenant "
 )
 
-// holdersOf lists everybody of either configuration. What one of them lacks has no holder there. A role that is given for
-// a tenant is judged with a sample that no configuration names, and with each that one does.
+// holdersOf lists everybody of either configuration. What one of them lacks has no holder there. A role that is given
+// for a tenant is judged with a sample that no configuration names, and with each that one does.
 func (d *Diff) holdersOf(sample string, named []string) (all []*holder) {
 	byName := map[string]*holder{}
 	add := func(which int, name string, p token.Permissions) {

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -33,12 +32,6 @@ func TestEveryKeyIsClassified(t *testing.T) {
 	for _, path := range known {
 		if _, there := seen[path]; !there {
 			t.Errorf("the key %s is not classified: say in rules (diff_keys.go) which changes of it widen", path)
-		}
-	}
-	for path := range seen {
-		item := strings.HasSuffix(path, "[]") || strings.HasSuffix(path, "*")
-		if !item && !slices.Contains(known, path) {
-			t.Errorf("%s is classified, and no key", path)
 		}
 	}
 	if len(seen) != len(ruleOf()) {

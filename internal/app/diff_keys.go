@@ -54,7 +54,7 @@ trusted_issuers[].require_claims.*[] contains
 trusted_issuers[].permissions[] tenant actions
 routes[] name hosts path methods require public upstream insecure_allow forward_token audiences upgrade strip_prefix
 routes[] add_prefix headers shadow cors allow_from deny_from token_from token_from[] claim_headers claim_headers[]
-routes[] rate_limit rate_limit[]
+routes[] rate_limit rate_limit[] end_with_token
 routes[].require action tenant tenant_from global scopes issuers claims claims.* claims.*[] client_cert
 routes[].require.claims.* contains
 routes[].require.claims.*[] contains
@@ -99,7 +99,7 @@ upstreams.*.health path grpc interval timeout up down status
 upstreams.*.eject failures for statuses
 upstreams.*.retry attempts budget
 upstreams.*.tls cert key
-routes[] body_bytes timeout stall_timeout
+routes[] body_bytes timeout stall_timeout login_url
 tests[] request headers headers.* permissions claims expect
 tests[].permissions[] tenant actions
 tests[].expect refuse`,
@@ -117,23 +117,25 @@ tickets secrets`,
 issuer.serve hosts`,
 
 	ruleOn: `
-admin pprof
+admin pprof console
 issuer.serve insecure_missing_tenant_is_any
 issuer.serve.cors credentials
 issuer.clients[] public
 issuer.users open
-trusted_issuers[] insecure_http
+trusted_issuers[] insecure_http exchange
 cors credentials`,
 
 	ruleOff: `
 reload deny_widening
-dpop require_nonce`,
+dpop require_nonce
+issuer.clients[].identity once`,
 
 	ruleHigher: `
 . clock_leeway
 limits issue_rate
 issuer code_ttl token_ttl max_token_ttl max_access_token_ttl
 issuer.clients[] code_ttl
+issuer.clients[].identity max_lifetime
 issuer.users.lookup cache
 trusted_issuers[].fetch max_age
 dpop max_age nonce_ttl
@@ -153,11 +155,19 @@ issuer url code_prefixes serve
 issuer.serve dialects access_token_prefix cors
 issuer.serve.cors methods
 issuer.clients[] secret secret_sha256 access_token_id audiences dpop
+issuer.clients[] identity tls_client_auth
+issuer.clients[].identity issuer subject claims claims.* claims.*[] audience
+issuer.clients[].identity.subject prefix
+issuer.clients[].identity.claims.* contains
+issuer.clients[].identity.claims.*[] contains
+issuer.clients[].tls_client_auth san_dns san_uri subject_dn listener
 issuer.clients[].keys[] file
 issuer.users role lookup
 issuer.users.lookup url
 issuer.users[] type
 trusted_issuers[] preset trust_domain fetch audience_claims client_claim tenants roles roles[] actions
+trusted_issuers[] logout_audiences logout_rate
+routes[] listeners
 trusted_issuers[].fetch ca_file
 trusted_issuers[].tenants from split keys map map.* global
 trusted_issuers[].roles from split keys tenants map map.*
@@ -380,7 +390,7 @@ func keys(a, b map[string]*yaml.Tree) func(yield func(string) bool) {
 // naming are the keys that name an item, the first that it has.
 var naming = []string{
 	"id", "issuer", "issuer_pattern", "trust_domain", "preset", "address", "resource", "file", "dir", "cert", "url",
-	"tenant",
+	"tenant", "path",
 }
 
 func named(t *yaml.Tree) map[string]*yaml.Tree {

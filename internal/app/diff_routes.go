@@ -67,6 +67,7 @@ func looser(old, fresh *config.Config, a, b *config.Route) []string {
 	c.ranges(at, a, b)
 	c.within(at+"require.client_cert.san", a.Require.CertNames, b.Require.CertNames)
 	c.rates(at+"rate_limit", a.RateLimits, b.RateLimits)
+	c.off(at+"end_with_token", a.EndWithToken, b.EndWithToken)
 	c.on(at+"upgrade", a.Upgrade, b.Upgrade)
 	c.on(at+"forward_token", a.ForwardToken, b.ForwardToken)
 	if a.CORS != old.CORS || b.CORS != fresh.CORS { // what both have from the top level is told once, there
