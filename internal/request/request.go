@@ -18,8 +18,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/jotgate/jotgate/internal/cors"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/otel"
@@ -111,15 +109,6 @@ const (
 	TicketRedeemed
 	TicketRefused
 )
-
-// NewID makes a request id: a UUID version 7, so that ids sort by time.
-func NewID() string {
-	id, err := uuid.NewV7()
-	if err != nil { // the random source is gone: the process cannot go on safely, and the server ends this request alone
-		panic(err)
-	}
-	return id.String()
-}
 
 // Begin starts an exchange on w; the caller fills in what it knows of the peer.
 func (x *Exchange) Begin(w http.ResponseWriter, start time.Time) {
