@@ -2,12 +2,11 @@ package proxy
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
+	"hash/maphash"
 	"math/bits"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -19,31 +18,29 @@ import (
 // the least recently used, and outlives reloads: an entry counts as long as its issuer's settings and keys are those
 // that it was verified with.
 //
-// It is cut into shards with a lock each, so that cores do not wait for one another.
+// It is cut into shards with a lock each, so that cores do not wait for one another. The budget is one for all of them:
+// large tokens that meet in one shard do not evict each other while others have room.
 type Cache struct {
+	seed     maphash.Seed // of this process; so no one can make tokens that meet
+	size     int64
+	room     atomic.Int64  // bytes left; below zero only until someone has evicted
+	ticks    atomic.Uint64 // tokens that were put in: what entries are dated by
 	shards   []shard
 	verified atomic.Int64 // tokens that were not found
 }
 
 type shard struct {
 	mu      sync.Mutex
-	lru     *simplelru.LRU[digest, *entry]
-	room    int64 // bytes left; below zero only inside put
+	lru     *simplelru.LRU[uint64, *entry] // by keyed hashes of compact forms
 	flights map[flightKey]*flight
 	hits    int64
 	_       [64]byte // the next shard's lock is on another cache line
 }
 
-// A digest stands for a token: SHA-256 of its compact form.
-type digest [sha256.Size]byte
-
-func digestOf(compact string) digest {
-	// Without the copy that a conversion would make on every request; Sum256 only reads.
-	return sha256.Sum256(unsafe.Slice(unsafe.StringData(compact), len(compact)))
-}
-
 // An entry is one verified token.
 type entry struct {
+	compact  string // compared whole: the hash only finds it
+	used     uint64 // Cache.ticks when it was asked for last; under its shard's lock
 	verified *jose.Verified
 	by       *jose.Verifier // the latest whose settings it is known to fit …
 	keys     *jose.KeySet   // … and its keys
@@ -60,12 +57,12 @@ type flight struct {
 
 // flightKey keeps gates apart: after a reload the same token may be judged by other keys.
 type flightKey struct {
-	token digest
+	token string
 	gate  *Gate
 }
 
 const (
-	shardsAtMost = 64
+	shardsAtMost = 16
 	shardAtLeast = 256 << 10
 	entryAtLeast = 1 << 10
 )
@@ -74,23 +71,25 @@ const (
 func NewCache(size int64) *Cache {
 	n := min(max(size/shardAtLeast, 1), shardsAtMost)
 	n = 1 << (bits.Len64(uint64(n)) - 1) // a power of two, so that a digest's bits choose
-	c := &Cache{shards: make([]shard, n)}
+	c := &Cache{seed: maphash.MakeSeed(), size: size, shards: make([]shard, n)}
+	c.room.Store(size)
 	for i := range c.shards {
-		c.shards[i].init(size / n)
+		s := &c.shards[i]
+		s.flights = make(map[flightKey]*flight)
+		lru, err := simplelru.NewLRU(int(max(size/entryAtLeast, 1)), func(_ uint64, e *entry) { c.room.Add(e.size) })
+		if err != nil { // only for a size below one
+			panic(err)
+		}
+		s.lru = lru
 	}
 	return c
 }
 
-func (s *shard) init(size int64) {
-	s.room, s.flights = size, make(map[flightKey]*flight)
-	lru, err := simplelru.NewLRU(int(max(size/entryAtLeast, 1)), func(_ digest, e *entry) { s.room += e.size })
-	if err != nil { // only for a size below one
-		panic(err)
-	}
-	s.lru = lru
+// find returns the hash of a token and its shard.
+func (c *Cache) find(compact string) (uint64, *shard) {
+	h := maphash.String(c.seed, compact)
+	return h, &c.shards[int(h)&(len(c.shards)-1)]
 }
-
-func (c *Cache) shard(d digest) *shard { return &c.shards[int(d[0])&(len(c.shards)-1)] }
 
 // Misses counts the tokens that were verified because they were not found, good and bad ones.
 func (c *Cache) Misses() int64 { return c.verified.Load() }
@@ -122,18 +121,18 @@ func (c *Cache) Len() int {
 // verified gives the entry of a token: from the cache, from the request that is verifying it just now, or verified
 // anew. Failures are not kept.
 func (g *Gate) verified(ctx context.Context, compact string) (*entry, error) {
-	d := digestOf(compact)
-	s := g.cache.shard(d)
+	h, s := g.cache.find(compact)
 	s.mu.Lock()
-	if e, ok := s.lru.Get(d); ok {
+	if e, ok := s.lru.Get(h); ok && e.compact == compact {
 		if g.current(e) {
 			s.hits++
+			e.used = g.cache.ticks.Load()
 			s.mu.Unlock()
 			return e, nil
 		}
-		s.lru.Remove(d)
+		s.lru.Remove(h)
 	}
-	key := flightKey{d, g}
+	key := flightKey{compact, g}
 	if f := s.flights[key]; f != nil {
 		if f.done == nil {
 			f.done = make(chan struct{})
@@ -144,7 +143,7 @@ func (g *Gate) verified(ctx context.Context, compact string) (*entry, error) {
 	f := &flight{err: errPanicked}
 	s.flights[key] = f
 	s.mu.Unlock()
-	defer s.land(key, f)
+	defer g.cache.land(h, s, key, f)
 	f.entry, f.err = g.verifyAnew(compact)
 	return f.entry, f.err
 }
@@ -161,39 +160,58 @@ func (f *flight) wait(ctx context.Context) (*entry, error) {
 }
 
 // land ends a flight, whatever became of it.
-func (s *shard) land(key flightKey, f *flight) {
+func (c *Cache) land(h uint64, s *shard, key flightKey, f *flight) {
 	s.mu.Lock()
 	delete(s.flights, key)
-	if f.err == nil {
-		s.put(key.token, f.entry)
+	if f.err == nil && f.entry.size <= c.size {
+		s.lru.Remove(h) // Add would replace an entry without telling, and its bytes would be lost
+		c.room.Add(-f.entry.size)
+		f.entry.used = c.ticks.Add(1)
+		s.lru.Add(h, f.entry)
 	}
 	s.mu.Unlock()
 	if f.done != nil { // the flight is no longer found
 		close(f.done)
 	}
+	for c.room.Load() < 0 && c.evict() {
+	}
 }
 
-func (s *shard) put(d digest, e *entry) {
-	s.lru.Remove(d) // Add would replace an entry without telling, and its bytes would be lost
-	s.room -= e.size
-	s.lru.Add(d, e)
-	for s.room < 0 {
-		if _, _, ok := s.lru.RemoveOldest(); !ok {
-			return
+// evict forgets the entry that was asked for longest ago, of all shards; false if there is none.
+func (c *Cache) evict() bool {
+	var oldest *shard
+	var least uint64
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		if _, e, ok := s.lru.GetOldest(); ok && (oldest == nil || e.used < least) {
+			oldest, least = s, e.used
 		}
+		s.mu.Unlock()
 	}
+	if oldest == nil {
+		return false
+	}
+	oldest.mu.Lock()
+	defer oldest.mu.Unlock()
+	if c.room.Load() < 0 { // others evict as well
+		oldest.lru.RemoveOldest()
+	}
+	return true
 }
 
 // drop forgets an expired token at once, instead of when others need its room.
 func (c *Cache) drop(compact string) {
-	d := digestOf(compact)
-	s := c.shard(d)
+	h, s := c.find(compact)
 	s.mu.Lock()
-	s.lru.Remove(d)
+	if e, ok := s.lru.Peek(h); ok && e.compact == compact {
+		s.lru.Remove(h)
+	}
 	s.mu.Unlock()
 }
 
-// weigh is about what an entry keeps alive: the claims as they were in the token, in memory and as identity headers.
+// weigh is about what an entry keeps alive: the token itself, its claims in memory and as identity headers, and the
+// index of its permissions.
 func weigh(compact string, v *jose.Verified) int64 {
 	const fixed, perEntry, perAction, perString = 1 << 10, 96, 40, 32
 	n := int64(fixed + 3*len(compact) + 2*perEntry*len(v.Claims.Ancestors) +

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -86,13 +87,12 @@ func TestTheCacheIsBoundedInBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := &h.cache.shards[0]
 	var kept int64
-	for _, e := range s.lru.Values() {
+	for _, e := range h.cache.shards[0].lru.Values() {
 		kept += e.size
 	}
-	if n := h.cache.Len(); n < 10 || n > 64 || kept > 64<<10 || kept+s.room != 64<<10 {
-		t.Errorf("%d tokens of %d bytes are kept, %d are left", n, kept, s.room)
+	if n, left := h.cache.Len(), h.cache.room.Load(); n < 10 || n > 64 || kept > 64<<10 || kept+left != 64<<10 {
+		t.Errorf("%d tokens of %d bytes are kept, %d are left", n, kept, left)
 	}
 	h.cache = NewCache(0)
 	h.build()
@@ -162,4 +162,137 @@ func TestAPanicWhileVerifyingEndsTheFlight(t *testing.T) {
 			g.verified(context.Background(), bearer)
 		}()
 	}
+}
+
+// large is a token with so many entries, as a user of many tenants has one.
+func (h *house) large(i, entries int) string {
+	return h.mint(func(c *token.Claims) {
+		c.ID, c.Permissions = fmt.Sprint("large-", i), nil
+		for n := range entries {
+			c.Permissions = append(c.Permissions, token.TenantPermission{
+				Tenant: fmt.Sprintf("tenant-%d-%d", i, n), AllowedActions: []string{"READ", "WRITE", "DELETE"},
+			})
+		}
+	})
+}
+
+// The budget is one for all shards: large tokens that come to less than it are all found again, and one that is larger
+// than all of it drives no other out.
+func TestTheBudgetIsOneForAllShards(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.cache = NewCache(6 << 20)
+	h.config.Limits.TokenBytes = 1 << 20
+	h.build()
+	var tokens []string
+	size := int64(0)
+	for i := 0; size < 5<<20; i++ {
+		tokens = append(tokens, h.large(i, 300))
+		e, err := h.gate.verified(t.Context(), tokens[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += e.size
+	}
+	before := h.cache.Misses()
+	for _, compact := range tokens {
+		if _, err := h.gate.verified(t.Context(), compact); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := h.cache.Misses() - before; n > 0 || h.cache.Len() != len(tokens) {
+		t.Errorf("%d of %d tokens are verified again", n, len(tokens))
+	}
+	h.cache.size = 100 << 10 // of which nothing is left: a small token still drives the oldest out, a large one none
+	if _, err := h.gate.verified(t.Context(), h.large(-1, 3000)); err != nil || h.cache.Len() != len(tokens) {
+		t.Errorf("%d are left of %d (%v)", h.cache.Len(), len(tokens), err)
+	}
+}
+
+// What was asked for longest ago goes first, whichever shard it is in.
+func TestTheOldestOfAllShardsGoes(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.cache = NewCache(4 << 20)
+	h.config.Limits.TokenBytes = 1 << 20
+	h.build()
+	ask := func(compact string) {
+		t.Helper()
+		if _, err := h.gate.verified(t.Context(), compact); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := h.mint()
+	ask(known)
+	for i := range 200 {
+		ask(h.large(i, 200))
+		before := h.cache.Misses()
+		if ask(known); h.cache.Misses() != before {
+			t.Fatalf("the token in use went after %d others", i)
+		}
+	}
+	if h.cache.Len() > 150 {
+		t.Errorf("%d are kept", h.cache.Len())
+	}
+	if left := h.cache.room.Load(); left < 0 || left > 300<<10 {
+		t.Errorf("%d bytes are left", left)
+	}
+}
+
+// Two tokens whose hashes meet are two tokens.
+func TestTokensWhoseHashesMeet(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	one, other := h.mint(), h.mint(func(c *token.Claims) { c.Subject = "bob" })
+	e, err := h.gate.verified(t.Context(), one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, s := h.cache.find(other) // as if it were the same
+	h.cache.room.Add(-e.size)
+	s.lru.Add(hash, e)
+	for range 2 {
+		got, err := h.gate.verified(t.Context(), other)
+		if err != nil || got.verified.Claims.Subject != "bob" {
+			t.Fatalf("%v %+v", err, got)
+		}
+	}
+	h.cache.drop(other)
+	if got, err := h.gate.verified(t.Context(), one); err != nil || got != e {
+		t.Errorf("the other one: %v", err)
+	}
+}
+
+// Memory stays within 1.3 times the budget, for short tokens and long ones, with what judging keeps beside them.
+func TestTheCacheWeighsWhatItKeeps(t *testing.T) { // not parallel: it looks at the heap
+	const budget = 8 << 20
+	for _, entries := range []int{1, 30, 300} {
+		h := newHouse(t)
+		h.cache = NewCache(budget)
+		h.config.Limits.TokenBytes = 1 << 20
+		h.build()
+		before := heap()
+		for i := 0; h.cache.room.Load() > budget/20; i++ {
+			e, err := h.gate.verified(t.Context(), h.large(i, entries))
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.grant.Store(h.gate.newGrant(e.verified))
+		}
+		n := h.cache.Len()
+		if kept := heap() - before; kept > budget*13/10 && !raceEnabled {
+			t.Errorf("%d tokens of %d entries keep %d bytes of %d", n, entries, kept, budget)
+		} else {
+			t.Logf("%d tokens of %d entries keep %.2f of the budget", n, entries, float64(kept)/budget)
+		}
+		runtime.KeepAlive(h)
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what pools held
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -150,7 +150,10 @@ func (g *Gate) Trace(x *request.Exchange, r *http.Request, as Bearer) *Trace {
 	}
 	if as.Permissions != nil {
 		p.entry = &entry{verified: &jose.Verified{}}
-		p.grant = &grant{gate: g, permissions: as.Permissions, actions: make([]string, len(as.Permissions))}
+		p.grant = &grant{
+			gate: g, permissions: as.Permissions, index: as.Permissions.Index(),
+			actions: make([]string, len(as.Permissions)),
+		}
 		t.trace.Permissions = as.Permissions
 	}
 	t.trace.Allowed = p.try(g, &g.choosing) == nil && (p.preflight || g.walk(p) == nil)

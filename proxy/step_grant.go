@@ -15,6 +15,7 @@ type grant struct {
 	gate        *Gate // whose configuration it was
 	err         error // the token opens nothing
 	permissions token.Permissions
+	index       token.Index
 	actions     []string // of each permission, as the upstream gets them
 
 	// The identity headers' values; "" sends none.
@@ -82,6 +83,7 @@ func (g *Gate) newGrant(v *jose.Verified) *grant {
 	if s.claims, s.err = g.claimValues(v); s.err != nil {
 		return s
 	}
+	s.index = s.permissions.Index()
 	s.actions = make([]string, len(s.permissions))
 	for i := range s.permissions {
 		if s.actions[i], s.err = actionList(s.permissions[i].AllowedActions); s.err != nil {

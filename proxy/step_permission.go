@@ -50,13 +50,13 @@ func (g *Gate) authorize(p *inbound) error {
 		}
 	}
 	asked := p.asked()
-	i := p.grant.permissions.Deciding(asked)
+	i := p.grant.index.Deciding(asked)
 	p.decider = i + 1
 	if i < 0 {
 		return refusal.Because(refusal.TenantDenied, "no entry for tenant %q", token.Shown(asked))
 	}
 	p.x.Entry = &p.grant.permissions[i]
-	if !p.grant.permissions.Allows(asked, q.Action) {
+	if !p.x.Entry.Holds(q.Action) {
 		return refusal.Because(refusal.ActionDenied, "entry %d does not hold %s", i, q.Action)
 	}
 	p.actions = p.grant.actions[i]

@@ -139,7 +139,10 @@ func (g *Gate) verifyAnew(compact string) (*entry, error) {
 		return nil, err
 	}
 	// Of the very set that the key was found in: should the keys change meanwhile, the entry does not count.
-	return &entry{verified: v, by: g.verifier, keys: v.Keys, size: weigh(compact, v)}, nil
+	return &entry{
+		compact:  strings.Clone(compact), // a part of it would keep the whole head
+		verified: v, by: g.verifier, keys: v.Keys, size: weigh(compact, v),
+	}, nil
 }
 
 // current reports whether an entry was verified by the settings and keys that are in use now. A reload brings a new
