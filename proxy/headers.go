@@ -25,15 +25,7 @@ const maxFold = 64
 
 func fold(room []byte, name string) []byte {
 	for i := range len(name) {
-		c := name[i]
-		switch {
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
-		default:
-			c = '-'
-		}
-		room = append(room, c)
+		room = append(room, foldByte(name[i]))
 	}
 	return room
 }
@@ -83,28 +75,25 @@ var originNames = [...]string{
 
 // fields is what may not pass, and the names that we set.
 type fields struct {
-	removed  map[string]struct{} // folded
-	untold   map[string]struct{} // folded, removed unless the peer is a trusted proxy
-	head     map[string]struct{} // folded, never in an answer's trailers
-	told     []string            // canonical names of all that says who is asking; see Decide
+	removed  *names
+	untold   *names   // removed unless the peer is a trusted proxy
+	head     *names   // never in an answer's trailers
+	told     []string // canonical names of all that says who is asking; see Decide
 	identity config.IdentityHeaders
 }
 
 func newFields(c *config.Config) *fields {
-	f := &fields{
-		removed: make(map[string]struct{}), untold: make(map[string]struct{}), head: make(map[string]struct{}),
-		identity: c.IdentityHeaders,
-	}
+	f := &fields{removed: newNames(), untold: newNames(), head: newNames(), identity: c.IdentityHeaders}
 	for _, group := range claimed {
 		for _, name := range group {
-			f.removed[name] = struct{}{}
+			f.removed.add(name)
 		}
 	}
 	for _, name := range headAlone {
-		f.head[name] = struct{}{}
+		f.head.add(name)
 	}
 	for _, name := range originNames {
-		f.untold[name] = struct{}{}
+		f.untold.add(name)
 	}
 	for _, name := range c.IdentityHeaders.All() {
 		f.claim(name)
@@ -130,7 +119,7 @@ func newFields(c *config.Config) *fields {
 
 func (f *fields) claim(name string) {
 	if name != "" {
-		f.removed[string(fold(nil, name))] = struct{}{}
+		f.removed.add(name)
 	}
 }
 
@@ -154,17 +143,22 @@ func (f *fields) alias(h http.Header) string {
 	return ""
 }
 
-// passes reports whether a client may send a field of this folded name.
-func (f *fields) passes(folded []byte, trusted bool) bool {
-	if f.ours(folded) {
-		return false
+// passes reports whether a client may send a field of this name. Most names need not be folded for that.
+func (f *fields) passes(name string, room []byte, trusted bool) bool {
+	if !f.removed.could(name) && !f.untold.could(name) && !extended(name) {
+		return true
 	}
-	_, is := f.untold[string(folded)]
-	return trusted || !is
+	folded := fold(room, name)
+	return !f.ours(folded) && (trusted || !f.untold.has(folded))
+}
+
+// extended reports whether a name may begin with one of the prefixes that are ours.
+func extended(name string) bool {
+	return len(name) > 2 && name[0]|0x20 == 'x' && (name[2]|0x20 == 'f' || name[2]|0x20 == 'j')
 }
 
 func (f *fields) ours(folded []byte) bool {
-	if _, is := f.removed[string(folded)]; is {
+	if f.removed.has(folded) {
 		return true
 	}
 	return hasPrefix(folded, "x-forwarded") || hasPrefix(folded, "x-jotgate-")
@@ -197,7 +191,7 @@ func (r *requestRule) passes(name string, room []byte) bool {
 	case name == dpop.Header && r.judged: // it was spent here: no app behind could take it for its own
 	case name == r.tenant, r.traced && traceField(name), r.hops.end(name):
 	default:
-		return r.fields.passes(fold(room, name), r.trusted)
+		return r.fields.passes(name, room, r.trusted)
 	}
 	return false
 }

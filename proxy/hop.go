@@ -12,7 +12,7 @@ import (
 
 // edits are the fields that a route sets and removes.
 type edits struct {
-	drop map[string]struct{} // folded, those that are set too
+	drop *names // those that are set too
 	set  []config.HeaderValue
 }
 
@@ -21,24 +21,23 @@ func newEdits(e *config.HeaderEdits) *edits {
 	if len(e.Set) == 0 && len(e.Remove) == 0 {
 		return nil
 	}
-	compiled := &edits{drop: make(map[string]struct{}), set: e.Set}
+	compiled := &edits{drop: newNames(), set: e.Set}
 	for _, v := range e.Set {
-		compiled.drop[string(fold(nil, v.Name))] = struct{}{}
+		compiled.drop.add(v.Name)
 	}
 	for _, name := range e.Remove {
-		compiled.drop[string(fold(nil, name))] = struct{}{}
+		compiled.drop.add(name)
 	}
 	return compiled
 }
 
 // drops reports whether a field stays behind; e may be nil.
 func (e *edits) drops(name string) bool {
-	if e == nil {
+	if e == nil || !e.drop.could(name) {
 		return false
 	}
 	var room [maxFold]byte
-	_, is := e.drop[string(fold(room[:0], name))]
-	return is
+	return e.drop.has(fold(room[:0], name))
 }
 
 // rewrite finds the target that is sent, where the route has prefixes. The prefix must be there as the configuration

@@ -24,8 +24,7 @@ func (g *Gate) trail(trailer http.Header, hops hops) {
 	var room [maxFold]byte
 	for name := range trailer {
 		folded := fold(room[:0], name)
-		_, head := g.fields.head[string(folded)]
-		if head || hops.list(name) || g.fields.ours(folded) || hasPrefix(folded, "access-control-") ||
+		if g.fields.head.has(folded) || hops.list(name) || g.fields.ours(folded) || hasPrefix(folded, "access-control-") ||
 			hasPrefix(folded, "x-accel-") {
 			delete(trailer, name)
 		}

@@ -159,8 +159,8 @@ func TestAllocationsOfAJudgedRequest(t *testing.T) { // not parallel: it counts
 	plain := p.head(0)
 	size, count := p.garbage(plain, many)
 	t.Logf("%d bytes of head: %.0f bytes in %.2f allocations", len(plain), size, count)
-	if (size > 1200 || count > 9.5) && !raceEnabled {
-		t.Error("1200 bytes in 9 allocations are allowed")
+	if (size > 1100 || count > 7.5) && !raceEnabled {
+		t.Error("1100 bytes in 7 allocations are allowed")
 	}
 	for _, more := range []int{10, 20, 40} {
 		further := p.head(more)

@@ -73,8 +73,8 @@ func (a *Answer) ask(ctx context.Context, c *Client, k *conn, q *Request) error 
 	a.head, a.stall = cmp.Or(q.ResponseTimeout, c.settings.ResponseTimeout),
 		cmp.Or(q.StallTimeout, c.settings.StallTimeout)
 	a.forget()
-	out, err := q.appendHead(buffers.Get(false)[:0])
-	if err != nil {
+	out, err := q.appendHead(&k.head, buffers.Get(false)[:0])
+	if k.head = (Head{}); err != nil {
 		q.closeBody()
 		a.finish(false)
 		return err

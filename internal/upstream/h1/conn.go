@@ -26,6 +26,7 @@ type conn struct {
 	in         []byte // in[start:end] was read and is not yet used; nil: nothing was
 	start, end int
 	much       bool // a body is read
+	head       Head // that is written
 
 	reading, writing deadline.Deadline
 	dead             atomic.Bool // given up

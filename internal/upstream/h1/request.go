@@ -116,18 +116,18 @@ func reserved(name string) bool {
 	return false
 }
 
-// appendHead writes the whole head of q behind to.
-func (q *Request) appendHead(to []byte) ([]byte, error) {
+// appendHead writes the whole head of q behind to; h is room for it.
+func (q *Request) appendHead(h *Head, to []byte) ([]byte, error) {
 	if err := q.check(); err != nil {
 		return to, err
 	}
-	h := Head{bytes: to}
+	*h = Head{bytes: to}
 	h.bytes = append(h.bytes, q.Method...)
 	h.bytes = append(h.bytes, ' ')
 	h.bytes = append(h.bytes, q.Target...)
 	h.bytes = append(h.bytes, " HTTP/1.1\r\n"...)
 	h.field("Host", q.Host)
-	q.frame(&h)
+	q.frame(h)
 	switch {
 	case q.Upgrade != "":
 		h.field("Connection", "Upgrade")
@@ -136,7 +136,7 @@ func (q *Request) appendHead(to []byte) ([]byte, error) {
 		h.field("Connection", "close")
 	}
 	if q.Fields != nil {
-		q.Fields.WriteFields(&h)
+		q.Fields.WriteFields(h)
 	}
 	h.bytes = append(h.bytes, "\r\n"...)
 	return h.bytes, h.err
