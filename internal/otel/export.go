@@ -11,11 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	common "go.opentelemetry.io/proto/otlp/common/v1"
-	resource "go.opentelemetry.io/proto/otlp/resource/v1"
-	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/proto"
 )
 
 // Options are what a Tracer is made of; URL is required.
@@ -50,7 +46,6 @@ type Stats struct {
 type exporter struct {
 	options  Options
 	client   *http.Client
-	resource *resource.Resource
 	queue    chan *Request
 	stop     chan struct{} // closed when no more comes
 	stopOnce sync.Once
@@ -72,7 +67,6 @@ func New(o Options) *Tracer {
 	}
 	e := &exporter{
 		options: o, queue: make(chan *Request, queued), stop: make(chan struct{}), done: make(chan struct{}),
-		resource: &resource.Resource{Attributes: texts("service.name", o.Service, "service.version", o.Version)},
 		client: &http.Client{
 			Timeout: postWithin, Transport: &http.Transport{MaxIdleConns: 1, MaxResponseHeaderBytes: 64 << 10},
 			// its headers are for this host
@@ -111,6 +105,7 @@ func (e *exporter) take(q *Request) {
 	case e.queue <- q:
 	default:
 		e.dropped.Add(1)
+		q.free()
 	}
 }
 
@@ -131,7 +126,8 @@ func (e *exporter) run() {
 			return
 		}
 		e.send(waiting)
-		waiting = nil
+		clear(waiting)
+		waiting = waiting[:0]
 	}
 }
 
@@ -156,18 +152,11 @@ func (e *exporter) send(requests []*Request) {
 	if len(requests) == 0 {
 		return
 	}
-	scope := &otlp.ScopeSpans{Scope: &common.InstrumentationScope{
-		Name:    "github.com/jotgate/jotgate",
-		Version: e.options.Version,
-	}}
+	body := e.write(requests)
 	for _, q := range requests {
-		scope.Spans = append(scope.Spans, q.spans()...)
+		q.free()
 	}
-	// ExportTraceServiceRequest has the same one field.
-	body, err := proto.Marshal(&otlp.TracesData{ResourceSpans: []*otlp.ResourceSpans{{
-		Resource:   e.resource,
-		ScopeSpans: []*otlp.ScopeSpans{scope},
-	}}})
+	var err error
 	wait, again := firstWait, true
 	for i := 0; err == nil && i < attempts; i++ {
 		if again, err = e.post(body); err == nil {
@@ -181,6 +170,29 @@ func (e *exporter) send(requests []*Request) {
 	}
 	e.failed.Add(int64(len(requests)))
 	e.tell(err)
+}
+
+// usualSize is about what a request's spans come to.
+const usualSize = 1 << 10
+
+// write makes the message of a batch, an ExportTraceServiceRequest. Its memory is not used again: the client may read it
+// for a while after it has given up.
+func (e *exporter) write(requests []*Request) []byte {
+	return nested(make([]byte, 0, usualSize*(len(requests)+1)), tracesResourceSpans, func(b []byte) []byte {
+		b = nested(b, spansResource, func(b []byte) []byte {
+			b = appendText(b, resourceAttributes, "service.name", e.options.Service)
+			return appendText(b, resourceAttributes, "service.version", e.options.Version)
+		})
+		return nested(b, spansScopeSpans, func(b []byte) []byte {
+			b = nested(b, scopeSpansScope, func(b []byte) []byte {
+				return appendString(appendString(b, scopeName, "github.com/jotgate/jotgate"), scopeVersion, e.options.Version)
+			})
+			for _, q := range requests {
+				b = appendSpans(b, q)
+			}
+			return b
+		})
+	})
 }
 
 // pause is false if there is no time for another attempt.

@@ -14,14 +14,14 @@
 package otel
 
 import (
-	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -53,8 +53,9 @@ type Request struct {
 	trace  trace.TraceID
 	server trace.SpanID
 	client trace.SpanID // of the question to the upstream
-	state  string       // tracestate, as it came
-	traced bool         // spans are sent; else only the context goes on
+	judge  trace.SpanID
+	state  string // tracestate, as it came
+	traced bool   // spans are sent; else only the context goes on
 
 	begun, ended     time.Time
 	judging, judged  time.Time
@@ -68,7 +69,8 @@ func (t *Tracer) Begin(h http.Header, trusted bool, at time.Time) *Request {
 	if t == nil {
 		return nil
 	}
-	q := &Request{tracer: t, begun: at}
+	q := requests.Get().(*Request)
+	q.tracer, q.begun = t, at
 	if t.parent == ParentAny || t.parent == ParentTrusted && trusted {
 		q.take(h)
 	}
@@ -87,18 +89,62 @@ func (t *Tracer) Begin(h http.Header, trusted bool, at time.Time) *Request {
 	return q
 }
 
+var requests = sync.Pool{New: func() any { return new(Request) }}
+
+// free gives the request's memory to the next one.
+func (q *Request) free() {
+	*q = Request{}
+	requests.Put(q)
+}
+
 // take reads the parent. Two of them count as none: either could be the one that counts.
 func (q *Request) take(h http.Header) {
 	if len(h[Parent]) != 1 {
 		return
 	}
-	carrier := propagation.MapCarrier{"traceparent": h[Parent][0]}
-	q.parent = trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
-	if state := strings.Join(h[State], ","); q.parent.IsValid() && len(state) <= longestState {
+	q.parent = parentOf(h[Parent][0])
+	if state := strings.Join(h[State], ","); state != "" && q.parent.IsValid() && len(state) <= longestState {
 		if _, err := trace.ParseTraceState(state); err == nil {
 			q.state = state
 		}
 	}
+}
+
+// parentOf reads a traceparent (W3C Trace Context §3.2); the zero context is none. A version of the future may say more
+// behind what this one says.
+func parentOf(text string) trace.SpanContext {
+	const whole = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	var b [1 + 16 + 8 + 1]byte
+	if len(text) < whole || text[2] != '-' || text[35] != '-' || text[52] != '-' ||
+		!hexOf(b[:1], text[:2]) || !hexOf(b[1:17], text[3:35]) || !hexOf(b[17:25], text[36:52]) ||
+		!hexOf(b[25:], text[53:whole]) {
+		return trace.SpanContext{}
+	}
+	later := text[whole:]
+	if b[0] == 0xff || b[0] == 0 && (later != "" || b[25] > 3) || later != "" && later[0] != '-' {
+		return trace.SpanContext{}
+	}
+	return trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID(b[1:17]), SpanID: trace.SpanID(b[17:25]), Remote: true,
+		TraceFlags: trace.TraceFlags(b[25]) & (trace.FlagsSampled | trace.FlagsRandom),
+	})
+}
+
+// hexOf reads lower-case digits.
+func hexOf(to []byte, text string) bool {
+	for i := range len(text) {
+		c := text[i]
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		default:
+			return false
+		}
+		to[i/2] = to[i/2]<<4 | c
+	}
+	return true
 }
 
 // longestState is what W3C Trace Context §3.3.1.5 asks to be passed on at least.
@@ -127,7 +173,7 @@ func (q *Request) Judging() {
 // Judged ends what Judging began.
 func (q *Request) Judged() {
 	if q != nil && q.traced {
-		q.judged = q.tracer.clock()
+		q.judged, q.judge = q.tracer.clock(), newSpanID()
 	}
 }
 
@@ -159,9 +205,9 @@ func (q *Request) Outgoing() (traceparent, tracestate string) {
 	}
 	var text [55]byte
 	b := append(text[:0], "00-"...)
-	b = append(b, q.trace.String()...)
+	b = hex.AppendEncode(b, q.trace[:])
 	b = append(b, '-')
-	b = append(b, span.String()...)
+	b = hex.AppendEncode(b, span[:])
 	b = append(b, '-')
 	return string(append(b, flags...)), q.state
 }
@@ -179,7 +225,11 @@ type Answer struct {
 
 // End hands the spans over, if there are any. The request must not be used any more.
 func (q *Request) End(a Answer) {
-	if q == nil || !q.traced {
+	switch {
+	case q == nil:
+		return
+	case !q.traced:
+		q.free()
 		return
 	}
 	q.ended, q.answer = q.tracer.clock(), a
