@@ -23,6 +23,12 @@ const perRequest = "CPU µs/request"
 func allCases() []*caseOf {
 	return []*caseOf{
 		{"cached", "a token that is known, ES256, 1,000 of them, GET 1 KB, access log on", perRequest, cached},
+		{"fields", "the same with 32 header fields", perRequest, manyFields},
+		{"clients", "the same from 256 clients", perRequest, manyClients},
+		{"calm", "the same at 256 requests a second", perRequest, calm},
+		{"tracing", "the same, every request traced and told to a collector", perRequest, tracing},
+		{"assertion", "the same, with a signed assertion for the app", perRequest, assertion},
+		{"proof", "a known token that is bound to a key, each request with a DPoP proof of its own", perRequest, proofs},
 		{"missed", "a token that is not known: more tokens than the cache has room for", perRequest, missed},
 		{"refused", "a token that is refused: by its signature, and before it", perRequest, refused},
 		{

@@ -222,6 +222,8 @@ type gateOf struct {
 	cert   *certificate
 	quiet  bool   // no access log
 	admin  string // the address of health and metrics; "" is none
+	traced bool   // every request, by a collector that takes all
+	signed bool   // an assertion for the app
 	store  string // the address of the Redis that it shares its memory in; "" is its own memory
 }
 
@@ -276,6 +278,13 @@ func (b *bench) gateConfig(o gateOf, address string) string {
 		keys = append(keys, fmt.Sprintf("{file: %q}", b.tokens.privateFile(alg)))
 	}
 	secrets, shared := o.sharing()
+	if o.traced {
+		shared += fmt.Sprintf("tracing: {endpoint: \"http://%s\", sample_ratio: 1}\n", b.app.address)
+	}
+	assertion := ""
+	if o.signed {
+		assertion = ", assertion: {header: X-Assertion, audience: app, ttl: 60s}"
+	}
 	return fmt.Sprintf(`version: 1
 %s
 %sadmin: {listen: %q}
@@ -297,12 +306,12 @@ trusted_issuers:
     audiences: [%q]
     algorithms: [HS256]
     permissions: [{tenant: "*", actions: ["*"]}]
-upstreams: {app: {servers: ["http://%s"]}}
+upstreams: {app: {servers: ["http://%s"]%s}}
 routes:
   - {path: "/t/{tenant}/", methods: [GET, HEAD], require: {tenant_from: path.tenant, action: READ}, upstream: app}
   - {name: write, path: "/t/{tenant}/", methods: [POST], require: {tenant_from: path.tenant, action: WRITE}, upstream: app}
 %s`, listen, shared, o.admin, cache, !o.quiet, issuerURL, strings.Join(keys, ", "), secrets, client, accessTokenID, readRole,
-		otherIssuer, b.tokens.secretFile(), audience, b.app.address, manyRoutes(o.routes))
+		otherIssuer, b.tokens.secretFile(), audience, b.app.address, assertion, manyRoutes(o.routes))
 }
 
 func manyRoutes(n int) string {

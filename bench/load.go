@@ -29,6 +29,7 @@ type load struct {
 	file    string // of requests, one on each line: method, path, token
 	body    int    // bytes of each request's body
 	many    int    // connections
+	fields  int    // header fields more than wrk's own
 	refused bool   // every answer is to be an error; else none
 	tls     bool
 }
@@ -61,7 +62,7 @@ func (b *bench) wrk(ctx context.Context, address string, l load) (tally, error) 
 	}
 	out, err := b.running.tool(ctx, b.loadCPU, b.turn, b.tools.wrk, "-t1", "-c"+strconv.Itoa(l.many), "-d1h", "--timeout",
 		"10s",
-		"-s", script, scheme+address, "--", l.file, strconv.Itoa(l.body))
+		"-s", script, scheme+address, "--", l.file, strconv.Itoa(l.body), strconv.Itoa(l.fields))
 	if err != nil {
 		return tally{}, err
 	}

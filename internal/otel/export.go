@@ -175,8 +175,8 @@ func (e *exporter) send(requests []*Request) {
 // usualSize is about what a request's spans come to.
 const usualSize = 1 << 10
 
-// write makes the message of a batch, an ExportTraceServiceRequest. Its memory is not used again: the client may read it
-// for a while after it has given up.
+// write makes the message of a batch, an ExportTraceServiceRequest. Its memory is not used again: the client may read
+// it for a while after it has given up.
 func (e *exporter) write(requests []*Request) []byte {
 	return nested(make([]byte, 0, usualSize*(len(requests)+1)), tracesResourceSpans, func(b []byte) []byte {
 		b = nested(b, spansResource, func(b []byte) []byte {

@@ -12,8 +12,8 @@ import (
 )
 
 // Spans are written as the messages of OTLP are on the wire (opentelemetry/proto/trace/v1/trace.proto), since objects
-// for three spans and their attributes would cost more than the request that they are about. The tests hold the bytes to
-// the protocol's own package.
+// for three spans and their attributes would cost more than the request that they are about. The tests compare the
+// bytes with those of the protocol's own package.
 
 // The numbers of the fields that are written.
 const (
