@@ -132,7 +132,7 @@ issuer.clients[].identity once`,
 
 	ruleHigher: `
 . clock_leeway
-limits issue_rate
+limits issue_rate logout_rate
 issuer code_ttl token_ttl max_token_ttl max_access_token_ttl
 issuer.clients[] code_ttl
 issuer.clients[].identity max_lifetime
