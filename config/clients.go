@@ -32,6 +32,7 @@ func (b *builder) buildClients(w []yaml.Setting[writtenClient]) {
 		if c.audiences.Given {
 			client.Audiences = yaml.Values(c.audiences.Value)
 		}
+		b.customClaims(c, client)
 		if c.keys.Given {
 			client.Keys = b.clientKeys(c.keys.Value)
 		}
@@ -47,6 +48,37 @@ func (b *builder) buildClients(w []yaml.Setting[writtenClient]) {
 				"add delegate: it is the upper bound of what its codes open",
 			)
 		}
+	}
+}
+
+// mostCustomClaims bounds the custom claims of one client.
+const mostCustomClaims = 16
+
+// customClaims reads the names of a client's custom claims. A code has two bytes for each, so no two may share them.
+func (b *builder) customClaims(c *writtenClient, client *Client) {
+	if !c.claims.Usable() {
+		return
+	}
+	if n := len(c.claims.Value); n > mostCustomClaims {
+		b.Fault(c.claims.At, fmt.Sprintf("lists %d claims, the limit is %d", n, mostCustomClaims), "list fewer")
+	}
+	seen := map[token.ClaimDigest]string{}
+	for _, name := range c.claims.Value {
+		if name.Bad {
+			continue
+		}
+		digest := token.ClaimDigestOf(name.Value)
+		if other, taken := seen[digest]; taken && other != name.Value {
+			b.Fault(name.At, name.Shown+" has the same digest as "+yaml.Quote(other)+", so codes cannot tell the two apart",
+				"rename one of them")
+		}
+		seen[digest] = name.Value
+		client.Claims = append(client.Claims, name.Value)
+	}
+	carries := func(word string) bool { return slices.Contains(client.May, word) }
+	if !carries(token.IssueCodes) && !carries(token.IssueUserTokens) && !carries(token.Exchange) {
+		b.Warn(c.claims.At, "has no effect: the client makes no token that could carry them",
+			"add issue_codes, issue_user_tokens or exchange to may, or remove it")
 	}
 }
 

@@ -264,6 +264,7 @@ type Client struct {
 	Keys          *jose.KeySet      // its public keys, for private_key_jwt (RFC 7523); nil: none
 	Identity      *Workload         // the workload whose tokens authenticate it; nil: none
 	Audiences     []string          // the aud of the tokens that it may introspect; nil: issuer.audiences
+	Claims        []string          // custom claims that it may carry through to tokens
 	Bound         bool              // dpop: required; its tokens are bound to a key, or not issued (RFC 9449 §5.2)
 }
 

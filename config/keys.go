@@ -622,6 +622,7 @@ type writtenClient struct {
 	audiences     yaml.Setting[[]yaml.Setting[string]]
 	dpop          yaml.Setting[string]
 	identity      yaml.Setting[writtenWorkload]
+	claims        yaml.Setting[[]yaml.Setting[string]]
 }
 
 func client() yaml.Kind[writtenClient] {
@@ -658,6 +659,9 @@ func client() yaml.Kind[writtenClient] {
 		yaml.Placed("audiences", yaml.Distinct(1, yaml.Text(isAudience).Like(audienceLike)),
 			func(c *t) *yaml.Setting[[]yaml.Setting[string]] { return &c.audiences },
 			"aud of the tokens that it may introspect; default issuer.audiences"),
+		yaml.Placed("claims", yaml.Distinct(1, yaml.Text(isCustomClaim).Like(filledLike)),
+			func(c *t) *yaml.Setting[[]yaml.Setting[string]] { return &c.claims },
+			"custom claims, 16 at most, that it may carry through codes, user tokens and exchanges into tokens; default none"),
 		yaml.Placed("dpop", yaml.Word(dpopRequired), func(c *t) *yaml.Setting[string] { return &c.dpop },
 			"required: issue only tokens that are bound to a key by DPoP; default as the client asks"),
 	).OneAtMost("secret", "secret_sha256")

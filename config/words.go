@@ -564,3 +564,23 @@ func isTestHeader(s string) (problem, remedy string) {
 	}
 	return "", ""
 }
+
+// claimsOfTokens are the claims that mean something to those who judge tokens: no client may choose their values.
+// Letter case does not count, as some readers fold it.
+var claimsOfTokens = []string{
+	"iss", "sub", "aud", "exp", "nbf", "iat", "jti", // RFC 7519 §4.1
+	"client_id", "scope", "scp", "cnf", "act", "may_act", "sid", "authorization_details",
+	"grantor", "tenantPermissions", "exchanged_from", "application", "master", "expiresOn", // ours
+	"typ", "token_use", "events", "nonce", "at_hash", "c_hash", "s_hash", "azp", "cid", "appid", "azpacr", "gty", // kinds
+	"code", "response", "htm", "htu", "ath", "token_introspection", "toe", "txn",
+}
+
+func isCustomClaim(s string) (problem, remedy string) {
+	if s == "" || len(s) > 64 || !visible(s) || strings.ContainsAny(s, `"\`) {
+		return "is not the name of a custom claim", `use 1 to 64 printable ASCII characters without spaces, " and \`
+	}
+	if slices.ContainsFunc(claimsOfTokens, func(name string) bool { return strings.EqualFold(name, s) }) {
+		return "is a claim that the gate sets or judges itself", "choose another name"
+	}
+	return "", ""
+}

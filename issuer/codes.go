@@ -11,6 +11,7 @@ import (
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/strictjson"
+	"github.com/jotgate/jotgate/internal/token"
 	"github.com/jotgate/jotgate/issuer/code"
 )
 
@@ -20,6 +21,8 @@ type codeRequest struct {
 	binding               code.Binding
 	method                string // of the challenge
 	expiresIn             *int64
+	client                *config.Client // who asks
+	claims                []token.Custom
 }
 
 // member reads one member of the body.
@@ -41,6 +44,8 @@ func (q *codeRequest) member(r *strictjson.Reader, name string) (err error) {
 		q.binding.Key, err = filled(r)
 	case "code_challenge_method":
 		q.method, err = filled(r)
+	case "claims":
+		q.claims, err = readCustom(r, q.client)
 	case "expires_in":
 		var n int64
 		n, err = r.Int64()
@@ -71,7 +76,7 @@ func (c *call) issueCode() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var q codeRequest
+	q := codeRequest{client: client}
 	if err := c.json(q.member); err != nil {
 		return nil, err
 	}
@@ -141,8 +146,12 @@ func (c *call) codeGrant(client *config.Client, q *codeRequest) (*code.Grant, er
 		}
 		lifetime = time.Duration(*q.expiresIn) * time.Second
 	}
+	packed, err := code.PackClaims(q.claims)
+	if err != nil {
+		return nil, unsealed(err)
+	}
 	return &code.Grant{
-		IssuedAt: c.now.UnixMilli(), Lifetime: lifetime, Nominal: nominal,
+		IssuedAt: c.now.UnixMilli(), Lifetime: lifetime, Nominal: nominal, Claims: packed,
 		Client: code.DigestOf(client.ID), Role: code.DigestOf(role.Name), Tenant: q.tenant, Subject: q.subject,
 	}, nil
 }

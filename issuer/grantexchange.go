@@ -131,6 +131,9 @@ func (c *call) narrowed(p params, s *subject, client *config.Client) (*token.Cla
 	claims.Cert = t.Cert
 	claims.Actors = append([]token.Actor{actor}, s.actors...)
 	claims.Ancestors = s.ancestors
+	if claims.Custom, err = c.carried(p, p.one("subject_token"), client); err != nil {
+		return nil, "", err
+	}
 	possible, most := c.issuer.settings.Audiences, client.Delegate
 	if s.Issuer.Own {
 		claims.Grantor = t.Grantor

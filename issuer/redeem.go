@@ -167,6 +167,9 @@ func (c *call) codeClaims(o *code.Opened) (*token.Claims, *config.Client, error)
 	c.event.TTL = i.settings.TokenTTL.Truncate(time.Second)
 	claims := i.minter.claimsAt(client, o.Subject, c.event.TokenID, c.now, c.now.Add(c.event.TTL))
 	claims.Permissions = permissions
+	if claims.Custom, err = code.UnpackClaims(o.Claims, client.Claims); err != nil {
+		return nil, nil, refusal.Because(refusal.CodeNotCovered, "custom claims: %v", err)
+	}
 	return claims, client, nil
 }
 

@@ -25,6 +25,8 @@ type userTokenRequest struct {
 	userID     string // in lower case
 	expiration *int64 // seconds
 	limit      int64  // max_token_ttl in seconds
+	client     *config.Client
+	claims     []token.Custom
 	faults     []field
 	seen       map[string]bool
 }
@@ -57,6 +59,8 @@ func (q *userTokenRequest) member(r *strictjson.Reader, name string) error {
 		})
 	case "expiration":
 		return q.readExpiration(r)
+	case "claims":
+		return q.readClaims(r)
 	}
 	q.fault(speakable(name), "extra_forbidden", "there is no such member here")
 	return r.Skip()
@@ -72,6 +76,18 @@ func (q *userTokenRequest) readText(r *strictjson.Reader, name string, check fun
 		check(s)
 	}
 	return err
+}
+
+// readClaims reads the custom claims. What is wrong with one of them is told as a fault of the member.
+func (q *userTokenRequest) readClaims(r *strictjson.Reader) error {
+	text, err := r.Raw()
+	if err != nil {
+		return err
+	}
+	if q.claims, err = readCustom(strictjson.NewString(text), q.client); err != nil {
+		q.fault("claims", "value_error", "must be an object of claims that the client may carry: "+readable(err))
+	}
+	return nil
 }
 
 func (q *userTokenRequest) readExpiration(r *strictjson.Reader) error {
@@ -99,8 +115,11 @@ func (q *userTokenRequest) readExpiration(r *strictjson.Reader) error {
 	return nil
 }
 
-func (c *call) readUserTokenRequest() (*userTokenRequest, error) {
-	q := &userTokenRequest{seen: make(map[string]bool), limit: int64(c.issuer.settings.MaxTokenTTL / time.Second)}
+func (c *call) readUserTokenRequest(client *config.Client) (*userTokenRequest, error) {
+	q := &userTokenRequest{
+		client: client, seen: make(map[string]bool),
+		limit: int64(c.issuer.settings.MaxTokenTTL / time.Second),
+	}
 	if err := c.json(q.member); err != nil {
 		if refusal.Of(err) != refusal.BodyInvalid {
 			return nil, err
@@ -143,7 +162,7 @@ func (c *call) issueUserToken() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, err := c.readUserTokenRequest()
+	q, err := c.readUserTokenRequest(client)
 	if err != nil {
 		return nil, err
 	}
@@ -170,6 +189,7 @@ func (c *call) userToken(client *config.Client, user *config.User, q *userTokenR
 	}
 	claims.IssuedAt, claims.Expiry = created.Unix()*1000, created.Add(ttl).Unix()*1000
 	claims.Permissions = append(token.Permissions{}, user.Permissions.Cut(client.Delegate)...)
+	claims.Custom = q.claims
 	c.event.TokenID, c.event.TTL = claims.ID, ttl
 	compact, _, err := c.issuer.minter.mint(c.r.Context(), claims)
 	if refusal.Of(err) == refusal.TokenTooLarge { // not the caller's fault: the directory gave the permissions

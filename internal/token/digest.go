@@ -14,3 +14,12 @@ func DigestOf(name string) Digest {
 	sum := sha256.Sum256([]byte(digestDomain + name))
 	return Digest(sum[:4])
 }
+
+// A ClaimDigest stands for the name of a custom claim in a code, among those of one client.
+type ClaimDigest [2]byte
+
+// ClaimDigestOf is the digest of a custom claim's name.
+func ClaimDigestOf(name string) ClaimDigest {
+	sum := sha256.Sum256([]byte("jotgate claim\x00" + name))
+	return ClaimDigest(sum[:2])
+}

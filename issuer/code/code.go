@@ -11,7 +11,8 @@
 //	        6 3  lifetime and nominal lifetime, 12 bits of seconds each
 //	        9 4  digest of the issuing client's name
 //	       13 4  digest of the role's name
-//	       17 37 tenant, then subject, each a byte that tells form and length, then its packed bytes; then zeros
+//	       17 37 tenant, then subject, each a byte that tells form and length, then its packed bytes; then custom
+//	             claims, if there are any (claims.go); then zeros
 //	80 16  tag
 //
 // The key comes from a secret by HKDF-SHA256 (RFC 5869). The associated data are the header, the issuer's URL, the
@@ -76,6 +77,8 @@ type Grant struct {
 	Tenant string
 	// Subject is for whom the code's token will be. It is never empty.
 	Subject string
+	// Claims are the custom claims that the token will have, by PackClaims; "": none.
+	Claims string
 }
 
 // NominalExpiry is the expiry by which the replay guard judges the code, in milliseconds since 1970.

@@ -15,7 +15,8 @@ import (
 const (
 	maxLifetime = 600 * time.Second // RFC 6749 §4.1.2
 
-	// roomForStrings is what is left for the packed tenant and subject together, without the byte before each.
+	// roomForStrings is what is left for the packed tenant and subject together, without the byte before each, and for
+	// custom claims with the byte before them.
 	roomForStrings = plainSize - 17 - 2
 )
 
@@ -32,15 +33,22 @@ func (p packer) putGrant(plain []byte, g Grant) error {
 	plain[6], plain[7], plain[8] = byte(both>>16), byte(both>>8), byte(both)
 	copy(plain[9:13], g.Client[:])
 	copy(plain[13:17], g.Role[:])
-	return p.putStrings(plain[17:17], g.Tenant, g.Subject)
+	return p.putStrings(plain[17:17], &g)
 }
 
-func (p packer) putStrings(dst []byte, tenant, subject string) error {
-	t, s := p.pack(tenant), p.pack(subject)
-	if need := t.size() + s.size(); need > roomForStrings {
-		return refusal.Because(refusal.CodeTooLong, "tenant and subject need %d bytes, a code has %d", need, roomForStrings)
+func (p packer) putStrings(dst []byte, g *Grant) error {
+	t, s := p.pack(g.Tenant), p.pack(g.Subject)
+	need, what := t.size()+s.size(), "tenant and subject"
+	if g.Claims != "" {
+		need, what = need+1+len(g.Claims), "tenant, subject and claims"
 	}
-	s.appendTo(t.appendTo(dst))
+	if need > roomForStrings {
+		return refusal.Because(refusal.CodeTooLong, "%s need %d bytes, a code has %d", what, need, roomForStrings)
+	}
+	dst = s.appendTo(t.appendTo(dst))
+	if g.Claims != "" {
+		_ = append(append(dst, byte(len(g.Claims))), g.Claims...)
+	}
 	return nil
 }
 
@@ -61,8 +69,11 @@ func (p packer) grant(plain []byte) (Grant, error) {
 	if g.Tenant, rest, err = p.unpack(rest); err != nil {
 		return Grant{}, fmt.Errorf("tenant: %w", err)
 	}
-	if g.Subject, _, err = p.unpack(rest); err != nil {
+	if g.Subject, rest, err = p.unpack(rest); err != nil {
 		return Grant{}, fmt.Errorf("subject: %w", err)
+	}
+	if len(rest) > 0 && int(rest[0]) < len(rest) {
+		g.Claims = string(rest[1 : 1+rest[0]])
 	}
 	var again [plainSize]byte
 	if err := p.putGrant(again[:], g); err != nil {
