@@ -30,6 +30,19 @@ func TestLint(t *testing.T) {
 		{"a role and its route", issuer + `roles: {reader: [{tenant: "{tenant}", actions: [READ]}]}
 routes: [{path: "/{t}/", require: {tenant_from: path.t, action: READ}, upstream: app}]`, ``},
 		{
+			"an exchange that no client may make",
+			issuer + `trusted_issuers: [{issuer: https://a, jwks_url: https://a/k, audiences: [a], exchange: true, permissions: [{tenant: x, actions: [READ]}]}]
+routes: [{path: /a, require: authenticated, upstream: app}]`,
+			`gate.yaml:4:88: trusted_issuers[0].exchange: has no effect: no client may exchange tokens; add exchange to a ` +
+				`client's may, or remove it`,
+		},
+		{
+			"custom claims of a client that makes no token",
+			issuers(`claims: [plan]`) + `routes: [{path: /a, require: authenticated, upstream: app}]`,
+			`gate.yaml:3:141: issuer.clients[0].claims: has no effect: the client makes no token that could carry them; add ` +
+				`issue_codes, issue_user_tokens or exchange to may, or remove it`,
+		},
+		{
 			"a certificate that no listener asks for",
 			issuer + `routes: [{path: /a, require: {client_cert: {san: [a.internal]}}, upstream: app}]`,
 			`gate.yaml:4:44: routes[0].require.client_cert: cannot be met: no listener asks for client certificates; ` +

@@ -111,7 +111,8 @@ func TestCustomClaimsRefused(t *testing.T) {
 		"all of them too long": `{"plan":"` + strings.Repeat("é", 128) + `","email":"` + strings.Repeat("é", 128) +
 			`","teams":["` + strings.Repeat(strings.Repeat("b", 64)+`","`, 9) + `b"]}`,
 	} {
-		got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"alice","role":"support","claims":`+claims+`}`, caller)
+		got := h.ask("POST", "/api/v1/authorization-codes",
+			`{"subject":"alice","role":"support","claims":`+claims+`}`, caller)
 		if got.Status != 400 {
 			t.Errorf("%s: a code: %v", name, got)
 		}
@@ -142,8 +143,8 @@ func TestCustomClaimsThatFitACode(t *testing.T) {
 		{"alice", `{"plan":"` + strings.Repeat("_", 36) + `"}`, "36"},
 		{"alice", `{"teams":["1","2","3","4","5","6","7","8","9"]}`, "9"},
 	} {
-		got := h.ask("POST", "/api/v1/authorization-codes", `{"subject":"`+c.subject+`","role":"support","claims":`+c.claims+`}`,
-			caller)
+		got := h.ask("POST", "/api/v1/authorization-codes",
+			`{"subject":"`+c.subject+`","role":"support","claims":`+c.claims+`}`, caller)
 		switch {
 		case c.fault == "" && got.Status != 201:
 			t.Errorf("%s: %v", c.claims, got)

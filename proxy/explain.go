@@ -102,7 +102,8 @@ type TracedToken struct {
 	Audience    []string          `json:"aud,omitempty"`
 	Scope       string            `json:"scope,omitempty"`
 	Roles       []string          `json:"roles,omitempty"`
-	Mapped      []string          `json:"mapped,omitempty"` // of another issuer's token: which claim gave what
+	From        []string          `json:"exchanged_from,omitempty"` // the tokens that it comes from, the latest first
+	Mapped      []string          `json:"mapped,omitempty"`         // of another issuer's token: which claim gave what
 	IssuedAt    string            `json:"iat,omitempty"`
 	NotBefore   string            `json:"nbf,omitempty"`
 	Expiry      string            `json:"exp,omitempty"`
@@ -319,10 +320,21 @@ func (g *Gate) said(v *jose.Verified) *TracedToken {
 		Scope: c.Scope, IssuedAt: stamp(c.IssuedAt), NotBefore: stamp(c.NotBefore), Expiry: stamp(c.Expiry),
 		Permissions: c.Permissions,
 	}
+	for i := range c.Ancestors {
+		said.From = append(said.From, ancestry(&c.Ancestors[i]))
+	}
 	if i := g.trust.Issuer(v); i != nil && !i.Own {
 		said.Roles, said.Mapped = i.Trusted.Mapped(v)
 	}
 	return said
+}
+
+// ancestry tells of a token that another was made from.
+func ancestry(a *token.Ancestor) string {
+	if a.Issuer == "" {
+		return fmt.Sprintf("jti %.130q, which client %.130q had", a.ID, a.ClientID)
+	}
+	return fmt.Sprintf("jti %.130q of issuer %.260q, subject %.130q, client %.130q", a.ID, a.Issuer, a.Subject, a.ClientID)
 }
 
 func stamp(ms int64) string {

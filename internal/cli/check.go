@@ -14,15 +14,17 @@ import (
 
 func checkCommand() command {
 	return command{
-		name: "check", usage: "[--config FILE] [--json]", brief: "check a config and report every fault with its line",
-		run: check,
+		name: "check", usage: "[--config FILE] [--json] [--explain]",
+		brief: "check a config and report every fault with its line",
+		run:   check,
 		help: `Loads and compiles the config as serve does and runs its policy tests, without serving and without creating files.
 Faults and failed tests go to standard error as file:line:column: yaml.path: what is wrong, what to do; the exit code
 is 3 then. At a terminal a table of the routes follows. --json prints one object with everything: fine, faults, warnings
-and counts.
+and counts. --explain prints who may exchange which tokens for what (RFC 8693).
 
   jotgate check --config config.yaml
   jotgate check --config config.yaml --json
+  jotgate check --config config.yaml --explain
 `,
 	}
 }
@@ -30,6 +32,7 @@ and counts.
 func check(p *Process, c *call) error {
 	fromFlag := configFlag(c.FlagSet)
 	asJSON := jsonFlag(c.FlagSet)
+	explain := c.Bool("explain", false, "print who may exchange which tokens for what")
 	if err := c.parse(0); err != nil {
 		return err
 	}
@@ -54,10 +57,13 @@ func check(p *Process, c *call) error {
 	_, err = fmt.Fprintf(p.Stdout, "%s is %s: %s, %s, %s%s\n", file, c.style.good("fine"),
 		count(len(settings.Listeners), "listener"), count(clients(settings), "client"), count(len(settings.Routes), "route"),
 		tests)
-	if err != nil || !atTerminal(p.Stdout) {
-		return err
+	if err == nil && atTerminal(p.Stdout) {
+		err = printRouteTable(p.Stdout, c.style, settings.Routes)
 	}
-	return printRouteTable(p.Stdout, c.style, settings.Routes)
+	if err == nil && *explain {
+		err = printExchanges(p.Stdout, c.style, settings)
+	}
+	return err
 }
 
 func clients(settings *config.Config) int {

@@ -287,6 +287,7 @@ func printToken(w io.Writer, t *proxy.Trace) {
 		{"sub", said.Subject},
 		{"client_id", said.Client},
 		{"grantor", said.Grantor},
+		{"exchanged from", strings.Join(said.From, "; ")},
 		{"aud", strings.Join(said.Audience, " ")},
 		{"scope", said.Scope},
 		{"roles", strings.Join(said.Roles, " ")},
