@@ -155,7 +155,7 @@ issuer url code_prefixes serve
 issuer.serve dialects access_token_prefix cors
 issuer.serve.cors methods
 issuer.clients[] secret secret_sha256 access_token_id audiences dpop
-issuer.clients[] identity tls_client_auth
+issuer.clients[] identity tls_client_auth claims
 issuer.clients[].identity issuer subject claims claims.* claims.*[] audience
 issuer.clients[].identity.subject prefix
 issuer.clients[].identity.claims.* contains
