@@ -85,7 +85,7 @@ var tenantSources = map[Source]string{FromHeader: "header", FromQuery: "query"}
 // path, in a spelling that is not known here, is judged by the looser route.
 func (b *builder) lintNested() {
 	seen := map[*Route]bool{}
-	for _, n := range b.Table.Nestings() {
+	for _, n := range b.nestings() {
 		loose, strict := b.Table.Value(n.Loose), b.Table.Value(n.Strict)
 		if seen[strict] || !sameServers(loose, strict) {
 			continue
@@ -98,6 +98,17 @@ func (b *builder) lintNested() {
 				"slash a path is "+
 				"refused as ambiguous")
 	}
+}
+
+// nestings are those of all tables, whose entries have the same places.
+func (b *builder) nestings() []route.Nesting {
+	all := b.Table.Nestings()
+	for _, name := range b.RouteListeners() {
+		if table := b.TableOf(name); table != b.Table {
+			all = append(all, table.Nestings()...)
+		}
+	}
+	return all
 }
 
 func placeOf(r *Route) string { return fmt.Sprintf("routes[%d]", r.Index) }

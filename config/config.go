@@ -72,7 +72,8 @@ type Config struct {
 	TenantPattern   *regexp.Regexp // what a tenant's name looks like, anchored
 	Upstreams       map[string]*Upstream
 	Routes          []*Route
-	Table           *route.Table[*Route]
+	Table           *route.Table[*Route]            // of the first listener that has routes
+	Tables          map[string]*route.Table[*Route] // by listener; nil: all have the same routes
 	Tests           []*Test
 
 	// MissingKeys are the key files with create: true that are not there. Until package keyfile creates them, Issuer.Keys
@@ -472,6 +473,7 @@ type Route struct {
 	Hosts        []route.Host
 	Path         route.Path
 	Methods      []string // empty: any known method
+	Listeners    []string // where it answers; nil: on all
 	Public       bool
 	Require      Require      // of a route that is not public
 	Upstream     *Upstream    // nil: upstream: none, for questions to decision alone
@@ -535,6 +537,7 @@ const (
 type Test struct {
 	Method, URL string
 	Headers     map[string]string
+	Listener    string            // that it comes in on; "" is the first one
 	Permissions token.Permissions // what the token opens that the request brings; nil: it has Claims, or brings none
 	// what that token says, a JSON object that may lack any claim; "": it has Permissions, or brings none
 	Claims string

@@ -271,6 +271,9 @@ func placesOf(routes []*Route) (places []*place) {
 		for _, d := range asks {
 			class += fmt.Sprintf("%q %d, ", d.What, d.Segment)
 		}
+		if r.Listeners != nil { // each path by itself: another one of the same place may answer on other listeners
+			class += fmt.Sprintf("%q at %s", r.Listeners, r.Path)
+		}
 		key := fmt.Sprintf("%p %v %q %d %t %q %q %s", r.Upstream, r.Hosts, r.Methods, r.Allow&route.Rewritten,
 			r.rewrites(), at, at.Beginning(), class)
 		p := known[key]
@@ -288,7 +291,8 @@ func (p *place) reach(q *place, all []reach) []reach {
 	loose, strict := p.routes[0], q.routes[0]
 	if !loose.rewrites() && !strict.rewrites() || !sameServers(loose, strict) || !sameHosts(loose, strict) ||
 		(loose.Allow|strict.Allow)&route.Rewritten != 0 || !sharesMethod(loose, strict) ||
-		!p.at.Overlaps(q.at) || p.at.Before(q.at) || !asksMore(q.asks, p.asks) {
+		!p.at.Overlaps(q.at) || p.at.Before(q.at) || !asksMore(q.asks, p.asks) && !beyond(loose, strict) ||
+		loose.Path.String() == strict.Path.String() && !shareListener(loose, strict) {
 		return all
 	}
 	for _, r := range p.routes {

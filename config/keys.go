@@ -1228,6 +1228,7 @@ type writtenRoute struct {
 	hosts         []yaml.Setting[string]
 	path          yaml.Setting[string]
 	methods       []yaml.Setting[string]
+	listeners     []yaml.Setting[string]
 	require       yaml.Setting[writtenRequire]
 	public        yaml.Setting[bool]
 	upstream      yaml.Setting[string]
@@ -1262,6 +1263,9 @@ func routeKind() yaml.Kind[writtenRoute] {
 		yaml.Plain("methods", yaml.Distinct(1, yaml.Text(isMethod).Like(methodLike)),
 			func(x *t) *[]yaml.Setting[string] { return &x.methods },
 			"request methods; default GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+		yaml.Plain("listeners", yaml.Distinct(1, yaml.Text(nil).Like(filledLike)),
+			func(x *t) *[]yaml.Setting[string] { return &x.listeners },
+			"names of the listeners on which the route answers, decision for questions; elsewhere 404; default all"),
 		yaml.Placed("require", require(), func(x *t) *yaml.Setting[writtenRequire] { return &x.require },
 			"authenticated; optional (a request without a token passes without identity); or an action and its tenant, or "+
 				"other conditions"),
@@ -1395,6 +1399,7 @@ func require() yaml.Kind[writtenRequire] {
 type writtenTest struct {
 	request     yaml.Setting[string]
 	headers     []yaml.Named[string]
+	listener    yaml.Setting[string]
 	permissions yaml.Setting[writtenPermissions]
 	claims      yaml.Setting[string]
 	expect      yaml.Setting[writtenExpect]
@@ -1417,6 +1422,9 @@ func testKind() yaml.Kind[writtenTest] {
 			func(x *t) *[]yaml.Named[string] { return &x.headers },
 			"request headers",
 		),
+		yaml.Placed("listener", yaml.Text(nil).Like(filledLike),
+			func(x *t) *yaml.Setting[string] { return &x.listener },
+			"name of the listener that it comes in on; default the first"),
 		yaml.Placed("permissions", permissions(),
 			func(x *t) *yaml.Setting[writtenPermissions] { return &x.permissions },
 			"permissions of the request's token; without permissions and claims the request has no token"),

@@ -28,6 +28,7 @@ func (b *builder) lint() {
 	b.lintLiterals()
 	b.lintCORS()
 	b.lintLogin()
+	b.lintListeners()
 	b.lintCertificates()
 	b.lintExchange()
 }
@@ -60,33 +61,6 @@ func (b *builder) lintExchange() {
 			b.Warn(at.At, "opens nothing: no client with exchange has permissions to hand on",
 				"add delegate to the client: it is the upper bound of what comes out")
 		}
-	}
-}
-
-// lintCertificates warns of routes that ask for what no listener asks its clients for. A name means what its authority
-// says that
-// it means, so there must be one authority.
-func (b *builder) lintCertificates() {
-	authorities := map[string]bool{}
-	for _, l := range b.Listeners {
-		if l.TLS != nil && l.TLS.ClientCA != "" {
-			authorities[l.TLS.ClientCA] = true
-		}
-	}
-	if b.Decision != nil && b.Decision.ClientCA != "" {
-		authorities[b.Decision.ClientCA] = true
-	}
-	for i, r := range b.Routes {
-		if len(r.Require.CertNames) == 0 || len(authorities) == 1 {
-			continue
-		}
-		at := b.file.routes.Value[i].Value.require.Value.clientCert.At
-		if len(authorities) == 0 {
-			b.Warn(at, "cannot be met: no listener asks for client certificates", "set client_ca in a listener's tls")
-			continue
-		}
-		b.Fault(at, "is met by a certificate of any listener's client_ca, and these differ",
-			"use one client_ca on all listeners that have one")
 	}
 }
 

@@ -69,6 +69,9 @@ func (b *builder) buildListener(w yaml.Setting[writtenListener]) {
 	if slices.ContainsFunc(b.Listeners, func(o Listener) bool { return o.Name == l.Name }) {
 		b.Fault(w.At, "has the name "+yaml.Quote(l.Name)+" of an earlier listener", "give each listener its own name")
 	}
+	if l.Name == DecisionListener && b.file.decision.Given {
+		b.Fault(w.At, "has the name of the listener of decision", "give it another name")
+	}
 	if b.listensOn(l.Address) {
 		b.Fault(
 			w.Value.address.At,

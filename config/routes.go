@@ -76,6 +76,7 @@ func (b *builder) buildRoute(index int, s *yaml.Setting[writtenRoute]) *Route {
 	if b.Issuer != nil {
 		b.notOurURL(w.audiences.Value, b.Issuer.URL)
 	}
+	b.buildRouteListeners(w, r)
 	b.buildAccess(s, r)
 	b.buildConditions(w, r)
 	b.buildLogin(w, r)
@@ -243,9 +244,8 @@ func (b *builder) notOurs(w *yaml.Setting[writtenRoute], r *Route, own []route.P
 	}
 }
 
-// compile makes the table and reports each conflict at the later of its two routes.
-func (b *builder) compile(entries []route.Entry[*Route], places []yaml.Place) {
-	table, conflicts := route.NewTable(entries)
+// conflicting reports each conflict at the later of its two routes.
+func (b *builder) conflicting(conflicts []route.Conflict, entries []route.Entry[*Route], places []yaml.Place) {
 	for _, c := range conflicts {
 		if c.Second < 0 {
 			b.Fault(places[c.First], "can never match ("+c.Why+")", "correct it, or remove it")
@@ -261,7 +261,6 @@ func (b *builder) compile(entries []route.Entry[*Route], places []yaml.Place) {
 		b.Fault(places[c.Second], "conflicts with "+places[c.First].Path+" ("+c.Why+")",
 			"make one of the two more specific, or give them different methods")
 	}
-	b.Table = table
 }
 
 func (b *builder) uniqueNames() {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	yaml "github.com/jotgate/jotgate/internal/strictyaml"
@@ -14,7 +15,8 @@ func (b *builder) buildTests() {
 		method, url, _ := strings.Cut(w.request.Value, " ")
 		test := &Test{
 			Method: method, URL: url, Headers: map[string]string{}, Claims: w.claims.Value,
-			Allow: w.expect.Value.allow, Reason: w.expect.Value.refuse,
+			Listener: w.listener.Value,
+			Allow:    w.expect.Value.allow, Reason: w.expect.Value.refuse,
 			test: b.Note(t.At, "", ""), expect: b.Note(w.expect.At, "", ""),
 		}
 		for _, h := range w.headers {
@@ -32,6 +34,10 @@ func (b *builder) buildTests() {
 				"conflicts with permissions",
 				"set only one of the two; the claim tenantPermissions says the same",
 			)
+		}
+		if known := b.RouteListeners(); w.listener.Usable() && w.listener.Given && !slices.Contains(known, test.Listener) {
+			b.Fault(w.listener.At, w.listener.Shown+" is not the name of a listener that has routes",
+				"write one of "+strings.Join(known, ", "))
 		}
 		b.Tests = append(b.Tests, test)
 	}

@@ -31,11 +31,12 @@ func (g *Gate) asksFirst(p *inbound) bool {
 		return false
 	}
 	var m route.Match[*config.Route]
-	err := g.table.Match(p.x.Host, method, &p.x.Target, &m)
+	table := g.table(p.x.Listener)
+	err := table.Match(p.x.Host, method, &p.x.Target, &m)
 	var others []string // that the path takes instead
 	if refusal.Of(err) == refusal.MethodNotAllowed && len(m.Allowed) > 0 {
 		others = m.Allowed
-		err = g.table.Match(p.x.Host, m.Allowed[0], &p.x.Target, &m)
+		err = table.Match(p.x.Host, m.Allowed[0], &p.x.Target, &m)
 	}
 	switch {
 	case refusal.Of(err) == refusal.RouteNotFound && g.cors != nil:
@@ -63,7 +64,7 @@ func (g *Gate) speakForOthers(p *inbound) {
 		return
 	}
 	var m route.Match[*config.Route]
-	if g.table.Match(p.x.Host, p.match.Allowed[0], &p.x.Target, &m) != nil {
+	if g.table(p.x.Listener).Match(p.x.Host, p.match.Allowed[0], &p.x.Target, &m) != nil {
 		return
 	}
 	if policy := g.plans[m.Value.Index].cors; policy != nil {

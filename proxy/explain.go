@@ -65,14 +65,15 @@ type TracedRequest struct {
 
 // A TracedRoute is one route with what became of it.
 type TracedRoute struct {
-	Route   string   `json:"route"`
-	Index   int      `json:"index"` // in routes
-	Host    string   `json:"host,omitempty"`
-	Path    string   `json:"path"`
-	Methods []string `json:"methods,omitempty"`
-	Verdict string   `json:"verdict"`
-	Matches bool     `json:"matches"` // its host and path cover the request's
-	Shadow  bool     `json:"shadow,omitempty"`
+	Route     string   `json:"route"`
+	Index     int      `json:"index"` // in routes
+	Host      string   `json:"host,omitempty"`
+	Path      string   `json:"path"`
+	Methods   []string `json:"methods,omitempty"`
+	Listeners []string `json:"listeners,omitempty"` // none: all
+	Verdict   string   `json:"verdict"`
+	Matches   bool     `json:"matches"` // its host and path cover the request's
+	Shadow    bool     `json:"shadow,omitempty"`
 }
 
 // The outcomes of a Step.
@@ -167,14 +168,14 @@ func (g *Gate) Trace(x *request.Exchange, r *http.Request, as Bearer) *Trace {
 
 // consider tells of each route why it was chosen or not.
 func (g *Gate) consider(p *inbound) {
-	for _, c := range g.table.Explain(p.x.Host, p.r.Method, &p.x.Target) {
+	for _, c := range g.table(p.x.Listener).Explain(p.x.Host, p.r.Method, &p.x.Target) {
 		r, hosts := c.Value, []string{}
 		for _, h := range c.Value.Hosts {
 			hosts = append(hosts, h.String())
 		}
 		p.trial.trace.Routes = append(p.trial.trace.Routes, TracedRoute{
 			Route: r.Name, Index: r.Index, Host: strings.Join(hosts, ", "), Path: r.Path.String(), Methods: r.Methods,
-			Verdict: c.Verdict.String(), Matches: c.Verdict.Matches(), Shadow: r.Shadow,
+			Listeners: r.Listeners, Verdict: c.Verdict.String(), Matches: c.Verdict.Matches(), Shadow: r.Shadow,
 		})
 	}
 }

@@ -73,9 +73,10 @@ type Revocations interface {
 
 // A Gate judges requests by one configuration. It is immutable and safe for concurrent use.
 type Gate struct {
-	table        *route.Table[*config.Route]
-	routes       []*config.Route // in the file's order
-	plans        []plan          // by the routes' places in the file
+	table        func(listener string) *route.Table[*config.Route]
+	listed       *route.Table[*config.Route] // any listener's: all know the same methods
+	routes       []*config.Route             // in the file's order
+	plans        []plan                      // by the routes' places in the file
 	trust        *trust.Policy
 	fields       *fields
 	tenants      tenantNames
@@ -106,12 +107,13 @@ type Gate struct {
 // New makes a gate of a configuration. The gate must be closed when no more requests come to it.
 func New(o Options) (*Gate, error) {
 	g := &Gate{
-		table: o.Config.Table, routes: o.Config.Routes, limits: o.Config.Limits, verifier: o.Verifier, cache: o.Cache,
+		table: o.Config.TableOf, listed: o.Config.Table, routes: o.Config.Routes, limits: o.Config.Limits,
+		verifier: o.Verifier, cache: o.Cache,
 		revocations: o.Revocations, proofs: o.Proofs, clock: o.Clock, draining: o.Draining, sign: o.Sign,
 		tickets: o.Tickets, leeway: o.Config.ClockLeeway,
 		tenants: newTenantNames(o.Config.TenantPattern), choosing: stepRoute(), further: o.further, offline: o.Offline,
 	}
-	if g.table == nil || g.verifier == nil || g.cache == nil || o.Upstreams == nil {
+	if g.listed == nil || g.verifier == nil || g.cache == nil || o.Upstreams == nil {
 		return nil, errors.New("gate: a compiled table, a verifier, a cache and upstreams are required")
 	}
 	if g.clock == nil {

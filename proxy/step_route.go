@@ -47,7 +47,7 @@ func (g *Gate) choose(p *inbound) error {
 	if g.speaksCORS && g.asksFirst(p) {
 		return nil
 	}
-	err := g.table.Match(p.x.Host, p.r.Method, &p.x.Target, &p.match)
+	err := g.table(p.x.Listener).Match(p.x.Host, p.r.Method, &p.x.Target, &p.match)
 	switch refusal.Of(err) {
 	case "":
 	case refusal.MethodNotAllowed:
@@ -55,7 +55,7 @@ func (g *Gate) choose(p *inbound) error {
 		g.speakForOthers(p)
 		fallthrough
 	default:
-		if !g.table.Knows(p.r.Method) {
+		if !g.listed.Knows(p.r.Method) {
 			return refusal.Because(refusal.MethodUnsupported, "method %.32q", p.r.Method)
 		}
 		return err

@@ -81,7 +81,7 @@ func (g *Gate) draw(x *request.Exchange, r *http.Request) (*drawn, error) {
 	// The answer's fields, such as Retry-After or DPoP-Nonce, are those of this request.
 	inner := &request.Exchange{
 		ResponseWriter: x, ID: x.ID, Start: x.Start, Peer: x.Peer, Client: x.Client, Trusted: x.Trusted, Scheme: x.Scheme,
-		Host: w.host,
+		Host: w.host, Listener: x.Listener,
 	}
 	if err := inner.Target.Parse(w.target); err != nil {
 		return nil, err

@@ -22,9 +22,11 @@ type Question struct {
 	Token      string      // "": the request brings none
 	RequestID  string      // of a request that was refused; nothing else is asked then
 	Unverified bool        // neither the token's key nor its signature is looked at
+	Listener   string      // that the request comes in on; "" is the first one
 }
 
-// ParseQuestion reads a question strictly: {"request", "headers": {"Name": "value"}, "token", "unverified"}.
+// ParseQuestion reads a question strictly: {"request", "headers": {"Name": "value"}, "token", "unverified",
+// "listener"}.
 func ParseQuestion(body []byte) (Question, error) {
 	q := Question{Headers: http.Header{}}
 	err := strictjson.Document(body, func(r *strictjson.Reader, name string) (err error) {
@@ -35,6 +37,8 @@ func ParseQuestion(body []byte) (Question, error) {
 			q.RequestID, err = r.String()
 		case "token":
 			q.Token, err = r.String()
+		case "listener":
+			q.Listener, err = r.String()
 		case "unverified":
 			q.Unverified, err = r.Bool()
 		case "headers":
@@ -50,7 +54,7 @@ func ParseQuestion(body []byte) (Question, error) {
 	})
 	switch {
 	case err != nil:
-	case q.RequestID != "" && (q.Request != "" || q.Token != "" || len(q.Headers) > 0):
+	case q.RequestID != "" && (q.Request != "" || q.Token != "" || q.Listener != "" || len(q.Headers) > 0):
 		err = errors.New("request_id asks about a request that was refused: leave out the rest")
 	case q.RequestID == "" && q.Request == "" && q.Token == "":
 		err = errors.New("neither request nor token is there, nor request_id")

@@ -18,13 +18,16 @@ import (
 
 // ServeHTTP is the chain that every request of a serving listener goes through. It stands here whole, in order; what
 // the last line calls has its own list in proxy/gate.go and issuer/table.go.
-func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.serve(w, r, "") }
+
+func (g *Gate) serve(w http.ResponseWriter, r *http.Request, listener string) {
 	snap := g.snapshot.Load()
 	x, ok := g.exchanges.Get().(*request.Exchange)
 	if !ok {
 		x = new(request.Exchange)
 	}
 	x.Begin(w, g.clock())
+	x.Listener = listener
 	x.KeepStory = snap.keepStory
 	defer g.finish(x, r, snap)
 

@@ -22,15 +22,12 @@ import (
 	"github.com/jotgate/jotgate/internal/request"
 )
 
-// decisionListener is the name of the listener that questions come in on.
-const decisionListener = "decision"
-
 // DecisionAddr returns the address that questions of other proxies come in on; it is nil if there is none.
-func (g *Gate) DecisionAddr() net.Addr { return g.listeners.Addr(decisionListener) }
+func (g *Gate) DecisionAddr() net.Addr { return g.listeners.Addr(config.DecisionListener) }
 
 func (g *Gate) decisionListener(c *config.Decision) listen.Listener {
 	return listen.Listener{
-		Name: decisionListener, Address: c.Listen, H2C: true,
+		Name: config.DecisionListener, Address: c.Listen, H2C: true,
 		Handler: decision.New(decision.Options{From: g.mayAsk, Decide: g.decide}),
 	}
 }
@@ -93,7 +90,7 @@ func (g *Gate) decide(w http.ResponseWriter, q *decision.Question, fault error) 
 // trusted_proxies, or the one that the front says beside it. Where the front says none, there is none: the front's own
 // address must not pass an allowlist in the client's place.
 func (g *Gate) asked(x *request.Exchange, q *decision.Question, snap *snapshot) {
-	x.Front, x.Scheme, x.ID = q.Front, q.Scheme, request.NewID()
+	x.Front, x.Scheme, x.ID, x.Listener = q.Front, q.Scheme, request.NewID(), config.DecisionListener
 	x.Header()[request.RequestIDHeader] = []string{x.ID}
 	x.LogPath = endpoint.Redact(pathOf(q.Request.RequestURI))
 	if addr, err := netip.ParseAddrPort(q.Request.RemoteAddr); err == nil {

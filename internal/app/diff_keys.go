@@ -100,7 +100,7 @@ upstreams.*.eject failures for statuses
 upstreams.*.retry attempts budget
 upstreams.*.tls cert key
 routes[] body_bytes timeout stall_timeout login_url
-tests[] request headers headers.* permissions claims expect
+tests[] request headers headers.* listener permissions claims expect
 tests[].permissions[] tenant actions
 tests[].expect refuse`,
 

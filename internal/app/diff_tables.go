@@ -518,7 +518,17 @@ func (p *probe) String() string {
 }
 
 func (j *Judge) trace(p *probe, as proxy.Bearer) *proxy.Trace {
-	return j.snap.trace(newRequest(p.method, p.url, p.header), as, j.server.clock())
+	on := func(listener string) *proxy.Trace {
+		return j.snap.trace(newRequest(p.method, p.url, p.header), listener, as, j.server.clock())
+	}
+	if j.snap.config.Tables != nil { // where some listener lets it through
+		for _, listener := range j.snap.config.RouteListeners() {
+			if trace := on(listener); trace.Allowed {
+				return trace
+			}
+		}
+	}
+	return on("")
 }
 
 // bearer is what a holder's requests bring under one of the configurations.

@@ -187,7 +187,7 @@ func (g *Gate) Start() error {
 			zap.Bool("tls", l.TLS != nil))
 	}
 	if address := g.DecisionAddr(); address != nil {
-		g.log.Info("listening", zap.String("listener", decisionListener), zap.Stringer("address", address))
+		g.log.Info("listening", zap.String("listener", config.DecisionListener), zap.Stringer("address", address))
 	}
 	for side, address := range map[string]net.Addr{
 		"admin": g.adminAddr, "health": g.healthAddr,

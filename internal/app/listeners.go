@@ -3,6 +3,7 @@ package app
 import (
 	"maps"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 
@@ -29,6 +30,7 @@ func (g *Gate) listenOptions(c *config.Config) listen.Options {
 	for _, l := range c.Listeners {
 		listener := listen.Listener{
 			Name: l.Name, Address: l.Address, Mode: l.Mode, RedirectHTTPS: l.Redirect, H2C: l.H2C, ReusePort: l.ReusePort,
+			Handler: onListener{g, l.Name},
 		}
 		if l.ProxyProtocol != nil {
 			listener.Proxies = func(p listen.Peer) bool { return g.sendsPROXY(l.Name, p) }
@@ -47,6 +49,14 @@ func (g *Gate) listenOptions(c *config.Config) listen.Options {
 	}
 	return o
 }
+
+// onListener serves the requests of one listener.
+type onListener struct {
+	gate *Gate
+	name string
+}
+
+func (l onListener) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.gate.serve(w, r, l.name) }
 
 // sendsPROXY reports whether a peer of the listener sends a PROXY header, by the configuration in force.
 func (g *Gate) sendsPROXY(listener string, p listen.Peer) bool {

@@ -47,7 +47,7 @@ func (snap *snapshot) try(t *config.Test, now time.Time) *config.Fault {
 	if t.Claims != "" {
 		as.Claims = snap.fill(t.Claims, now)
 	}
-	trace := snap.trace(newRequest(t.Method, t.URL, header), as, now)
+	trace := snap.trace(newRequest(t.Method, t.URL, header), t.Listener, as, now)
 	switch {
 	case trace.Own:
 		f := t.Fault("asks for one of the issuer's own endpoints, which no route decides", "test the paths of routes alone")

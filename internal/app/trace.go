@@ -3,7 +3,9 @@ package app
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,7 +83,8 @@ func (g *Gate) explain(q admin.Question) (any, error) {
 		}
 		return json.RawMessage(kept), nil
 	}
-	return g.Trace(Question{Request: q.Request, Header: q.Headers, Token: q.Token, Unverified: q.Unverified})
+	return g.Trace(Question{Request: q.Request, Header: q.Headers, Token: q.Token, Unverified: q.Unverified,
+		Listener: q.Listener})
 }
 
 // A Question is what an operator asks about a decision: about a request, or about a token alone.
@@ -90,6 +93,7 @@ type Question struct {
 	Header     http.Header // of the request, by canonical names
 	Token      string      // compact; "" is a request without one
 	Unverified bool        // neither its key nor its signature is looked at
+	Listener   string      // that the request comes in on; "" is the first one
 }
 
 func (snap *snapshot) answer(q Question, now time.Time) (*proxy.Trace, error) {
@@ -100,6 +104,9 @@ func (snap *snapshot) answer(q Question, now time.Time) (*proxy.Trace, error) {
 	if err := config.CheckRequest(q.Request); err != nil {
 		return nil, err
 	}
+	if known := snap.config.RouteListeners(); q.Listener != "" && !slices.Contains(known, q.Listener) {
+		return nil, fmt.Errorf("no listener has the name %.80q; write one of %s", q.Listener, strings.Join(known, ", "))
+	}
 	r := newRequest(method, url, q.Header)
 	if q.Token != "" {
 		scheme := "Bearer "
@@ -108,14 +115,14 @@ func (snap *snapshot) answer(q Question, now time.Time) (*proxy.Trace, error) {
 		}
 		r.Header["Authorization"] = append(r.Header["Authorization"], scheme+q.Token)
 	}
-	return snap.trace(r, proxy.Bearer{Unverified: q.Unverified}, now), nil
+	return snap.trace(r, q.Listener, proxy.Bearer{Unverified: q.Unverified}, now), nil
 }
 
 // trace judges a request by the chain in chain.go, but for what comes from a socket, and by the gate.
-func (snap *snapshot) trace(r *http.Request, as proxy.Bearer, now time.Time) *proxy.Trace {
+func (snap *snapshot) trace(r *http.Request, listener string, as proxy.Bearer, now time.Time) *proxy.Trace {
 	x := new(request.Exchange)
 	x.Begin(silent{http.Header{}}, now)
-	x.Scheme = r.URL.Scheme
+	x.Scheme, x.Listener = r.URL.Scheme, listener
 	if err := snap.admit(x, r); err != nil {
 		return proxy.Refused("request", err)
 	}

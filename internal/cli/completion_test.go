@@ -63,7 +63,7 @@ func TestCompletionsForBash(t *testing.T) {
 		{`jotgate hash @ to`, []string{"token"}},
 		{`jotgate hash @`, []string{"config.yaml", "gate", "token"}},
 		{`jotgate explain ''`, []string{
-			"-", "@", "--config", "--header", "--json", "--request", "--request-id", "--unverified", "--help",
+			"-", "@", "--config", "--header", "--json", "--listener", "--request", "--request-id", "--unverified", "--help",
 		}},
 		{`jotgate init ''`, []string{"gate"}},
 		{`jotgate completion ''`, []string{"bash", "fish", "zsh"}},

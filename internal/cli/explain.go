@@ -20,7 +20,7 @@ import (
 func explainCommand() command {
 	return command{
 		name: "explain",
-		usage: `[--config FILE] [--request "GET https://host/path"] [--header "Name: value"]… [--unverified] [--json] ` +
+		usage: `[--config FILE] [--request "GET https://host/path"] [--header "Name: value"]… [--listener NAME] [--unverified] [--json] ` +
 			`[--request-id ID] [@TOKEN | -]`,
 		brief: "show why a request is allowed or refused", run: explain,
 		help: `Judges a request by the config as the gate would, and prints each step: the routes considered, the checks of the token,
@@ -45,6 +45,7 @@ were not in shadow mode.
 
 type explainFlags struct {
 	request    string
+	listener   string
 	requestID  string
 	headers    headerFlag
 	unverified bool
@@ -70,6 +71,7 @@ func explain(p *Process, c *call) error {
 	f := explainFlags{headers: headerFlag{}}
 	c.StringVar(&f.request, "request", "",
 		"`REQUEST` to judge: method and absolute URL; without it, only the token is examined")
+	c.StringVar(&f.listener, "listener", "", "`NAME` of the listener that the request comes in on (default the first)")
 	c.StringVar(&f.requestID, "request-id", "",
 		"`ID` of a request that the running gate refused; its admin listener is asked")
 	c.Var(f.headers, "header", "`HEADER` of the request, as \"Name: value\"; repeatable")
@@ -101,7 +103,7 @@ func explain(p *Process, c *call) error {
 
 // past prints what the running gate has kept of a refusal.
 func (f *explainFlags) past(p *Process, c *call, fromFlag string) error {
-	if f.request != "" || len(f.headers) > 0 || f.unverified || len(c.operands) > 0 {
+	if f.request != "" || f.listener != "" || len(f.headers) > 0 || f.unverified || len(c.operands) > 0 {
 		return usagef("--request-id asks about a request that was refused: it goes with --config and --json alone")
 	}
 	file, err := p.configFile(fromFlag)
@@ -151,12 +153,15 @@ func (f *explainFlags) past(p *Process, c *call, fromFlag string) error {
 }
 
 func (f *explainFlags) question(p *Process, c *call) (q app.Question, err error) {
-	q = app.Question{Request: f.request, Header: http.Header(f.headers), Unverified: f.unverified}
+	q = app.Question{Request: f.request, Header: http.Header(f.headers), Unverified: f.unverified,
+		Listener: f.listener}
 	switch {
 	case f.request == "" && len(c.operands) == 0:
 		return q, usagef("nothing to explain: give a request with --request, a token as @FILE or -, or both")
 	case f.request == "" && len(f.headers) > 0:
 		return q, usagef("--header needs --request")
+	case f.request == "" && f.listener != "":
+		return q, usagef("--listener needs --request")
 	case f.request != "":
 		if err := config.CheckRequest(f.request); err != nil {
 			return q, usagef("--request %v", err)
@@ -255,6 +260,9 @@ func printRoutes(w io.Writer, t *proxy.Trace) {
 			methods = strings.Join(r.Methods, ",")
 		}
 		verdict := r.Verdict
+		if len(r.Listeners) > 0 {
+			verdict += " (it answers on " + strings.Join(r.Listeners, ", ") + ")"
+		}
 		if r.Shadow {
 			verdict += " (in shadow)"
 		}

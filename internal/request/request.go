@@ -48,6 +48,8 @@ type Exchange struct {
 	// LogPath stands for the path in every log. It is the raw path without its query, unless the path holds a credential.
 	LogPath string
 
+	Listener string // that it came in on; "" is the first one
+
 	Front string // the proxy that asks about the request and forwards it itself; "": it came to us
 	// SentPath is the path that the upstream gets, where the route has prefixes; "": the one that came.
 	SentPath string

@@ -1,5 +1,7 @@
 package route
 
+import "slices"
+
 // A Verdict says what became of one entry.
 type Verdict uint8
 
@@ -12,6 +14,7 @@ const (
 	OddityRefused                  // the chosen entry does not tolerate an oddity of the path
 	ReadingDisputed                // another reading of the odd path chooses a more specific entry
 	ReadingStricter                // another reading of the path chooses an entry that asks for more
+	NotHere                        // the path is the entry's, and the entry is absent
 )
 
 func (v Verdict) String() string {
@@ -32,6 +35,8 @@ func (v Verdict) String() string {
 		return "the path, read in another way, belongs to a more specific route"
 	case ReadingStricter:
 		return "the path, read in another way, belongs to a route that asks for something else"
+	case NotHere:
+		return "the route does not answer on this listener"
 	}
 	return "unknown"
 }
@@ -66,6 +71,8 @@ func (t *Table[T]) verdict(e, best *Entry[T], host, method string, target *Targe
 		return PathDiffers
 	case e.compare(best) != 0:
 		return LessSpecific
+	case e.Absent:
+		return NotHere
 	case !e.takes(method):
 		return MethodDiffers
 	case target.Oddities&^e.Allow != 0:
@@ -101,7 +108,8 @@ func (t *Table[T]) misspelled(e *Entry[T], host, method string, target *Target, 
 	var spelled Target
 	for i := range t.entries {
 		rival := &t.entries[i]
-		if !rival.takes(method) || !asksMore(rival.Asks, e.Asks, moved) || rival.samePattern(e) {
+		if !rival.takes(method) || !asksMore(rival.Asks, e.Asks, moved) || rival.samePattern(e) ||
+			rival.Absent && t.replaced(rival, method) {
 			continue
 		}
 		if !moved && e.compare(rival) < 0 {
@@ -121,6 +129,13 @@ func (t *Table[T]) misspelled(e *Entry[T], host, method string, target *Target, 
 		}
 	}
 	return false
+}
+
+// replaced reports whether an entry that is not absent takes the paths and the method of an absent one.
+func (t *Table[T]) replaced(absent *Entry[T], method string) bool {
+	return slices.ContainsFunc(t.entries, func(e Entry[T]) bool {
+		return !e.Absent && e.takes(method) && e.samePattern(absent)
+	})
 }
 
 // as fills t with another spelling of a target: with the literals of p in their own case, and with a last slash more or

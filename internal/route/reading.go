@@ -9,7 +9,7 @@ import "strings"
 // read the oddities is matched too, and none may lead to a route that is more specific than the chosen one. A less
 // specific one may stand behind it: "/files/{name}" allows an encoded slash in spite of a "/" beside it.
 func (t *Table[T]) tolerate(host, method string, target *Target, l *leaf) error {
-	if l == nil || !t.allows(l, method, target.Oddities) {
+	if l == nil || l.here == 0 || !t.allows(l, method, target.Oddities) {
 		return errOdd
 	}
 	var other Target
@@ -33,10 +33,10 @@ func (t *Table[T]) tolerate(host, method string, target *Target, l *leaf) error 
 // allows reports whether the entry for method allows the oddities; with a method that l lacks, whether any does, so
 // that the answer is 405 where the path is not at fault.
 func (t *Table[T]) allows(l *leaf, method string, oddities Oddity) bool {
-	if i, ok := l.entry(method); ok {
+	if i, ok := l.entry(method); ok && l.holds(i) {
 		return oddities&^t.entries[i].Allow == 0
 	}
-	for _, i := range l.entries {
+	for _, i := range l.entries[:l.here] {
 		if oddities&^t.entries[i].Allow == 0 {
 			return true
 		}

@@ -150,7 +150,7 @@ func (s *survey[T]) note(l *leaf, byCase, bySlash bool) {
 		return
 	}
 	strict := &s.table.entries[s.at]
-	for _, i := range l.entries {
+	for _, i := range l.entries[:l.here] {
 		loose := &s.table.entries[i]
 		if !asksMore(strict.Asks, loose.Asks, false) || !strict.meets(loose) {
 			continue
@@ -183,7 +183,7 @@ func (t *Table[T]) Value(entry int) T { return t.entries[entry].Value }
 // target came about; "": as it was sent.
 func (t *Table[T]) spelled(host, method string, target *Target, l *leaf, reading string) error {
 	i, ok := l.entry(method)
-	if !ok {
+	if !ok || !l.holds(i) {
 		return nil
 	}
 	chosen := &t.entries[i]
@@ -219,7 +219,7 @@ func (t *Table[T]) spelled(host, method string, target *Target, l *leaf, reading
 // route allows that: `double_slash` means that slashes are merged.
 func (t *Table[T]) elsewhere(host, method string, target *Target, l *leaf) error {
 	i, ok := l.entry(method)
-	if !ok || t.spellings == nil {
+	if !ok || !l.holds(i) || t.spellings == nil {
 		return nil
 	}
 	s := t.look(host, method, target, l, i)

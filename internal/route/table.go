@@ -28,6 +28,7 @@ type Entry[T any] struct {
 	Methods []string // as ParseMethod reads them; none: the usual seven from GET to OPTIONS
 	Allow   Oddity   // what the entry allows
 	Asks    []Demand // what a request must meet; none: the entry is open
+	Absent  bool     // it is not found here: its paths are no other entry's either
 	Value   T
 }
 
@@ -96,7 +97,8 @@ func (n *node) grow(segment string) *node {
 type leaf struct {
 	host    Host
 	path    Path
-	entries []int
+	entries []int      // those that are found here before the absent ones
+	here    int        // how many are
 	all     int        // the entry that takes the usual methods and no other, or -1
 	methods []methodOf // of the other entries
 	allowed []string   // the methods, sorted
@@ -133,7 +135,14 @@ func NewTable[T any](entries []Entry[T]) (*Table[T], []Conflict) {
 			conflicts = append(conflicts, Conflict{First: i, Second: -1, Why: why})
 			continue
 		}
-		conflicts = append(conflicts, t.insert(i, e)...)
+		if !e.Absent {
+			conflicts = append(conflicts, t.insert(i, e)...)
+		}
+	}
+	for i := range t.entries { // an absent entry takes what none that is here takes
+		if e := &t.entries[i]; e.Absent && e.Path.text != "" {
+			t.insert(i, e)
+		}
 	}
 	conflicts = append(conflicts, t.rivals()...)
 	if len(conflicts) > 0 {
@@ -155,6 +164,9 @@ func (t *Table[T]) insert(i int, e *Entry[T]) (conflicts []Conflict) {
 	}
 	l := *place
 	l.entries = append(l.entries, i)
+	if !e.Absent {
+		l.here++
+	}
 	if len(e.Methods) == 0 && len(l.entries) == 1 {
 		l.all = i
 		return nil
@@ -167,7 +179,7 @@ func (t *Table[T]) insert(i int, e *Entry[T]) (conflicts []Conflict) {
 	for _, method := range methods {
 		t.listed[method] = true
 		rival, taken := l.entry(method)
-		if taken && rival != i && !rivals[rival] {
+		if taken && rival != i && !rivals[rival] && !e.Absent {
 			rivals[rival] = true
 			conflicts = append(conflicts, Conflict{First: rival, Second: i, Why: "the same hosts and paths, and both take " +
 				method})
@@ -179,16 +191,24 @@ func (t *Table[T]) insert(i int, e *Entry[T]) (conflicts []Conflict) {
 	return conflicts
 }
 
+// holds reports whether one of l's entries is found here.
+func (l *leaf) holds(entry int) bool {
+	return l.here == len(l.entries) || slices.Contains(l.entries[:l.here], entry)
+}
+
 func (l *leaf) finish() {
-	if l.all >= 0 && len(l.methods) == 0 {
+	all := l.all >= 0 && l.holds(l.all)
+	if all && len(l.methods) == 0 {
 		l.allowed = knownMethods
 		return
 	}
-	if l.all >= 0 {
+	if all {
 		l.allowed = slices.Clone(knownMethods)
 	}
 	for _, m := range l.methods {
-		l.allowed = append(l.allowed, m.method)
+		if l.holds(m.entry) {
+			l.allowed = append(l.allowed, m.method)
+		}
 	}
 	slices.Sort(l.allowed)
 }
@@ -322,6 +342,8 @@ var (
 // refusal.RouteNotFound, refusal.MethodNotAllowed (m.Allowed is set), or refusal.PathAmbiguous: the target has an
 // oddity that the chosen entry does not allow, or no entry was chosen, or another reading of the path would have chosen
 // a more specific entry, or one that asks for more, past which the oddity would smuggle the request.
+//
+// A path of absent entries alone is not found, and no broader entry is chosen in their place.
 func (t *Table[T]) Match(host, method string, target *Target, m *Match[T]) error {
 	*m = Match[T]{Entry: -1}
 	if target.count == 0 {
@@ -333,11 +355,11 @@ func (t *Table[T]) Match(host, method string, target *Target, m *Match[T]) error
 			return err
 		}
 	}
-	if l == nil {
+	if l == nil || l.here == 0 {
 		return errNotFound
 	}
 	i, ok := l.entry(method)
-	if !ok {
+	if !ok || !l.holds(i) {
 		m.Allowed = l.allowed
 		return errMethod
 	}
