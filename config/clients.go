@@ -37,6 +37,7 @@ func (b *builder) buildClients(w []yaml.Setting[writtenClient]) {
 			client.Keys = b.clientKeys(c.keys.Value)
 		}
 		client.Identity = b.workload(c.identity)
+		b.buildCertificate(&c.tlsClientAuth, c, client)
 		b.checkSecrets(c, client)
 		b.checkUnique(c, client)
 		b.Issuer.Clients = append(b.Issuer.Clients, client)

@@ -254,19 +254,26 @@ type Serve struct {
 // A Client is a caller of the token endpoints.
 type Client struct {
 	ID            string
-	Secret        Secret            // "" if only its SHA-256 is known, or none
-	SecretSHA256  []byte            // 32 bytes, or nil
-	AccessTokenID Secret            // a fixed accessTokenId, or ""
-	Permissions   token.Permissions // what its own token opens
-	May           []string          // token.MayWords
-	Delegate      token.Permissions // the most that it may hand on
-	CodeTTL       time.Duration     // at most 600 s; default issuer.code_ttl
-	Public        bool              // it has no secret and cannot keep one (RFC 6749 §2.1): its codes need PKCE
-	Keys          *jose.KeySet      // its public keys, for private_key_jwt (RFC 7523); nil: none
-	Identity      *Workload         // the workload whose tokens authenticate it; nil: none
-	Audiences     []string          // the aud of the tokens that it may introspect; nil: issuer.audiences
-	Claims        []string          // custom claims that it may carry through to tokens
-	Bound         bool              // dpop: required; its tokens are bound to a key, or not issued (RFC 9449 §5.2)
+	Secret        Secret             // "" if only its SHA-256 is known, or none
+	SecretSHA256  []byte             // 32 bytes, or nil
+	AccessTokenID Secret             // a fixed accessTokenId, or ""
+	Permissions   token.Permissions  // what its own token opens
+	May           []string           // token.MayWords
+	Delegate      token.Permissions  // the most that it may hand on
+	CodeTTL       time.Duration      // at most 600 s; default issuer.code_ttl
+	Public        bool               // it has no secret and cannot keep one (RFC 6749 §2.1): its codes need PKCE
+	Keys          *jose.KeySet       // its public keys, for private_key_jwt (RFC 7523); nil: none
+	Identity      *Workload          // the workload whose tokens authenticate it; nil: none
+	Audiences     []string           // the aud of the tokens that it may introspect; nil: issuer.audiences
+	Claims        []string           // custom claims that it may carry through to tokens
+	Bound         bool               // dpop: required; its tokens are bound to a key, or not issued (RFC 9449 §5.2)
+	Certificate   *ClientCertificate // tls_client_auth (RFC 8705 §2.1); nil: none
+}
+
+// A ClientCertificate says which certificate a client authenticates with: exactly one field is set.
+type ClientCertificate struct {
+	DNS, URI string // an alternative name
+	Subject  string // the whole subject, as RFC 4514 writes it
 }
 
 // A Role is a named set of permissions.

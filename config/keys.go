@@ -623,7 +623,10 @@ type writtenClient struct {
 	dpop          yaml.Setting[string]
 	identity      yaml.Setting[writtenWorkload]
 	claims        yaml.Setting[[]yaml.Setting[string]]
+	tlsClientAuth yaml.Setting[writtenTLSClientAuth]
 }
+
+type writtenTLSClientAuth struct{ sanDNS, sanURI, subjectDN yaml.Setting[string] }
 
 func client() yaml.Kind[writtenClient] {
 	type t = writtenClient
@@ -664,7 +667,23 @@ func client() yaml.Kind[writtenClient] {
 			"custom claims, 16 at most, that it may carry through codes, user tokens and exchanges into tokens; default none"),
 		yaml.Placed("dpop", yaml.Word(dpopRequired), func(c *t) *yaml.Setting[string] { return &c.dpop },
 			"required: issue only tokens that are bound to a key by DPoP; default as the client asks"),
+		yaml.Placed("tls_client_auth", tlsClientAuth(),
+			func(c *t) *yaml.Setting[writtenTLSClientAuth] { return &c.tlsClientAuth },
+			"client certificate that it authenticates with instead of a secret, and that its tokens are bound to (RFC 8705)"),
 	).OneAtMost("secret", "secret_sha256")
+}
+
+func tlsClientAuth() yaml.Kind[writtenTLSClientAuth] {
+	type t = writtenTLSClientAuth
+	return yaml.Mapping(
+		yaml.Placed("san_dns", yaml.Text(isCertDNS).Like(filledLike),
+			func(c *t) *yaml.Setting[string] { return &c.sanDNS }, "DNS name among its alternative names"),
+		yaml.Placed("san_uri", yaml.Text(isCertURI).Like(filledLike),
+			func(c *t) *yaml.Setting[string] { return &c.sanURI }, "URI among its alternative names"),
+		yaml.Placed("subject_dn", yaml.Text(isSubjectDN).Like(filledLike),
+			func(c *t) *yaml.Setting[string] { return &c.subjectDN },
+			"whole subject as RFC 4514 writes it, like CN=orders,O=Example"),
+	).OneOf("san_dns", "san_uri", "subject_dn")
 }
 
 // hexSecret is a digest: not secret itself, but nothing that a message should repeat.

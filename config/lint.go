@@ -31,6 +31,7 @@ func (b *builder) lint() {
 	b.lintListeners()
 	b.lintCertificates()
 	b.lintExchange()
+	b.checkCertificates()
 }
 
 // lintExchange warns of tokens that could be exchanged, and by nobody or for nothing.

@@ -90,6 +90,56 @@ gate.yaml:11:40: routes[0].listeners[2]: "plain" redirects every request and has
 	}
 }
 
+// TestTheAuthoritiesOfClientCertificates: a client's name means what its one authority says.
+func TestTheAuthoritiesOfClientCertificates(t *testing.T) {
+	t.Parallel()
+	pair := listentest.WritePair(t, "gate.test")
+	one, two := pair.Cert, listentest.WritePair(t, "another.test").Cert
+	for _, c := range []struct{ name, first, second, want string }{
+		{"two that differ", one, two, `gate.yaml:5:124: issuer.clients[0].tls_client_auth: is met by a certificate of any ` +
+			`listener's client_ca, and these differ; use one client_ca on all listeners that have one`},
+		{"twice the same", one, one, ""},
+	} {
+		files := strings.NewReplacer("$CERT", pair.Cert, "$KEY", pair.Key, "$ONE", c.first, "$TWO", c.second)
+		text := files.Replace(`version: 1
+listeners:
+  - {name: one, address: ":2", tls: {certificates: [{cert: $CERT, key: $KEY}], client_ca: $ONE}}
+  - {name: two, address: ":3", tls: {certificates: [{cert: $CERT, key: $KEY}], client_ca: $TWO}}
+issuer: {url: http://gate, keys: [{file: k.pem, create: true}], clients: [{id: orders, may: [introspect], tls_client_auth: {san_dns: a.internal}}]}
+`)
+		got, err := Parse("gate.yaml", []byte(text), Options{Env: noEnvironment})
+		said := ""
+		if err != nil {
+			said = err.Error()
+		} else {
+			said = Faults(got.Warnings).Error()
+		}
+		if said != c.want {
+			t.Errorf("%s: %s\nwant %s", c.name, said, c.want)
+		}
+	}
+	got, err := Parse("gate.yaml", []byte(`version: 1
+issuer:
+  url: http://gate
+  keys: [{file: k.pem, create: true}]
+  serve: {dialects: [codes]}
+  clients: [{id: orders, may: [create_access_tokens], tls_client_auth: {san_dns: a.internal}}]
+`), hermetic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `gate.yaml:6:72: issuer.clients[0].tls_client_auth: cannot be met: no listener asks for client ` +
+		`certificates; ` +
+		`set client_ca in a listener's tls
+gate.yaml:6:72: issuer.clients[0].tls_client_auth: cannot be met: only the dialect oauth2 takes client certificates, and ` +
+		`issuer.serve.dialects lacks it; add oauth2
+gate.yaml:6:72: issuer.clients[0].tls_client_auth: conflicts with create_access_tokens in may: that API issues no bound ` +
+		`tokens; remove the word from may, or use another client for it`
+	if said := Faults(got.Warnings).Error(); said != want {
+		t.Errorf("%s\nwant %s", said, want)
+	}
+}
+
 func TestAListenerIsNotCalledLikeThatOfDecision(t *testing.T) {
 	t.Parallel()
 	_, err := Parse("gate.yaml", []byte(`version: 1

@@ -27,6 +27,9 @@ func (c *call) manager() (*config.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.holdsCertificate(&v.Claims); err != nil {
+		return nil, err
+	}
 	if err := c.holdsKey(v, bearer); err != nil {
 		return nil, err
 	}
@@ -79,9 +82,6 @@ func (i *Issuer) manages(v *jose.Verified, now time.Time) (*config.Client, error
 	if !managementToken(t, i.settings.URL) {
 		return nil, refusal.Because(refusal.TokenNotManagement,
 			"aud, scope or tenantPermissions are not a management token's")
-	}
-	if t.Cert != "" { // the gate judges such tokens, these endpoints do not
-		return nil, refusal.Because(refusal.TokenBindingUnsupported, "cnf has x5t#S256, which counts at the gate alone")
 	}
 	client := i.clients.byID[t.ClientID]
 	if client == nil {

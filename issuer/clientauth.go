@@ -3,12 +3,16 @@ package issuer
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/base64"
 	"net/url"
 	"strings"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/clientcert"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/token"
+	"github.com/jotgate/jotgate/internal/trust"
 )
 
 // The ways in which a client shows who it is (RFC 6749 §2.3, RFC 7523 §2.2), as the metadata names them. A public
@@ -17,10 +21,13 @@ const (
 	authBasic     = "client_secret_basic"
 	authPost      = "client_secret_post"
 	authAssertion = "private_key_jwt"
+	authTLS       = "tls_client_auth"
 	authNone      = "none"
 )
 
-func authMethods() []string { return []string{authBasic, authPost, authAssertion, authNone} }
+func authMethods(settings *config.Issuer) []string {
+	return append(confidentialMethods(settings), authNone)
+}
 
 // presented is who the request says it comes from, and how it means to show that.
 type presented struct {
@@ -126,7 +133,11 @@ func (i *Issuer) authenticate(c *call, who presented) (*config.Client, error) {
 	case authAssertion:
 		return i.asserted(c, who)
 	case authNone:
-		if client := i.clients.byID[who.id]; client != nil && client.Public {
+		client := i.clients.byID[who.id]
+		switch {
+		case client != nil && client.Certificate != nil:
+			return client, c.hasCertificate(client)
+		case client != nil && client.Public:
 			return client, nil
 		}
 		return nil, unauthenticated("the client must authenticate, or there is none of this id")
@@ -136,6 +147,41 @@ func (i *Issuer) authenticate(c *call, who presented) (*config.Client, error) {
 		return nil, unauthenticated("no client has this id and secret")
 	}
 	return client, nil
+}
+
+// hasCertificate is nil if the connection has the client's certificate (RFC 8705 §2.1), which its tokens are bound to.
+func (c *call) hasCertificate(client *config.Client) error {
+	cert := c.certificate()
+	if cert == nil {
+		return unauthenticated("the connection has no client certificate")
+	}
+	want := client.Certificate
+	var has bool
+	switch {
+	case want.DNS != "":
+		has = clientcert.HasDNS(cert, want.DNS)
+	case want.URI != "":
+		has = clientcert.HasURI(cert, want.URI)
+	default:
+		subject, ok := clientcert.Subject(cert)
+		has = ok && want.Subject != "" && subject == want.Subject
+	}
+	if !has {
+		return unauthenticated("the connection's certificate is not the client's")
+	}
+	c.thumbprint = clientcert.Thumbprint(cert)
+	return nil
+}
+
+// certificate is the client's, of the connection that the request came on; nil: none.
+func (c *call) certificate() *x509.Certificate { return trust.Certificate(c.r.TLS, c.now) }
+
+// holdsCertificate reports whether the connection has the certificate that a token is bound to (RFC 8705 §3).
+func (c *call) holdsCertificate(t *token.Claims) error {
+	if t.Cert == "" {
+		return nil
+	}
+	return trust.Bound(t.Cert, c.certificate())
 }
 
 // holdsSecret compares a secret with the client's in a time that tells nothing: by digests, and an unknown client's

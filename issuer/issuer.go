@@ -276,6 +276,8 @@ type call struct {
 	event    Event
 	proof    *dpop.Proof // of a request to the token endpoint; nil: it brings none
 	workload string      // whose token authenticates the client, for the audit; "": none
+	// of the certificate that the client authenticated with (RFC 8705 §3.1); "": none
+	thumbprint string
 }
 
 // An answer is what a call ends with if it is not refused.

@@ -30,8 +30,9 @@ type serverMetadata struct {
 	RevocationMethods    []string `json:"revocation_endpoint_auth_methods_supported,omitempty"`
 	RevocationAlgs       []string `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"`
 	ChallengeMethods     []string `json:"code_challenge_methods_supported"`
-	ProofAlgorithms      []string `json:"dpop_signing_alg_values_supported"` // RFC 9449 §5.1
-	ProtectedResources   []string `json:"protected_resources,omitempty"`     // RFC 9728 §4
+	ProofAlgorithms      []string `json:"dpop_signing_alg_values_supported"`                    // RFC 9449 §5.1
+	ProtectedResources   []string `json:"protected_resources,omitempty"`                        // RFC 9728 §4
+	CertificateBound     bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"` // RFC 8705 §3.3
 }
 
 // resourceMetadata is RFC 9728 §2, of our routes.
@@ -56,14 +57,16 @@ func newServerMetadata(settings *config.Issuer, revocable bool) (document, error
 	at := func(path string) string { return origin(settings.URL) + path }
 	m := serverMetadata{
 		Issuer: settings.URL, TokenEndpoint: at("/oauth2/token"), JWKSURI: at("/.well-known/jwks.json"),
-		ScopesSupported: token.MayWords(), GrantTypes: grantTypes(), AuthMethods: authMethods(),
+		ScopesSupported: token.MayWords(), GrantTypes: grantTypes(), AuthMethods: authMethods(settings),
 		AuthAlgorithms: assertionAlgorithms(),
-		Introspection:  at("/oauth2/introspect"), IntrospectionMethods: confidentialMethods(),
+		Introspection:  at("/oauth2/introspect"), IntrospectionMethods: confidentialMethods(settings),
 		IntrospectionAlgs: assertionAlgorithms(),
 		ChallengeMethods:  []string{"S256"}, ProofAlgorithms: jose.ProofAlgorithms(),
+		CertificateBound: hasCertificates(settings),
 	}
 	if revocable {
-		m.Revocation, m.RevocationMethods, m.RevocationAlgs = at("/oauth2/revoke"), authMethods(), assertionAlgorithms()
+		m.Revocation, m.RevocationMethods = at("/oauth2/revoke"), authMethods(settings)
+		m.RevocationAlgs = assertionAlgorithms()
 	}
 	for _, a := range settings.Audiences {
 		if _, ok := config.WellKnown("oauth-protected-resource", a); ok {
@@ -78,7 +81,18 @@ func newServerMetadata(settings *config.Issuer, revocable bool) (document, error
 }
 
 // confidentialMethods are those of clients that can show who they are.
-func confidentialMethods() []string { return []string{authBasic, authPost, authAssertion} }
+func confidentialMethods(settings *config.Issuer) []string {
+	all := []string{authBasic, authPost, authAssertion}
+	if hasCertificates(settings) {
+		all = append(all, authTLS)
+	}
+	return all
+}
+
+// hasCertificates reports whether some client authenticates with a certificate.
+func hasCertificates(settings *config.Issuer) bool {
+	return slices.ContainsFunc(settings.Clients, func(c *config.Client) bool { return c.Certificate != nil })
+}
 
 // assertionAlgorithms are those that client assertions can be signed with: no shared secret among them.
 func assertionAlgorithms() []string {

@@ -199,6 +199,12 @@ func (m *Minter) encode(claims *token.Claims, limit int) ([]byte, error) {
 			text: "The client must bind its tokens to a key (dpop: required), which only /oauth2/token does",
 		}
 	}
+	if c := m.clients.byID[claims.ClientID]; c != nil && c.Certificate != nil && claims.Cert == "" {
+		return nil, &fault{
+			reason: refusal.GrantNotAllowed, status: http.StatusForbidden,
+			text: "The client's tokens are bound to its certificate (tls_client_auth), which only /oauth2/token does",
+		}
+	}
 	payload := jose.EncodeClaims(make([]byte, 0, 512), claims)
 	if size := m.overhead + base64.RawURLEncoding.EncodedLen(len(payload)); size > limit {
 		return nil, &fault{

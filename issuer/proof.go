@@ -71,7 +71,14 @@ func (c *call) bind(claims *token.Claims) error {
 	if c.proof != nil {
 		claims.Key = c.proof.Thumbprint
 	}
+	if c.thumbprint != "" {
+		claims.Cert = c.thumbprint
+	}
 	client := c.issuer.clients.byID[claims.ClientID]
+	if client != nil && client.Certificate != nil && claims.Cert == "" {
+		return refusal.Because(refusal.CodeNotCovered, "the tokens of client %s are bound to its certificate, which this "+
+			"request does not come with", client.ID)
+	}
 	if client == nil || !client.Bound || claims.Key != "" {
 		return nil
 	}
@@ -116,6 +123,9 @@ func (c *call) prove() error {
 func mustBind(client *config.Client, t *token.Claims) error {
 	if client.Bound && t.Key == "" {
 		return refusal.Because(refusal.TokenUnbound, "client %s must bind its tokens to a key", client.ID)
+	}
+	if client.Certificate != nil && t.Cert == "" {
+		return refusal.Because(refusal.TokenUnbound, "client %s must bind its tokens to its certificate", client.ID)
 	}
 	return nil
 }

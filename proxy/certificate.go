@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"net/netip"
 	"strings"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/clientcert"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/trust"
 )
@@ -54,47 +54,12 @@ func (g *Gate) knownByCertificate(p *inbound) error {
 		return refusal.Because(refusal.ClientCertDenied, "the connection has no client certificate")
 	}
 	for _, want := range p.plan.route.Require.CertNames {
-		if certHas(cert, want) {
+		if clientcert.Has(cert, want) {
 			return nil
 		}
 	}
 	return refusal.Because(refusal.ClientCertDenied, "the certificate %.100q has none of the route's names",
 		cert.Subject.String())
-}
-
-// certHas reports whether one of the certificate's alternative names of the kind that want is equals it: an authority
-// that lets clients choose their DNS names may not have checked that these are no URIs.
-func certHas(cert *x509.Certificate, want string) bool {
-	if strings.Contains(want, "://") {
-		for _, u := range cert.URIs {
-			if u.String() == want {
-				return true
-			}
-		}
-		return false
-	}
-	if strings.Contains(want, "@") {
-		for _, address := range cert.EmailAddresses {
-			if address == want {
-				return true
-			}
-		}
-		return false
-	}
-	if address, err := netip.ParseAddr(want); err == nil {
-		for _, ip := range cert.IPAddresses {
-			if a, is := netip.AddrFromSlice(ip); is && a.Unmap() == address.Unmap() {
-				return true
-			}
-		}
-		return false
-	}
-	for _, name := range cert.DNSNames {
-		if strings.EqualFold(name, want) {
-			return true
-		}
-	}
-	return false
 }
 
 // setCertificate tells the app of the client's certificate: its subject (RFC 4514), its alternative names, each with
@@ -105,8 +70,8 @@ func setCertificate(to []field, p *inbound) []field {
 		return to
 	}
 	names := config.CertHeaders()
-	if subject := fieldValue(cert.Subject.String()); len(subject) <= certBytes {
-		to = set(to, names[0], subject)
+	if subject, ok := clientcert.Subject(cert); ok && len(fieldValue(subject)) <= certBytes {
+		to = set(to, names[0], fieldValue(subject))
 	}
 	to = set(to, names[1], alternativeNames(cert))
 	sum := sha256.Sum256(cert.Raw)

@@ -33,6 +33,8 @@ type gate struct {
 	file string // its configuration
 	log  *lines
 	app  *backend
+
+	clock func() time.Time // nil: time.Now
 }
 
 // lines is a log that can be read while it is written.
@@ -110,7 +112,9 @@ func (g *gate) run() {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { _ = log.Close() })
-	if g.Gate, err = app.New(app.Options{Config: c, ConfigPath: g.file, Log: log}); err != nil {
+	if g.Gate, err = app.New(app.Options{
+		Config: c, ConfigPath: g.file, Log: log, Clock: g.clock,
+	}); err != nil {
 		g.t.Fatal(err)
 	}
 	if err := g.Start(); err != nil {

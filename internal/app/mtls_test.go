@@ -218,7 +218,8 @@ func TestADecisionHasNoCertificate(t *testing.T) {
 	}
 }
 
-// TestBoundToACertificateAtTheEndpoints: nothing of the gate's own takes such a token, or says that it is active.
+// TestBoundToACertificateAtTheEndpoints: introspection tells of the binding (RFC 8705 §3.2), so that such a token does
+// not pass for a plain bearer.
 func TestBoundToACertificateAtTheEndpoints(t *testing.T) {
 	t.Parallel()
 	g, certs := startMutual(t)
@@ -254,7 +255,8 @@ func TestBoundToACertificateAtTheEndpoints(t *testing.T) {
 		if _ = a.Body.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if active := strings.Contains(string(body), `"active":true`); active != (cert == "") {
+		told := strings.Contains(string(body), `"cnf":{"x5t#S256":"`+cert+`"}`)
+		if active := strings.Contains(string(body), `"active":true`); !active || told != (cert != "") {
 			t.Errorf("bound to %q: introspection says %d %s", cert, a.StatusCode, body)
 		}
 	}

@@ -144,6 +144,9 @@ func (p *Policy) Stands(c *token.Claims) error {
 	if client.Bound && c.Key == "" {
 		return refusal.Because(refusal.TokenUnbound, "client %s must bind its tokens to a key", c.ClientID)
 	}
+	if client.Certificate != nil && c.Cert == "" {
+		return refusal.Because(refusal.TokenUnbound, "client %s must bind its tokens to its certificate", c.ClientID)
+	}
 	if !c.Ceiling(grantor.Permissions, grantor.Delegate).Covers(c.Permissions) {
 		return refusal.Because(refusal.GrantorNotCovering, "grantor %s", c.Grantor)
 	}

@@ -32,6 +32,7 @@ var floors = map[string]int{
 
 	"config":                    0,
 	"internal/buffers":          0,
+	"internal/clientcert":       0,
 	"internal/cors":             0,
 	"internal/deadline":         0,
 	"internal/dpop":             0,
