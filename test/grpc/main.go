@@ -3,6 +3,8 @@
 //
 //	grpc serve ADDRESS                 serves, and its health service; without TLS
 //	grpc play ADDRESS TOKEN NARROW     plays; NARROW is a token that the service refuses
+//	grpc interop-serve ADDRESS [CERT KEY]
+//	grpc interop ADDRESS TOKEN [CA]    grpc-go's own interoperability server and tests
 package main
 
 import (
@@ -49,8 +51,12 @@ func run(args []string) error {
 		return serve(args[1])
 	case len(args) == 4 && args[0] == "play":
 		return play(args[1], args[2], args[3])
+	case len(args) >= 2 && args[0] == "interop-serve":
+		return serveInterop(args[1], args[2:])
+	case len(args) >= 3 && args[0] == "interop":
+		return playInterop(args[1], args[2], args[3:])
 	}
-	return errors.New("usage: grpc serve ADDRESS | grpc play ADDRESS TOKEN NARROW")
+	return errors.New("usage: grpc serve|interop-serve ADDRESS … | grpc play|interop ADDRESS TOKEN …")
 }
 
 // canceled counts calls whose context ended before they did.
