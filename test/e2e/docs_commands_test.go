@@ -173,6 +173,43 @@ func TestTheEdgeExampleWorksStepByStep(t *testing.T) {
 	))
 }
 
+func TestTheGRPCExampleWorksStepByStep(t *testing.T) {
+	t.Parallel()
+	needs(t, "node", "nodejs")
+	needs(t, "npm", "npm")
+	const example = "examples/grpc/"
+	source, err := filepath.Abs(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, listen, stable, canary := t.TempDir(), freeAddress(t), freeAddress(t), freeAddress(t)
+	for _, name := range []string{"app.mjs", "call.mjs", "package.json", "package-lock.json", "config.yaml"} {
+		text, err := os.ReadFile(example + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "config.yaml" {
+			text = []byte(replaceAll(t, example+name, string(text), change{`"127.0.0.1:8080"`, fmt.Sprintf("%q", listen)},
+				change{"127.0.0.1:50051", stable}, change{"127.0.0.1:50052", canary}) + "admin: {listen: \"\"}\n")
+		}
+		writeFile(t, filepath.Join(folder, name), text)
+	}
+	out := play(t, folder, []string{"GATE=" + listen}, replaceAll(t, example+"README.md",
+		shellBlocks(t, example+"README.md"),
+		change{"go build -o bin/ ../..\n", fmt.Sprintf("go build -C %q -o %q ../..\n", source,
+			filepath.Join(folder, "bin")+"/")},
+		change{"127.0.0.1:50051", stable}, change{"127.0.0.1:50052", canary},
+		change{"kill %1 %2\n", "kill %1 %2\nwait\n"},
+	))
+	for _, want := range []string{
+		"order 7 for alice of acme, by ", "order 7 is sent", "PERMISSION_DENIED", "UNAUTHENTICATED",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
 func TestTheClientsExampleWorksStepByStep(t *testing.T) {
 	t.Parallel()
 	needs(t, "node", "nodejs")

@@ -170,6 +170,48 @@ func TestCertificatesByACME(t *testing.T) {
 	}
 }
 
+// The example's configuration gets its certificates from an authority, redirects, and asks for a token.
+func TestTheEdgeACMEExample(t *testing.T) {
+	t.Parallel()
+	const example = "examples/edge-acme/config.yaml"
+	text, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startPebble(t)
+	plain := freeAddress(t)
+	g := &gate{folder: t.TempDir(), env: []string{
+		"SSL_CERT_FILE=" + p.authority, "WEB_SECRET=0123456789012345678901",
+	}}
+	g.configure(t, replaceAll(t, example, string(text),
+		change{`":443"`, fmt.Sprintf("%q", p.tlsAt)}, change{`":80"`, fmt.Sprintf("%q", plain)},
+		change{"shop.example.com", "shop.test"}, change{"ops@example.com", "ops@shop.test"},
+		change{"storage: acme}", fmt.Sprintf("storage: acme, directory: %q}", p.directory)})+
+		"admin: {listen: \"\"}\n")
+	g.serve(t)
+	for _, domain := range []string{"shop.test", "www.shop.test"} {
+		if leaf := issued(t, p.tlsAt, domain); leaf.VerifyHostname(domain) != nil {
+			t.Errorf("%s: a certificate for %v", domain, leaf.DNSNames)
+		}
+	}
+	client := &http.Client{
+		Transport:     &http.Transport{TLSClientConfig: &tls.Config{ServerName: "shop.test", InsecureSkipVerify: true}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	defer client.CloseIdleConnections()
+	for url, want := range map[string]int{
+		"http://" + plain + "/t/acme/": 308, "https://" + p.tlsAt + "/t/acme/": 401, "https://" + p.tlsAt + "/x": 404,
+	} {
+		answer, err := client.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _ = answer.Body.Close(); answer.StatusCode != want {
+			t.Errorf("%s: %d, want %d", url, answer.StatusCode, want)
+		}
+	}
+}
+
 // Where the authority does not reach the TLS port, the listener that redirects answers HTTP-01, and nothing else.
 func TestCertificatesByACMEOverHTTP(t *testing.T) {
 	t.Parallel()

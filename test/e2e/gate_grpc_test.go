@@ -23,36 +23,12 @@ func buildGRPC(t *testing.T) string {
 	return program
 }
 
-// serveGRPC starts the server and returns its address.
-func serveGRPC(t *testing.T, program string) string {
-	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	server := exec.CommandContext(ctx, program, "serve", "127.0.0.1:0")
-	out, err := server.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stop()
-		_ = server.Wait() // it was killed
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	address, is := strings.CutPrefix(strings.TrimSpace(line), "serving ")
-	if err != nil || !is {
-		t.Fatalf("%q %v", line, err)
-	}
-	return address
-}
-
 // All kinds of call, their ends, deadlines, cancellation, flow control and refusals, with grpc-go on both sides of the
 // gate.
 func TestGRPC(t *testing.T) {
 	t.Parallel()
 	program := buildGRPC(t)
-	app := serveGRPC(t, program)
+	app := startGRPC(t, program, "serve", "127.0.0.1:0")
 	g := &gate{folder: t.TempDir()}
 	g.configure(t, fmt.Sprintf(`version: 1
 listeners: [{name: main, address: "127.0.0.1:0", h2c: true}]
@@ -86,4 +62,110 @@ routes:
 		t.Errorf("%v\n%s", err, out)
 	}
 	t.Logf("%s", out)
+}
+
+// startGRPC starts a server of gRPC and returns its address.
+func startGRPC(t *testing.T, name string, arguments ...string) string {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	server := exec.CommandContext(ctx, name, arguments...)
+	out, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop()
+		_ = server.Wait() // it was killed
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	address, is := strings.CutPrefix(strings.TrimSpace(line), "serving ")
+	if err != nil || !is {
+		t.Fatalf("%s %v: %q %v", name, arguments, line, err)
+	}
+	return address
+}
+
+// grpcBothWays runs a gate before two servers, one without TLS and one with it, which the host gate.test leads to.
+func grpcBothWays(t *testing.T, program string, arguments []string, paths string) (g *gate, tokens map[string]string) {
+	t.Helper()
+	g = &gate{folder: t.TempDir()}
+	certificate(t, g.folder, "pair", 1, "gate.test")
+	pem, key := filepath.Join(g.folder, "pair.pem"), filepath.Join(g.folder, "pair.key")
+	clear := startGRPC(t, program, append(arguments, "127.0.0.1:0")...)
+	secure := startGRPC(t, program, append(arguments, "127.0.0.1:0", pem, key)...)
+	g.configure(t, fmt.Sprintf(`version: 1
+listeners:
+  - {name: main, address: "127.0.0.1:0", h2c: true}
+  - {name: tls, address: "127.0.0.1:0", tls: {certificates: [{cert: pair.pem, key: pair.key}]}}
+admin: {listen: ""}
+limits: {h2_streams: 2000}
+issuer:
+  url: https://gate.test
+  keys: [{file: main.pem, create: true}]
+  clients:
+    - {id: shop, secret: "0123456789012345678901", may: [issue_codes], delegate: [{tenant: "*", actions: ["*"]}]}
+roles:
+  reader: [{tenant: acme, actions: [READ]}]
+  narrow: [{tenant: acme, actions: [NOTHING]}]
+upstreams:
+  clear: {servers: ["h2c://%s"], max_connections: 2000}
+  secure: {servers: ["https://%s"], max_connections: 2000, tls: {ca_file: pair.pem, server_name: gate.test}}
+  gone: {servers: ["h2c://127.0.0.1:1"]}
+routes:
+  - {path: %[3]s, require: {tenant: acme, action: READ}, upstream: clear}
+  - {path: %[3]s, hosts: [gate.test], require: {tenant: acme, action: READ}, upstream: secure}
+  - {path: /test.Gone/, require: authenticated, upstream: gone}
+`, clear, secure, paths))
+	g.serve(t)
+	tokens = map[string]string{}
+	for _, role := range []string{"reader", "narrow"} {
+		tokens[role] = strings.TrimSpace(run(t, g.folder, nil, "mint", "--config", "config.yaml", "--client", "shop",
+			"--role", role, "--sub", "alice"))
+	}
+	return g, tokens
+}
+
+// TestGRPCInterop has the interoperability client of grpc-go call its server through the gate: every test that needs no
+// account of a cloud, without TLS and with TLS on both sides.
+func TestGRPCInterop(t *testing.T) {
+	t.Parallel()
+	program := buildGRPC(t)
+	g, tokens := grpcBothWays(t, program, []string{"interop-serve"}, "/")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	for _, arguments := range [][]string{
+		{g.at(t, "main"), tokens["reader"]},
+		{g.at(t, "tls"), tokens["reader"], filepath.Join(g.folder, "pair.pem")},
+	} {
+		out, err := exec.CommandContext(ctx, program, append([]string{"interop"}, arguments...)...).CombinedOutput()
+		if err != nil || strings.Count(string(out), "passed ") != 15 {
+			t.Errorf("%s: %v\n%s", arguments[0], err, out)
+		}
+	}
+}
+
+// TestGRPCByNode plays all kinds of call with @grpc/grpc-js on both sides of the gate, without TLS and with it.
+func TestGRPCByNode(t *testing.T) {
+	t.Parallel()
+	install := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	install.Dir = "test/grpc/js"
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci (scripts/deps installs npm): %v\n%s", err, out)
+	}
+	const script = "test/grpc/js/grpc.mjs"
+	g, tokens := grpcBothWays(t, "node", []string{script, "serve"}, "/test.Echo/")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	for _, arguments := range [][]string{
+		{g.at(t, "main"), tokens["reader"], tokens["narrow"]},
+		{g.at(t, "tls"), tokens["reader"], tokens["narrow"], filepath.Join(g.folder, "pair.pem")},
+	} {
+		out, err := exec.CommandContext(ctx, "node", append([]string{script, "play"}, arguments...)...).CombinedOutput()
+		if err != nil || strings.Count(string(out), " ok\n") != 10 {
+			t.Errorf("%s: %v\n%s", arguments[0], err, out)
+		}
+	}
 }

@@ -1,4 +1,5 @@
-// A server and a client of gRPC by @grpc/grpc-js; they speak what ../main.go speaks.
+// A server and a client of gRPC by @grpc/grpc-js; they speak what ../main.go speaks, but for counting: of this server
+// only those calls count as canceled that wait for it, since grpc-js says so of others, too.
 //
 //   node grpc.mjs serve ADDRESS [CERT KEY]
 //   node grpc.mjs play ADDRESS TOKEN NARROW [CA]
@@ -36,7 +37,7 @@ function serve(address, cert, key) {
       }
       if (word === 'fail') return answer({ code: status.FAILED_PRECONDITION, details: 'no: é\n%' })
       if (word === 'canceled') return answer(null, Buffer.from(String(canceled)))
-      if (word === 'wait') return call.on('cancelled', () => canceled++)
+      if (word === 'wait') return call.once('cancelled', () => canceled++)
       const head = new grpc.Metadata()
       head.set('x-header', 'h')
       call.sendMetadata(head)
@@ -46,13 +47,14 @@ function serve(address, cert, key) {
       answer(null, call.request, trailers)
     },
     async Download(call) {
-      call.on('cancelled', () => canceled++)
+      const endless = call.request.toString() === 'endless'
+      if (endless) call.once('cancelled', () => canceled++)
       for (let i = 0; i < 64; i++) {
         const message = Buffer.alloc(64 << 10, 'x')
         message[0] = i
         if (!call.write(message)) await new Promise((go) => call.once('drain', go))
       }
-      if (call.request.toString() !== 'endless') call.end()
+      if (!endless) call.end()
     },
     Upload(call, answer) {
       let total = 0
@@ -68,7 +70,6 @@ function serve(address, cert, key) {
       call.on('error', () => {})
     },
     Both(call) {
-      call.on('cancelled', () => canceled++)
       call.on('error', () => {})
       call.write(Buffer.from('hello'))
       call.on('data', (message) => call.write(message))
