@@ -36,6 +36,10 @@ func allCases() []*caseOf {
 			mint,
 		},
 		{"store", "what is remembered in Redis, beside the same in memory", perRequest, store},
+		{
+			"decisions", "a question of another proxy, beside a request that is forwarded; and nginx asking", perRequest,
+			decisions,
+		},
 		{"routes", "the same request with more routes", perRequest, routes},
 		{"bodies", "1 MB up, 1 MB down, streamed", perRequest, bodies},
 		{"tls", "TLS 1.3 in front: HTTP/1.1, and HTTP/2 with 64 streams", perRequest, overTLS},

@@ -225,6 +225,8 @@ type gateOf struct {
 	traced bool   // every request, by a collector that takes all
 	signed bool   // an assertion for the app
 	store  string // the address of the Redis that it shares its memory in; "" is its own memory
+
+	decision string // the address that other proxies ask at; "" is none
 }
 
 const (
@@ -284,6 +286,9 @@ func (b *bench) gateConfig(o gateOf, address string) string {
 	assertion := ""
 	if o.signed {
 		assertion = ", assertion: {header: X-Assertion, audience: app, ttl: 60s}"
+	}
+	if o.decision != "" {
+		shared += fmt.Sprintf("decision: {listen: %q}\n", o.decision)
 	}
 	return fmt.Sprintf(`version: 1
 %s
