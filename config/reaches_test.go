@@ -13,8 +13,11 @@ import (
 
 // What reaches finds by beginnings and by classes is what a comparison of every route with every other finds.
 func TestReachesEverything(t *testing.T) {
-	servers := []*Upstream{{Name: "a", Servers: urls(t, "http://1")}, {Name: "b", Servers: urls(t, "http://1", "http://2")},
-		{Name: "c", Servers: urls(t, "http://3")}}
+	servers := []*Upstream{
+		{Name: "a", Servers: urls(t, "http://1")},
+		{Name: "b", Servers: urls(t, "http://1", "http://2")},
+		{Name: "c", Servers: urls(t, "http://3")},
+	}
 	paths := []string{"/", "/a/", "/a", "/a/b/", "/{x}/", "/a/{x}/", "/{x}/b", "/a/b/c", "/{x}/{y}/", "/b/"}
 	rapid.Check(t, func(t *rapid.T) {
 		var routes []*Route

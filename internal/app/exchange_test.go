@@ -127,7 +127,8 @@ func TestExchangeOfAForeignToken(t *testing.T) {
 		Issuer: "https://gate.test", Subject: "alice", Audience: []string{"https://gate.test/api"}, ClientID: "svc",
 		Grantor: "svc", ID: got.ID, IssuedAt: got.IssuedAt, Expiry: before.Expiry, Actors: []token.Actor{{Subject: "svc"}},
 		Permissions: token.Permissions{
-			{Tenant: "acme", AllowedActions: []string{"READ"}}, {Tenant: "evil", AllowedActions: []string{}},
+			{Tenant: "acme", AllowedActions: []string{"READ"}},
+			{Tenant: "evil", AllowedActions: []string{}},
 			{Tenant: "*", AllowedActions: []string{}},
 		},
 		Ancestors: []token.Ancestor{{
@@ -187,7 +188,9 @@ func TestExchangeIsNarrowedByTheRequest(t *testing.T) {
 		{"one resource", []string{"resource", "https://a.test"}, acme("READ", "WRITE"), both[:1], ""},
 		{"a longer life", []string{"expires_in", "86400"}, acme("READ", "WRITE"), both, ""},
 		{
-			"more permissions", []string{"tenant_permissions", `[{"tenant":"*","allowedActions":["*"]}]`}, acme("READ", "WRITE"),
+			"more permissions",
+			[]string{"tenant_permissions", `[{"tenant":"*","allowedActions":["*"]}]`},
+			acme("READ", "WRITE"),
 			both, "",
 		},
 	} {
@@ -298,11 +301,15 @@ func TestExchangeAttacks(t *testing.T) {
 		{"a refresh token", "svc", over("typ", "Refresh"), nil, 400, "invalid_request", subject},
 		{"an offline token", "svc", over("typ", "Offline"), nil, 400, "invalid_request", subject},
 		{"a logout token", "svc", over("typ", "Logout", "events", map[string]any{}), nil, 400, "invalid_request", subject},
-		{"a security event", "svc", over("typ", nil, "events", map[string]any{"x": 1}), nil, 400, "invalid_request",
-			subject},
+		{
+			"a security event", "svc", over("typ", nil, "events", map[string]any{"x": 1}), nil, 400, "invalid_request",
+			subject,
+		},
 		{"an id_token, said to be an access token", "svc", id, nil, 400, "invalid_request", subject},
 		{
-			"an access token, said to be an id_token", "svc", f.user(nil), []string{"subject_token_type", idType}, 400,
+			"an access token, said to be an id_token", "svc", f.user(nil),
+			[]string{"subject_token_type", idType},
+			400,
 			"invalid_request", subject,
 		},
 		{"a refresh token's type", "svc", f.user(nil), []string{
@@ -311,27 +318,43 @@ func TestExchangeAttacks(t *testing.T) {
 		{"SAML", "svc", f.user(nil), []string{
 			"subject_token_type", "urn:ietf:params:oauth:token-type:saml2",
 		}, 400, "invalid_request", "body_invalid"},
-		{"an id_token is wanted", "svc", f.user(nil), []string{"requested_token_type", idType}, 400, "invalid_request",
-			"body_invalid"},
+		{
+			"an id_token is wanted", "svc", f.user(nil),
+			[]string{"requested_token_type", idType},
+			400, "invalid_request",
+			"body_invalid",
+		},
 		{"a refresh token is wanted", "svc", f.user(nil), []string{
 			"requested_token_type", "urn:ietf:params:oauth:token-type:refresh_token",
 		}, 400, "invalid_request", "body_invalid"},
-		{"may_act names another", "svc", over("may_act", map[string]any{"sub": "back"}), nil, 400, "invalid_request",
-			subject},
-		{"may_act names another as well", "svc", over("may_act", map[string]any{"sub": "svc", "client_id": "back"}), nil, 400,
-			"invalid_request", subject},
-		{"may_act of another issuer", "svc", over("may_act", map[string]any{"sub": "svc", "iss": f.URL}), nil, 400,
-			"invalid_request", subject},
+		{
+			"may_act names another", "svc", over("may_act", map[string]any{"sub": "back"}), nil, 400, "invalid_request",
+			subject,
+		},
+		{
+			"may_act names another as well", "svc", over("may_act", map[string]any{"sub": "svc", "client_id": "back"}), nil, 400,
+			"invalid_request", subject,
+		},
+		{
+			"may_act of another issuer", "svc", over("may_act", map[string]any{"sub": "svc", "iss": f.URL}), nil, 400,
+			"invalid_request", subject,
+		},
 		{"may_act names nobody", "svc", over("may_act", map[string]any{}), nil, 400, "invalid_request", subject},
-		{"may_act with what is not known", "svc", over("may_act", map[string]any{"sub": "svc", "cnf": 1}), nil, 400,
-			"invalid_request", subject},
+		{
+			"may_act with what is not known", "svc", over("may_act", map[string]any{"sub": "svc", "cnf": 1}), nil, 400,
+			"invalid_request", subject,
+		},
 		{"may_act is a text", "svc", over("may_act", "svc"), nil, 400, "invalid_request", subject},
 		{"eight actors", "svc", over("act", actors(8)), nil, 400, "invalid_request", subject},
 		{"a management token of ours", "svc", g.management(), nil, 400, "invalid_request", subject},
-		{"bound to a key, without its proof", "svc", over("cnf", map[string]any{"jkt": strings.Repeat("A", 43)}), nil, 400,
-			"invalid_request", subject},
-		{"bound to a certificate, without it", "svc", over("cnf", map[string]any{"x5t#S256": strings.Repeat("A", 43)}), nil,
-			400, "invalid_request", subject},
+		{
+			"bound to a key, without its proof", "svc", over("cnf", map[string]any{"jkt": strings.Repeat("A", 43)}), nil, 400,
+			"invalid_request", subject,
+		},
+		{
+			"bound to a certificate, without it", "svc", over("cnf", map[string]any{"x5t#S256": strings.Repeat("A", 43)}), nil,
+			400, "invalid_request", subject,
+		},
 		{"bound to what nobody knows", "svc", over("cnf", map[string]any{"x": "y"}), nil, 400, "invalid_request", subject},
 		{"an actor that nobody names", "svc", f.user(nil), []string{
 			"actor_token", over("sub", "bob"), "actor_token_type", accessType,
@@ -348,10 +371,18 @@ func TestExchangeAttacks(t *testing.T) {
 		{"an expired actor", "svc", over("may_act", map[string]any{"sub": "bob"}), []string{
 			"actor_token", over("sub", "bob", "exp", now-1, "iat", now-9), "actor_token_type", accessType,
 		}, 400, "invalid_request", actor},
-		{"an actor_token without its type", "svc", f.user(nil), []string{"actor_token", f.user(nil)}, 400,
-			"invalid_request", "body_invalid"},
-		{"a type without an actor_token", "svc", f.user(nil), []string{"actor_token_type", accessType}, 400,
-			"invalid_request", "body_invalid"},
+		{
+			"an actor_token without its type", "svc", f.user(nil),
+			[]string{"actor_token", f.user(nil)},
+			400,
+			"invalid_request", "body_invalid",
+		},
+		{
+			"a type without an actor_token", "svc", f.user(nil),
+			[]string{"actor_token_type", accessType},
+			400,
+			"invalid_request", "body_invalid",
+		},
 	} {
 		a, reason := g.swap(c.client, c.subject, c.more...)
 		if a.Status != c.status || a.Error != c.fault || reason != c.reason || a.Token != "" {
@@ -478,13 +509,19 @@ func TestExchangedTokensStandOnTheConfig(t *testing.T) {
 	plain := exchangeEdits(f)
 	for _, c := range []struct{ name, old, new, want string }{
 		{"as it was", "", "", "200"},
-		{"the entry is gone", "trusted_issuers:\n  - {issuer: \"" + f.URL, "trusted_issuers:\n  - {issuer: \"" + f.URL + "/x",
-			"401 original_not_covered"},
+		{
+			"the entry is gone", "trusted_issuers:\n  - {issuer: \"" + f.URL, "trusted_issuers:\n  - {issuer: \"" + f.URL + "/x",
+			"401 original_not_covered",
+		},
 		{"no exchange: true", "exchange: true, ", "", "401 original_not_covered"},
-		{"the ceiling is cut", "permissions: [{tenant: acme, actions: [READ, WRITE]}]",
-			"permissions: [{tenant: acme, actions: [WRITE]}]", "401 original_not_covered"},
-		{"another tenant's ceiling", "permissions: [{tenant: acme, actions: [READ, WRITE]}]",
-			"permissions: [{tenant: evil, actions: [READ, WRITE]}]", "401 original_not_covered"},
+		{
+			"the ceiling is cut", "permissions: [{tenant: acme, actions: [READ, WRITE]}]",
+			"permissions: [{tenant: acme, actions: [WRITE]}]", "401 original_not_covered",
+		},
+		{
+			"another tenant's ceiling", "permissions: [{tenant: acme, actions: [READ, WRITE]}]",
+			"permissions: [{tenant: evil, actions: [READ, WRITE]}]", "401 original_not_covered",
+		},
 		{"the grantor is gone", "{id: svc,", "{id: svc2,", "401 grantor_unknown"},
 		{"the grantor's delegate is cut", "[READ, DELETE]", "[DELETE]", "401 grantor_not_covering"},
 		{"a client has the subject's name", "{id: idle,", "{id: alice,", "401 token_subject_reserved"},

@@ -430,14 +430,16 @@ func TestEncodedClaimsAsText(t *testing.T) {
 		{"one audience", token.Claims{Audience: []string{"a"}}, `{"aud":"a"}`},
 		{"two audiences", token.Claims{Audience: []string{"a", "b"}}, `{"aud":["a","b"]}`},
 		{
-			"actors", token.Claims{Actors: []token.Actor{{Subject: "b"}, {Issuer: "https://i", Subject: "a"}}},
+			"actors",
+			token.Claims{Actors: []token.Actor{{Subject: "b"}, {Issuer: "https://i", Subject: "a"}}},
 			`{"act":{"sub":"b","act":{"sub":"a","iss":"https://i"}}}`,
 		},
 		{"a foreign original", token.Claims{Ancestors: []token.Ancestor{
 			{Issuer: "https://i", Subject: "s", Session: "x", ID: "a", ClientID: "c", KeyID: "k", IssuedAt: 2999},
 		}}, `{"exchanged_from":[{"iss":"https://i","sub":"s","sid":"x","jti":"a","client_id":"c","kid":"k","iat":2}]}`},
 		{
-			"custom claims", token.Claims{Custom: []token.Custom{{Name: "plan", Value: `"gold"`}, {Name: `a"b`, Value: `[1]`}}},
+			"custom claims",
+			token.Claims{Custom: []token.Custom{{Name: "plan", Value: `"gold"`}, {Name: `a"b`, Value: `[1]`}}},
 			`{"plan":"gold","a\"b":[1]}`,
 		},
 		{"ancestors", token.Claims{Ancestors: []token.Ancestor{

@@ -77,8 +77,10 @@ issuer:
 	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{Cmd: exec.Command(program, "serve", "--config", file), stdout: newTranscript(), stderr: newTranscript(),
-		exited: make(chan struct{})}
+	p := &process{
+		Cmd: exec.Command(program, "serve", "--config", file), stdout: newTranscript(), stderr: newTranscript(),
+		exited: make(chan struct{}),
+	}
 	p.Dir, p.Env, p.Stdout, p.Stderr = folder, append(os.Environ(), "GOCOVERDIR="+counts), p.stdout, p.stderr
 	p.begin(t)
 	p.until(t, p.stderr, `"msg":"listening"`)

@@ -102,13 +102,21 @@ func TestEveryAnswerIsHardened(t *testing.T) {
 	s := newStage()
 	c := s.session(t)
 	for _, q := range []shot{
-		{path: "/"}, {path: "/", cookies: []*http.Cookie{c}}, {path: "/console/codes"}, {path: "/console/nowhere"},
-		{path: "/console/console.js"}, {path: signInPath}, {path: eventsPath}, {method: "POST", path: signInPath},
+		{path: "/"},
+		{path: "/", cookies: []*http.Cookie{c}},
+		{path: "/console/codes"},
+		{path: "/console/nowhere"},
+		{path: "/console/console.js"},
+		{path: signInPath},
+		{path: eventsPath},
+		{method: "POST", path: signInPath},
 	} {
 		h := s.shoot(q).Header()
 		csp := h.Get("Content-Security-Policy")
-		for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'",
-			"base-uri 'none'", "form-action 'self'"} {
+		for _, want := range []string{
+			"default-src 'none'", "frame-ancestors 'none'",
+			"base-uri 'none'", "form-action 'self'",
+		} {
 			if !strings.Contains(csp, want) {
 				t.Errorf("%s: policy %q lacks %s", q.path, csp, want)
 			}
