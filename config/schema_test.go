@@ -160,7 +160,7 @@ func TestSchemaTakesGoodFiles(t *testing.T) {
 var beyondSchema = []string{
 	"audience-is-the-issuer", "certificate-without-its-key", "clients-of-one-digest", "h2c", "key-file-broken",
 	"key-file-missing",
-	"key-files-of-the-wrong-kind", "limits-shared-without-redis", "merge-key", "method-any", "missing-file",
+	"key-files-of-the-wrong-kind", "limits-shared-without-redis", "logout", "merge-key", "method-any", "missing-file",
 	"no-key-signs", "nothing-to-do", "password-in-a-url",
 	"placeholder-outside-roles", "redis-missing", "redis-skew-below-leeway", "redis-tls", "redis-without-code-secrets",
 	"replay-too-small", "replicas-with-memory-store",

@@ -26,6 +26,7 @@ import (
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/route"
 	"github.com/jotgate/jotgate/internal/strictjson"
+	yaml "github.com/jotgate/jotgate/internal/strictyaml"
 	"github.com/jotgate/jotgate/internal/token"
 )
 
@@ -96,6 +97,7 @@ var same = cmp.Options{
 	cmp.Comparer(func(a, b *route.Table[*Route]) bool { return (a == nil) == (b == nil) }),
 	cmp.Comparer(func(a, b *jose.PrivateKey) bool { return (a == nil) == (b == nil) }),
 	cmp.Comparer(func(a, b *jose.KeySet) bool { return (a == nil) == (b == nil) }),
+	cmp.Comparer(func(a, b *yaml.Tree) bool { return (a == nil) == (b == nil) }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b Secret) bool { return a == b }),
 	cmpopts.IgnoreUnexported(Test{}), // its places
@@ -182,6 +184,7 @@ func TestSidecarMeansWhatItSays(t *testing.T) {
 	app := upstreamWithDefaults(where, server(t, where))
 	want := defaults()
 	want.File, want.Sources, want.Watch = "/etc/jotgate/sidecar.yaml", Sources{}, true
+	want.Said = new(yaml.Tree)
 	want.Digest, want.Text = digestOfGood(t, "sidecar.yaml")
 	want.Listeners = []Listener{{Name: "main", Address: ":8080"}}
 	want.Issuer = &Issuer{
@@ -220,6 +223,7 @@ func TestPartsMeanWhatTheySay(t *testing.T) {
 	}
 	want := defaults()
 	want.File, want.Sources, want.Watch = "/etc/jotgate/parts.yaml", Sources{}, true
+	want.Said = new(yaml.Tree)
 	want.Digest, want.Text = digestOfGood(t, "parts.yaml")
 	want.Listeners = []Listener{
 		{

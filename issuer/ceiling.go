@@ -57,9 +57,6 @@ func newClients(list []*config.Client) (*clients, error) {
 	return all, nil
 }
 
-// has reports whether id is a client's.
-func (all *clients) has(id string) bool { return all.byID[id] != nil }
-
 // fixedTo is the client whose fixed accessTokenId this is, or nil. All are compared, by digests, in constant time.
 func (all *clients) fixedTo(id string) (client *config.Client) {
 	sum := sha256.Sum256([]byte(id))

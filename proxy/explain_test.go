@@ -141,6 +141,10 @@ func TestTraceOfARefusal(t *testing.T) {
 		Permissions: token.Permissions{{Tenant: "acme", AllowedActions: []string{"LIST"}}},
 		Tenant:      "acme", TenantFrom: "path.tenant", Deciding: &zero,
 	}
+	if trace.Chosen == nil || trace.Chosen.Name != "/t/{tenant}/" {
+		t.Errorf("chosen: %v", trace.Chosen)
+	}
+	trace.Chosen = nil
 	if diff := cmp.Diff(want, trace); diff != "" {
 		t.Errorf("trace (-want +got):\n%s", diff)
 	}

@@ -95,7 +95,7 @@ func (f *forwarding) tunnel() error {
 	}
 	defer client.Close()
 	f.x.Switched()
-	f.lifetime.stop() // which the tunnel has a closer look at itself
+	_ = f.lifetime.stop() // which the tunnel has a closer look at itself
 	if client.SetDeadline(time.Time{}) != nil || f.switchProtocols(client) != nil {
 		return nil
 	}

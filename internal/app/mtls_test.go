@@ -278,7 +278,7 @@ func TestACertificateThatIsAskedForNoMoreWidens(t *testing.T) {
 		{two, ""},
 		{one, ""},
 		{two, "routes[/t/{tenant}/].require.client_cert.san: b.internal"},
-		{"", "routes[/t/{tenant}/].require.client_cert: none"},
+		{"", "routes[/t/{tenant}/].require.client_cert.san: any"},
 		{one, ""},
 	} {
 		g.write(edits(step.more)...)

@@ -51,7 +51,7 @@ func TestCompletionsForBash(t *testing.T) {
 		{`jotgate he`, []string{"healthcheck", "help"}},
 		{`jotgate --c`, []string{"--config"}},
 		{`jotgate --config ''`, []string{"config.yaml", "gate", "token"}},
-		{`jotgate check ''`, []string{"--config", "--json", "--help"}},
+		{`jotgate check ''`, []string{"--config", "--explain", "--json", "--help"}},
 		{`jotgate check --j`, []string{"--json"}},
 		{`jotgate check --config co`, []string{"config.yaml"}},
 		{`jotgate check --config = co`, []string{"config.yaml"}},
