@@ -421,7 +421,7 @@ func TestAnOpenLoopMeasuresFromTheMomentTheRequestWasDue(t *testing.T) {
 	}))
 	defer s.Close()
 	address := s.Listener.Addr().String()
-	heads := [][]byte{getHead(address, "/", "good"), getHead(address, "/", "bad")}
+	heads := [][]byte{getHead(address, "good"), getHead(address, "bad")}
 	// One connection, and a request due every 10 ms: each waits for all before it.
 	took, wrong, err := openLoop(t.Context(), address, heads, 10, 10*time.Millisecond, 1)
 	if err != nil || wrong != 5 {

@@ -121,7 +121,7 @@ func (b *bench) hold(ctx context.Context, s *server, n int) (release func(), err
 			}
 		}
 	}
-	head := getHead(s.address, goodPath, b.tokens.good["ES256"][0])
+	head := getHead(s.address, b.tokens.good["ES256"][0])
 	var next atomic.Int64
 	var group sync.WaitGroup
 	const atOnce = 16

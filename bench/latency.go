@@ -78,7 +78,7 @@ func quantiles(sorted []time.Duration) []float64 {
 func (b *bench) paced(ctx context.Context, address string) (tally, error) {
 	var heads [][]byte
 	for _, bearer := range b.tokens.good["ES256"] {
-		heads = append(heads, getHead(address, goodPath, bearer))
+		heads = append(heads, getHead(address, bearer))
 	}
 	n := max(1, int(b.pace.Seconds()*float64(b.rate)))
 	took, wrong, err := openLoop(ctx, address, heads, n, time.Second/time.Duration(b.rate), b.connections)

@@ -195,8 +195,8 @@ func postHead(host, path, bearer string, length int) []byte {
 	return append(head, "\r\n"...)
 }
 
-func getHead(host, path, bearer string) []byte {
-	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, host, bearer)
+func getHead(host, bearer string) []byte {
+	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", goodPath, host, bearer)
 }
 
 // exchange sends one request and reads its answer.

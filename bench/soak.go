@@ -88,7 +88,7 @@ const soakPiece = 10 * time.Second
 func (b *bench) endure(ctx context.Context, s *server, rate int) (resident []float64, err error) {
 	var heads [][]byte
 	for _, bearer := range b.tokens.good["ES256"] {
-		heads = append(heads, getHead(s.address, goodPath, bearer))
+		heads = append(heads, getHead(s.address, bearer))
 	}
 	for left := b.soak; left > 0; left -= soakPiece {
 		n := int(min(left, soakPiece).Seconds() * float64(rate))

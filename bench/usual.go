@@ -82,7 +82,7 @@ func calm(ctx context.Context, b *bench, r *Case) error {
 	return b.beside(ctx, r, gateOf{}, 1.8, func(name string, s *server) *contestant {
 		var heads [][]byte
 		for _, bearer := range b.tokens.good["ES256"] {
-			heads = append(heads, getHead(s.address, goodPath, bearer))
+			heads = append(heads, getHead(s.address, bearer))
 		}
 		c := &contestant{name: name, process: s.process, prepare: s.forgetLog}
 		c.turn = func(ctx context.Context) (tally, error) {
@@ -129,7 +129,7 @@ func proofs(ctx context.Context, b *bench, r *Case) error {
 			all = append(all, c)
 		}
 		good := b.tokens.good["ES256"]
-		one(name, func(i int) ([]byte, error) { return getHead(s.address, goodPath, good[i%len(good)]), nil })
+		one(name, func(i int) ([]byte, error) { return getHead(s.address, good[i%len(good)]), nil })
 		if name == gateName {
 			one(boundName, func(i int) ([]byte, error) { return keys[i%len(keys)].head(s.address, goodPath) })
 		}

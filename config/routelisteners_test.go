@@ -52,13 +52,17 @@ routes:
 		{"no authority", "  - {path: /a, listeners: [main], " + cert + "}", `gate.yaml:11:58: ` +
 			`routes[0].require.client_cert: cannot be met: none of the route's listeners asks for client certificates; set ` +
 			`client_ca in the tls of one of them`},
-		{"names of no listener", `  - {path: /a, listeners: [mian, ":2", plain], public: true, upstream: app}`,
+		{
+			"names of no listener", `  - {path: /a, listeners: [mian, ":2", plain], public: true, upstream: app}`,
 			`gate.yaml:11:28: routes[0].listeners[0]: "mian" is not the name of a listener; write one of main, one, two, decision
 gate.yaml:11:34: routes[0].listeners[1]: ":2" is not the name of a listener; write one of main, one, two, decision
-gate.yaml:11:40: routes[0].listeners[2]: "plain" redirects every request and has no routes; name another listener`},
-		{"for questions alone, elsewhere", "  - {path: /a, listeners: [main], public: true, upstream: none}",
+gate.yaml:11:40: routes[0].listeners[2]: "plain" redirects every request and has no routes; name another listener`,
+		},
+		{
+			"for questions alone, elsewhere", "  - {path: /a, listeners: [main], public: true, upstream: none}",
 			`gate.yaml:11:59: routes[0].upstream: is for decision alone, which listeners does not name; add decision to the ` +
-				`route's listeners, or name an upstream`},
+				`route's listeners, or name an upstream`,
+		},
 		{"one listener in common", "  - {path: /a, listeners: [main, one], public: true, upstream: app}\n" +
 			"  - {path: /a, listeners: [one, two], public: true, upstream: app}", `gate.yaml:12:5: routes[1]: has the same ` +
 			`hosts and path as routes[0]; remove one of the two, or give them different methods`},
@@ -66,9 +70,11 @@ gate.yaml:11:40: routes[0].listeners[2]: "plain" redirects every request and has
 			"  - {path: /b, listeners: [one], require: authenticated, upstream: app}", `gate.yaml:11:12: routes[0].path: ` +
 			`reaches "/b" at the upstream, which is the place of routes[1] ("/b"), and asks for less; choose other prefixes, ` +
 			`let both ask for the same, or write insecure_allow: [rewritten]`},
-		{"one place, on each listener another demand",
+		{
+			"one place, on each listener another demand",
 			"  - {path: /a/, strip_prefix: /a, listeners: [main], require: authenticated, upstream: app}\n" +
-				"  - {path: /a/, strip_prefix: /a, listeners: [one], " + cert + "}", ""},
+				"  - {path: /a/, strip_prefix: /a, listeners: [one], " + cert + "}", "",
+		},
 		{"a test on no listener", "  - {path: /a, public: true, upstream: app}\ntests:\n" +
 			`  - {request: "GET http://a/a", listener: plain, expect: allow}`, `gate.yaml:13:43: tests[0].listener: "plain" is ` +
 			`not the name of a listener that has routes; write one of main, one, two, decision`},

@@ -83,8 +83,10 @@ func (g *Gate) explain(q admin.Question) (any, error) {
 		}
 		return json.RawMessage(kept), nil
 	}
-	return g.Trace(Question{Request: q.Request, Header: q.Headers, Token: q.Token, Unverified: q.Unverified,
-		Listener: q.Listener})
+	return g.Trace(Question{
+		Request: q.Request, Header: q.Headers, Token: q.Token, Unverified: q.Unverified,
+		Listener: q.Listener,
+	})
 }
 
 // A Question is what an operator asks about a decision: about a request, or about a token alone.

@@ -153,8 +153,10 @@ func (f *explainFlags) past(p *Process, c *call, fromFlag string) error {
 }
 
 func (f *explainFlags) question(p *Process, c *call) (q app.Question, err error) {
-	q = app.Question{Request: f.request, Header: http.Header(f.headers), Unverified: f.unverified,
-		Listener: f.listener}
+	q = app.Question{
+		Request: f.request, Header: http.Header(f.headers), Unverified: f.unverified,
+		Listener: f.listener,
+	}
 	switch {
 	case f.request == "" && len(c.operands) == 0:
 		return q, usagef("nothing to explain: give a request with --request, a token as @FILE or -, or both")
