@@ -102,6 +102,14 @@ type frontHouse struct {
 // openFront starts examples/fronts' gate, and the front with the files of its folder there, on free ports.
 func openFront(t *testing.T, name, program string, files []string, args ...string) *frontHouse {
 	t.Helper()
+	return openFrontWith(t, strings.NewReplacer(), name, program, files, args...)
+}
+
+// openFrontWith does the same with a gate whose config was edited.
+func openFrontWith(
+	t *testing.T, edit *strings.Replacer, name, program string, files []string, args ...string,
+) *frontHouse {
+	t.Helper()
 	needs(t, program, program)
 	h := &frontHouse{front: freeAddress(t), app: newFrontApp(t)}
 	folder := t.TempDir()
@@ -114,7 +122,7 @@ func openFront(t *testing.T, name, program string, files []string, args ...strin
 	ports := strings.NewReplacer("127.0.0.1:4180", freeAddress(t), "127.0.0.1:8080", freeAddress(t),
 		"127.0.0.1:8000", h.front, "http://:8000", "http://:"+h.front[strings.LastIndexByte(h.front, ':')+1:],
 		"127.0.0.1:3000", h.app.address)
-	config := ports.Replace(readFile(t, "examples/fronts/config.yaml")) + "admin: {listen: \"\"}\n"
+	config := edit.Replace(ports.Replace(readFile(t, "examples/fronts/config.yaml"))) + "admin: {listen: \"\"}\n"
 	writeFile(t, filepath.Join(folder, "config.yaml"), []byte(config))
 	for _, file := range files {
 		text := ports.Replace(readFile(t, filepath.Join("examples/fronts", name, file)))
