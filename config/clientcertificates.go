@@ -11,7 +11,7 @@ import (
 )
 
 // buildCertificate takes the certificate that a client authenticates with. It is then the only way: with a secret
-// beside it, whoever has the secret needs no certificate.
+// beside it, the holder of the secret needs no certificate.
 func (b *builder) buildCertificate(w *yaml.Setting[writtenTLSClientAuth], c *writtenClient, client *Client) {
 	if !w.Usable() || !w.Given {
 		return

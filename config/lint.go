@@ -34,7 +34,7 @@ func (b *builder) lint() {
 	b.checkCertificates()
 }
 
-// lintExchange warns of tokens that could be exchanged, and by nobody or for nothing.
+// lintExchange warns of tokens that could be exchanged, but by no client or for nothing.
 func (b *builder) lintExchange() {
 	var exchangers []*Client
 	if b.Issuer != nil && b.Issuer.Serve.OAuth2 {

@@ -27,8 +27,8 @@ type subject struct {
 // mostActors bounds how often a token can be exchanged, one out of the other.
 const mostActors = 8
 
-// subjectToken is the request's subject_token, if it opens something here now, is not somebody else's own, and whoever
-// sends the request has the key that it is bound to. Every other one gets the same answer.
+// subjectToken is the request's subject_token, if it opens something here now, is not another client's own, and the
+// sender of the request has the key that it is bound to. Every other one gets the same answer.
 func (c *call) subjectToken(p params, client *config.Client) (*subject, error) {
 	s, err := c.judged(p.one("subject_token"), p.one("subject_token_type"))
 	if err != nil && refusal.Of(err).Status() >= http.StatusInternalServerError {

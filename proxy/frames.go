@@ -26,7 +26,7 @@ type frames struct {
 	closed  bool   // a close frame went by; nothing may follow it
 }
 
-// between tells that no frame is under way.
+// between reports whether no frame is under way.
 func (f *frames) between() bool { return f.got == 0 && f.payload == 0 }
 
 // advance follows p to its end, or to the first place between two frames if it is asked to stop there; it tells how far

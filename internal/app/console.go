@@ -211,7 +211,7 @@ func (g *Gate) matrix(names []string) (m console.Matrix, ok bool) {
 	return m, true
 }
 
-// matrixTenants are those that the holders name, as far as there is room, and two that nobody does.
+// matrixTenants are those that the holders name, as far as there is room, and two that no holder names.
 func matrixTenants(d *Diff, chosen []*holder) []string {
 	var named []string
 	known := d.tenants()

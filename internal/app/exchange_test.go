@@ -355,8 +355,8 @@ func TestExchangeAttacks(t *testing.T) {
 			"bound to a certificate, without it", "svc", over("cnf", map[string]any{"x5t#S256": strings.Repeat("A", 43)}), nil,
 			400, "invalid_request", subject,
 		},
-		{"bound to what nobody knows", "svc", over("cnf", map[string]any{"x": "y"}), nil, 400, "invalid_request", subject},
-		{"an actor that nobody names", "svc", f.user(nil), []string{
+		{"bound to an unknown kind", "svc", over("cnf", map[string]any{"x": "y"}), nil, 400, "invalid_request", subject},
+		{"an actor that is not named", "svc", f.user(nil), []string{
 			"actor_token", over("sub", "bob"), "actor_token_type", accessType,
 		}, 400, "invalid_request", actor},
 		{"another actor than may_act names", "svc", over("may_act", map[string]any{"sub": "bob"}), []string{
@@ -561,7 +561,7 @@ func TestExchangedIdentityIsTheOriginals(t *testing.T) {
 		status, _, _ := g.get(path, "Authorization", "Bearer "+compact)
 		return status
 	}
-	own := g.token("acme") // of our own alice, whom nobody must take for theirs
+	own := g.token("acme") // of our own alice, who must not be taken for theirs
 	got := []int{
 		ask("/theirs", a.Token), ask("/theirs", own), ask("/ours", a.Token), ask("/ours", own),
 		ask("/few", a.Token), ask("/few", original), ask("/few", a.Token), ask("/few", original), ask("/few", own),

@@ -216,7 +216,7 @@ func twoEvents(more string) map[string]any {
 	return map[string]any{logoutEvent: map[string]any{}, more: map[string]any{}}
 }
 
-// Of many that come with one logout token at once, one is done. Whoever floods the endpoint is sent away, while tokens
+// Of many that come with one logout token at once, one is done. A flood of the endpoint is refused, while tokens
 // are judged as ever.
 func TestFloodOfBackChannelLogouts(t *testing.T) {
 	t.Parallel()

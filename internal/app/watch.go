@@ -26,7 +26,7 @@ const (
 	watchLinks = 40                     // on the way to one file, as the system has it
 )
 
-// A watch reloads when the contents of a source of the configuration change, whoever changes them and in whatever way:
+// A watch reloads when the contents of a source of the configuration change, in whatever way:
 // written in place, replaced by a rename, or behind a symbolic link that now leads elsewhere (Kubernetes swaps one for
 // a whole folder). So folders are watched, not files, and what happens in them is only a reason to look: what decides
 // is whether the contents are those that the last reload read, good or bad. A bad file is hence told once, not again

@@ -123,7 +123,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func refuse(x *request.Exchange, err error) {
 	reason := x.Note(err)
 	status := reason.Status()
-	if status == http.StatusUnauthorized { // what is wrong with a token: nobody authenticates here
+	if status == http.StatusUnauthorized { // what is wrong with a token: there is no authentication here
 		status = http.StatusBadRequest
 	}
 	code, text := "invalid_request", "The logout token was refused"
@@ -144,7 +144,7 @@ func refuse(x *request.Exchange, err error) {
 	_, _ = x.Write(body) // a client that is gone cannot be told
 }
 
-// logOut does what a request asks for. Whoever sends what is refused too often is not listened to for a while; what an
+// logOut does what a request asks for. An address that sends too much that is refused is refused for a while; what an
 // issuer has signed counts against that issuer instead, so that others cannot use up its turns.
 func (e *Endpoint) logOut(x *request.Exchange, r *http.Request, said *Event) error {
 	received, rate := e.Clock(), e.Config.Limits.LogoutRate
@@ -165,7 +165,7 @@ func (e *Endpoint) logOut(x *request.Exchange, r *http.Request, said *Event) err
 		}
 		return err
 	}
-	// After the token was used, or whoever replays one could use up the turns of its issuer.
+	// After the token was used, or a replay could use up the turns of its issuer.
 	if err := e.State.take("issuer "+v.Claims.Issuer, rate, received); err != nil {
 		e.State.pending(useOf(v), received)
 		return err

@@ -9,7 +9,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Ids are UUIDs of version 7, of the time at which they are made, sorted by it, and none comes twice, whoever asks.
+// Ids are UUIDs of version 7, of the time at which they are made, sorted by it, and none comes twice, whichever
+// goroutine asks.
 func TestIDsAreUUIDsOfVersion7(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 12, 1, 10, 0, 0, 123_456_789, time.UTC)

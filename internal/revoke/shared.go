@@ -36,7 +36,7 @@ type SharedOptions struct {
 type sharing struct {
 	o SharedOptions
 
-	epoch string // of the numbers; what follows belongs to whoever reads
+	epoch string // of the numbers; what follows belongs to the reader
 	last  int64
 	stale bool
 

@@ -30,7 +30,7 @@ export async function step(name, check) {
   console.log(`ok ${name}`);
 }
 
-// open shows a page of the URL in a profile of its own. Certificates count whoever signed them.
+// open shows a page of the URL in a profile of its own. Certificates count whatever their signer.
 export async function open(browser, url) {
   const context = await browser.newContext({ ignoreHTTPSErrors: true });
   const page = await context.newPage();

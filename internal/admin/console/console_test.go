@@ -129,7 +129,7 @@ func TestEveryAnswerIsHardened(t *testing.T) {
 	}
 }
 
-// TestTemplatesHaveNoInlineCode that the policy would stop, and ask nobody else for a file.
+// TestTemplatesHaveNoInlineCode that the policy would stop, and load no file from elsewhere.
 func TestTemplatesHaveNoInlineCode(t *testing.T) {
 	t.Parallel()
 	inline := regexp.MustCompile(`(?i)<script>|<style|\sstyle=|\son[a-z]+=|javascript:|(src|href|action)="(https?:)?//`)
@@ -245,7 +245,7 @@ func TestCSRF(t *testing.T) {
 	}
 }
 
-// TestLoginCSRF: nobody signs a browser in from elsewhere, or with a form that is not ours.
+// TestLoginCSRF: no other site signs a browser in, or with a form that is not ours.
 func TestLoginCSRF(t *testing.T) {
 	t.Parallel()
 	s := newStage()

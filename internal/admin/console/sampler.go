@@ -13,7 +13,7 @@ const (
 	tick        = 2 * time.Second
 	kept        = 150              // samples: five minutes
 	keptRoutes  = 6                // samples that have their routes
-	interrupted = 15 * time.Second // without a sample: nobody looked, and the samples before tell of another time
+	interrupted = 15 * time.Second // without a sample: no page was open, and earlier samples are of another time
 	lately      = 10 * time.Second
 	lastMinute  = time.Minute
 )

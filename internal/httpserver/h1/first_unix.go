@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// looks tells that RawConn can be read by firstBytes.
+// looks reports whether RawConn can be read by firstBytes.
 const looks = true
 
 // firstBytes takes room only when there is something to read, so that a connection at rest holds no buffer.

@@ -8,7 +8,7 @@ import (
 
 // What a request is made of serves another one if nothing can hold on to it any more. That needs the handler's word
 // ([response.Release]), since a handler may leave goroutines behind. And it needs a plain course of events: the answer
-// is whole, there was no body, which a sender may still read, and nobody waited for the end of the context.
+// is whole, there was no body, which a sender may still read, and nothing waited for the end of the context.
 //
 // The response is made anew for each request all the same: what is written to it late must not land in the next answer.
 // So is the text of the head, whose parts are kept in many places.

@@ -19,7 +19,7 @@ type Server struct {
 	IdleTimeout time.Duration      // between requests; not above zero: for ever
 	Context     context.Context    // what requests' contexts come from
 	Log         *zap.Logger        // told of panics
-	Last        func() bool        // tells that answers are the last of their connections from now on
+	Last        func() bool        // reports whether answers are the last of their connections from now on
 	Refused     httpserver.Refuser // answers in place of Handler
 	// serves a connection that begins with the preface of HTTP/2; nil: it is refused
 	HTTP2 func(socket net.Conn, early []byte)
@@ -111,7 +111,7 @@ func (t *turn) finish(whole bool) bool {
 	t.lifetime.End()
 	c.mu.Lock()
 	c.current = nil
-	aborted := c.aborted // whoever did that may be about to end this lifetime
+	aborted := c.aborted // the caller of Abort may be about to end this lifetime
 	c.mu.Unlock()
 	if whole && !aborted {
 		t.reuse()

@@ -50,7 +50,7 @@ func (c *Conn) data(h http2.FrameHeader) error {
 	return c.fill(st, h, payload, ended)
 }
 
-// past tells that what the client says on the stream is no fault, although it is dropped. c.mu is held.
+// past records that what the client says on the stream is no fault, although it is dropped. c.mu is held.
 func (c *Conn) past(id uint32) bool { return id > c.cut.newest || c.cut.has(id) }
 
 // padByte is the length of the field that tells the padding's.

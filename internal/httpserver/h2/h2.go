@@ -55,7 +55,7 @@ type Server struct {
 	BodyMemory int64
 	Context    context.Context    // what requests' contexts come from
 	Log        *zap.Logger        // told of panics
-	Last       func() bool        // tells that answers are the last of their connections from now on
+	Last       func() bool        // reports whether answers are the last of their connections from now on
 	Refused    httpserver.Refuser // answers in place of Handler
 	// is told of each stream that was reset and each connection that ended for what its client did; may be nil
 	Faulted func(httpserver.Fault)

@@ -178,13 +178,13 @@ func (a *Answer) cause() error {
 	return nil
 }
 
-// Bodiless tells that no body comes with this answer.
+// Bodiless reports whether no body comes with this answer.
 func (a *Answer) Bodiless() bool { return a.framing == noBody }
 
 // Simple reports whether the answer came on the first connection that was asked, and is over.
 func (a *Answer) Simple() bool { return !a.again && a.conn == nil && a.framing != switched }
 
-// Waiting tells that Read would have to wait for the server.
+// Waiting reports whether Read would have to wait for the server.
 func (a *Answer) Waiting() bool {
 	if a.conn == nil || a.ahead != nil {
 		return false

@@ -45,7 +45,7 @@ func (a *Answer) lookAhead() {
 	}
 }
 
-// lineIsThere tells that nextChunk would not wait.
+// lineIsThere reports whether nextChunk would not wait.
 func (a *Answer) lineIsThere() bool {
 	there := a.conn.in[a.conn.start:a.conn.end]
 	if a.within {

@@ -76,14 +76,14 @@ func (s *sender) await() {
 	}
 }
 
-// answered tells that the clock for the head is no longer ours.
+// answered stops the clock for the head.
 func (s *sender) answered() {
 	s.mu.Lock()
 	s.heard = true
 	s.mu.Unlock()
 }
 
-// over tells that the whole body went out.
+// over reports whether the whole body went out.
 func (s *sender) over() bool {
 	select {
 	case <-s.done:
