@@ -42,13 +42,15 @@ func redact(n *yaml.Node, shape *strict.Shape, secret bool) {
 			n.Value = withoutSecret(n.Value)
 		} else {
 			n.Value = userInfo.ReplaceAllString(n.Value, "//[redacted]@")
+			n.Value = query.ReplaceAllString(n.Value, "$1[redacted]")
 		}
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			name, value := n.Content[i], n.Content[i+1]
 			redact(name, nil, false)
 			member := memberShape(shape, name.Value)
-			redact(value, member, secret || suspect.MatchString(name.Value) ||
+			redact(value, member, secret || name.Value == "set" && value.Kind == yaml.MappingNode ||
+				suspect.MatchString(name.Value) ||
 				value.Kind == yaml.ScalarNode && credentials[strings.ToLower(name.Value)])
 		}
 	default:
@@ -62,6 +64,7 @@ var (
 	// references are values that say where a secret is; a default after :- would be one.
 	references = regexp.MustCompile(`^\$\{(env:[A-Za-z_][A-Za-z0-9_]*(:-)?|file:[^{}]*)\}$`)
 	userInfo   = regexp.MustCompile(`//[^/@\s]*@`)
+	query      = regexp.MustCompile(`(?i)(https?://[^\s?]*\?)[^\s{]+\S*`) // of a URL, unless it is login_url's {url} alone
 	suspect    = regexp.MustCompile(`(?i)secret|password|passwd|api[-_]?key|bearer$|^x-.*(key|token)$`)
 )
 

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/endpoint"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
@@ -15,7 +16,7 @@ func stepRoute() step {
 				return strings.TrimSpace(p.x.Route + " (a CORS preflight, which the gate answers itself)")
 			}
 			if p.x.SentPath != "" {
-				return p.x.Route + ": the upstream gets " + p.x.SentPath
+				return p.x.Route + ": the upstream gets " + endpoint.Redact(p.x.SentPath)
 			}
 			return p.x.Route
 		},

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,7 +39,14 @@ func (c *comparison) issuer(at string, a, b *config.TrustedIssuer) {
 	c.more(at+".audiences", a.Audiences, b.Audiences)
 	c.more(at+".token_types", orDefault(a.TokenTypes), orDefault(b.TokenTypes))
 	c.more(at+".kinds", kindsOf(a), kindsOf(b))
-	c.more(at+".keys", keyIDs(a), keyIDs(b))
+	c.more(at+".keys", fetched(a), fetched(b))
+	if b.Keys != nil {
+		for _, k := range b.Keys.Keys() {
+			if !a.Keys.Holds(k) {
+				c.say(at+".keys", k.ID())
+			}
+		}
+	}
 	c.fewer(at+".require_claims", claimsOf(a.Require), claimsOf(b.Require))
 	c.within(at+".algorithms", a.Algorithms, b.Algorithms)
 	if b.MaxTokenTTL > a.MaxTokenTTL {
@@ -52,18 +61,22 @@ func kindsOf(t *config.TrustedIssuer) []string {
 	return texts(t.Kinds)
 }
 
-// keyIDs lists where a trusted issuer's keys come from: each key of its files, or the address that they are fetched
-// from.
-func keyIDs(t *config.TrustedIssuer) (all []string) {
-	if t.Remote != nil {
-		all = append(all, "fetched from "+orElse(t.Remote.URL, "where its metadata says"))
+// fetched says where an issuer's keys are fetched from. A query of the address may hold a credential.
+func fetched(t *config.TrustedIssuer) []string {
+	if t.Remote == nil {
+		return nil
 	}
-	if t.Keys != nil {
-		for _, k := range t.Keys.Keys() {
-			all = append(all, k.ID())
-		}
+	return []string{"fetched from " + withoutQuery(orElse(t.Remote.URL, "where its metadata says"))}
+}
+
+// withoutQuery tells a query by its digest.
+func withoutQuery(address string) string {
+	before, query, found := strings.Cut(address, "?")
+	if !found {
+		return address
 	}
-	return all
+	sum := sha256.Sum256([]byte(query))
+	return before + "?(query " + hex.EncodeToString(sum[:4]) + "…)"
 }
 
 // signing compares the keys that sign our own tokens: by the content of their files where it is at hand, and else by

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -76,9 +78,9 @@ func looser(old, fresh *config.Config, a, b *config.Route) []string {
 	c.changed(at+"upstream", upstreamOf(a), upstreamOf(b))
 	c.changed(at+"strip_prefix", a.Hop.StripPrefix, b.Hop.StripPrefix)
 	c.changed(at+"add_prefix", a.Hop.AddPrefix, b.Hop.AddPrefix)
-	c.changed(at+"headers.request.set", joined(a.Hop.Request.Set), joined(b.Hop.Request.Set))
+	c.changed(at+"headers.request.set", edits(a.Hop.Request.Set), edits(b.Hop.Request.Set))
 	c.fewer(at+"headers.request.remove", a.Hop.Request.Remove, b.Hop.Request.Remove)
-	c.changed(at+"headers.response.set", joined(a.Hop.Response.Set), joined(b.Hop.Response.Set))
+	c.changed(at+"headers.response.set", edits(a.Hop.Response.Set), edits(b.Hop.Response.Set))
 	c.fewer(at+"headers.response.remove", a.Hop.Response.Remove, b.Hop.Response.Remove)
 	if a.Public { // whatever its token says
 		return c.list
@@ -214,3 +216,13 @@ func resourceOf(r *config.Route) []string {
 }
 
 func joined[T any](list []T) string { return strings.Join(sorted(texts(list)), ", ") }
+
+// edits names the fields that a route sets. A value may be a credential of the app's, so that it is told by its digest.
+func edits(list []config.HeaderValue) string {
+	all := make([]string, len(list))
+	for i, h := range list {
+		sum := sha256.Sum256([]byte(h.Value))
+		all[i] = h.Name + " (value " + hex.EncodeToString(sum[:4]) + "…)"
+	}
+	return strings.Join(sorted(all), ", ")
+}

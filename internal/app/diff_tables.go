@@ -107,8 +107,28 @@ func (d *Diff) tables() *tables {
 
 func (d *Diff) both() [2]*Judge { return [2]*Judge{d.old, d.fresh} }
 
-// mostTenants bounds the tenants that are tried one by one.
+// mostTenants bounds the tenants that are tried one by one for every holder.
 const mostTenants = 256
+
+// tenantsOf lists those that are tried for a holder: where the configurations name more than are tried for everyone, its
+// own come first.
+func (t *tables) tenantsOf(h *holder) []string {
+	if len(t.tenants) < mostTenants {
+		return t.tenants
+	}
+	var own []string
+	for _, p := range h.holds {
+		if p == nil {
+			continue
+		}
+		for _, entry := range *p {
+			if entry.Tenant != token.Any && entry.Tenant != token.Global && !slices.Contains(t.tenants, entry.Tenant) {
+				own = append(own, entry.Tenant)
+			}
+		}
+	}
+	return slices.Concat(sorted(own), t.tenants)
+}
 
 // named lists the tenants that either configuration names.
 func (d *Diff) named() (all []string) {
@@ -453,8 +473,9 @@ func (t *tables) meet(m *meeting, h *holder, found map[changeKey]*changeFound) {
 		f.tenants[tenant] = true
 		return true
 	}
+	tenants := t.tenantsOf(h)
 	if !moves(&m.a, &m.b) {
-		for _, tenant := range t.tenants {
+		for _, tenant := range tenants {
 			if before, after := t.allows(0, &m.a, h, tenant), t.allows(1, &m.b, h, tenant); before != after {
 				tell(after, tenant, tenant, tenant)
 			}
@@ -462,7 +483,7 @@ func (t *tables) meet(m *meeting, h *holder, found map[changeKey]*changeFound) {
 		return
 	}
 	var allowed, denied [2][]string
-	for _, tenant := range t.tenants {
+	for _, tenant := range tenants {
 		for which, s := range []*stance{&m.a, &m.b} {
 			if t.allows(which, s, h, tenant) {
 				allowed[which] = append(allowed[which], tenant)

@@ -26,6 +26,11 @@ type KeySet struct {
 	jwks []byte
 }
 
+// Holds reports whether the set has a key that verifies what k does, under the same name.
+func (s *KeySet) Holds(k *PublicKey) bool {
+	return s != nil && slices.ContainsFunc(s.byID[k.id], k.equal)
+}
+
 // NewKeySet makes a set of keys, in their order. Two of one kid and algorithm are a fault: which one is meant would be
 // a guess.
 func NewKeySet(keys ...*PublicKey) (*KeySet, error) {

@@ -18,8 +18,7 @@ const (
 	perAttempt    = 2 * time.Second  // … one in so much time
 )
 
-// attempts count those that failed, by address and together. An attempt counts when it begins, so that many at a time
-// are bounded too; one that succeeds is given back.
+// attempts count those that failed, by address and together.
 type attempts struct {
 	clock func() time.Time
 
@@ -39,8 +38,9 @@ func newAttempts(clock func() time.Time) *attempts {
 	return &attempts{clock: clock, addresses: addresses}
 }
 
-// begin counts an attempt, or says how long the address has to wait for one.
-func (a *attempts) begin(from netip.Addr) (wait time.Duration) {
+// begin counts a wrong attempt, or says how long the address has to wait for one. A right one waits for its own address
+// alone: strangers at others must not keep the operator out.
+func (a *attempts) begin(from netip.Addr, right bool) (wait time.Duration) {
 	key, now := network(from), a.clock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -51,6 +51,10 @@ func (a *attempts) begin(from netip.Addr) (wait time.Duration) {
 	}
 	if wait = f.until.Sub(now); wait > 0 {
 		return wait
+	}
+	if right {
+		a.addresses.Remove(key)
+		return 0
 	}
 	if a.full.Before(now) {
 		a.full = now
@@ -65,14 +69,6 @@ func (a *attempts) begin(from netip.Addr) (wait time.Duration) {
 		f.until = now.Add(min(longestWait, time.Second<<min(over, 10)))
 	}
 	return 0
-}
-
-// succeeded gives an attempt back, and forgets the failures of its address.
-func (a *attempts) succeeded(from netip.Addr) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.addresses.Remove(network(from))
-	a.full = a.full.Add(-perAttempt)
 }
 
 // network is what counts as one address: an IPv4 address, or a /64 of IPv6, which is one subscriber's.

@@ -327,8 +327,8 @@ func TestCookieName(t *testing.T) {
 	}
 }
 
-// TestBruteForce: an address has to wait longer each time, and all addresses share a room; the right token then waits
-// as well.
+// TestBruteForce: an address has to wait longer each time, with the right token too; all addresses share a room for
+// wrong ones, which keeps no other address out.
 func TestBruteForce(t *testing.T) {
 	t.Parallel()
 	s := newStage()
@@ -362,6 +362,9 @@ func TestBruteForce(t *testing.T) {
 	}
 	if codes[http.StatusUnauthorized] > burst+1 || codes[http.StatusTooManyRequests] < 160 {
 		t.Errorf("all addresses: %v", codes)
+	}
+	if w := s.signIn(adminToken, operator); w.Code != http.StatusSeeOther {
+		t.Errorf("the operator, during a flood: %d", w.Code)
 	}
 	for range 30 { // one network of IPv6
 		s.signIn("wrong", "[2001:db8:ffff::1]:1")

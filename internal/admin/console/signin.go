@@ -37,7 +37,8 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	from := peer(r)
-	if wait := c.attempts.begin(from); wait > 0 {
+	right := same(r.PostForm.Get("token"), c.Token())
+	if wait := c.attempts.begin(from, right); wait > 0 {
 		c.Audit(r, eventSignIn, limited)
 		seconds := int((wait + time.Second - 1) / time.Second)
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
@@ -45,13 +46,12 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 			"Too many attempts. Wait "+strconv.Itoa(seconds)+" s and try again.")
 		return
 	}
-	if !same(r.PostForm.Get("token"), c.Token()) {
+	if !right {
 		c.Audit(r, eventSignIn, refused)
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		c.showSignIn(w, r, http.StatusUnauthorized, "That is not the admin token.")
 		return
 	}
-	c.attempts.succeeded(from)
 	setCookie(w, r, c.sessions.begin())
 	c.Audit(r, eventSignIn, done)
 	http.Redirect(w, r, following(r.PostForm.Get("next")), http.StatusSeeOther)
