@@ -146,7 +146,7 @@ func (s *subject) theirs(i *Issuer, c *call, compact string) (err error) {
 		s.actors = append(s.actors, a)
 	}
 	for _, a := range t.Ancestors { // another Jotgate's
-		a.Issuer, a.Subject = t.Issuer, t.Subject
+		a.Issuer, a.Subject, a.Grantor = t.Issuer, t.Subject, t.Grantor
 		s.ancestors = append(s.ancestors, a)
 	}
 	id := t.ID
@@ -154,8 +154,8 @@ func (s *subject) theirs(i *Issuer, c *call, compact string) (err error) {
 		id = digestID(compact)
 	}
 	s.ancestors = append(s.ancestors, token.Ancestor{
-		Issuer: t.Issuer, Subject: t.Subject, Session: t.Session, ID: id, ClientID: t.ClientID, KeyID: s.KeyID,
-		IssuedAt: t.IssuedAt,
+		Issuer: t.Issuer, Subject: t.Subject, Session: t.Session, Grantor: t.Grantor, ID: id, ClientID: t.ClientID,
+		KeyID: s.KeyID, IssuedAt: t.IssuedAt,
 	})
 	return nil
 }

@@ -65,6 +65,7 @@ func (f *forwarding) done() {
 		f.x.Spare(err)
 	}
 	f.answer.Close()
+	f.answer.Forget()
 	g := f.gate
 	f.inbound, f.gate, f.body, f.upgrade, f.whole = nil, nil, nil, "", false
 	f.own, f.room, f.lifetime = nil, [ownAtMost]field{}, nil

@@ -110,8 +110,8 @@ func (d *Diff) both() [2]*Judge { return [2]*Judge{d.old, d.fresh} }
 // mostTenants bounds the tenants that are tried one by one for every holder.
 const mostTenants = 256
 
-// tenantsOf lists those that are tried for a holder: where the configurations name more than are tried for everyone, its
-// own come first.
+// tenantsOf lists those that are tried for a holder: where the configurations name more than are tried for everyone,
+// its own come first.
 func (t *tables) tenantsOf(h *holder) []string {
 	if len(t.tenants) < mostTenants {
 		return t.tenants

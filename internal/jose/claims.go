@@ -293,6 +293,8 @@ func ancestors(r *strictjson.Reader) (list []token.Ancestor, err error) {
 				a.Subject, err = named(r)
 			case "sid":
 				a.Session, err = named(r)
+			case "grantor":
+				a.Grantor, err = named(r)
 			case "jti":
 				a.ID, err = named(r)
 			case "client_id":

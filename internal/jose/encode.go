@@ -107,6 +107,7 @@ func appendAncestors(dst []byte, ancestors []token.Ancestor) []byte {
 		e.text("iss", ancestors[i].Issuer)
 		e.text("sub", ancestors[i].Subject)
 		e.text("sid", ancestors[i].Session)
+		e.text("grantor", ancestors[i].Grantor)
 		e.text("jti", ancestors[i].ID)
 		e.text("client_id", ancestors[i].ClientID)
 		e.text("kid", ancestors[i].KeyID)

@@ -174,7 +174,9 @@ func (e *Endpoint) logOut(x *request.Exchange, r *http.Request, said *Event) err
 	if v.Claims.Session != "" {
 		kind, value = revoke.Session, v.Claims.Session
 	}
-	if err := e.Marks.LogOut(r.Context(), kind, v.Claims.Issuer, value, received); err != nil {
+	// The issuer's clock may be ahead of ours, and so the times of its tokens, too.
+	at := time.UnixMilli(max(received.UnixMilli(), v.Claims.IssuedAt+1))
+	if err := e.Marks.LogOut(r.Context(), kind, v.Claims.Issuer, value, at); err != nil {
 		e.State.pending(useOf(v), received)
 		return err
 	}

@@ -433,7 +433,8 @@ func (l *List) Check(c *token.Claims, keyID string) error {
 		return err
 	}
 	for i := range c.Ancestors {
-		a, grantor := c.Ancestors[i], ""
+		a := c.Ancestors[i]
+		grantor := a.Grantor
 		if a.Issuer == "" {
 			a.Issuer, a.Subject, grantor = c.Issuer, c.Subject, c.Grantor
 		}

@@ -154,17 +154,22 @@ func (t *tokenTable) all() iter.Seq[record] {
 // without returns a table without the tokens that ended by then, and calls dropped with the client of each; it is t
 // itself if there is none.
 func (t *tokenTable) without(ended int64, dropped func(client string)) *tokenTable {
-	none := true
+	keep, ends := 0, false
 	for r := range t.all() {
-		if r.At <= ended {
-			none = false
-			break
+		if r.At > ended {
+			keep++
+		} else {
+			ends = true
 		}
 	}
-	if none {
+	if !ends {
 		return t
 	}
-	left := newTokenTable()
+	left, slots := newTokenTable(), slotsAtFirst // as many as put would end with, made once
+	for 3*slots < 4*(keep+1) {
+		slots *= 2
+	}
+	left.slots = make([]uint32, slots)
 	for r := range t.all() {
 		if r.At <= ended {
 			dropped(r.Client)

@@ -256,6 +256,7 @@ type Ancestor struct {
 	Issuer   string // iss; "": ours
 	Subject  string // sub, with Issuer alone
 	Session  string // sid, with Issuer alone
+	Grantor  string // grantor, with Issuer alone
 	ID       string // jti, or a digest of a token without one
 	ClientID string // client_id
 	KeyID    string // of the key that signed it

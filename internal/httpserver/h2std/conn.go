@@ -49,13 +49,44 @@ type Conn struct {
 	socket net.Conn
 	early  []byte // came before the connection was known to be HTTP/2
 
-	handlers sync.WaitGroup
-	retire   sync.Once
+	retire sync.Once
 
-	mu    sync.Mutex
-	since time.Time
-	idle  bool
-	going bool
+	mu       sync.Mutex
+	since    time.Time
+	idle     bool
+	going    bool
+	over     bool // no handler begins any more
+	handlers int  // that have not returned
+	returned sync.Cond
+}
+
+// begin lets a handler begin, unless the connection is over: the server of net/http starts them in goroutines of which
+// it keeps no count.
+func (c *Conn) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return false
+	}
+	c.handlers++
+	return true
+}
+
+func (c *Conn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.handlers--; c.handlers == 0 {
+		c.returned.Broadcast()
+	}
+}
+
+// wait returns when all handlers have.
+func (c *Conn) wait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.over = true; c.handlers > 0; {
+		c.returned.Wait()
+	}
 }
 
 // Sizes of what a connection's bodies may hold, as package h2 has them.
@@ -68,6 +99,7 @@ const (
 // NewConn prepares to serve a socket: a *tls.Conn whose handshake is done.
 func (s *Server) NewConn(socket net.Conn) *Conn {
 	c := &Conn{server: s, socket: socket, since: time.Now(), idle: true}
+	c.returned.L = &c.mu
 	c.ctx, c.cancel = context.WithCancel(s.Context)
 	c.base = &http.Server{
 		Handler: c, ErrorLog: log.New(io.Discard, "", 0), ConnState: c.state, DisableGeneralOptionsHandler: true,
@@ -116,7 +148,7 @@ func (c *Conn) Serve() {
 	}
 	c.cancel()
 	_ = c.socket.Close()
-	c.handlers.Wait()
+	c.wait()
 }
 
 // state follows what net/http tells of the connection.

@@ -18,8 +18,10 @@ import (
 
 // ServeHTTP implements http.Handler, for the server of net/http.
 func (c *Conn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.handlers.Add(1)
-	defer c.handlers.Done()
+	if !c.begin() {
+		panic(http.ErrAbortHandler)
+	}
+	defer c.end()
 	s := c.server
 	if s.Last() {
 		c.Retire(time.Time{})

@@ -3,8 +3,6 @@
 package h1
 
 import (
-	"errors"
-	"os"
 	"syscall"
 	"time"
 )
@@ -20,7 +18,7 @@ func (k *conn) look() int {
 	case k.seen == 0:
 		return ended
 	case k.secure:
-		return k.lookInside()
+		return k.lookInside(time.Now().Add(time.Millisecond))
 	case benign(k.sight[:k.seen]):
 		return ended
 	}
@@ -47,19 +45,4 @@ func (k *conn) peek(fd uintptr) {
 		}
 		return
 	}
-}
-
-// lookInside reads a TLS connection on which bytes wait: a session ticket or a key update is no data.
-func (k *conn) lookInside() int {
-	if k.SetReadDeadline(time.Now().Add(time.Millisecond)) != nil {
-		return ended
-	}
-	n, err := k.Conn.Read(k.sight[:])
-	switch {
-	case n > 0 && !benign(k.sight[:n]):
-		return unasked
-	case n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && k.reading.Revive() == nil:
-		return quiet
-	}
-	return ended
 }

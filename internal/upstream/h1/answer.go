@@ -72,7 +72,7 @@ func (a *Answer) ask(ctx context.Context, c *Client, k *conn, q *Request) error 
 	a.state.Store(stateIdle)
 	a.head, a.stall = cmp.Or(q.ResponseTimeout, c.settings.ResponseTimeout),
 		cmp.Or(q.StallTimeout, c.settings.StallTimeout)
-	a.forget()
+	a.Forget()
 	out, err := q.appendHead(&k.head, buffers.Get(false)[:0])
 	if k.head = (Head{}); err != nil {
 		q.closeBody()
@@ -196,11 +196,11 @@ func (a *Answer) Waiting() bool {
 func (a *Answer) Read(p []byte) (int, error) {
 	piece, err := a.next(len(p))
 	n := copy(p, piece)
-	a.forget()
+	a.Forget()
 	return n, err
 }
 
-// Next returns the next piece of the body. It is valid until the next call, or until the answer is closed. While Next
+// Next returns the next piece of the body. It is valid until the next call of Next, Read or Forget. While Next
 // waits it holds no memory, except above TLS. io.EOF, which may come with the last piece, says that the body is whole;
 // the connection is of use again then.
 func (a *Answer) Next() ([]byte, error) { return a.next(math.MaxInt) }
@@ -209,7 +209,7 @@ func (a *Answer) next(most int) ([]byte, error) {
 	if !a.state.CompareAndSwap(stateIdle, stateReading) {
 		return nil, errClosed
 	}
-	a.forget()
+	a.Forget()
 	p, err := a.piece(most)
 	if err != nil && a.over == nil {
 		if k := a.conn; len(p) > 0 && k.buffered() == 0 {
@@ -225,8 +225,9 @@ func (a *Answer) next(most int) ([]byte, error) {
 	return p, err
 }
 
-// forget gives back the memory of the last piece.
-func (a *Answer) forget() {
+// Forget gives back the memory of the last piece. It is for the goroutine that reads: another one may close the answer
+// while the piece is in use.
+func (a *Answer) Forget() {
 	buffers.Put(a.last)
 	a.last = nil
 }
@@ -298,7 +299,6 @@ func (a *Answer) end(err error) {
 func (a *Answer) Close() error {
 	switch a.state.Swap(stateClosed) {
 	case stateIdle:
-		a.forget()
 		if a.conn != nil {
 			a.over = errClosed
 			a.finish(false)
@@ -328,8 +328,13 @@ func (a *Answer) finish(whole bool) {
 		a.client.unasked()
 	}
 	if whole && !a.Closing && k.buffered() == 0 && (a.sender == nil || a.sender.over()) && !k.dead.Load() {
-		a.client.keep(k)
-		return
+		switch k.left() {
+		case quiet:
+			a.client.keep(k)
+			return
+		case unasked:
+			a.client.unasked()
+		}
 	}
 	k.Close()
 }

@@ -648,6 +648,74 @@ func TestATLSConnectionAtRest(t *testing.T) {
 	}
 }
 
+// heldBack gathers what is written, so that it goes out in one segment.
+type heldBack struct {
+	net.Conn
+	hold bool
+	kept []byte
+}
+
+func (h *heldBack) Write(p []byte) (int, error) {
+	if h.hold {
+		h.kept = append(h.kept, p...)
+		return len(p), nil
+	}
+	return h.Conn.Write(p)
+}
+
+// TestUnaskedRecordsThatTLSHasTaken: a second answer in the segment of the first one is with TLS already, where a look
+// at the socket does not see it. So is the rest of a long record.
+func TestUnaskedRecordsThatTLSHasTaken(t *testing.T) {
+	t.Parallel()
+	pair := httptest.NewUnstartedServer(nil)
+	pair.StartTLS()
+	defer pair.Close()
+	const head = "HTTP/1.1 200 OK\r\nContent-Length: "
+	filled := head + "4050\r\n\r\n"
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for name, records := range map[string][]string{
+			"nothing":                {okay},
+			"another answer":         {okay, strings.ReplaceAll(okay, "ok", "no")},
+			"the rest of the record": {filled + strings.Repeat("x", 4050) + okay},
+		} {
+			t.Run(fmt.Sprintf("%s, %x", name, version), func(t *testing.T) {
+				t.Parallel()
+				s := serve(t, func(p *peer) {
+					wire := &heldBack{Conn: p.Conn}
+					inner := tls.Server(wire, &tls.Config{Certificates: pair.TLS.Certificates, MaxVersion: version})
+					in := bufio.NewReader(inner)
+					for {
+						if _, err := http.ReadRequest(in); err != nil {
+							return
+						}
+						wire.hold = true
+						for _, record := range records {
+							io.WriteString(inner, record)
+						}
+						wire.hold = false
+						wire.Write(wire.kept)
+						wire.kept = nil
+					}
+				})
+				defer s.stop()
+				bounds := settings(s)
+				bounds.Dial = func(ctx context.Context) (net.Conn, error) {
+					return (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", s.address())
+				}
+				x := client(t, bounds)
+				for range 3 {
+					if _, body, err := get(x, s); body != "ok" && len(body) != 4050 || err != nil {
+						t.Fatal(body, err)
+					}
+					if kept, want := len(x.idle), len(records) == 1 && records[0] == okay; (kept == 1) != want {
+						t.Fatalf("%d connections are kept", kept)
+					}
+				}
+			})
+		}
+	}
+}
+
 // A request's body may take its time on a connection that has served before, whatever limit its last request left
 // there.
 func TestASlowBodyOnAKeptConnection(t *testing.T) {
