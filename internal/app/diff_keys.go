@@ -2,6 +2,8 @@ package app
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -321,10 +323,10 @@ func (w *widening) leaf(path, shown string, a, b *yaml.Tree) {
 	case ruleHigher:
 		x, known := a.Number()
 		if y, too := b.Number(); !known || !too || y > x {
-			w.say(shown, spelled(b))
+			w.say(shown, spelled(path, b))
 		}
 	default:
-		w.say(shown, spelled(b))
+		w.say(shown, spelled(path, b))
 	}
 }
 
@@ -449,10 +451,16 @@ func wordsIn(t *yaml.Tree) (words []string) {
 
 var unprintable = regexp.MustCompile(`[^[:print:]]`)
 
-// spelled is a value for people.
-func spelled(t *yaml.Tree) string {
-	if t == nil {
+// spelled is a value for people. That of a header field may be a credential, and so may the query of an address.
+func spelled(path string, t *yaml.Tree) string {
+	switch {
+	case t == nil:
 		return "none"
+	case strings.Contains(path, "headers.") && t.Shape.Type != "list":
+		sum := sha256.Sum256([]byte(t.String()))
+		return "value " + hex.EncodeToString(sum[:4]) + "…"
+	case strings.Contains(t.String(), "://"):
+		return withoutQuery(t.String())
 	}
 	text := unprintable.ReplaceAllString(t.String(), "?")
 	if len(text) > 100 {

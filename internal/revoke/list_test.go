@@ -542,6 +542,7 @@ func TestAncestors(t *testing.T) {
 		x.Ancestors = []token.Ancestor{
 			{ID: "b", ClientID: "second", KeyID: "new", IssuedAt: c.time().UnixMilli()},
 			{ID: "a", ClientID: "first", KeyID: "old", IssuedAt: born},
+			{Issuer: "https://b", Subject: "bob", ID: "z", ClientID: "their-web", Grantor: "their-shop", IssuedAt: born},
 		}
 		return x
 	}
@@ -560,10 +561,14 @@ func TestAncestors(t *testing.T) {
 		"the grantor":    {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "shop", within) }, true},
 		"the first":      {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "first", within) }, true},
 		"the second":     {func(l *List) error { return l.Mark(t.Context(), Client, issuer, "second", within) }, false},
-		"the old key":    {func(l *List) error { return l.Mark(t.Context(), KeyID, issuer, "old", within) }, true},
-		"the new key":    {func(l *List) error { return l.Mark(t.Context(), KeyID, issuer, "new", within) }, false},
-		"the issuer":     {func(l *List) error { return l.Mark(t.Context(), Issuer, issuer, "", within) }, true},
-		"the tenant":     {func(l *List) error { return l.Mark(t.Context(), Tenant, issuer, "acme", within) }, true},
+		"another issuer's grantor": {
+			func(l *List) error { return l.Mark(t.Context(), Client, "https://b", "their-shop", within) },
+			true,
+		},
+		"the old key": {func(l *List) error { return l.Mark(t.Context(), KeyID, issuer, "old", within) }, true},
+		"the new key": {func(l *List) error { return l.Mark(t.Context(), KeyID, issuer, "new", within) }, false},
+		"the issuer":  {func(l *List) error { return l.Mark(t.Context(), Issuer, issuer, "", within) }, true},
+		"the tenant":  {func(l *List) error { return l.Mark(t.Context(), Tenant, issuer, "acme", within) }, true},
 		"a tenant before": {
 			func(l *List) error { return l.Mark(t.Context(), Tenant, issuer, "acme", time.UnixMilli(born)) },
 			false,
