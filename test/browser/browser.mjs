@@ -20,7 +20,9 @@ export async function run(play) {
     console.error(error);
     process.exitCode = 1;
   } finally {
-    await browser.close();
+    // A browser with open streams may take its time. At the end of the process it is killed.
+    await Promise.race([browser.close(), new Promise((done) => setTimeout(done, 5_000))]);
+    process.exit(process.exitCode ?? 0);
   }
 }
 
