@@ -27,7 +27,9 @@ async function watched(browser, options) {
 
 async function signIn(page) {
   await page.goto(given.console);
-  await page.keyboard.type(given.token); // the field has the focus
+  await page.waitForSelector("#token:focus"); // it has the focus without a click
+  await page.keyboard.type(given.token);
+  assert.equal(await page.inputValue("#token"), given.token);
   await page.keyboard.press("Enter");
   await page.waitForSelector("nav");
 }
