@@ -175,7 +175,7 @@ func rankOf(holder string) int {
 	switch {
 	case strings.HasPrefix(holder, "role "):
 		return 0
-	case holder == nobody, holder == anybody:
+	case holder == anonymous, holder == anybody:
 		return 1
 	}
 	return 2

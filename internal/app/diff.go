@@ -85,7 +85,7 @@ func (c Change) String() string {
 
 // follows reports whether a change goes without saying: it is another's that needs less of a holder.
 func (c Change) follows(from Change) bool {
-	less := from.Holder == nobody && c.Holder != nobody || from.Holder == anybody && c.Holder != nobody &&
+	less := from.Holder == anonymous && c.Holder != anonymous || from.Holder == anybody && c.Holder != anonymous &&
 		c.Holder != anybody
 	if base, tenant, is := strings.Cut(c.Holder, ofTenant); is { // as of any tenant
 		less = less || from.Holder == base+ofATenant && (from.Tenants == nil || slices.Equal(c.Tenants, []string{tenant}) &&
@@ -116,7 +116,7 @@ type holder struct {
 }
 
 const (
-	nobody    = "without a token"
+	anonymous    = "without a token"
 	anybody   = "with any accepted token"
 	ofATenant = " of a tenant"
 	ofTenant  = " of tenant "
@@ -136,7 +136,7 @@ func (d *Diff) holdersOf(sample string, named []string) (all []*holder) {
 	}
 	for which, j := range []*Judge{d.old, d.fresh} {
 		c := j.snap.config
-		add(which, nobody, nil)
+		add(which, anonymous, nil)
 		add(which, anybody, nil)
 		for name, role := range c.Roles {
 			if role.Permissions.Templated() {

@@ -53,7 +53,7 @@ func (d *Diff) Log(log io.Reader) (changes []Change, lines int, err error) {
 		if before, after := d.old.allows(p, as), d.fresh.allows(p, as); before != after {
 			key := fmt.Sprint(after, p.method, where, l.Entry, l.ClientID)
 			if counts[key] == nil {
-				c := &Change{Opens: after, Route: where, Methods: []string{p.method}, Holder: nobody}
+				c := &Change{Opens: after, Route: where, Methods: []string{p.method}, Holder: anonymous}
 				if as.Permissions != nil {
 					c.Holder = "client " + orElse(l.ClientID, "unknown")
 				}

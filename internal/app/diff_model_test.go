@@ -112,7 +112,7 @@ func (t *tables) agrees(tb testing.TB, g generator, changes []Change, before, af
 	}
 	if !slices.ContainsFunc(changes, func(c Change) bool {
 		base, _, instance := strings.Cut(h.name, ofTenant)
-		who := c.Holder == h.name || c.Holder == nobody || c.Holder == anybody && h.name != nobody ||
+		who := c.Holder == h.name || c.Holder == anonymous || c.Holder == anybody && h.name != anonymous ||
 			instance && c.Holder == base+ofATenant
 		return c.Setting == "" && c.Opens == is && who && c.Route == labelOf(r) &&
 			(c.Methods == nil || slices.Contains(c.Methods, p.method)) &&

@@ -319,7 +319,7 @@ func (t *tables) allows(which int, s *stance, h *holder, tenant string) bool {
 		return false
 	case s.open:
 		return true
-	case h.holds[which] == nil || h.name == nobody:
+	case h.holds[which] == nil || h.name == anonymous:
 		return false
 	case s.action == "":
 		return true
@@ -554,7 +554,7 @@ func (j *Judge) trace(p *probe, as proxy.Bearer) *proxy.Trace {
 
 // bearer is what a holder's requests bring under one of the configurations.
 func (h *holder) bearer(which int) proxy.Bearer {
-	if h.name == nobody || h.holds[which] == nil {
+	if h.name == anonymous || h.holds[which] == nil {
 		return proxy.Bearer{}
 	}
 	return proxy.Bearer{Permissions: *h.holds[which]}

@@ -339,7 +339,7 @@ func TestExchangeAttacks(t *testing.T) {
 			"may_act of another issuer", "svc", over("may_act", map[string]any{"sub": "svc", "iss": f.URL}), nil, 400,
 			"invalid_request", subject,
 		},
-		{"may_act names nobody", "svc", over("may_act", map[string]any{}), nil, 400, "invalid_request", subject},
+		{"may_act names no one", "svc", over("may_act", map[string]any{}), nil, 400, "invalid_request", subject},
 		{
 			"may_act with what is not known", "svc", over("may_act", map[string]any{"sub": "svc", "cnf": 1}), nil, 400,
 			"invalid_request", subject,
