@@ -116,7 +116,7 @@ type holder struct {
 }
 
 const (
-	anonymous    = "without a token"
+	anonymous = "without a token"
 	anybody   = "with any accepted token"
 	ofATenant = " of a tenant"
 	ofTenant  = " of tenant "
