@@ -48,7 +48,8 @@ func TestBrowsersBehindFronts(t *testing.T) {
 				{"WebSocket of this origin", "GET", "/live/a", append([]string{"Origin: http://app.test"}, handshake...), 200},
 				{
 					"preflight", "OPTIONS", "/t/acme/orders",
-					[]string{"Origin: https://page.test", "Access-Control-Request-Method: GET"}, 403,
+					[]string{"Origin: https://page.test", "Access-Control-Request-Method: GET"},
+					403,
 				},
 			} {
 				h.app.take()
