@@ -215,8 +215,6 @@ func resourceOf(r *config.Route) []string {
 	return []string{r.Resource.URL}
 }
 
-func joined[T any](list []T) string { return strings.Join(sorted(texts(list)), ", ") }
-
 // edits names the fields that a route sets. A value may be a credential of the app's, so that it is told by its digest.
 func edits(list []config.HeaderValue) string {
 	all := make([]string, len(list))
