@@ -229,17 +229,18 @@ func TestDiffOfALog(t *testing.T) {
 	}
 	defer d.Close()
 	const token = `"issuer":"http://shop","client_id":"web","tenant":"acme","entry":"acme READ,WRITE"`
-	changes, lines, err := d.Log(strings.NewReader(`{"log":"access","msg":"request","method":"DELETE","host":"a","path":"/t/acme/1","status":403,` + token + `}
+	report, err := d.Log(strings.NewReader(`{"log":"access","msg":"request","method":"DELETE","host":"a","path":"/t/acme/1","status":403,` + token + `}
 {"log":"access","msg":"request","method":"DELETE","host":"a","path":"/t/acme/1","status":403,` + token + `}
 {"log":"access","msg":"request","method":"GET","host":"a","path":"/t/acme/1","status":200,` + token + `}
 {"log":"access","msg":"request","method":"GET","host":"a","path":"/q/","status":200,` + token + `}
-{"log":"access","msg":"request","method":"GET","host":"a","path":"/me","status":401}
+{"log":"access","msg":"request","method":"GET","host":"a","path":"/me","status":401,"reason":"token_missing"}
 {"log":"audit","msg":"code_issue"}
 ` + strings.Repeat("x", 2<<20) + `
 no JSON
-{"log":"access","msg":"request","method":"GET","host":"a","path":"/me","status":200,"issuer":"http://shop","client_id":"web"}`))
-	if err != nil || lines != 6 {
-		t.Errorf("%d lines, %v", lines, err)
+{"log":"access","msg":"request","method":"GET","host":"a","path":"/me","status":200,"issuer":"http://shop","client_id":"web"}
+{"log":"access","msg":"request","status":400,"reason":"request_malformed"}`))
+	if err != nil || report.Requests != 7 || report.Unknown != 1 || report.Unreadable != 2 {
+		t.Errorf("%+v, %v", report, err)
 	}
 	want := []app.Change{
 		{Opens: true, Route: "a/me", Methods: []string{"GET"}, Holder: "without a token", Count: 1},
@@ -249,8 +250,234 @@ no JSON
 		},
 		{Route: "a/q/", Methods: []string{"GET"}, Holder: "client web", Tenants: []string{"acme"}, Count: 1},
 	}
-	if diff := cmp.Diff(want, changes); diff != "" {
+	if diff := cmp.Diff(want, report.Changes); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestDiffOfALogTellsWhatItCannotTell: a line does not say what else its token opens, or whether there was one.
+func TestDiffOfALogTellsWhatItCannotTell(t *testing.T) {
+	t.Parallel()
+	const (
+		accepted = `"issuer":"http://shop","client_id":"web",`
+		read     = accepted + `"tenant":"acme","entry":"acme READ",`
+	)
+	for _, c := range []struct {
+		name  string
+		edits []string
+		line  string
+		want  string // opens, closes, same or unknown
+	}{
+		{
+			"an action that the entry has",
+			[]string{
+				"action: DROP",
+				"action: READ",
+			},
+			`"method":"DELETE","path":"/t/acme/1","status":403,"reason":"action_denied",` + read,
+			"opens",
+		},
+		{
+			"an action that it has not",
+			[]string{
+				"action: READ}",
+				"action: LIST}",
+			},
+			`"method":"GET","path":"/t/acme/1","status":200,` + read,
+			"closes",
+		},
+		{
+			"another action that it has not",
+			[]string{
+				"action: DROP",
+				"action: LIST",
+			},
+			`"method":"DELETE","path":"/t/acme/1","status":403,"reason":"action_denied",` + read,
+			"same",
+		},
+		{
+			"no entry for the tenant",
+			[]string{
+				"action: DROP",
+				"action: LIST",
+			},
+			`"method":"DELETE","path":"/t/b/1",` +
+				`"status":403,"reason":"tenant_denied","tenant":"b",` + accepted,
+			"same",
+		},
+		{
+			"another tenant",
+			[]string{
+				"tenant_from: path.tenant, action: DROP",
+				"tenant: zed, action: DROP",
+			},
+			`"method":"DELETE","path":"/t/acme/1","status":403,"reason":"action_denied",` + read,
+			"unknown",
+		},
+		{
+			"an entry for any tenant, and another tenant",
+			[]string{
+				"tenant_from: path.tenant, action: READ",
+				"tenant: zed, action: READ",
+			},
+			`"method":"GET","path":"/t/acme/1","status":200,"tenant":"acme","entry":"* READ",` + accepted,
+			"unknown",
+		},
+		{
+			"an action where none was asked for",
+			[]string{
+				"/me, require: authenticated",
+				"/me, require: {tenant: acme, action: READ}",
+			},
+			`"method":"GET","path":"/me","status":200,` + accepted,
+			"unknown",
+		},
+		{
+			"a token is asked for, and none was looked at",
+			[]string{
+				"/public/, public: true",
+				"/public/, require: authenticated",
+			},
+			`"method":"GET","path":"/public/x","status":200,`,
+			"unknown",
+		},
+		{
+			"no token is asked for any more",
+			[]string{
+				"/me, require: authenticated",
+				"/me, public: true",
+			},
+			`"method":"GET","path":"/me","status":401,"reason":"token_expired",`,
+			"unknown",
+		},
+		{
+			"the same, and there was none",
+			[]string{
+				"/me, require: authenticated",
+				"/me, public: true",
+			},
+			`"method":"GET","path":"/me","status":401,"reason":"token_missing",`,
+			"opens",
+		},
+		{
+			"a token that is refused, on a route that stays",
+			[]string{
+				"action: DROP",
+				"action: READ",
+			},
+			`"method":"GET","path":"/me","status":401,"reason":"token_expired",`,
+			"same",
+		},
+		{
+			"an issuer that is not trusted any more",
+			[]string{
+				"https://kc.example,",
+				"https://kd.example,",
+			},
+			`"method":"GET","path":"/me","status":200,"issuer":"https://kc.example",`,
+			"closes",
+		},
+		{
+			"an issuer that opens something else",
+			[]string{
+				"permissions: [{tenant: acme, actions: [AUDIT]}]",
+				"permissions: [{tenant: acme, actions: [DROP]}]",
+			},
+			`"method":"GET","path":"/audit/1",` +
+				`"status":200,"issuer":"https://kc.example","tenant":"acme","entry":"acme AUDIT",`,
+			"unknown",
+		},
+		{
+			"scopes",
+			[]string{
+				"/me, require: authenticated",
+				"/me, require: {scopes: [read]}",
+			},
+			`"method":"GET","path":"/me","status":200,` + accepted,
+			"unknown",
+		},
+		{
+			"addresses",
+			[]string{
+				"/public/, public: true",
+				"/public/, public: true, allow_from: [10.0.0.0/8]",
+			},
+			`"method":"GET","path":"/public/x","status":200,`,
+			"unknown",
+		},
+		{
+			"addresses, and another route",
+			[]string{
+				"/public/, public: true",
+				"/public/, public: true, allow_from: [10.0.0.0/8]",
+			},
+			`"method":"GET","path":"/me","status":200,` + accepted,
+			"same",
+		},
+		{
+			"a tenant that is read elsewhere",
+			[]string{
+				"tenant_from: query.team",
+				"tenant_from: header.X-Team",
+			},
+			`"method":"GET","path":"/q/","status":200,` + read,
+			"unknown",
+		},
+		{
+			"a redacted path",
+			[]string{
+				"/public/, public: true",
+				"/public/, require: authenticated",
+			},
+			`"method":"GET","path":"/public/[redacted]","status":200,`,
+			"unknown",
+		},
+		{
+			"a route that is gone",
+			[]string{
+				"{path: /public/, public: true",
+				"{path: /other/, public: true",
+			},
+			`"method":"GET","path":"/public/x","status":200,`,
+			"closes",
+		},
+		{
+			"a terminal's escape",
+			[]string{
+				"{path: /me,",
+				"{path: /mine,",
+			},
+			`"method":"GET","path":"/me","status":200,"issuer":"http://shop","client_id":"a\u001b[31m",`,
+			"closes",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d, err := app.NewDiff(compared(t), compared(t, c.edits...), time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			line := `{"log":"access","msg":"request","host":"a",` + strings.TrimSuffix(c.line, ",") + "}"
+			report, err := d.Log(strings.NewReader(line))
+			got := "same"
+			switch {
+			case report.Unknown == 1:
+				got = "unknown"
+			case len(report.Changes) == 1 && report.Changes[0].Opens:
+				got = "opens"
+			case len(report.Changes) == 1:
+				got = "closes"
+			}
+			if err != nil || got != c.want || report.Requests != 1 {
+				t.Errorf("%s, want %s: %+v, %v", got, c.want, report, err)
+			}
+			for _, change := range report.Changes {
+				if strings.ContainsRune(change.String(), 0x1b) {
+					t.Errorf("%q", change.String())
+				}
+			}
+		})
 	}
 }
 

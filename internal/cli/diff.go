@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -21,7 +22,8 @@ func diffCommand() command {
 users, clients and trusted issuers of either can hold, and settings that are wider. It lists what NEW opens that OLD
 keeps closed, and what it closes. The exit code is 5 if anything opens. Key files need not be there.
 
---log judges the requests of an access log instead, each with the entry of its token's permissions that decided then.
+--log judges the requests of an access log as well (log.format json), each with the entry of its token's permissions that
+decided then. What a line does not tell is counted as such: a request whose verdict depends on what else its token says.
 
   jotgate diff running.yaml config.yaml
   jotgate diff running.yaml config.yaml --log access.log
@@ -50,56 +52,85 @@ func diff(p *Process, c *call) error {
 	if err != nil {
 		return err
 	}
-	changes, lines := []app.Change(nil), -1
-	if *logFile == "" {
-		changes = d.Changes()
-	} else {
-		changes, lines, err = p.diffLog(d, *logFile)
+	changes := d.Changes()
+	var log *app.LogDiff
+	if *logFile != "" {
+		log, err = p.diffLog(d, *logFile)
 	}
 	if err := errors.Join(err, d.Close()); err != nil {
 		return err
 	}
 	if *asJSON {
-		err = printDiffJSON(p.Stdout, changes, lines)
+		err = printDiffJSON(p.Stdout, changes, log)
 	} else {
-		err = printDiff(p.Stdout, c.style, changes, lines)
+		err = printDiff(p.Stdout, c.style, changes, log)
 	}
-	for _, change := range changes {
-		if change.Opens && err == nil {
-			return errToldOpens
-		}
+	if err == nil && opens(changes, log) {
+		return errToldOpens
 	}
 	return err
 }
 
-func (p *Process) diffLog(d *app.Diff, name string) ([]app.Change, int, error) {
-	if name == "-" {
-		return d.Log(p.Stdin)
+func opens(changes []app.Change, log *app.LogDiff) bool {
+	if log != nil {
+		changes = slices.Concat(changes, log.Changes)
 	}
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer file.Close() // read only
-	return d.Log(file)
+	return slices.ContainsFunc(changes, func(c app.Change) bool { return c.Opens })
 }
 
-func printDiffJSON(w io.Writer, changes []app.Change, lines int) error {
-	report := struct {
-		Opens    bool         `json:"opens"`
-		Changes  []app.Change `json:"changes"`
-		Requests *int         `json:"requests,omitempty"`
-	}{Changes: append([]app.Change{}, changes...)}
-	for _, c := range changes {
-		report.Opens = report.Opens || c.Opens
+func (p *Process) diffLog(d *app.Diff, name string) (*app.LogDiff, error) {
+	in := p.Stdin
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close() // read only
+		in = file
 	}
-	if lines >= 0 {
-		report.Requests = &lines
-	}
-	return printJSON(w, report)
+	log, err := d.Log(in)
+	return &log, err
 }
 
-func printDiff(w io.Writer, s style, changes []app.Change, lines int) error {
+func printDiffJSON(w io.Writer, changes []app.Change, log *app.LogDiff) error {
+	return printJSON(w, struct {
+		Opens   bool         `json:"opens"`
+		Changes []app.Change `json:"changes"`
+		Log     *app.LogDiff `json:"log,omitempty"`
+	}{opens(changes, log), append([]app.Change{}, changes...), log})
+}
+
+func printDiff(w io.Writer, s style, changes []app.Change, log *app.LogDiff) error {
+	if err := printChanges(w, s, changes); err != nil {
+		return err
+	}
+	end := "nothing is decided otherwise"
+	if len(changes) > 0 {
+		end = count(len(changes), "change")
+	}
+	if _, err := fmt.Fprintln(w, end); log == nil || err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w, "\nof the log:"); err != nil {
+		return err
+	}
+	if err := printChanges(w, s, log.Changes); err != nil {
+		return err
+	}
+	differ := 0
+	for _, c := range log.Changes {
+		differ += c.Count
+	}
+	end = fmt.Sprintf("%s: %d decided otherwise, %d cannot be told", count(log.Requests, "logged request"), differ,
+		log.Unknown)
+	if log.Unreadable > 0 {
+		end += "; " + count(log.Unreadable, "line") + " not read as JSON"
+	}
+	_, err := fmt.Fprintln(w, end)
+	return err
+}
+
+func printChanges(w io.Writer, s style, changes []app.Change) error {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 1, 2, ' ', 0)
 	for _, c := range changes {
@@ -129,13 +160,5 @@ func printDiff(w io.Writer, s style, changes []app.Change, lines int) error {
 			return err
 		}
 	}
-	end := "nothing is decided otherwise"
-	if len(changes) > 0 {
-		end = count(len(changes), "change")
-	}
-	if lines >= 0 {
-		end += " in " + count(lines, "logged request")
-	}
-	_, err := fmt.Fprintln(w, end)
-	return err
+	return nil
 }

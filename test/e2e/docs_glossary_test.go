@@ -86,6 +86,7 @@ func TestTheWorkflowsAreCorrect(t *testing.T) {
 	if err != nil || len(files) < 4 {
 		t.Fatalf("there are %d workflows (%v)", len(files), err)
 	}
+	files = append(files, "examples/github-actions/config-diff.yml")
 	args := append([]string{"run", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12", "-no-color", "-shellcheck="},
 		files...)
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
