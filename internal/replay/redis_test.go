@@ -36,7 +36,7 @@ func open(t testing.TB, c *config.Redis) *redisstore.Store {
 
 // living is the use of the n-th code, sealed now under the guard's epoch for a minute.
 func living(g *replay.Redis, n uint64) replay.Use {
-	u := replay.Use{Client: "a", Expiry: time.Now().Add(time.Minute).UnixMilli(), Epoch: g.Epoch()}
+	u := replay.Use{Client: "a", Expiry: time.Now().Add(10 * time.Minute).UnixMilli(), Epoch: g.Epoch()}
 	binary.BigEndian.PutUint64(u.Nonce[:], n)
 	return u
 }
