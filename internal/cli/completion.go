@@ -2,14 +2,14 @@ package cli
 
 import (
 	"flag"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
-	"text/template"
 
 	_ "embed"
+
+	"github.com/jotgate/jotgate/internal/template"
 )
 
 //go:embed completion.bash.tmpl
@@ -55,10 +55,10 @@ func printCompletion(p *Process, c *call) error {
 	case !known:
 		return usagef("no completions for %q; there are some for %s", shell, strings.Join(c.command.words[""], ", "))
 	}
-	t, err := template.New(shell).Funcs(template.FuncMap{
+	t, err := template.Text(text, "", "", template.Funcs{
 		"quote": quoted, "zsh": zshText, "fish": fishQuoted,
-		"join": strings.Join,
-	}).Parse(text)
+		"join": strings.Join, "flags": description.flagWords, "value": flagDescription.zshValue,
+	})
 	if err != nil {
 		return err
 	}
@@ -115,8 +115,8 @@ func zshText(text string) string {
 	return strings.NewReplacer(`\`, `\\`, "[", `\[`, "]", `\]`, ":", `\:`).Replace(text)
 }
 
-// FlagWords are the command's flags as they are written.
-func (d description) FlagWords() string {
+// flagWords are the command's flags as they are written.
+func (d description) flagWords() string {
 	words := make([]string, len(d.Flags))
 	for i, f := range d.Flags {
 		words[i] = "--" + f.Name
@@ -124,11 +124,8 @@ func (d description) FlagWords() string {
 	return strings.Join(words, " ")
 }
 
-// Case is the flag of a command as the script of bash tells it from those of others.
-func (f flagDescription) Case(command string) string { return fmt.Sprintf("%s/--%s", command, f.Name) }
-
-// ZshValue is how zsh completes the flag's value.
-func (f flagDescription) ZshValue() string {
+// zshValue is how zsh completes the flag's value.
+func (f flagDescription) zshValue() string {
 	switch {
 	case f.File:
 		return "_files"

@@ -20,8 +20,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/template"
 	"time"
+
+	"github.com/jotgate/jotgate/internal/template"
 )
 
 //go:embed init.*.yaml.tmpl
@@ -211,16 +212,12 @@ func initialFiles(o initial) ([]newFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := template.New("").Delims("<<", ">>").ParseFS(initialConfigs, "init.*.yaml.tmpl")
+	text, err := initialConfig(o.Profile, o)
 	if err != nil {
 		return nil, err
 	}
-	var text bytes.Buffer
-	if err := t.ExecuteTemplate(&text, "init."+o.Profile+".yaml.tmpl", o); err != nil {
-		return nil, err
-	}
 	files := []newFile{
-		{"config.yaml", 0o644, text.Bytes()},
+		{"config.yaml", 0o644, text},
 		{"keys/main.pem", 0o600, key},
 		{"keys/web.secret", 0o600, []byte(newSecret() + "\n")},
 		{".gitignore", 0o644, []byte(ignored)},
@@ -233,6 +230,21 @@ func initialFiles(o initial) ([]newFile, error) {
 		return nil, err
 	}
 	return append(files, newFile{"tls/cert.pem", 0o644, cert}, newFile{"tls/key.pem", 0o600, private}), nil
+}
+
+// initialConfig fills in the template of a profile.
+func initialConfig(profile string, values any) ([]byte, error) {
+	text, err := initialConfigs.ReadFile("init." + profile + ".yaml.tmpl")
+	if err != nil {
+		return nil, err
+	}
+	t, err := template.Text(string(text), "<<", ">>", nil)
+	if err != nil {
+		return nil, err
+	}
+	var config bytes.Buffer
+	err = t.Execute(&config, values)
+	return config.Bytes(), err
 }
 
 // selfSigned makes a certificate for the host of a URL, to begin with.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/jotgate/jotgate/config"
@@ -66,15 +64,11 @@ func trustedFiles(ctx context.Context, o initial, from, audience string) ([]newF
 	if strings.Contains(m.Issuer, "{tenantid}") { // Microsoft Entra's common endpoints
 		t.Pattern, t.JWKS = strings.ReplaceAll(m.Issuer, "{tenantid}", "{tid}"), m.JWKSURI
 	}
-	templates, err := template.New("").Delims("<<", ">>").ParseFS(initialConfigs, "init.*.yaml.tmpl")
+	text, err := initialConfig("trusted", t)
 	if err != nil {
 		return nil, err
 	}
-	var text bytes.Buffer
-	if err := templates.ExecuteTemplate(&text, "init.trusted.yaml.tmpl", t); err != nil {
-		return nil, err
-	}
-	return []newFile{{"config.yaml", 0o644, text.Bytes()}, {".gitignore", 0o644, []byte(ignored)}}, nil
+	return []newFile{{"config.yaml", 0o644, text}, {".gitignore", 0o644, []byte(ignored)}}, nil
 }
 
 // unquotable reports whether a text would end a quoted YAML string, or be expanded in it.

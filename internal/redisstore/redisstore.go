@@ -42,7 +42,7 @@ const lookEvery = time.Second
 
 // A Store is a connection to the shared memory, for one process. It is safe for concurrent use.
 type Store struct {
-	client  redis.UniversalClient
+	client  *redis.Client
 	prefix  string
 	timeout time.Duration
 	skew    time.Duration
@@ -91,7 +91,7 @@ func (s *Store) Close() error {
 	return s.client.Close()
 }
 
-func connect(c *config.Redis) (redis.UniversalClient, error) {
+func connect(c *config.Redis) (*redis.Client, error) {
 	secure, err := secured(c.TLS)
 	if err != nil {
 		return nil, err

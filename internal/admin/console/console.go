@@ -1,9 +1,9 @@
 // Package console serves the operator's pages on the admin listener: what is refused, why, for whom and since when;
 // what opens each route; the state of keys, upstreams, codes and revocations; the configuration in force.
 //
-// Pages are rendered here (html/template) with one stylesheet and one script of our own, which are embedded; charts are
-// inline SVG. Everything works without the script but for what is live. The pages read what a gate knows of itself by
-// the functions of [Options], when they are asked for: requests pay nothing for them.
+// Pages are rendered here (internal/template) with one stylesheet and one script of our own, which are embedded; charts
+// are inline SVG. Everything works without the script but for what is live. The pages read what a gate knows of itself
+// by the functions of [Options], when they are asked for: requests pay nothing for them.
 //
 // # Who may see it
 //

@@ -84,8 +84,8 @@ type TrustedIssuer struct {
 	Audiences, Opens   []string
 }
 
-// Left is how long the keys count without another look.
-func (t TrustedIssuer) Left() time.Duration { return t.MaxAge - t.Age }
+// left is how long the keys count without another look.
+func (t TrustedIssuer) left() time.Duration { return t.MaxAge - t.Age }
 
 // A Certificate is a listener's.
 type Certificate struct {

@@ -7,7 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"html/template"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/request"
+	"github.com/jotgate/jotgate/internal/template"
 )
 
 //go:embed assets
@@ -46,14 +47,25 @@ var templates = parse("overview", "refusals", "refusal", "routes", "issuers", "u
 func parse(names ...string) map[string]*template.Template {
 	all := make(map[string]*template.Template, len(names))
 	for _, name := range names {
-		all[name] = template.Must(template.New("frame.html").Funcs(functions).
-			ParseFS(files, "assets/frame.html", "assets/parts.html", "assets/"+name+".html"))
+		page, err := template.Page(functions, source("frame"), source("parts"), source(name))
+		if err != nil {
+			panic(err) // they are embedded, and every test parses them
+		}
+		all[name] = page
 	}
 	return all
 }
 
+func source(name string) string {
+	text, err := files.ReadFile("assets/" + name + ".html")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return string(text)
+}
+
 // Times are shown in UTC, to the second, and durations in the two units that matter.
-var functions = template.FuncMap{
+var functions = template.Funcs{
 	"time": func(t time.Time) string {
 		if t.IsZero() {
 			return "–"
@@ -62,6 +74,10 @@ var functions = template.FuncMap{
 	},
 	"ms":     func(ms int64) time.Time { return time.UnixMilli(ms) },
 	"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"never":  time.Time.IsZero,
+	"since":  time.Time.Sub,
+	"later":  time.Time.Add,
+	"left":   TrustedIssuer.left,
 	"age":    brief,
 	"number": func(n any) string { return grouped(fmt.Sprint(n)) },
 	"join":   func(list []string) string { return strings.Join(list, ", ") },
@@ -84,7 +100,7 @@ var functions = template.FuncMap{
 func brief(d time.Duration) string {
 	switch {
 	case d < 0:
-		return "−" + brief(-d)
+		return "−" + brief(-max(d, -math.MaxInt64)) // the least duration has no opposite
 	case d < time.Millisecond:
 		return strconv.FormatFloat(float64(d)/1e3, 'g', 3, 64) + " µs"
 	case d < time.Second:
