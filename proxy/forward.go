@@ -25,6 +25,8 @@ type forwarding struct {
 	whole   bool        // the answer was passed on to its end
 
 	lifetime *lifetime // nil: the answer may outlive the token
+	deadline deadline  // of a gRPC call
+	messages *messages // of a gRPC answer that may end early; nil: it is another, or not known yet
 
 	request h1.Request
 	answer  upstream.Answer
@@ -64,11 +66,12 @@ func (f *forwarding) done() {
 	if err := f.lifetime.stop(); err != nil {
 		f.x.Spare(err)
 	}
+	f.deadline.stop()
 	f.answer.Close()
 	f.answer.Forget()
 	g := f.gate
 	f.inbound, f.gate, f.body, f.upgrade, f.whole = nil, nil, nil, "", false
-	f.own, f.room, f.lifetime = nil, [ownAtMost]field{}, nil
+	f.own, f.room, f.lifetime, f.deadline, f.messages = nil, [ownAtMost]field{}, nil, deadline{}, nil
 	f.request = h1.Request{Fields: f, Hint: f.request.Hint}
 	clear(f.answer.Fields)
 	if f.answer.Trailer, f.answer.Fields = nil, f.answer.Fields[:0]; cap(f.answer.Fields) > 2*fieldsKept {
@@ -125,6 +128,9 @@ func (f *forwarding) run() {
 	}
 	announced := f.head()
 	f.x.Answer(f.answer.Status, f.answer.Length, f.pass)
+	if f.lifetime != nil || f.deadline.set() {
+		f.messages = newMessages(f)
+	}
 	if f.lifetime != nil {
 		f.lifetime.answered(f)
 	}
@@ -156,7 +162,7 @@ func (f *forwarding) ask() (err error) {
 		}
 	}
 	start := f.gate.clock()
-	err = f.plan.pool.Do(f.limit(f.r.Context()), f.caller(), q, &f.answer)
+	err = f.plan.pool.Do(f.deadline.begin(f.limit(f.r.Context()), f.inbound), f.caller(), q, &f.answer)
 	f.x.Waited = f.gate.clock().Sub(start)
 	f.x.Upstream = f.answer.From
 	status := f.answer.Status
@@ -220,6 +226,8 @@ func (f *forwarding) cause(err error) error {
 	switch {
 	case f.r.Context().Err() != nil:
 		return refusal.Because(refusal.ClientClosed, "%v", err)
+	case f.deadline.passed():
+		return refusal.Because(refusal.GRPCDeadline, "%v", err)
 	case errors.As(err, &refused):
 		return err
 	case upstream.Stalled(err):
@@ -338,13 +346,14 @@ func (f *forwarding) copy() (whole bool) {
 				}
 				panic(http.ErrAbortHandler)
 			}
-			if f.lifetime != nil {
-				f.lifetime.messages.advance(piece)
-			}
+			f.messages.advance(piece)
 		}
 		switch {
 		case err == io.EOF:
 			return true
+		case err != nil && f.deadline.passed():
+			f.cut(f.cause(err))
+			return false
 		case err != nil:
 			f.x.Note(f.cause(err))
 			panic(http.ErrAbortHandler)

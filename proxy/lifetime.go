@@ -20,9 +20,8 @@ type lifetime struct {
 	tenant string
 	shadow bool // what a shadow lets through goes on
 
-	give     context.CancelCauseFunc  // up what was asked of the upstream
-	client   *http.ResponseController // the answer's
-	messages *messages                // of a gRPC answer; nil: it is another, or not known yet
+	give   context.CancelCauseFunc  // up what was asked of the upstream
+	client *http.ResponseController // the answer's
 
 	mu        sync.Mutex
 	timer     *time.Timer // nil: it has not started
@@ -60,7 +59,6 @@ func (l *lifetime) start() {
 
 // answered says that the answer has begun.
 func (l *lifetime) answered(f *forwarding) {
-	l.messages = newMessages(f)
 	l.mu.Lock()
 	l.interrupt = f.answer.Interrupter()
 	if l.err != nil && !l.spares() && l.interrupt != nil {
@@ -127,11 +125,11 @@ func (l *lifetime) stop() (shadowed error) {
 	return nil
 }
 
-// cut ends an answer whose token is no longer good: in gRPC's words where a message has just ended, else by breaking
-// off, so that it never looks whole.
+// cut ends an answer whose token is no longer good, or whose deadline has passed: in gRPC's words where a message has
+// just ended, else by breaking off, so that it never looks whole.
 func (f *forwarding) cut(why error) {
 	f.x.Note(why)
-	if m := f.lifetime.messages; m == nil || !m.between() {
+	if m := f.messages; m == nil || !m.between() {
 		panic(http.ErrAbortHandler)
 	}
 	f.x.EndGRPC(refusal.Of(why))

@@ -100,23 +100,34 @@ func TestTheLogLevelCommandOfTheDocsWorks(t *testing.T) {
 // Whatever refuses a request, the answer has the id that its log line has.
 func TestEveryRefusalHasItsRequestID(t *testing.T) {
 	t.Parallel()
-	g := startGate(t)
-	for name, request := range map[string]string{
-		"a dot segment":      "GET /open/../x HTTP/1.1\r\nHost: a\r\n\r\n",
-		"a bad host":         "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
-		"another spelling":   "GET /t/acme/%ff HTTP/1.1\r\nHost: a\r\n\r\n",
-		"no route":           "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
-		"no token":           "GET /t/acme/ HTTP/1.1\r\nHost: a\r\n\r\n",
-		"a long target":      "GET /" + strings.Repeat("a", 16<<10) + " HTTP/1.1\r\nHost: a\r\n\r\n",
-		"a head with a LF":   "GET / HTTP/1.1\nHost: a\n\n",
-		"a method of others": "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+	g := startGate(t, "drain:", "limits: {header_timeout: 100ms, stall_timeout: 500ms, body_bytes: 1KiB}\ndrain:")
+	long := strings.Repeat("a", 16<<10)
+	for name, row := range map[string]struct {
+		status  int
+		request string
+	}{
+		"a dot segment":      {400, "GET /open/../x HTTP/1.1\r\nHost: a\r\n\r\n"},
+		"a bad host":         {400, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"},
+		"another spelling":   {400, "GET /t/acme/%ff HTTP/1.1\r\nHost: a\r\n\r\n"},
+		"a head with a LF":   {400, "GET / HTTP/1.1\nHost: a\n\n"},
+		"two lengths":        {400, "POST /open/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"},
+		"no token":           {401, "GET /t/acme/ HTTP/1.1\r\nHost: a\r\n\r\n"},
+		"no route":           {404, "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n"},
+		"a method of others": {405, "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"},
+		"half a head":        {408, "GET / HTTP/1.1\r\nHost: a\r\n"},
+		"half a body":        {408, "POST /open/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"},
+		"a long body":        {413, "POST /open/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n"},
+		"a long target":      {414, "GET /" + long + " HTTP/1.1\r\nHost: a\r\n\r\n"},
+		"a long head":        {431, "GET / HTTP/1.1\r\nHost: a\r\nA: " + long + "\r\nB: " + long + "\r\n\r\n"},
+		"an expectation":     {417, "GET / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\n\r\n"},
+		"another version":    {505, "GET / HTTP/2.5\r\nHost: a\r\n\r\n"},
 	} {
 		c, err := net.Dial("tcp", g.Addr("main").String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-		if _, err := io.WriteString(c, request); err != nil {
+		if _, err := io.WriteString(c, row.request); err != nil {
 			t.Fatal(err)
 		}
 		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -126,11 +137,68 @@ func TestEveryRefusalHasItsRequestID(t *testing.T) {
 		body, _ := io.ReadAll(answer.Body)
 		c.Close()
 		id := answer.Header.Get("X-Request-Id")
-		if id == "" || !strings.Contains(string(body), fmt.Sprintf(`"request_id":%q`, id)) {
+		told := strings.Contains(string(body), fmt.Sprintf(`"request_id":%q`, id))
+		if answer.StatusCode != row.status || id == "" || !told {
 			t.Errorf("%s: %d, id %q, %s", name, answer.StatusCode, id, body)
 			continue
 		}
 		g.eventually(`"request_id":"` + id + `"`)
+	}
+}
+
+// Over HTTP/2, too, what no handler saw is answered with an id that the log has.
+func TestEveryRefusalOverHTTP2HasItsRequestID(t *testing.T) {
+	t.Parallel()
+	silent := func() io.ReadCloser {
+		body, feeding := io.Pipe()
+		t.Cleanup(func() { _ = feeding.Close() })
+		return body
+	}
+	for _, server := range []string{"own", "standard"} {
+		g := startGate(t, h2c[0], h2c[1], "drain:", "limits: {http2: "+server+
+			", header_bytes: 32KiB, stall_timeout: 500ms, body_bytes: 1KiB}\ndrain:")
+		transport := &http.Transport{Protocols: new(http.Protocols)}
+		transport.Protocols.SetUnencryptedHTTP2(true)
+		t.Cleanup(transport.CloseIdleConnections)
+		for name, row := range map[string]struct {
+			status int
+			path   string
+			edit   func(*http.Request)
+		}{
+			"a bad host":     {400, "/open/", func(r *http.Request) { r.Host = "a_b:x" }},
+			"a dot segment":  {400, "/open/../x", nil},
+			"no token":       {401, "/t/acme/", nil},
+			"no route":       {404, "/nowhere", nil},
+			"another method": {405, "/open/", func(r *http.Request) { r.Method = "TRACE" }},
+			"half a body":    {408, "/open/", func(r *http.Request) { r.Method, r.Body = "POST", silent() }},
+			"a long body": {413, "/open/", func(r *http.Request) {
+				r.Method, r.Body, r.ContentLength = "POST", silent(), 9999
+			}},
+			"a long target": {414, "/open/" + strings.Repeat("a", 16<<10), nil},
+			"many fields":   {431, "/open/", func(r *http.Request) { r.Header["A"] = make([]string, 300) }},
+		} {
+			r, err := http.NewRequestWithContext(t.Context(), "GET", g.url(row.path), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if row.edit != nil {
+				row.edit(r)
+			}
+			answer, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Errorf("%s, %s: %v", server, name, err)
+				continue
+			}
+			body, _ := io.ReadAll(answer.Body)
+			_ = answer.Body.Close()
+			id := answer.Header.Get("X-Request-Id")
+			told := strings.Contains(string(body), fmt.Sprintf(`"request_id":%q`, id))
+			if answer.StatusCode != row.status || id == "" || !told {
+				t.Errorf("%s, %s: %d, id %q, %s", server, name, answer.StatusCode, id, body)
+				continue
+			}
+			g.eventually(`"request_id":"` + id + `"`)
+		}
 	}
 }
 

@@ -356,8 +356,9 @@ func TestRedirectToHTTPS(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.StatusCode != 308 || r.Header.Get("Location") != row.location || seen.all() != nil {
-				t.Errorf("%d %q %v", r.StatusCode, r.Header.Get("Location"), seen.all())
+			if r.StatusCode != 308 || r.Header.Get("Location") != row.location ||
+				r.Header.Get("X-Request-Id") == "" || seen.all() != nil {
+				t.Errorf("%d %v %v", r.StatusCode, r.Header, seen.all())
 			}
 		})
 	}

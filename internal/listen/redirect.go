@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // A redirect answers each request 308, which keeps method and body (RFC 9110 section 15.4.9), with the target as it was
@@ -25,6 +26,7 @@ func (to redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Location", "https://"+withPort(r.Host, to.port)+r.RequestURI)
 	w.Header().Set("Content-Length", "0")
+	w.Header().Set(request.RequestIDHeader, request.NewID())
 	w.WriteHeader(http.StatusPermanentRedirect)
 }
 

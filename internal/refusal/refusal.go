@@ -163,6 +163,7 @@ const (
 	UpstreamBroken      Reason = "upstream_broken"      // it broke off or did not speak HTTP
 	UpstreamTimeout     Reason = "upstream_timeout"     // it did not answer in time
 	UpstreamBusy        Reason = "upstream_busy"        // every connection is taken and the queue is full
+	GRPCDeadline        Reason = "grpc_deadline"        // the call's own deadline (grpc-timeout) came first
 )
 
 var statuses = map[Reason]int{
@@ -204,6 +205,7 @@ var statuses = map[Reason]int{
 	ResourceUnknown: 400, PKCEFailed: 400, SubjectTokenRefused: 400, ActorRefused: 400,
 
 	UpstreamUnreachable: 502, UpstreamBroken: 502, UpstreamTimeout: 504, UpstreamBusy: 503,
+	GRPCDeadline: 408,
 }
 
 // All lists every reason, in no order.

@@ -84,15 +84,22 @@ func (p *Pool) Do(ctx context.Context, caller Caller, q *h1.Request, a *Answer) 
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil {
+		if !over(ctx) {
 			p.failed(s, err)
 		}
 		next := c.another(s)
-		if ctx.Err() != nil || next == nil || !p.again(q, err, &c) {
+		if over(ctx) || next == nil || !p.again(q, err, &c) {
 			return classify(ctx, s, err)
 		}
 		s = next
 	}
+}
+
+// over reports whether the request has ended: its client is gone, or its deadline has passed. A server may notice the
+// deadline, too, and end the request a moment before our own timer does: that is no failure of the server.
+func over(ctx context.Context) bool {
+	deadline, has := ctx.Deadline()
+	return ctx.Err() != nil || has && !time.Now().Before(deadline)
 }
 
 // again decides whether a request goes to another server: always if nothing of it was sent, else only if that does no
