@@ -570,7 +570,7 @@ func isTestHeader(s string) (problem, remedy string) {
 var claimsOfTokens = []string{
 	"iss", "sub", "aud", "exp", "nbf", "iat", "jti", // RFC 7519 §4.1
 	"client_id", "scope", "scp", "cnf", "act", "may_act", "sid", "authorization_details",
-	"grantor", "tenantPermissions", "exchanged_from", "application", "master", "expiresOn", // ours
+	"grantor", "tenantPermissions", "exchanged_from", "actor_tokens", "application", "master", "expiresOn", // ours
 	"typ", "token_use", "events", "nonce", "at_hash", "c_hash", "s_hash", "azp", "cid", "appid", "azpacr", "gty", // kinds
 	"code", "response", "htm", "htu", "ath", "token_introspection", "toe", "txn",
 }

@@ -115,11 +115,11 @@ func (i *Issuer) presentable(compact string, now time.Time) (*jose.Verified, err
 // narrowed are the new token's claims, and what of the request's scope they keep.
 func (c *call) narrowed(p params, s *subject, client *config.Client) (*token.Claims, string, error) {
 	t := &s.Claims
-	actor, until, err := c.actor(p, s, client)
+	acts, err := c.actor(p, s, client)
 	if err != nil {
 		return nil, "", err
 	}
-	life, err := c.narrowedLife(p, until)
+	life, err := c.narrowedLife(p, acts.until)
 	if err != nil {
 		return nil, "", err
 	}
@@ -127,14 +127,24 @@ func (c *call) narrowed(p params, s *subject, client *config.Client) (*token.Cla
 	if err != nil {
 		return nil, "", err
 	}
-	claims.Expiry = min(claims.Expiry, until)
+	claims.Expiry = min(claims.Expiry, acts.until)
 	claims.Cert = t.Cert
-	claims.Actors = append([]token.Actor{actor}, s.actors...)
+	claims.Actors = append([]token.Actor{acts.as}, s.actors...)
 	claims.Ancestors = s.ancestors
+	if claims.ActorTokens = acts.tokens; len(claims.Ancestors)+len(claims.ActorTokens) > mostTokens {
+		return nil, "", notExchanged("it comes from too many tokens")
+	}
 	if claims.Custom, err = c.carried(p, p.one("subject_token"), client); err != nil {
 		return nil, "", err
 	}
+	if acts.named != nil { // who may act goes on with the token, or exchanging it again would shed it
+		claims.Custom = append(claims.Custom, token.Custom{Name: "may_act", Value: acts.named.json()})
+	}
 	possible, most := c.issuer.settings.Audiences, client.Delegate
+	if !s.Issuer.Own && len(p["audience"])+len(p["resource"]) == 0 {
+		// What the client does not ask for, its user's token must open already: not routes with audiences of their own.
+		possible = c.issuer.trust.Narrow(possible, t.Audience)
+	}
 	if s.Issuer.Own {
 		claims.Grantor = t.Grantor
 		most = t.Ceiling(client.Permissions, client.Delegate) // of its own token what it may itself
@@ -150,6 +160,11 @@ func (c *call) narrowed(p params, s *subject, client *config.Client) (*token.Cla
 	}
 	if claims.Audience, err = p.audiences(possible); err != nil {
 		return nil, "", err
+	}
+	if len(claims.Audience) == 0 {
+		return nil, "", &fault{
+			reason: refusal.ResourceUnknown, text: "Name the resource or audience: none goes with this subject_token by itself",
+		}
 	}
 	return claims, scope, jose.CheckIdentity(claims)
 }

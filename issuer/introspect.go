@@ -26,6 +26,7 @@ type introspection struct {
 	Application string            `json:"application,omitempty"`
 	Actor       *actor            `json:"act,omitempty"`
 	From        []ancestor        `json:"exchanged_from,omitempty"`
+	ActorTokens []ancestor        `json:"actor_tokens,omitempty"`
 	Confirm     *confirmation     `json:"cnf,omitempty"`
 	Permissions token.Permissions `json:"tenantPermissions,omitempty"`
 }
@@ -43,7 +44,7 @@ type actor struct {
 	Before  *actor `json:"act,omitempty"`
 }
 
-// An ancestor is a member of our claim exchanged_from.
+// An ancestor is a member of our claims exchanged_from and actor_tokens.
 type ancestor struct {
 	Issuer   string `json:"iss,omitempty"`
 	Subject  string `json:"sub,omitempty"`
@@ -104,6 +105,10 @@ func introspected(t *token.Claims) introspection {
 	}
 	for _, a := range t.Ancestors {
 		said.From = append(said.From, ancestor{a.Issuer, a.Subject, a.Session, a.ID, a.ClientID, a.KeyID, a.IssuedAt / 1000})
+	}
+	for _, a := range t.ActorTokens {
+		said.ActorTokens = append(said.ActorTokens,
+			ancestor{a.Issuer, a.Subject, a.Session, a.ID, a.ClientID, a.KeyID, a.IssuedAt / 1000})
 	}
 	for _, a := range slices.Backward(t.Actors) {
 		said.Actor = &actor{a.Subject, a.Issuer, said.Actor}

@@ -24,8 +24,12 @@ type subject struct {
 	mayAct      jose.Value        // its claim may_act
 }
 
-// mostActors bounds how often a token can be exchanged, one out of the other.
-const mostActors = 8
+// mostActors bounds how often a token can be exchanged, one out of the other, and mostTokens the tokens that one comes
+// from and was exchanged with: each of them is looked for among the revocations.
+const (
+	mostActors = 8
+	mostTokens = 24
+)
 
 // subjectToken is the request's subject_token, if it opens something here now, is not another client's own, and the
 // sender of the request has the key that it is bound to. Every other one gets the same answer.
@@ -190,41 +194,70 @@ func (c *call) holds(t *token.Claims) error {
 	return nil
 }
 
+// An acting is who acts with a new token.
+type acting struct {
+	as     token.Actor
+	named  *mayAct          // the subject token's may_act; nil: it has none
+	tokens []token.Ancestor // the actors' tokens, with all that they were made from
+	until  int64            // when the first of the tokens ends, in ms
+}
+
 // actor is who acts with the new token (RFC 8693 §4.1): the client that asks for it or, where the subject token's
-// may_act names somebody else, whom the actor_token shows. until is when the first of the tokens ends, in ms.
-func (c *call) actor(p params, s *subject, client *config.Client) (actor token.Actor, until int64, err error) {
+// may_act names somebody else, whom the actor_token shows.
+func (c *call) actor(p params, s *subject, client *config.Client) (*acting, error) {
+	url := c.issuer.settings.URL
 	named, err := readMayAct(s.mayAct)
 	if err != nil {
-		return actor, 0, notExchanged("may_act: " + err.Error())
+		return nil, notExchanged("may_act: " + err.Error())
+	}
+	acts := &acting{
+		as: token.Actor{Subject: client.ID}, named: named, tokens: slices.Clone(s.Claims.ActorTokens), until: s.Claims.Expiry,
 	}
 	given := p.one("actor_token")
 	if given == "" {
-		if named != nil && !named.namesClient(client.ID, c.issuer.settings.URL) {
-			return actor, 0, notExchanged("may_act does not name client " + client.ID)
+		if named != nil && !named.namesClient(client.ID, url) {
+			return nil, notExchanged("may_act does not name client " + client.ID)
 		}
-		return token.Actor{Subject: client.ID}, s.Claims.Expiry, nil
+		return acts, nil
 	}
 	a, err := c.judged(given, p.one("actor_token_type"))
 	if err != nil && refusal.Of(err).Status() >= http.StatusInternalServerError {
-		return actor, 0, err
+		return nil, err
 	}
 	if err != nil {
-		return actor, 0, noActor(err.Error())
+		return nil, noActor(err.Error())
 	}
+	acts.until = min(acts.until, a.Claims.Expiry)
+	acts.add(a, url)
 	issuer, subject := a.Claims.Identity()
-	until = min(s.Claims.Expiry, a.Claims.Expiry)
+	from, _ := s.Claims.Identity()
 	switch {
 	case a.Issuer.Own && a.Claims.Own() && subject == client.ID:
-		if named != nil && !named.namesClient(client.ID, c.issuer.settings.URL) {
-			return actor, 0, noActor("may_act does not name client " + client.ID)
+		if named != nil && !named.namesClient(client.ID, url) {
+			return nil, noActor("may_act does not name client " + client.ID)
 		}
-		return token.Actor{Subject: client.ID}, until, nil
+		return acts, nil
 	case named == nil:
-		return actor, 0, noActor("another than the client, which the subject_token's may_act would have to name")
-	case !named.names(issuer, subject, client.ID, s.Claims.Issuer):
-		return actor, 0, noActor("may_act names another")
+		return nil, noActor("another than the client, which the subject_token's may_act would have to name")
+	case !named.names(issuer, subject, client.ID, from):
+		return nil, noActor("may_act names another")
 	}
-	return token.Actor{Issuer: issuer, Subject: subject}, until, nil
+	acts.as = token.Actor{Issuer: issuer, Subject: subject}
+	return acts, nil
+}
+
+// add adds an actor's token, those that it was made from, and those of the actors with which it was.
+func (acts *acting) add(a *subject, url string) {
+	t := &a.Claims
+	for _, from := range slices.Concat(a.ancestors, t.ActorTokens) {
+		if from.Issuer == "" { // ours
+			from.Issuer, from.Subject, from.Grantor = url, t.Subject, t.Grantor
+		}
+		same := func(known token.Ancestor) bool { return known.Issuer == from.Issuer && known.ID == from.ID }
+		if !slices.ContainsFunc(acts.tokens, same) {
+			acts.tokens = append(acts.tokens, from)
+		}
+	}
 }
 
 func noActor(detail string) error {
@@ -259,6 +292,21 @@ func readMayAct(v jose.Value) (*mayAct, error) {
 	return m, err
 }
 
+// json is the claim as it goes on with an exchanged token, of whose original it still speaks.
+func (m *mayAct) json() string {
+	b := []byte("{")
+	for _, member := range [][2]string{{"iss", m.issuer}, {"sub", m.subject}, {"client_id", m.client}} {
+		if member[1] == "" {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = strictjson.AppendString(append(strictjson.AppendString(b, member[0]), ':'), member[1])
+	}
+	return string(append(b, '}'))
+}
+
 // namesClient reports whether the claim names one of our clients, which our issuer knows and no other.
 func (m *mayAct) namesClient(id, url string) bool {
 	return m.subject+m.client != "" && (m.subject == "" || m.subject == id) && (m.client == "" || m.client == id) &&
@@ -266,7 +314,7 @@ func (m *mayAct) namesClient(id, url string) bool {
 }
 
 // names reports whether the claim names another actor, and not another client than the one that asks. Without iss it
-// speaks of the subjects of its own issuer.
+// speaks of subjects of the issuer that wrote it: that of the token which the subject token was first made from.
 func (m *mayAct) names(issuer, subject, client, own string) bool {
 	if m.issuer != "" {
 		own = m.issuer

@@ -214,7 +214,7 @@ func (c *Cache) drop(compact string) {
 // index of its permissions.
 func weigh(compact string, v *jose.Verified) int64 {
 	const fixed, perEntry, perAction, perString = 1 << 10, 96, 40, 32
-	n := int64(fixed + 3*len(compact) + 2*perEntry*len(v.Claims.Ancestors) +
+	n := int64(fixed + 3*len(compact) + 2*perEntry*(len(v.Claims.Ancestors)+len(v.Claims.ActorTokens)) +
 		perString*(len(v.Claims.Audience)+countWords(v)))
 	for i := range v.Claims.Permissions {
 		n += perEntry + perAction*int64(len(v.Claims.Permissions[i].AllowedActions))

@@ -104,6 +104,7 @@ type TracedToken struct {
 	Scope       string            `json:"scope,omitempty"`
 	Roles       []string          `json:"roles,omitempty"`
 	From        []string          `json:"exchanged_from,omitempty"` // the tokens that it comes from, the latest first
+	ActorTokens []string          `json:"actor_tokens,omitempty"`   // the actors' tokens that it was exchanged with
 	Mapped      []string          `json:"mapped,omitempty"`         // of another issuer's token: which claim gave what
 	IssuedAt    string            `json:"iat,omitempty"`
 	NotBefore   string            `json:"nbf,omitempty"`
@@ -323,6 +324,9 @@ func (g *Gate) said(v *jose.Verified) *TracedToken {
 	}
 	for i := range c.Ancestors {
 		said.From = append(said.From, ancestry(&c.Ancestors[i]))
+	}
+	for i := range c.ActorTokens {
+		said.ActorTokens = append(said.ActorTokens, ancestry(&c.ActorTokens[i]))
 	}
 	if i := g.trust.Issuer(v); i != nil && !i.Own {
 		said.Roles, said.Mapped = i.Trusted.Mapped(v)

@@ -298,6 +298,7 @@ func printToken(w io.Writer, t *proxy.Trace) {
 		{"client_id", said.Client},
 		{"grantor", said.Grantor},
 		{"exchanged from", strings.Join(said.From, "; ")},
+		{"exchanged with", strings.Join(said.ActorTokens, "; ")},
 		{"aud", strings.Join(said.Audience, " ")},
 		{"scope", said.Scope},
 		{"roles", strings.Join(said.Roles, " ")},

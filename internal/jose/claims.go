@@ -90,6 +90,8 @@ func (d *decoder) foreignClaim(r *strictjson.Reader, name string) error {
 			*d.claims = c
 		}
 		return nil
+	case "actor_tokens": // of ours alone: it names tokens of any issuer
+		return r.Skip()
 	case "sub", "client_id", "jti":
 		ahead := *r
 		if text, err := ahead.String(); err == nil && text == "" {
@@ -141,6 +143,8 @@ func decodeClaim(r *strictjson.Reader, name string, c *token.Claims) (err error)
 		c.Permissions, err = permissions(r)
 	case "exchanged_from":
 		c.Ancestors, err = ancestors(r)
+	case "actor_tokens":
+		c.ActorTokens, err = ancestors(r)
 	case "act":
 		c.Actors, err = actors(r)
 	case "cnf":
@@ -275,7 +279,8 @@ func permission(r *strictjson.Reader) (entry token.TenantPermission, err error) 
 	return entry, nil
 }
 
-// ancestors reads exchanged_from. Its members are ours; what others put under this name, in another shape, is skipped.
+// ancestors reads exchanged_from or actor_tokens. Their members are ours; what others put under these names, in another
+// shape, is skipped.
 func ancestors(r *strictjson.Reader) (list []token.Ancestor, err error) {
 	if r.Kind() != strictjson.KindArray {
 		return nil, r.Skip()

@@ -39,6 +39,10 @@ func EncodeClaims(dst []byte, c *token.Claims) []byte {
 		e.name("exchanged_from")
 		e.dst = appendAncestors(e.dst, c.Ancestors)
 	}
+	if len(c.ActorTokens) > 0 {
+		e.name("actor_tokens")
+		e.dst = appendAncestors(e.dst, c.ActorTokens)
+	}
 	if len(c.Actors) > 0 {
 		e.name("act")
 		e.dst = appendActors(e.dst, c.Actors)

@@ -413,8 +413,8 @@ func (l *List) records() iter.Seq[record] {
 // passed is the moment of the latest mark of a session that need not be known any more, in ms. The caller holds mu.
 func (l *List) passed() int64 { return l.clock().Add(-l.life - keptAfterExpiry).UnixMilli() }
 
-// Check refuses a token that was revoked, or that a mark revoked, itself or one that it was exchanged from; keyID is
-// the key that signed it.
+// Check refuses a token that was revoked, or that a mark revoked, itself, one that it was exchanged from, or an actor's
+// that it was exchanged with; keyID is the key that signed it.
 // Marks on tenants are judged by [List.CheckTenant], when the request's tenant is known.
 func (l *List) Check(c *token.Claims, keyID string) error {
 	if !l.any.Load() {
@@ -439,6 +439,11 @@ func (l *List) Check(c *token.Claims, keyID string) error {
 			a.Issuer, a.Subject, grantor = c.Issuer, c.Subject, c.Grantor
 		}
 		if err := l.revoked(&a, grantor); err != nil {
+			return err
+		}
+	}
+	for i := range c.ActorTokens {
+		if err := l.revoked(&c.ActorTokens[i], c.ActorTokens[i].Grantor); err != nil {
 			return err
 		}
 	}

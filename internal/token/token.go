@@ -227,7 +227,10 @@ type Claims struct {
 	Permissions Permissions // tenantPermissions
 	// our claim exchanged_from: the tokens that this one was made from, one out of the other, the latest first
 	Ancestors []Ancestor
-	Actors    []Actor // act: who exchanged the token, the latest first (RFC 8693 §4.1)
+	// our claim actor_tokens: the actors' tokens that it was exchanged with, and what those were made from, each with its
+	// own issuer
+	ActorTokens []Ancestor
+	Actors      []Actor // act: who exchanged the token, the latest first (RFC 8693 §4.1)
 	// cnf.jkt: thumbprint of the key that the token is bound to (RFC 9449 §6.1); "": a plain bearer
 	Key string
 	// cnf.x5t#S256: digest of the client certificate that the token is bound to (RFC 8705 §3.1); "": to none

@@ -11,6 +11,7 @@ package trust
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/jose"
@@ -30,6 +31,7 @@ type Issuer struct {
 type Policy struct {
 	issuers map[string]*Issuer
 	clients map[string]*config.Client
+	own     [][]string // the audiences of routes that have their own, each list once
 }
 
 // New makes the policy of a configuration.
@@ -39,6 +41,12 @@ func New(c *config.Config) *Policy {
 		routes = append(routes, r.Audiences...)
 	}
 	p := &Policy{issuers: make(map[string]*Issuer), clients: make(map[string]*config.Client)}
+	known := map[string]bool{}
+	for _, r := range c.Routes {
+		if key := strings.Join(r.Audiences, "\x00"); key != "" && !known[key] {
+			known[key], p.own = true, append(p.own, r.Audiences)
+		}
+	}
 	for _, t := range c.TrustedIssuers {
 		p.issuers[t.Issuer] = &Issuer{
 			Trusted: t, Audiences: t.Audiences, Anywhere: slices.Concat(t.Audiences, routes),
@@ -150,10 +158,45 @@ func (p *Policy) Stands(c *token.Claims) error {
 	if !c.Ceiling(grantor.Permissions, grantor.Delegate).Covers(c.Permissions) {
 		return refusal.Because(refusal.GrantorNotCovering, "grantor %s", c.Grantor)
 	}
+	for i := range c.ActorTokens {
+		if err := p.known(&c.ActorTokens[i]); err != nil {
+			return err
+		}
+	}
 	if o := c.Original(); o != nil {
 		return p.exchangeable(o, c.Permissions)
 	}
 	return nil
+}
+
+// known holds an actor's token to its issuer, as the configuration is now, and one of ours to its clients.
+func (p *Policy) known(a *token.Ancestor) error {
+	i := p.issuers[a.Issuer]
+	switch {
+	case i == nil:
+		return refusal.Because(refusal.OriginalNotCovered, "issuer %.130q of the actor's token is not trusted", a.Issuer)
+	case !i.Own && !i.Trusted.Exchange:
+		return refusal.Because(refusal.OriginalNotCovered, "issuer %.130q of the actor's token has no exchange: true",
+			a.Issuer)
+	case i.Own && (p.clients[a.ClientID] == nil || a.Grantor != "" && p.clients[a.Grantor] == nil):
+		return refusal.Because(refusal.GrantorUnknown, "the actor's token: client_id %.130q, grantor %.130q", a.ClientID,
+			a.Grantor)
+	}
+	return nil
+}
+
+// Narrow returns those of our audiences that open no route to which a token for aud is not meant: routes with audiences
+// of their own may be closed to it.
+func (p *Policy) Narrow(audiences, aud []string) (narrow []string) {
+	has := func(list []string) bool {
+		return slices.ContainsFunc(list, func(a string) bool { return slices.Contains(aud, a) })
+	}
+	for _, a := range audiences {
+		if !slices.ContainsFunc(p.own, func(route []string) bool { return slices.Contains(route, a) && !has(route) }) {
+			narrow = append(narrow, a)
+		}
+	}
+	return narrow
 }
 
 // exchangeable holds an exchanged token to the entry of the issuer whose token it was exchanged from.
