@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/big"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -98,6 +99,7 @@ func TestOurTokensAreAcceptedByJwx(t *testing.T) {
 }
 
 // TestOnlyTheBytesThatWereSignedAreAccepted mutates valid tokens: bytes changed, dropped, doubled, swapped.
+// JOTGATE_CAMPAIGN makes it ten million mutations.
 func TestOnlyTheBytesThatWereSignedAreAccepted(t *testing.T) {
 	t.Parallel()
 	keys := fastKeys()
@@ -106,8 +108,13 @@ func TestOnlyTheBytesThatWereSignedAreAccepted(t *testing.T) {
 	for _, k := range keys {
 		tokens = append(tokens, k.token(goodClaims))
 	}
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 10_000 {
+	mutations, seed := 10_000, uint64(1)
+	if os.Getenv("JOTGATE_CAMPAIGN") != "" {
+		mutations, seed = 10_000_000, rand.Uint64()
+		t.Logf("%d mutations, seed %d", mutations, seed)
+	}
+	random, refused := rand.New(rand.NewPCG(seed, 2)), 0
+	for range mutations {
 		good := tokens[random.IntN(len(tokens))]
 		mutant := mutate(random, good)
 		x, err := v.Verify(mutant, epoch, nil)
@@ -116,7 +123,12 @@ func TestOnlyTheBytesThatWereSignedAreAccepted(t *testing.T) {
 			t.Fatalf("the token itself: %v", err)
 		case mutant != good && err == nil:
 			t.Fatalf("accepted %q for %q: %+v", mutant, good, x)
+		case err != nil:
+			refused++
 		}
+	}
+	if refused < mutations/2 {
+		t.Errorf("only %d of %d mutations changed their token", refused, mutations)
 	}
 }
 
