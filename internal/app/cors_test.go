@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/jotgate/jotgate/internal/listen/listentest"
 )
 
 // corsApp is an app that speaks CORS for everybody, as many do, and counts what it is asked.
@@ -71,13 +73,18 @@ func (g *gate) ask(method, path string, header ...string) (int, http.Header) {
 	}
 	defer a.Body.Close()
 	_, _ = io.Copy(io.Discard, a.Body)
+	return a.StatusCode, corsFields(a.Header)
+}
+
+// corsFields are the fields that CORS is about.
+func corsFields(all http.Header) http.Header {
 	h := http.Header{}
-	for name, values := range a.Header {
+	for name, values := range all {
 		if strings.HasPrefix(name, "Access-Control-") || name == "Vary" {
 			h[name] = values
 		}
 	}
-	return a.StatusCode, h
+	return h
 }
 
 func allow(origin string, more ...string) http.Header {
@@ -308,6 +315,83 @@ func TestFrontsGetTheFieldsWithRefusals(t *testing.T) {
 		status, h = allowed(ask("GET", url, "Origin", appsOrigin, "Authorization", "Bearer "+g.token("acme")))
 		if status != 200 || h.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: a yes: %d %v", front, status, h)
+		}
+	}
+}
+
+// What is refused before its head was read to the end has the fields of the top level, too, if its Origin was read by
+// then: a script can tell too large a cookie from a dead network.
+func TestRefusalsOfUnreadHeadsCarryTheFields(t *testing.T) {
+	t.Parallel()
+	for _, http2 := range []string{"own", "standard"} {
+		url, seen := corsApp(t)
+		pair := listentest.WritePair(t, "127.0.0.1")
+		limits := "limits: {http2: " + http2 + ", header_bytes: 4096, uri_bytes: 1024}\n"
+		g := startGate(t, "$APP", url, "issuer:\n", limits+corsRoutes,
+			"listen: 127.0.0.1:0\n", fmt.Sprintf("listeners:\n  - {name: main, address: \"127.0.0.1:0\"}\n  - {name: tls, "+
+				"address: \"127.0.0.1:0\", tls: {certificates: [{cert: %q, key: %q}]}}\n", pair.Cert, pair.Key))
+		fields := allow(appsOrigin, "Access-Control-Expose-Headers", exposes+", x-total", "Vary", "Origin")
+		none := http.Header{"Vary": {"Origin"}}
+		const origin = "Origin: " + appsOrigin + "\r\n"
+		const get, post = "GET / HTTP/1.1\r\nHost: a\r\n", "POST / HTTP/1.1\r\nHost: a\r\n"
+		large := strings.Repeat("a", 5000)
+		for _, c := range []struct {
+			name, head string
+			status     int
+			want       http.Header
+		}{
+			{"a cookie over the limit", get + origin + "Cookie: " + large, 431, fields},
+			{"more fields than the limit", get + origin + strings.Repeat("A:\r\n", 1000), 431, fields},
+			{"a field that is none", get + origin + "A b: c\r\n", 400, fields},
+			{"no host, and no fault before the end", "GET / HTTP/1.1\r\n" + origin + "\r\n", 400, fields},
+			{"two lengths", post + origin + "Content-Length: 1\r\nContent-Length: 1\r\n", 400, fields},
+			{"a target that is none", "GET /%zz HTTP/1.1\r\nHost: a\r\n" + origin + "\r\n", 400, none}, // the first line
+			{"spelled otherwise", get + "oRIGIN:" + appsOrigin + " \r\nA b: c\r\n", 400, fields},
+			{"an Origin behind the limit", get + "A: " + large, 431, none},
+			{"another origin", get + "Origin: https://evil.example\r\nA b: c\r\n", 400, none},
+			{"two origins", get + origin + "Origin: https://evil.example\r\nA b: c\r\n", 400, none},
+			{"half an origin", get + "Origin: " + appsOrigin + "\x01", 400, none},
+			{"a folded origin", get + "Origin:\r\n " + appsOrigin + "\r\n", 400, none},
+			{"an unknown expectation", get + origin + "Expect: more\r\n\r\n", 417, fields},
+		} {
+			conn, err := net.Dial("tcp", g.Addr("main").String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+			_, _ = io.WriteString(conn, c.head)
+			a, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			got := corsFields(a.Header)
+			if diff := cmp.Diff(c.want, got); diff != "" || a.StatusCode != c.status {
+				t.Errorf("%s: %d, want %d (-want +got):\n%s", c.name, a.StatusCode, c.status, diff)
+			}
+			_ = conn.Close()
+		}
+		client := listentest.Client(t, true)
+		for _, c := range []struct {
+			origin string
+			want   http.Header
+		}{{appsOrigin, fields}, {"https://evil.example", none}} {
+			target := "https://" + g.Addr("tls").String() + "/" + strings.Repeat("a", 2000)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Origin", c.origin)
+			a, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = a.Body.Close()
+			if diff := cmp.Diff(c.want, corsFields(a.Header)); diff != "" || a.StatusCode != 414 || a.ProtoMajor != 2 {
+				t.Errorf("%s, %s: %d, want 414 (-want +got):\n%s", http2, c.origin, a.StatusCode, diff)
+			}
+		}
+		if n := seen.Load(); n != 0 {
+			t.Errorf("the app saw %d requests", n)
 		}
 	}
 }

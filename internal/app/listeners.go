@@ -19,14 +19,15 @@ var http2Of = map[string]listen.HTTP2{
 }
 
 func (g *Gate) listenOptions(c *config.Config) listen.Options {
-	o := listen.Options{Log: g.log.Logger, Refused: g.refused, Faulted: g.faulted, Limits: listen.Limits{
+	o := listen.Options{Log: g.log.Logger, Refused: g.refused, CORS: g.refusedCORS, Faulted: g.faulted}
+	o.Limits = listen.Limits{
 		Limits: httpserver.Limits{
 			HeaderBytes: c.Limits.HeaderBytes, URIBytes: c.Limits.URIBytes,
 			HeaderTimeout: c.Limits.HeaderTimeout, BodyStall: c.Limits.StallTimeout,
 		},
 		IdleTimeout: c.Limits.IdleTimeout, WriteStall: c.Limits.StallTimeout,
 		Connections: c.Limits.Connections, H2Streams: uint32(c.Limits.H2Streams), HTTP2: http2Of[c.Limits.HTTP2],
-	}}
+	}
 	for _, l := range c.Listeners {
 		listener := listen.Listener{
 			Name: l.Name, Address: l.Address, Mode: l.Mode, RedirectHTTPS: l.Redirect, H2C: l.H2C, ReusePort: l.ReusePort,
@@ -95,6 +96,9 @@ func (g *Gate) refused(f listen.Refused) {
 	g.log.Refused(&x)
 	g.snapshot.Load().series.Refused(&x)
 }
+
+// refusedCORS tells a script of the answer to a request that no handler saw, by the policy of the top level.
+func (g *Gate) refusedCORS(r *http.Request, h http.Header) { g.snapshot.Load().cors.Answer(r).Apply(h) }
 
 // faulted counts an HTTP/2 fault, and writes the access line of a request, or a connection, that was refused without an
 // answer.

@@ -91,6 +91,8 @@ type Options struct {
 	Limits    Limits
 	Log       *zap.Logger   // required
 	Refused   func(Refused) // called for each request that is refused before any handler; may be nil
+	// adds to the head of such an answer what the script of an origin needs; r has nothing but its Origin. May be nil.
+	CORS func(r *http.Request, h http.Header)
 	// called for each HTTP/2 stream or connection that ended for what its client did; may be nil
 	Faulted func(httpserver.Fault)
 }
@@ -100,6 +102,7 @@ type Listeners struct {
 	limits    Limits
 	log       *zap.Logger
 	refused   func(Refused)
+	cors      func(*http.Request, http.Header)
 	faulted   func(httpserver.Fault)
 	listeners []*listener
 
@@ -120,7 +123,7 @@ type Listeners struct {
 // Listen binds all listeners, or none of them. Connections wait in the backlog of the kernel until Serve is called.
 func Listen(ctx context.Context, o Options) (*Listeners, error) {
 	ls := &Listeners{
-		limits: o.Limits.WithDefaults(), log: o.Log, refused: o.Refused, faulted: o.Faulted,
+		limits: o.Limits.WithDefaults(), log: o.Log, refused: o.Refused, cors: o.CORS, faulted: o.Faulted,
 		open: map[*socket]struct{}{}, empty: make(chan struct{}), served: make(chan struct{}),
 	}
 	ls.stopping, ls.stop = context.WithCancel(context.WithoutCancel(ctx))

@@ -22,6 +22,9 @@ func (ls *Listeners) refuse(w http.ResponseWriter, r *http.Request, why *refusal
 	if r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
+	if ls.cors != nil {
+		ls.cors(r, w.Header())
+	}
 	request.Problem(w, why.Reason, id)
 	if ls.refused != nil {
 		ls.refused(Refused{

@@ -208,6 +208,16 @@ func (h *head) field(line []byte) *refusal.Error {
 	return nil
 }
 
+// origins are the values of the Origin fields in the lines that were read, which a fault follows. They are copies.
+func (h *head) origins(b []byte) (all []string) {
+	for line := range bytes.SplitSeq(b[h.skip:h.line], []byte("\r\n")) {
+		if name, value, _ := bytes.Cut(line, []byte(":")); grammar.EqualFold(name, "origin") {
+			all = append(all, string(grammar.Trim(value)))
+		}
+	}
+	return all
+}
+
 func (h *head) host(value []byte) *refusal.Error {
 	if h.hosts++; h.hosts > 1 {
 		return &refusal.Error{Reason: refusal.HostMalformed, Detail: "more than one Host"}

@@ -35,15 +35,18 @@ func (c *Conn) turn() (more bool) {
 	}
 	t := c.newTurn()
 	var r *http.Request
-	if fault == nil {
-		r, fault = t.take(end)
+	var origins []string
+	if fault != nil {
+		origins = c.head.origins(c.in.bytes())
+	} else if r, fault = t.take(end); fault != nil {
+		origins = t.room.header["Origin"]
 	}
 	if fault != nil {
 		if fault.Reason != refusal.HeaderTimeout {
 			c.linger(lingerRefused)
 		}
 		c.in.drop(c.in.len())
-		r = t.refused()
+		r = t.refused(origins)
 		t.response.closes = true
 	}
 	t.method = r.Method
@@ -74,12 +77,13 @@ func (t *turn) take(end int) (*http.Request, *refusal.Error) {
 }
 
 // refused is a request in place of one that cannot be believed.
-func (t *turn) refused() *http.Request {
+func (t *turn) refused(origins []string) *http.Request {
 	c := t.conn
 	c.head = head{version: '1'}
 	r := (&http.Request{
-		Method: http.MethodGet, URL: &t.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{},
-		Body: http.NoBody, RequestURI: "/", RemoteAddr: c.remote, TLS: c.tls, Close: true,
+		Method: http.MethodGet, URL: &t.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: httpserver.RefusedHeader(origins), Body: http.NoBody, RequestURI: "/", RemoteAddr: c.remote, TLS: c.tls,
+		Close: true,
 	}).WithContext(&t.lifetime)
 	t.url.Path = "/"
 	return r

@@ -60,8 +60,19 @@ func (st *stream) bare() *http.Request {
 func (st *stream) refused() *http.Request {
 	r := st.bare()
 	st.url = url.URL{Path: "/"}
-	r.Method, r.RequestURI, r.Header, r.Body = http.MethodGet, "/", http.Header{}, http.NoBody
+	r.Method, r.RequestURI, r.Body = http.MethodGet, "/", http.NoBody
+	r.Header = httpserver.RefusedHeader(st.conn.head.origins())
 	return r
+}
+
+// origins are the Origin fields that were read.
+func (h *head) origins() (all []string) {
+	for _, f := range h.fields {
+		if f.name == "Origin" {
+			all = append(all, f.value)
+		}
+	}
+	return all
 }
 
 // fields makes a map of the fields.

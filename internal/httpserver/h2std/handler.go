@@ -70,7 +70,7 @@ func refused(r *http.Request) *http.Request {
 	bare := (&http.Request{
 		Method: http.MethodGet, RequestURI: "/", URL: &url.URL{Path: "/"}, Proto: r.Proto, ProtoMajor: r.ProtoMajor,
 		ProtoMinor: r.ProtoMinor,
-		Header:     http.Header{}, Body: http.NoBody, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
+		Header:     httpserver.RefusedHeader(r.Header["Origin"]), Body: http.NoBody, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
 	}).WithContext(r.Context())
 	return bare
 }
