@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/token"
 )
 
 const issuersHead = `version: 1
@@ -419,6 +420,57 @@ func TestMappedSays(t *testing.T) {
 		if _, have := c.TrustedIssuers[0].Mapped(v); cmp.Diff(want, have) != "" {
 			t.Errorf("%s (-want +have)\n%s", claims, cmp.Diff(want, have))
 		}
+	}
+}
+
+// TestWants: what of a token's claims would have opened a tenant, or what in the entry keeps every token from it.
+func TestWants(t *testing.T) {
+	t.Parallel()
+	const rename = "tenants: {from: org, map: {o1: acme, o2: acme}}"
+	roles := "roles: {from: realm.roles, map: {staff: reader, chief: editor, all: any, only: acme}}"
+	for _, c := range []struct {
+		lines                []string
+		tenant, action, want string
+	}{
+		{[]string{rename}, "acme", "READ", ""}, // tenantPermissions counts
+		{
+			[]string{rename, roles}, "acme", "READ",
+			`for READ on tenant "acme": claim org with o1 or o2, and claim realm.roles with all or chief or only or staff`,
+		},
+		{
+			[]string{rename, roles}, "acme", "WRITE",
+			`for WRITE on tenant "acme": claim org with o1 or o2, and claim realm.roles with chief`,
+		},
+		{[]string{rename, roles}, "acme", "DELETE", `a word in the entry's roles or actions that means DELETE on tenant "acme"`},
+		{[]string{rename, roles}, "other", "READ", `a word for tenant "other" in the map of tenants of the issuer's entry`},
+		{
+			[]string{"tenants: {from: org}", roles, "actions: {from: scope}"}, "b", "DELETE",
+			`for DELETE on tenant "b": claim org with b, and claim scope with DELETE`,
+		},
+		{[]string{rename, roles}, token.Global, "READ", "READ globally, which takes tenants: {global: true} in the issuer's entry"},
+		{
+			[]string{"tenants: {from: org, global: true}", roles}, token.Global, "READ",
+			"for READ globally: claim realm.roles with all",
+		},
+		{
+			[]string{"roles: {from: r, map: {only: acme, all: any}}"}, "acme", "READ",
+			`for READ on tenant "acme": claim r with all or only`,
+		},
+		{
+			[]string{rename, "actions: {from: scope, map: {read: READ, admin: [\"*\"]}}"}, "acme", "READ",
+			`for READ on tenant "acme": claim org with o1 or o2, and claim scope with admin or read`,
+		},
+	} {
+		issuer := load(t, entry(append([]string{plainIssuer}, c.lines...)...)).TrustedIssuers[0]
+		if have := issuer.Wants(c.tenant, c.action); have != c.want {
+			t.Errorf("%v, %s on %s:\nhave %s\nwant %s", c.lines, c.action, c.tenant, have, c.want)
+		}
+	}
+	narrow := load(t, strings.Replace(entry(plainIssuer, rename, roles), `{tenant: "*", actions: ["*"]}`,
+		`{tenant: acme, actions: [READ]}`, 1)).TrustedIssuers[0]
+	const ceiling = `WRITE on tenant "acme" in the entry's permissions, the ceiling of all tokens of this issuer`
+	if have := narrow.Wants("acme", "WRITE"); have != ceiling {
+		t.Errorf("have %s, want %s", have, ceiling)
 	}
 }
 

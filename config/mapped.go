@@ -101,3 +101,80 @@ func line(what string, claim jose.Path, words []token.Word, counts, known []stri
 	}
 	return text + ": none counts"
 }
+
+// Wants tells an operator which claims would have given an action on a tenant, or what in the entry keeps every token
+// from it. It is "" where tenantPermissions counts, which needs no telling.
+func (t *TrustedIssuer) Wants(tenant, action string) string {
+	m := t.Mapping
+	asked := fmt.Sprintf("%s on tenant %q", action, tenant)
+	if tenant == token.Global {
+		asked = action + " globally"
+	}
+	var named []string
+	switch {
+	case len(m.Sources) == 0:
+		return ""
+	case !m.Ceiling.Allows(tenant, action):
+		return asked + " in the entry's permissions, the ceiling of all tokens of this issuer"
+	case m.Tenants == nil:
+	case tenant == token.Global:
+		if !m.Tenants.Global {
+			return asked + ", which takes tenants: {global: true} in the issuer's entry"
+		}
+	case m.Rename == nil:
+		named = []string{tenant}
+	default:
+		for theirs, ours := range m.Rename {
+			if ours == tenant {
+				named = append(named, theirs)
+			}
+		}
+		if len(named) == 0 {
+			return fmt.Sprintf("a word for tenant %q in the map of tenants of the issuer's entry", tenant)
+		}
+	}
+	var sources []string
+	for i := range m.Sources {
+		if words := giving(&m.Sources[i], tenant, action); len(words) > 0 {
+			sources = append(sources, hasOneOf(t.Words[m.Sources[i].Words].From, words))
+		}
+	}
+	if len(sources) == 0 {
+		return "a word in the entry's roles or actions that means " + asked
+	}
+	wanted := strings.Join(sources, " or ")
+	if len(named) > 0 {
+		wanted = hasOneOf(t.Words[m.Tenants.Words].From, named) + ", and " + wanted
+	}
+	return "for " + asked + ": " + wanted
+}
+
+// giving lists the words of a source that mean the action on the tenant.
+func giving(s *token.Source, tenant, action string) (words []string) {
+	for word, role := range s.Roles {
+		if tenant != token.Global { // which fills no {tenant}
+			role = role.For(tenant)
+		}
+		if role.Allows(tenant, action) {
+			words = append(words, word)
+		}
+	}
+	for word, actions := range s.Actions {
+		if slices.Contains(actions, action) || slices.Contains(actions, token.Any) {
+			words = append(words, word)
+		}
+	}
+	if s.Roles == nil && s.Actions == nil {
+		words = append(words, action)
+	}
+	return words
+}
+
+func hasOneOf(claim jose.Path, words []string) string {
+	const most = 8
+	slices.Sort(words)
+	if len(words) > most {
+		words = append(words[:most:most], "…")
+	}
+	return "claim " + claim.String() + " with " + strings.Join(words, " or ")
+}

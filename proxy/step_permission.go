@@ -22,20 +22,27 @@ func stepPermission() step {
 			return fmt.Sprintf("entry %d (tenant %q) decides and holds %s", i, token.Shown(p.grant.permissions[i].Tenant),
 				q.Action)
 		},
-		need: func(_ *Gate, p *inbound, reason refusal.Reason) string {
-			q := &p.plan.route.Require
-			switch reason {
-			case refusal.TenantDenied:
-				return fmt.Sprintf("an entry {tenant: %q, actions: [%s]} in the token's permissions", token.Shown(p.asked()),
-					q.Action)
-			case refusal.ActionDenied:
-				i := p.decider - 1
-				return fmt.Sprintf("%s, or \"*\", among the actions of entry %d (tenant %q), which decides alone",
-					q.Action, i, token.Shown(p.grant.permissions[i].Tenant))
-			}
-			return ""
-		},
+		need: (*Gate).neededPermission,
 	}
+}
+
+func (g *Gate) neededPermission(p *inbound, reason refusal.Reason) string {
+	q := &p.plan.route.Require
+	if reason != refusal.TenantDenied && reason != refusal.ActionDenied {
+		return ""
+	}
+	if i := g.trust.Issuer(p.entry.verified); i != nil && !i.Own {
+		if wanted := i.Trusted.Wants(p.asked(), q.Action); wanted != "" {
+			return wanted
+		}
+	}
+	if reason == refusal.TenantDenied {
+		return fmt.Sprintf("an entry {tenant: %q, actions: [%s]} in the token's permissions", token.Shown(p.asked()),
+			q.Action)
+	}
+	i := p.decider - 1
+	return fmt.Sprintf("%s, or \"*\", among the actions of entry %d (tenant %q), which decides alone",
+		q.Action, i, token.Shown(p.grant.permissions[i].Tenant))
 }
 
 // authorize makes the verdict: the first entry for the request's tenant, or for any, decides alone.

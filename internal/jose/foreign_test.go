@@ -72,6 +72,15 @@ func TestForeignClaims(t *testing.T) {
 			access,
 		},
 		{"token_use access means access, even beside at_hash", plain, "JWT", `"token_use":"access","at_hash":"h"`, access},
+		{
+			"typ DPoP means access, where a key is named (Keycloak)", plain, "JWT",
+			`"typ":"DPoP","nonce":"n","cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`, access,
+		},
+		{"… and is refused where none is", every, "JWT", `"typ":"DPoP","scope":"x"`, refused(typed)},
+		{
+			"… and where token_use says id", every, "JWT",
+			`"typ":"DPoP","token_use":"id","cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`, refused(typed),
+		},
 		{"typ ID means id", plain, "JWT", `"typ":"ID","scope":"x"`, refused(typed)},
 		{
 			"… and is taken where id is", id, "JWT", `"typ":"ID","scope":"x",` + idBase,
