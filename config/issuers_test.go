@@ -434,30 +434,36 @@ func TestWants(t *testing.T) {
 	}{
 		{[]string{rename}, "acme", "READ", ""}, // tenantPermissions counts
 		{
-			[]string{rename, roles}, "acme", "READ",
+			[]string{rename, roles},
+			"acme", "READ",
 			`for READ on tenant "acme": claim org with o1 or o2, and claim realm.roles with all or chief or only or staff`,
 		},
 		{
-			[]string{rename, roles}, "acme", "WRITE",
+			[]string{rename, roles},
+			"acme", "WRITE",
 			`for WRITE on tenant "acme": claim org with o1 or o2, and claim realm.roles with chief`,
 		},
 		{[]string{rename, roles}, "acme", "DELETE", `a word in the entry's roles or actions that means DELETE on tenant "acme"`},
 		{[]string{rename, roles}, "other", "READ", `a word for tenant "other" in the map of tenants of the issuer's entry`},
 		{
-			[]string{"tenants: {from: org}", roles, "actions: {from: scope}"}, "b", "DELETE",
+			[]string{"tenants: {from: org}", roles, "actions: {from: scope}"},
+			"b", "DELETE",
 			`for DELETE on tenant "b": claim org with b, and claim scope with DELETE`,
 		},
 		{[]string{rename, roles}, token.Global, "READ", "READ globally, which takes tenants: {global: true} in the issuer's entry"},
 		{
-			[]string{"tenants: {from: org, global: true}", roles}, token.Global, "READ",
+			[]string{"tenants: {from: org, global: true}", roles},
+			token.Global, "READ",
 			"for READ globally: claim realm.roles with all",
 		},
 		{
-			[]string{"roles: {from: r, map: {only: acme, all: any}}"}, "acme", "READ",
+			[]string{"roles: {from: r, map: {only: acme, all: any}}"},
+			"acme", "READ",
 			`for READ on tenant "acme": claim r with all or only`,
 		},
 		{
-			[]string{rename, "actions: {from: scope, map: {read: READ, admin: [\"*\"]}}"}, "acme", "READ",
+			[]string{rename, "actions: {from: scope, map: {read: READ, admin: [\"*\"]}}"},
+			"acme", "READ",
 			`for READ on tenant "acme": claim org with o1 or o2, and claim scope with admin or read`,
 		},
 	} {

@@ -12,32 +12,40 @@ func TestTokensWithoutPreset(t *testing.T) {
 		want           string
 	}{
 		"FusionAuth": {
-			[]string{"issuer: acme.com", plainKeys, "token_types: [JWT]", "kinds: [access, workload]", "tenants: {from: tid, map: {t1: acme}}",
-				"roles: {from: roles, map: {editor: editor}}"},
+			[]string{
+				"issuer: acme.com", plainKeys, "token_types: [JWT]", "kinds: [access, workload]", "tenants: {from: tid, map: {t1: acme}}",
+				"roles: {from: roles, map: {editor: editor}}",
+			},
 			`{"alg":"RS256","typ":"JWT","kid":"k1","gty":["authorization_code"],"use":"token"}`,
 			`{"iss":"acme.com","aud":"shop","sub":"u","jti":"j","authenticationType":"PASSWORD","email":"a@example.com",` +
 				`"email_verified":true,"applicationId":"shop","roles":["editor"],"sid":"s","auth_time":1,"tid":"t1"}`,
 			"acme:READ,WRITE",
 		},
 		"Authentik": {
-			[]string{"issuer: https://auth.example.com/application/o/shop/", "token_types: [JWT]", "tenants: {from: ak.org}",
-				"roles: {from: groups, map: {authentik Admins: editor}}"},
+			[]string{
+				"issuer: https://auth.example.com/application/o/shop/", "token_types: [JWT]", "tenants: {from: ak.org}",
+				"roles: {from: groups, map: {authentik Admins: editor}}",
+			},
 			`{"alg":"RS256","kid":"k1","typ":"JWT"}`,
 			`{"iss":"https://auth.example.com/application/o/shop/","sub":"h","aud":"shop","acr":"goauthentik.io/providers/oauth2/default",` +
 				`"amr":["pwd"],"azp":"shop","uid":"u","scope":"openid  email","groups":["authentik Admins"],"ak":{"org":"acme"}}`,
 			"acme:READ,WRITE",
 		},
 		"Dex": {
-			[]string{"issuer: https://dex.example.com", "token_types: [none, JWT]", "kinds: [id]",
-				"tenants: {from: federated_claims.connector_id, map: {ldap: acme}}", `roles: {from: groups, map: {"org:team": reader}}`},
+			[]string{
+				"issuer: https://dex.example.com", "token_types: [none, JWT]", "kinds: [id]",
+				"tenants: {from: federated_claims.connector_id, map: {ldap: acme}}", `roles: {from: groups, map: {"org:team": reader}}`,
+			},
 			`{"alg":"RS256","kid":"k1"}`,
 			`{"iss":"https://dex.example.com","sub":"CgcyMzQyNzQ5EgZnaXRodWI","aud":"shop","at_hash":"h","c_hash":"c","email":"a@b.c",` +
 				`"email_verified":true,"groups":["org:team"],"federated_claims":{"connector_id":"ldap","user_id":"u"}}`,
 			"acme:READ",
 		},
 		"Ory Hydra": {
-			[]string{"issuer: https://hydra.example.com/", "token_types: [JWT]", "tenants: {from: ext.org}",
-				"actions: {from: scp, map: {read: READ}}"},
+			[]string{
+				"issuer: https://hydra.example.com/", "token_types: [JWT]", "tenants: {from: ext.org}",
+				"actions: {from: scp, map: {read: READ}}",
+			},
 			`{"alg":"RS256","kid":"k1","typ":"JWT"}`,
 			`{"aud":["shop"],"client_id":"c","ext":{"org":"acme"},"iss":"https://hydra.example.com/","jti":"j","nbf":1799999000,` +
 				`"scp":["read","offline"],"sub":"u"}`,
@@ -50,8 +58,10 @@ func TestTokensWithoutPreset(t *testing.T) {
 			"refused: token_claims_malformed",
 		},
 		"Spring Authorization Server": {
-			[]string{"issuer: http://auth-server:9000", plainKeys, "token_types: [none]", "tenants: {from: org}",
-				"actions: {from: scope, map: {message.read: READ}}"},
+			[]string{
+				"issuer: http://auth-server:9000", plainKeys, "token_types: [none]", "tenants: {from: org}",
+				"actions: {from: scope, map: {message.read: READ}}",
+			},
 			`{"kid":"k1","alg":"RS256"}`,
 			`{"sub":"messaging-client","aud":"shop","nbf":1799999000,"scope":["message.read","openid"],"iss":"http://auth-server:9000","jti":"j","org":"acme"}`,
 			"acme:READ",
@@ -64,8 +74,10 @@ func TestTokensWithoutPreset(t *testing.T) {
 			"acme:READ",
 		},
 		"ADFS": {
-			[]string{"issuer: http://adfs.example.com/adfs/services/trust", plainKeys, "token_types: [JWT]", "client_claim: appid",
-				"tenants: {from: company}", `roles: {from: "http://schemas.microsoft.com/ws/2008/06/identity/claims/role", map: {Editors: editor}}`},
+			[]string{
+				"issuer: http://adfs.example.com/adfs/services/trust", plainKeys, "token_types: [JWT]", "client_claim: appid",
+				"tenants: {from: company}", `roles: {from: "http://schemas.microsoft.com/ws/2008/06/identity/claims/role", map: {Editors: editor}}`,
+			},
 			`{"typ":"JWT","alg":"RS256","x5t":"k1","kid":"k1"}`,
 			`{"aud":"shop","iss":"http://adfs.example.com/adfs/services/trust","apptype":"Public","appid":"a","authmethod":"x","auth_time":"2026-01-01T00:00:00.000Z",` +
 				`"ver":"1.0","scp":"openid","sub":"s","company":"acme","http://schemas.microsoft.com/ws/2008/06/identity/claims/role":["Editors","Users"]}`,
@@ -78,8 +90,10 @@ func TestTokensWithoutPreset(t *testing.T) {
 			"acme:WRITE",
 		},
 		"PingOne": {
-			[]string{"issuer: https://auth.pingone.eu/env/as", "token_types: [none]", `require_claims: {'["p1.rid"]': present}`, "tenants: {from: env, map: {e1: acme}}",
-				"actions: {from: scope, map: {edit: WRITE}}"},
+			[]string{
+				"issuer: https://auth.pingone.eu/env/as", "token_types: [none]", `require_claims: {'["p1.rid"]': present}`, "tenants: {from: env, map: {e1: acme}}",
+				"actions: {from: scope, map: {edit: WRITE}}",
+			},
 			`{"alg":"RS256","kid":"k1"}`,
 			`{"client_id":"c","iss":"https://auth.pingone.eu/env/as","aud":["shop"],"scope":"edit","sub":"s","sid":"x","acr":"Single_Factor","env":"e1","org":"o1","p1.rid":"r"}`,
 			"acme:WRITE",
@@ -111,8 +125,10 @@ func TestTokensWithoutPreset(t *testing.T) {
 			"refused: token_type_refused",
 		},
 		"Entra's v1.0 token of an app": {
-			[]string{`issuer_pattern: "https://sts.windows.net/{tid}/"`, "issuer_values: {tid: [t1]}", plainKeys, "preset: entra",
-				"tenants: {map: {t1: acme}}", "roles: {map: {Orders.All: editor}}"},
+			[]string{
+				`issuer_pattern: "https://sts.windows.net/{tid}/"`, "issuer_values: {tid: [t1]}", plainKeys, "preset: entra",
+				"tenants: {map: {t1: acme}}", "roles: {map: {Orders.All: editor}}",
+			},
 			`{"typ":"JWT","alg":"RS256","x5t":"k1","kid":"k1"}`,
 			`{"iss":"https://sts.windows.net/t1/","aud":"shop","appid":"web","appidacr":"1","idp":"https://sts.windows.net/t1/","oid":"o","rh":"r","roles":["Orders.All"],"sub":"o","tid":"t1","uti":"u","ver":"1.0"}`,
 			"acme:READ,WRITE",
@@ -124,15 +140,19 @@ func TestTokensWithoutPreset(t *testing.T) {
 			"acme:READ",
 		},
 		"Google's Identity-Aware Proxy": {
-			[]string{"issuer: https://cloud.google.com/iap", plainKeys, "token_types: [JWT]", "kinds: [workload]", "tenants: {from: hd, map: {example.com: acme}}",
-				"roles: {from: google.access_levels, map: {level: reader}}"},
+			[]string{
+				"issuer: https://cloud.google.com/iap", plainKeys, "token_types: [JWT]", "kinds: [workload]", "tenants: {from: hd, map: {example.com: acme}}",
+				"roles: {from: google.access_levels, map: {level: reader}}",
+			},
 			`{"alg":"ES256","typ":"JWT","kid":"k1"}`,
 			`{"iss":"https://cloud.google.com/iap","aud":"shop","email":"a@example.com","sub":"accounts.google.com:1","hd":"example.com","google":{"access_levels":["level"]},"identity_source":"GOOGLE"}`,
 			"acme:READ",
 		},
 		"CircleCI": {
-			[]string{"issuer: https://oidc.circleci.com/org/o1", "token_types: [JWT]", "kinds: [workload]",
-				`require_claims: {'["oidc.circleci.com/project-id"]': p1}`, `tenants: {from: ["oidc.circleci.com/org-id"], map: {o1: acme}}`, "roles: {from: [\"oidc.circleci.com/context-ids\"], map: {c1: reader}}"},
+			[]string{
+				"issuer: https://oidc.circleci.com/org/o1", "token_types: [JWT]", "kinds: [workload]",
+				`require_claims: {'["oidc.circleci.com/project-id"]': p1}`, `tenants: {from: ["oidc.circleci.com/org-id"], map: {o1: acme}}`, "roles: {from: [\"oidc.circleci.com/context-ids\"], map: {c1: reader}}",
+			},
 			`{"alg":"RS256","typ":"JWT","kid":"k1"}`,
 			`{"iss":"https://oidc.circleci.com/org/o1","aud":"shop","sub":"org/o1/project/p1/user/u1","oidc.circleci.com/project-id":"p1","oidc.circleci.com/org-id":"o1","oidc.circleci.com/context-ids":["c1"]}`,
 			"acme:READ",
