@@ -443,14 +443,22 @@ func TestWants(t *testing.T) {
 			"acme", "WRITE",
 			`for WRITE on tenant "acme": claim org with o1 or o2, and claim realm.roles with chief`,
 		},
-		{[]string{rename, roles}, "acme", "DELETE", `a word in the entry's roles or actions that means DELETE on tenant "acme"`},
+		{
+			[]string{rename, roles},
+			"acme", "DELETE",
+			`a word in the entry's roles or actions that means DELETE on tenant "acme"`,
+		},
 		{[]string{rename, roles}, "other", "READ", `a word for tenant "other" in the map of tenants of the issuer's entry`},
 		{
 			[]string{"tenants: {from: org}", roles, "actions: {from: scope}"},
 			"b", "DELETE",
 			`for DELETE on tenant "b": claim org with b, and claim scope with DELETE`,
 		},
-		{[]string{rename, roles}, token.Global, "READ", "READ globally, which takes tenants: {global: true} in the issuer's entry"},
+		{
+			[]string{rename, roles},
+			token.Global, "READ",
+			"READ globally, which takes tenants: {global: true} in the issuer's entry",
+		},
 		{
 			[]string{"tenants: {from: org, global: true}", roles},
 			token.Global, "READ",

@@ -13,7 +13,8 @@ func TestTokensWithoutPreset(t *testing.T) {
 	}{
 		"FusionAuth": {
 			[]string{
-				"issuer: acme.com", plainKeys, "token_types: [JWT]", "kinds: [access, workload]", "tenants: {from: tid, map: {t1: acme}}",
+				"issuer: acme.com", plainKeys, "token_types: [JWT]", "kinds: [access, workload]",
+				"tenants: {from: tid, map: {t1: acme}}",
 				"roles: {from: roles, map: {editor: editor}}",
 			},
 			`{"alg":"RS256","typ":"JWT","kid":"k1","gty":["authorization_code"],"use":"token"}`,
@@ -34,7 +35,8 @@ func TestTokensWithoutPreset(t *testing.T) {
 		"Dex": {
 			[]string{
 				"issuer: https://dex.example.com", "token_types: [none, JWT]", "kinds: [id]",
-				"tenants: {from: federated_claims.connector_id, map: {ldap: acme}}", `roles: {from: groups, map: {"org:team": reader}}`,
+				"tenants: {from: federated_claims.connector_id, map: {ldap: acme}}",
+				`roles: {from: groups, map: {"org:team": reader}}`,
 			},
 			`{"alg":"RS256","kid":"k1"}`,
 			`{"iss":"https://dex.example.com","sub":"CgcyMzQyNzQ5EgZnaXRodWI","aud":"shop","at_hash":"h","c_hash":"c","email":"a@b.c",` +
@@ -151,7 +153,9 @@ func TestTokensWithoutPreset(t *testing.T) {
 		"CircleCI": {
 			[]string{
 				"issuer: https://oidc.circleci.com/org/o1", "token_types: [JWT]", "kinds: [workload]",
-				`require_claims: {'["oidc.circleci.com/project-id"]': p1}`, `tenants: {from: ["oidc.circleci.com/org-id"], map: {o1: acme}}`, "roles: {from: [\"oidc.circleci.com/context-ids\"], map: {c1: reader}}",
+				`require_claims: {'["oidc.circleci.com/project-id"]': p1}`,
+				`tenants: {from: ["oidc.circleci.com/org-id"], map: {o1: acme}}`,
+				"roles: {from: [\"oidc.circleci.com/context-ids\"], map: {c1: reader}}",
 			},
 			`{"alg":"RS256","typ":"JWT","kid":"k1"}`,
 			`{"iss":"https://oidc.circleci.com/org/o1","aud":"shop","sub":"org/o1/project/p1/user/u1","oidc.circleci.com/project-id":"p1","oidc.circleci.com/org-id":"o1","oidc.circleci.com/context-ids":["c1"]}`,
@@ -164,7 +168,10 @@ func TestTokensWithoutPreset(t *testing.T) {
 			"acme:READ,WRITE",
 		},
 		"Laravel Passport, times with fractions": {
-			[]string{plainIssuer, "token_types: [JWT]", "kinds: [workload]", "tenants: {from: org}", "actions: {from: scopes, map: {read: READ}}"},
+			[]string{
+				plainIssuer, "token_types: [JWT]", "kinds: [workload]", "tenants: {from: org}",
+				"actions: {from: scopes, map: {read: READ}}",
+			},
 			`{"typ":"JWT","alg":"RS256"}`,
 			`{"iss":"https://idp.example.com","aud":"shop","jti":"j","iat":1799999940.123456,"nbf":1799999940.123456,"exp":1800000240.5,"sub":"1","scopes":["read"],"org":"acme"}`,
 			"acme:READ",

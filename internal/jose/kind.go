@@ -19,9 +19,9 @@ const (
 	KindWorkload Kind = "workload"
 )
 
-// signs are what a token's claims say of its kind, each with the claim that says it; "": none does. An id_token need not
-// have any claim of its own, and its header's typ is often that of the access tokens; so what has neither a statement
-// nor a sign counts as neither (RFC 8725 §3.12).
+// signs are what a token's claims say of its kind, each with the claim that says it; "": none does. An id_token need
+// not have any claim of its own, and its header's typ is often that of the access tokens; so what has neither a
+// statement nor a sign counts as neither (RFC 8725 §3.12).
 type signs struct {
 	access, id string // it states it: typ (Keycloak), token_use (Amazon Cognito)
 	bound      string // it states that it is an access token that needs a key: typ DPoP (Keycloak)
