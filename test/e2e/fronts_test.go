@@ -111,19 +111,8 @@ func openFrontWith(
 ) *frontHouse {
 	t.Helper()
 	needs(t, program, program)
-	h := &frontHouse{front: freeAddress(t), app: newFrontApp(t)}
-	folder := t.TempDir()
-	h.folder = folder
-	for _, sub := range []string{"run", "keys"} {
-		if err := os.Mkdir(filepath.Join(folder, sub), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ports := strings.NewReplacer("127.0.0.1:4180", freeAddress(t), "127.0.0.1:8080", freeAddress(t),
-		"127.0.0.1:8000", h.front, "http://:8000", "http://:"+h.front[strings.LastIndexByte(h.front, ':')+1:],
-		"127.0.0.1:3000", h.app.address)
-	config := edit.Replace(ports.Replace(readFile(t, "examples/fronts/config.yaml"))) + "admin: {listen: \"\"}\n"
-	writeFile(t, filepath.Join(folder, "config.yaml"), []byte(config))
+	h, ports := gateBesideFront(t, edit)
+	folder := h.folder
 	for _, file := range files {
 		text := ports.Replace(readFile(t, filepath.Join("examples/fronts", name, file)))
 		if program == "nginx" && os.Getuid() == 0 { // its workers run as the user nobody then, and the folder is not theirs
@@ -131,12 +120,6 @@ func openFrontWith(
 		}
 		writeFile(t, filepath.Join(folder, file), []byte(text))
 	}
-	h.gate = start(t, folder, nil, "serve", "--config", "config.yaml")
-	h.gate.until(t, h.gate.stderr, `"listener":"decision"`)
-	h.token = strings.TrimSpace(run(t, folder, nil, "mint", "--config", "config.yaml", "--client", "web", "--role",
-		"reader",
-		"--tenant", "acme", "--sub", "alice"))
-
 	log, err := os.Create(filepath.Join(folder, "front.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -166,6 +149,31 @@ func openFrontWith(
 			t.Fatalf("%s does not listen: %v", name, err)
 		}
 	}
+}
+
+// gateBesideFront starts examples/fronts' gate, whose config was edited, for a front and an app on free ports. It also
+// returns what puts these ports into the front's own files.
+func gateBesideFront(t *testing.T, edit *strings.Replacer) (*frontHouse, *strings.Replacer) {
+	t.Helper()
+	h := &frontHouse{front: freeAddress(t), app: newFrontApp(t)}
+	folder := t.TempDir()
+	h.folder = folder
+	for _, sub := range []string{"run", "keys"} {
+		if err := os.Mkdir(filepath.Join(folder, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ports := strings.NewReplacer("127.0.0.1:4180", freeAddress(t), "127.0.0.1:8080", freeAddress(t),
+		"127.0.0.1:8000", h.front, "http://:8000", "http://:"+h.front[strings.LastIndexByte(h.front, ':')+1:],
+		"127.0.0.1:3000", h.app.address)
+	config := edit.Replace(ports.Replace(readFile(t, "examples/fronts/config.yaml"))) + "admin: {listen: \"\"}\n"
+	writeFile(t, filepath.Join(folder, "config.yaml"), []byte(config))
+	h.gate = start(t, folder, nil, "serve", "--config", "config.yaml")
+	h.gate.until(t, h.gate.stderr, `"listener":"decision"`)
+	h.token = strings.TrimSpace(run(t, folder, nil, "mint", "--config", "config.yaml", "--client", "web", "--role",
+		"reader",
+		"--tenant", "acme", "--sub", "alice"))
+	return h, ports
 }
 
 // ask sends a request as it is written, and returns the status.
@@ -226,6 +234,11 @@ func (h *frontHouse) play(t *testing.T) {
 				bearer, "X-Jotgate-Tenant: globex", "X-Jotgate-Subject: root",
 				"x-jotgate-actions: ADMIN",
 			},
+			200,
+		},
+		{
+			"identity fields that Connection lists", "GET", "/t/acme/orders",
+			[]string{bearer, "Connection: X-Jotgate-Tenant, x-jotgate-subject", "X-Jotgate-Subject: root"},
 			200,
 		},
 		{"a spoofed identity on a public route", "GET", "/assets/a", []string{"X-Jotgate-Subject: root"}, 200},
