@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"fmt"
 	"math/big"
 	"strings"
 	"sync"
@@ -177,5 +178,59 @@ func TestExpensiveKeys(t *testing.T) {
 			t.Errorf("%d bits, exponent %d, in a remote set: %d keys, left out %v", c.bits, c.exponent, len(parsed.keys),
 				parsed.skipped)
 		}
+	}
+}
+
+// A flood of forged tokens whose checks are dear, each another one, against tokens that cost little and others that are
+// known: the flood takes at most its places, what waits is bounded, and every good token is verified while the flood
+// stands at its bound.
+func TestForgedDearTokensStarveNoOthers(t *testing.T) {
+	t.Parallel()
+	cheap, err := Generate("ES256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := NewKeySet(append(ecKeys(t, elliptic.P521(), "dear").Keys(), cheap.Public())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := verifierOf(t, set)
+	places := cap(v.dear.places)
+	for range places {
+		v.dear.places <- struct{}{} // the checks that run take as long as they may
+	}
+	flood, refused := int(v.dear.most)+1000, make(chan refusal.Reason, int(v.dear.most)+1000)
+	var attackers sync.WaitGroup
+	forged := forgedFor("ES512", "dear")
+	for range flood {
+		attackers.Go(func() {
+			_, err := v.VerifyUntimed(forged, nil)
+			refused <- refusal.Of(err)
+		})
+	}
+	for range 1000 {
+		if have := <-refused; have != refusal.SignaturesBusy {
+			t.Fatalf("above the bound: %s", have)
+		}
+	}
+	if waiting := v.dear.waiting.Load(); waiting != v.dear.most {
+		t.Errorf("%d checks wait, of at most %d", waiting, v.dear.most)
+	}
+	for i := range 500 {
+		claims := fmt.Sprintf(`{"iss":"https://issuer.test","sub":"a","exp":4102444800,"jti":"%d","scope":"x"}`, i)
+		bearer, err := cheap.Sign("at+jwt", []byte(claims))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.VerifyUntimed(bearer, nil); err != nil {
+			t.Fatalf("a good token during the flood: %v", err)
+		}
+	}
+	for range places {
+		<-v.dear.places
+	}
+	attackers.Wait()
+	if left := v.dear.waiting.Load(); left != 0 || len(v.dear.places) != 0 {
+		t.Errorf("%d checks and %d places are left behind", left, len(v.dear.places))
 	}
 }
