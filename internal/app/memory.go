@@ -91,6 +91,7 @@ func openRevocations(c *config.Config, store *redisstore.Store, log *telemetry.L
 	if c.Revocations.Shared && store != nil {
 		return revoke.Join(context.Background(), revoke.SharedOptions{
 			Store: store, Capacity: c.Revocations.Capacity, Clients: len(clients(c)), Clock: clock, Log: log.Logger,
+			Life: c.SessionLife(),
 			Poll: c.Revocations.Poll, MaxStaleness: c.Revocations.MaxStaleness, RefuseStale: c.Revocations.RefuseStale,
 		})
 	}

@@ -4,7 +4,8 @@
 //
 // A logout token is judged strictly (§2.6): signed by a key of its issuer, of typ logout+jwt or none, for one of the
 // issuer's logout_audiences, made within two minutes, with the one event and without a nonce, and used once. The mark
-// is at the moment of receipt, and durable before the answer.
+// is at the moment of receipt, and durable before the answer. A logout token from before what is remembered begins may
+// have been used then: its mark is at its own iat, so that a replay ends nothing that its first use did not.
 package logout
 
 import (
@@ -153,11 +154,12 @@ func (e *Endpoint) logOut(x *request.Exchange, r *http.Request, said *Event) err
 		return err
 	}
 	v, err := e.judged(x, r, received)
+	first := false
 	if err == nil {
 		t := &v.Claims
 		said.Issuer, said.Subject, said.Session, said.TokenID = t.Issuer, t.Subject, t.Session, t.ID
 		x.Issuer, x.Subject, x.TokenID = t.Issuer, t.Subject, t.ID
-		err = e.once(r.Context(), v, received)
+		first, err = e.once(r.Context(), v, received)
 	}
 	if err != nil {
 		if refusal.Of(err).Status() < 500 {
@@ -167,17 +169,21 @@ func (e *Endpoint) logOut(x *request.Exchange, r *http.Request, said *Event) err
 	}
 	// After the token was used, or a replay could use up the turns of its issuer.
 	if err := e.State.take("issuer "+v.Claims.Issuer, rate, received); err != nil {
-		e.State.pending(useOf(v), received)
+		e.State.pending(useOf(v), first, received)
 		return err
 	}
 	kind, value := revoke.LoggedOut, v.Claims.Subject
 	if v.Claims.Session != "" {
 		kind, value = revoke.Session, v.Claims.Session
 	}
-	// The issuer's clock may be ahead of ours, and so the times of its tokens, too.
-	at := time.UnixMilli(max(received.UnixMilli(), v.Claims.IssuedAt+1))
-	if err := e.Marks.LogOut(r.Context(), kind, v.Claims.Issuer, value, at); err != nil {
-		e.State.pending(useOf(v), received)
+	// iat is in whole seconds, and what was issued in the same second ends. The issuer's clock may be ahead of ours, and
+	// so the times of its tokens, too.
+	at := v.Claims.IssuedAt + 1
+	if first {
+		at = max(at, received.UnixMilli())
+	}
+	if err := e.Marks.LogOut(r.Context(), kind, v.Claims.Issuer, value, time.UnixMilli(at)); err != nil {
+		e.State.pending(useOf(v), first, received)
 		return err
 	}
 	return nil
@@ -241,19 +247,30 @@ func useOf(v *jose.Verified) replay.Use {
 	}
 }
 
-// once uses the token. One whose mark could not be made may come again.
-func (e *Endpoint) once(ctx context.Context, v *jose.Verified, now time.Time) error {
+// once uses the token, and reports whether this is sure to be the first time. What was made before the memory of the
+// process, or of the store, begins may have been used then, by a process that has ended; refusing it would lose the
+// logout of an honest issuer around a restart. Each process takes it once. One whose mark could not be made may come
+// again.
+func (e *Endpoint) once(ctx context.Context, v *jose.Verified, now time.Time) (first bool, err error) {
 	use := useOf(v)
-	if e.State.resume(use, now) {
-		return nil
+	if first, pending := e.State.resume(use, now); pending {
+		return first, nil
 	}
-	guard := cmp.Or[Guard](e.Guard, e.State)
-	err := guard.Consume(ctx, use, v.Claims.IssuedAt)
+	err = cmp.Or[Guard](e.Guard, e.State).Consume(ctx, use, v.Claims.IssuedAt)
+	switch refusal.Of(err) {
+	case "":
+		if first = true; e.Guard == nil {
+			return first, nil
+		}
+		err = e.State.used.Consume(ctx, use) // it may have come before the store could tell
+	case refusal.CodeBelowFloor, refusal.CodeNotYetValid:
+		err = e.State.used.Consume(ctx, use)
+	}
 	switch refusal.Of(err) {
 	case "", refusal.StoreUnavailable:
-		return err
+		return first, err
 	}
-	return refusal.Because(refusal.LogoutUsed, "%v", err)
+	return false, refusal.Because(refusal.LogoutUsed, "%v", err)
 }
 
 // posted is the logout_token of a form (§2.5).

@@ -29,12 +29,18 @@ type State struct {
 
 	mu      sync.Mutex
 	buckets *simplelru.LRU[string, *rate.Limiter]
-	again   *simplelru.LRU[[24]byte, int64] // used, but without their mark, until when
+	again   *simplelru.LRU[[24]byte, unmarked]
 }
 
-// NewState makes the State of a process that begins at a whole second.
+// unmarked is a logout token that was used without its mark.
+type unmarked struct {
+	first bool  // it was sure to be used for the first time
+	until int64 // ms; it is forgotten then
+}
+
+// NewState makes the State of a process, whose memory begins with the next whole second, as iat is in seconds.
 func NewState(clock func() time.Time) (*State, error) {
-	s := &State{began: clock().Truncate(time.Second).UnixMilli()}
+	s := &State{began: clock().Truncate(time.Second).Add(time.Second).UnixMilli()}
 	var err error
 	if s.used, err = replay.NewMemory(replay.Options{Capacity: 1, Clock: clock}); err != nil {
 		return nil, err
@@ -42,7 +48,7 @@ func NewState(clock func() time.Time) (*State, error) {
 	if s.buckets, err = simplelru.NewLRU[string, *rate.Limiter](mostBuckets, nil); err != nil {
 		return nil, err
 	}
-	s.again, err = simplelru.NewLRU[[24]byte, int64](mostPending, nil)
+	s.again, err = simplelru.NewLRU[[24]byte, unmarked](mostPending, nil)
 	return s, err
 }
 
@@ -51,10 +57,10 @@ func (s *State) Reconfigure(issuers []string) error {
 	return s.used.Reconfigure(issuers, usedPerIssuer*max(1, len(issuers)))
 }
 
-// Consume is what this process remembers.
+// Consume is what this process remembers. refusal.CodeBelowFloor is the answer for what was made before it began.
 func (s *State) Consume(ctx context.Context, u replay.Use, made int64) error {
 	if made < s.began {
-		return refusal.Because(refusal.LogoutUsed, "made %d ms before this process began", s.began-made)
+		return refusal.Because(refusal.CodeBelowFloor, "made %d ms before this process began", s.began-made)
 	}
 	return s.used.Consume(ctx, u)
 }
@@ -89,19 +95,19 @@ func (s *State) bucket(key string, perSecond int) *rate.Limiter {
 }
 
 // pending notes a token that was used while its mark could not be kept: its issuer may send it again.
-func (s *State) pending(u replay.Use, now time.Time) {
+func (s *State) pending(u replay.Use, first bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.again.Add(u.Nonce, now.Add(Longest).UnixMilli())
+	s.again.Add(u.Nonce, unmarked{first, now.Add(Longest).UnixMilli()})
 }
 
-// resume reports whether a token was used without its mark, which is to be made now.
-func (s *State) resume(u replay.Use, now time.Time) bool {
+// resume reports whether a token was used without its mark, which is to be made now, and what pending was told of it.
+func (s *State) resume(u replay.Use, now time.Time) (first, pending bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	until, known := s.again.Get(u.Nonce)
+	m, known := s.again.Get(u.Nonce)
 	s.again.Remove(u.Nonce)
-	return known && now.UnixMilli() < until
+	return m.first, known && now.UnixMilli() < m.until
 }
 
 // network is a client's address; of IPv6, whose clients have many, the /64.

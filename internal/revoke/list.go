@@ -160,6 +160,9 @@ const usualLife = 24 * time.Hour
 func (l *List) SetLife(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if d > l.life && l.shared != nil {
+		l.shared.again.Store(true) // the store may have what was forgotten here
+	}
 	l.life = max(l.life, d)
 }
 

@@ -16,8 +16,10 @@ import (
 )
 
 // The keys of the list: what was revoked, by name; in which order; when entries end; how much each client has taken;
-// the last number.
-var names = [...]string{"revoked:records", "revoked:order", "revoked:ends", "revoked:shares", "revoked:last"}
+// the last number; for how long, in ms, marks of sessions are kept.
+var names = [...]string{
+	"revoked:records", "revoked:order", "revoked:ends", "revoked:shares", "revoked:last", "revoked:life",
+}
 
 func (s *sharing) keys() []string {
 	keys := []string{s.o.Store.EpochKey()}
@@ -37,18 +39,35 @@ func (s *sharing) keys() []string {
 // undoneState has a space, as no client's id has: it takes no share.
 const undoneState = "undone mark"
 
-// room is Lua for what finds room for an entry: full(NOW, CLIENT, CAPACITY, SHARE, KEPT) first forgets what ended.
-const room = `
+// lives is Lua for how long marks of sessions and logouts are kept: lives(LIFE) is the longest life that any replica
+// has told, since a later configuration may let in tokens that live longer than was known when a mark was set.
+const lives = `
+local function lives(life)
+  local known = tonumber(redis.call('GET', KEYS[7]) or '0')
+  if tonumber(life) <= known then return known end
+  redis.call('SET', KEYS[7], life)
+  return tonumber(life)
+end
+`
+
+// room is Lua for what finds room for an entry: full(NOW, CLIENT, CAPACITY, SHARE, KEPT) first forgets what ended. The
+// end of a mark of a session is judged anew, by the life that is known by then.
+const room = lives + `
+local function ends(name) return tonumber(string.match(name, '"(%d+)"%]$') or '0') + lives('0') end
 local function passing(name) return string.sub(name, 1, 6) == '["sid"' or string.sub(name, 1, 9) == '["logout"' end
 local function drop(now, most, kept)
   local ended = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', string.format('%.0f', now - kept), 'LIMIT', 0, most)
   for _, gone in ipairs(ended) do
-    local owner = string.match(redis.call('HGET', KEYS[2], gone) or '', '^%d+ (.*)$')
-    if passing(gone) then owner = 'logged out' elseif string.sub(gone, 1, 8) ~= '["token"' then owner = nil end
-    if owner and redis.call('HINCRBY', KEYS[5], owner, -1) <= 0 then redis.call('HDEL', KEYS[5], owner) end
-    redis.call('HDEL', KEYS[2], gone)
-    redis.call('ZREM', KEYS[3], gone)
-    redis.call('ZREM', KEYS[4], gone)
+    if passing(gone) and ends(gone) > now - kept then
+      redis.call('ZADD', KEYS[4], string.format('%.0f', ends(gone)), gone)
+    else
+      local owner = string.match(redis.call('HGET', KEYS[2], gone) or '', '^%d+ (.*)$')
+      if passing(gone) then owner = 'logged out' elseif string.sub(gone, 1, 8) ~= '["token"' then owner = nil end
+      if owner and redis.call('HINCRBY', KEYS[5], owner, -1) <= 0 then redis.call('HDEL', KEYS[5], owner) end
+      redis.call('HDEL', KEYS[2], gone)
+      redis.call('ZREM', KEYS[3], gone)
+      redis.call('ZREM', KEYS[4], gone)
+    end
   end
 end
 local function full(now, client, capacity, share, kept)
@@ -90,10 +109,11 @@ return 'kept'
 // heard if it knows more than the store; otherwise the word is new, and so later than all that the replica or the store
 // knew. Of two words of the same moment, the mark counts. ARGV: name; state; when the replica's last word on it was, or
 // 0; told or new; capacity; for how long an ended entry is kept; for how long an undone mark is; the mark's name as of
-// version 0.1.0; its moment; whose share it takes, or none; that share; when a mark of a session is forgotten.
+// version 0.1.0; its moment; whose share it takes, or none; that share; how long the replica keeps marks of sessions.
 var putMark = redis.NewScript(redisstore.Prelude + room + `
 local record, now = living(KEYS[1])
 if not record then return 'over' end
+lives(ARGV[12])
 local name, state, stamp, told = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == 'told'
 local known = redis.call('HGET', KEYS[2], name)
 local old = redis.call('HGET', KEYS[2], ARGV[8])
@@ -119,7 +139,7 @@ if not told then stamp = math.max(now, stamp + 1) end
 local text = string.format('%.0f', stamp)
 write(name, text .. ' ' .. state)
 if passing(name) then
-  redis.call('ZADD', KEYS[4], ARGV[12], name)
+  redis.call('ZADD', KEYS[4], string.format('%.0f', ends(name)), name)
 elseif state == '' then
   redis.call('ZREM', KEYS[4], name)
 else
@@ -129,10 +149,12 @@ return stamp
 `)
 
 // after tells what has a higher number than the last one seen, a page at a time, if the epoch is the one that the
-// number belongs to, and begins with the lowest otherwise. ARGV: epoch, number, the length of a page.
-var after = redis.NewScript(redisstore.Prelude + `
+// number belongs to, and begins with the lowest otherwise. ARGV: epoch, number, the length of a page; how long the
+// replica keeps marks of sessions.
+var after = redis.NewScript(redisstore.Prelude + lives + `
 local record = living(KEYS[1])
 if not record then return {''} end
+lives(ARGV[4])
 local from = '(' .. ARGV[2]
 if record[1] ~= ARGV[1] then from = '-inf' end
 local found = redis.call('ZRANGEBYSCORE', KEYS[3], from, '+inf', 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[3]))
@@ -199,7 +221,7 @@ func (s *sharing) put(r *record, quota int, life time.Duration, told bool) (*red
 	}
 	return putMark, []any{
 		name, state, r.When, word, s.o.Capacity, keptAfterExpiry.Milliseconds(), keptUndone.Milliseconds(),
-		string(older), r.At, owner, quota, r.At + life.Milliseconds(),
+		string(older), r.At, owner, quota, life.Milliseconds(),
 	}, nil
 }
 

@@ -21,6 +21,7 @@ type SharedOptions struct {
 	Clients  int // how many clients share the capacity
 	Clock    func() time.Time
 	Log      *zap.Logger
+	Life     time.Duration // see List.SetLife
 
 	Poll         time.Duration // between two looks for what others have revoked
 	MaxStaleness time.Duration // without an answer for so long the list is stale …
@@ -40,7 +41,8 @@ type sharing struct {
 	last  int64
 	stale bool
 
-	reading sync.Mutex // one reader at a time
+	reading sync.Mutex  // one reader at a time
+	again   atomic.Bool // all of it is to be read anew
 
 	began     time.Time    // of this list
 	confirmed atomic.Int64 // ns since then: when the store last told everything; 0: never
@@ -83,6 +85,7 @@ func newShared(o SharedOptions) (*List, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.life = max(l.life, o.Life)
 	l.shared = &sharing{o: o, stop: func() {}, began: time.Now()}
 	l.any.Store(o.RefuseStale) // nothing may pass by the check
 	return l, nil
@@ -152,8 +155,14 @@ func (s *sharing) read(ctx context.Context, l *List) (err error) {
 			s.epoch = "" // what is missing there is written at the next try, which begins anew
 		}
 	}()
+	l.mu.RLock()
+	life := l.life.Milliseconds()
+	l.mu.RUnlock()
+	if s.again.Swap(false) {
+		s.epoch = ""
+	}
 	for {
-		answer, err := s.o.Store.Run(ctx, after, s.keys()[:3], s.epoch, s.last, page)
+		answer, err := s.o.Store.Run(ctx, after, s.keys(), s.epoch, s.last, page, life)
 		if err != nil {
 			return err
 		}

@@ -434,3 +434,36 @@ func TestSharedForgetsUndone(t *testing.T) {
 		t.Errorf("%d entries in the store, %d in memory, want 2", got, len(l.words))
 	}
 }
+
+// TestSharedMarksOfSessionsOutliveALongerLife: a mark that was set while tokens were short-lived is kept for the longer
+// ones that a later configuration lets in, as soon as one replica says how long these live.
+func TestSharedMarksOfSessionsOutliveALongerLife(t *testing.T) {
+	t.Parallel()
+	for _, longer := range []bool{false, true} {
+		server := redistest.Start(t)
+		// One of two is for logouts.
+		small := func(o *SharedOptions) { o.Capacity, o.Clients = 2, 0 }
+		first := join(t, server, small)
+		at := time.Now().Add(-usualLife - keptAfterExpiry - time.Hour) // past its life at once
+		if err := first.LogOut(t.Context(), Session, issuer, "a", at); err != nil {
+			t.Fatal(err)
+		}
+		if second := join(t, server, small); longer {
+			second.SetLife(48 * time.Hour)
+			second.shared.sync(t.Context(), second)
+		}
+		// What another replica writes, which does not know yet, makes room first.
+		err := first.LogOut(t.Context(), Session, issuer, "b", time.Now())
+		if full := refusal.Of(err) == refusal.RevocationFull; full != longer || err != nil && !full {
+			t.Errorf("longer %t: room for another: %v", longer, err)
+		}
+		third := join(t, server, func(o *SharedOptions) { small(o); o.Poll, o.Life = time.Hour, 48*time.Hour })
+		fourth := join(t, server, small)
+		fourth.SetLife(48 * time.Hour) // by a reload
+		fourth.shared.sync(t.Context(), fourth)
+		old := &token.Claims{Issuer: issuer, Subject: "s", Session: "a", IssuedAt: at.UnixMilli() - 1000}
+		if a, b := revoked(third.Check(old, "k")), revoked(fourth.Check(old, "k")); a != longer || b != longer {
+			t.Errorf("longer %t: a token of the session is revoked: %t, %t", longer, a, b)
+		}
+	}
+}
