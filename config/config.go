@@ -135,7 +135,7 @@ type ACME struct {
 	Domains   []string
 	Email     string
 	Directory string // URL; "": Let's Encrypt
-	Storage   string // folder
+	Storage   string // folder; "": redis
 }
 
 // A Certificate is a pair of PEM files.

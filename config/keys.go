@@ -263,8 +263,8 @@ func acmeKind() yaml.Kind[writtenACME] {
 			"https URL of the authority's directory; default Let's Encrypt"),
 		yaml.Placed("storage", yaml.Text(isPath).Like(filledLike),
 			func(x *t) *yaml.Setting[string] { return &x.storage },
-			"directory for the account's key, the certificates and their keys").Must("name a directory that only the "+
-			"gate can read"),
+			"directory for the account's key, the certificates and their keys, or redis, where all replicas share them").
+			Must("name a directory that only the gate can read, or redis"),
 	)
 }
 

@@ -129,6 +129,17 @@ func (b *builder) listensOn(address string) bool {
 		slices.ContainsFunc(b.Listeners, func(l Listener) bool { return l.Address == address })
 }
 
+// acmeStorage is a folder; "" is redis. A folder of that name is written ./redis.
+func (b *builder) acmeStorage(s yaml.Setting[string]) string {
+	if s.Value != "redis" {
+		return b.Resolve(s.Value)
+	}
+	if !b.file.redis.Given {
+		b.Fault(s.At, "needs redis, in which replicas share certificates", "add redis, or name a directory")
+	}
+	return ""
+}
+
 // buildTLS tries every pair, so that a certificate that does not fit its key is found by check and not by the first
 // client.
 func (b *builder) buildTLS(s yaml.Setting[writtenTLS]) *TLS {
@@ -140,7 +151,7 @@ func (b *builder) buildTLS(s yaml.Setting[writtenTLS]) *TLS {
 	if w.acme.Usable() && w.acme.Given {
 		t.ACME = &ACME{
 			Domains: yaml.Values(w.acme.Value.domains), Email: w.acme.Value.email,
-			Directory: w.acme.Value.directory.Value, Storage: b.Resolve(w.acme.Value.storage.Value),
+			Directory: w.acme.Value.directory.Value, Storage: b.acmeStorage(w.acme.Value.storage),
 		}
 	}
 	for _, c := range w.certificates {

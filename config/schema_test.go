@@ -158,7 +158,8 @@ func TestSchemaTakesGoodFiles(t *testing.T) {
 
 // beyondSchema are the faults of testdata/bad that need more than one value, or the spelling of the YAML, to be seen.
 var beyondSchema = []string{
-	"audience-is-the-issuer", "certificate-without-its-key", "clients-of-one-digest", "h2c", "key-file-broken",
+	"acme-redis-missing", "audience-is-the-issuer",
+	"certificate-without-its-key", "clients-of-one-digest", "h2c", "key-file-broken",
 	"key-file-missing",
 	"key-files-of-the-wrong-kind", "limits-shared-without-redis", "logout", "merge-key", "method-any", "missing-file",
 	"no-key-signs", "nothing-to-do", "password-in-a-url",

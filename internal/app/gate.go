@@ -102,15 +102,15 @@ func New(o Options) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.certificates, err = loadCertificates(o.Config.Listeners); err != nil {
-		return nil, err
-	}
 	began := nextSecond(time.Now())
 	if o.Clock == nil && expectsProofs(o.Config) {
 		time.Sleep(time.Until(began))
 	}
 	if s.memory, err = newMemory(o.Config, s.log, s.clock); err != nil {
 		return nil, err
+	}
+	if s.certificates, err = loadCertificates(o.Config.Listeners, s.memory.store); err != nil {
+		return nil, errors.Join(err, s.memory.close())
 	}
 	if o.Clock == nil {
 		s.memory.proofs.BeginAt(began)

@@ -14,6 +14,7 @@ import (
 	"github.com/jotgate/jotgate/internal/admin"
 	"github.com/jotgate/jotgate/internal/keyfile"
 	"github.com/jotgate/jotgate/internal/listen"
+	"github.com/jotgate/jotgate/internal/redisstore"
 )
 
 // Reload reads the configuration anew and puts it into force, or changes nothing and tells why, in the log too.
@@ -81,7 +82,7 @@ func (g *Gate) replace(who string, widening bool) error {
 	if err != nil {
 		return err
 	}
-	certificates, err := loadCertificates(c.Listeners)
+	certificates, err := loadCertificates(c.Listeners, g.memory.store)
 	if err != nil {
 		return err
 	}
@@ -259,7 +260,7 @@ func connections(l config.Limits) config.Limits {
 }
 
 // loadCertificates reads the certificates of every listener that has some.
-func loadCertificates(listeners []config.Listener) (map[string]*listen.Certificates, error) {
+func loadCertificates(listeners []config.Listener, store *redisstore.Store) (map[string]*listen.Certificates, error) {
 	all := map[string]*listen.Certificates{}
 	for _, l := range listeners {
 		if l.TLS == nil {
@@ -272,7 +273,16 @@ func loadCertificates(listeners []config.Listener) (map[string]*listen.Certifica
 			options.Pairs = append(options.Pairs, listen.KeyPair(c))
 		}
 		if l.TLS.ACME != nil {
-			options.ACME = (*listen.ACME)(l.TLS.ACME)
+			options.ACME = &listen.ACME{
+				Domains: l.TLS.ACME.Domains, Email: l.TLS.ACME.Email, Directory: l.TLS.ACME.Directory,
+				Storage: l.TLS.ACME.Storage,
+			}
+			if l.TLS.ACME.Storage == "" {
+				if store == nil {
+					return nil, fmt.Errorf("listener %q: acme: redis is not connected, which needs a restart", l.Name)
+				}
+				options.ACME.Shared = store.Certificates()
+			}
 		}
 		loaded, err := listen.LoadTLS(options)
 		if err != nil {

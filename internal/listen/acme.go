@@ -21,6 +21,8 @@ type ACME struct {
 	Email     string // of the account; may be empty
 	Directory string // URL; "": Let's Encrypt
 	Storage   string // folder for the account's key, certificates and their keys
+	// Shared keeps them in place of Storage, for all replicas: each can answer the challenges of any other; nil: Storage.
+	Shared autocert.Cache
 }
 
 // acmeCertificates are those that an authority has issued.
@@ -37,10 +39,14 @@ func newACME(settings ACME) *acmeCertificates {
 	if directory == "" {
 		directory = acme.LetsEncryptURL
 	}
+	cache := settings.Shared
+	if cache == nil {
+		cache = autocert.DirCache(settings.Storage)
+	}
 	return &acmeCertificates{
 		settings: settings, ends: map[string]time.Time{},
 		manager: &autocert.Manager{
-			Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(settings.Storage), Email: settings.Email,
+			Prompt: autocert.AcceptTOS, Cache: cache, Email: settings.Email,
 			HostPolicy: autocert.HostWhitelist(settings.Domains...),
 			Client:     &acme.Client{DirectoryURL: directory, UserAgent: "jotgate"},
 		},

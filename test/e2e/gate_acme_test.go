@@ -10,10 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jotgate/jotgate/internal/redistest"
 )
 
 // Pebble is an authority for tests of ACME clients, by Let's Encrypt; it is no part of go.mod.
@@ -59,7 +62,7 @@ func startPebble(t *testing.T) *pebble {
 			"-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-management", management),
 		exec.Command(folder+"/pebble", "-config", "pebble.json", "-dnsserver", names, "-strict"),
 	} {
-		c.Dir, c.Env = folder, append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
+		c.Dir, c.Env = folder, append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_AUTHZREUSE=0")
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -102,6 +105,48 @@ func issued(t *testing.T, address, domain string) *x509.Certificate {
 	}
 	t.Fatalf("no certificate for %s: %v", domain, last)
 	return nil
+}
+
+// Replicas that keep their certificates in Redis have the same ones, and each answers the challenge of a certificate
+// that another has asked for.
+func TestReplicasShareCertificatesByACME(t *testing.T) {
+	t.Parallel()
+	p, store := startPebble(t), redistest.Start(t)
+	elsewhere, second := freeAddress(t), freeAddress(t)
+	replica := func(tlsAt, admin string) *gate {
+		g := &gate{folder: t.TempDir(), env: []string{"SSL_CERT_FILE=" + p.authority}}
+		config := strings.Replace(p.config(tlsAt, freeAddress(t)), "storage: acme", "storage: redis", 1)
+		g.configure(t, strings.Replace(config, p.admin, admin, 1)+fmt.Sprintf("redis: {url: %q}\n", store.URL()))
+		g.serve(t)
+		return g
+	}
+	replica(p.tlsAt, p.admin) // where the authority looks
+	shop, www := issued(t, p.tlsAt, "shop.test"), issued(t, p.tlsAt, "www.shop.test")
+	const key = "{jotgate}:acme:www.shop.test"
+	if kept, _ := store.Do("GET", key).(string); !strings.Contains(kept, "PRIVATE KEY") {
+		t.Fatalf("the store has %.40q under %s", kept, key)
+	}
+	if store.Do("DEL", key) != int64(1) {
+		t.Fatal("nothing was deleted")
+	}
+	b := replica(elsewhere, second)
+	if leaf := issued(t, elsewhere, "shop.test"); leaf.SerialNumber.Cmp(shop.SerialNumber) != 0 {
+		t.Error("the second replica has another certificate")
+	}
+	leaf := issued(t, elsewhere, "www.shop.test")
+	if leaf.SerialNumber.Cmp(www.SerialNumber) == 0 {
+		t.Error("the second replica has a certificate that the store had lost")
+	}
+	store.Stop() // what is in use stays in use
+	defer store.Continue()
+	if again := issued(t, elsewhere, "www.shop.test"); again.SerialNumber.Cmp(leaf.SerialNumber) != 0 {
+		t.Error("another certificate while the store hangs")
+	}
+	if files, err := os.ReadDir(b.folder); err != nil || slices.ContainsFunc(files, func(f os.DirEntry) bool {
+		return f.Name() == "acme" || f.Name() == "redis"
+	}) {
+		t.Errorf("%v %v: certificates are in files, too", files, err)
+	}
 }
 
 func (p *pebble) config(tlsAt, httpAt string) string {
