@@ -236,7 +236,7 @@ func (t *trial) found(p *inbound) {
 	if p.grant != nil && p.plan != nil {
 		t.trace.Permissions, t.trace.TenantFrom = shownGrant(p.grant.permissions), from(&p.plan.route.Require)
 	}
-	t.trace.Tenant = p.tenant
+	t.trace.Tenant = token.Shown(p.tenant)
 	if p.decider > 0 {
 		i := p.decider - 1
 		t.trace.Deciding = &i

@@ -20,7 +20,7 @@ func stepTenant() step {
 			case q.Global:
 				return "none: the action is global"
 			default:
-				return fmt.Sprintf("%q, from %s", p.tenant, from(q))
+				return fmt.Sprintf("%q, from %s", token.Shown(p.tenant), from(q))
 			}
 		},
 		need: func(_ *Gate, p *inbound, _ refusal.Reason) string {
@@ -58,11 +58,11 @@ func (g *Gate) tenant(p *inbound) error {
 			return err
 		}
 		if !g.tenants.ok(name) {
-			return refusal.Because(refusal.TenantMalformed, "tenant %.70q", name)
+			return refusal.Because(refusal.TenantMalformed, "tenant %.70q", token.Shown(name))
 		}
 		p.tenant = name
 	}
-	p.x.Tenant = p.tenant
+	p.x.Tenant = token.Shown(p.tenant)
 	return nil
 }
 

@@ -267,6 +267,9 @@ func hostIsOurs(hostport string) bool {
 func plain(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+	if status >= http.StatusBadRequest {
+		w.Header().Set("X-Request-Id", request.NewID())
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(body)) // a client that is gone cannot be told
 }

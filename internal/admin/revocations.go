@@ -28,6 +28,7 @@ type Revocations interface {
 	Mark(ctx context.Context, kind revoke.Kind, issuer, value string, notBefore time.Time) error
 	Undo(ctx context.Context, id string) (revoke.Entry, error)
 	Entries(after string, most int) (page []revoke.Entry, more bool)
+	Search(text, after string, most int) (page []revoke.Entry, more bool)
 }
 
 // A Revocation is one token (kind "token": value is its jti, at its exp), or a not-before mark (another kind of

@@ -7,6 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +72,10 @@ func TestAdminPagesSayTheirMethods(t *testing.T) {
 		{"POST", "/healthz", "GET, HEAD"},
 		{"PUT", "/readyz", "GET, HEAD"},
 		{"POST", "/metrics", "GET, HEAD"},
+		{"GET", "/console/sign-in", "POST"},
+		{"GET", "/console/sign-out", "POST"},
+		{"GET", "/console/revocations/undo", "POST"},
+		{"POST", "/console/config", "GET, HEAD"},
 	} {
 		answer, body := askAt(t, g.AdminAddr(), c.method, c.path, "", "Authorization", "Bearer "+operatorToken)
 		if answer.StatusCode != 405 || !strings.Contains(answer.Header.Get("Allow"), c.allow) ||
@@ -84,16 +91,29 @@ func TestAdminPagesSayTheirMethods(t *testing.T) {
 	}
 }
 
-// The command of docs/observability.md: curl -d calls its body a form.
+// TestTheLogLevelCommandOfTheDocsWorks runs the command as docs/observability.md has it: curl -d calls its body a form.
 func TestTheLogLevelCommandOfTheDocsWorks(t *testing.T) {
 	t.Parallel()
 	g := startGate(t)
-	for _, media := range []string{"application/x-www-form-urlencoded", "application/json"} {
-		answer, body := askAt(t, g.AdminAddr(), "PUT", "/log-level", `{"level": "debug"}`,
-			"Authorization", "Bearer "+operatorToken, "Content-Type", media)
-		if answer.StatusCode != 204 {
-			t.Errorf("%s: %d %s", media, answer.StatusCode, body)
-		}
+	page, err := os.ReadFile("../../docs/observability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile(`(?m)^ +(curl .*http://127\.0\.0\.1:9090/log-level)$`).FindSubmatch(page)
+	if command == nil {
+		t.Fatal("docs/observability.md has no command for the log level")
+	}
+	shell := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(string(command[1]), "127.0.0.1:9090",
+		g.AdminAddr().String(), 1)+" --silent --show-error --write-out '%{http_code}'")
+	shell.Env = append(os.Environ(), "ADMIN_TOKEN="+operatorToken)
+	if out, err := shell.CombinedOutput(); err != nil || string(out) != "204" {
+		t.Errorf("%v: %s, want 204", err, out)
+	}
+	g.eventually(`"log":"audit","msg":"log_level","level":"debug"`)
+	answer, body := askAt(t, g.AdminAddr(), "PUT", "/log-level", `{"level": "loud"}`, "Authorization",
+		"Bearer "+operatorToken, "Content-Type", "application/json")
+	if answer.StatusCode != 400 || answer.Header.Get("X-Request-Id") == "" {
+		t.Errorf("a level that there is not: %d %s, %v", answer.StatusCode, body, answer.Header)
 	}
 }
 

@@ -75,3 +75,32 @@ func TestNoCredentialReachesTheLog(t *testing.T) {
 		t.Error("the metrics have a credential")
 	}
 }
+
+// TestNoCredentialInTheTenantsPlace: a code that stands where a tenant should is in no log, no trace and no list.
+func TestNoCredentialInTheTenantsPlace(t *testing.T) {
+	t.Parallel()
+	code := strings.Repeat("c0de-Of.128~", 10) + "characte"
+	for name, pattern := range map[string]string{"usual": "", "wide": "tenant_pattern: \"[A-Za-z0-9._~-]{1,200}\"\n"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := startGate(t, "drain:", pattern+"drain:")
+			status, header, body := g.get("/t/"+code+"/", "Authorization", "Bearer "+g.token("acme"))
+			if status != 403 && status != 400 || header.Get("X-Request-Id") == "" {
+				t.Fatalf("status %d", status)
+			}
+			g.eventually(`"path":"/t/[redacted]/"`)
+			_, list := g.askAdmin("GET", "/refusals", adminToken)
+			_, trace := g.operate("POST", "/explain", operatorToken, `{"request_id":"`+header.Get("X-Request-Id")+`"}`)
+			if !strings.Contains(trace, `"tenant_from"`) || !strings.Contains(string(list), `"tenant_`) {
+				t.Errorf("%s\n%s", trace, list)
+			}
+			for where, text := range map[string]string{
+				"log": g.log.String(), "list": string(list), "trace": trace, "answer": body,
+			} {
+				if strings.Contains(text, code[:12]) {
+					t.Errorf("%s: %s", where, text)
+				}
+			}
+		})
+	}
+}

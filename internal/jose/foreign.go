@@ -1,6 +1,7 @@
 package jose
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/jotgate/jotgate/internal/refusal"
@@ -127,7 +128,7 @@ func (x *Verified) readAudience(values []Value) {
 // Claim returns a claim that the issuer's Retain names; "" if the token lacks it, or if it is not retained.
 func (x *Verified) Claim(p Path) Value {
 	for n, retained := range x.Issuer.Retain {
-		if retained.String() == p.String() && len(retained) == len(p) && n < len(x.Retained) {
+		if slices.Equal(retained, p) && n < len(x.Retained) {
 			return x.Retained[n]
 		}
 	}

@@ -38,10 +38,17 @@ func (e *Entry) id() string {
 // Entries returns at most so many entries in the order of their ids, which begins behind the id after ("": at the
 // first), and reports whether there are more. Tokens that ended long ago are left out.
 func (l *List) Entries(after string, most int) (page []Entry, more bool) {
+	return l.Search("", after, most)
+}
+
+// Search is Entries of those alone whose kind, issuer, value or id has a text in it, whatever the case of letters. The
+// list is read once.
+func (l *List) Search(text, after string, most int) (page []Entry, more bool) {
+	text = strings.ToLower(text)
 	all := l.entries()
 	kept := all[:0]
 	for _, e := range all {
-		if e.ID = e.id(); e.ID > after {
+		if e.ID = e.id(); e.ID > after && e.holds(text) {
 			kept = append(kept, e)
 		}
 	}
@@ -50,6 +57,15 @@ func (l *List) Entries(after string, most int) (page []Entry, more bool) {
 		return slices.Clone(kept[:most]), true
 	}
 	return kept, false
+}
+
+func (e *Entry) holds(text string) bool {
+	for _, value := range []string{e.ID, e.Value, e.Kind, e.Issuer} {
+		if text == "" || strings.Contains(strings.ToLower(value), text) {
+			return true
+		}
+	}
+	return false
 }
 
 // entries copies the list, without ids: digests take too long for the lock.

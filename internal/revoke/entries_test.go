@@ -121,6 +121,41 @@ func TestUndoNeverATokenNorWhatIsNotThere(t *testing.T) {
 	}
 }
 
+// TestSearch: what is searched for stands anywhere in an entry, whatever its case, and the pages are those of the hits.
+func TestSearch(t *testing.T) {
+	t.Parallel()
+	l, err := Open(Options{File: filepath.Join(t.TempDir(), "revoked"), Capacity: 100, Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	at := time.Now()
+	for n := range 7 {
+		mark(t, l, Subject, fmt.Sprint("Alice-", n), at)
+		mark(t, l, Tenant, fmt.Sprint("acme-", n), at)
+	}
+	id := idOf(t, l, "tenant", "acme-3", at)
+	for text, want := range map[string]int{"": 14, "alice": 7, "TENANT": 7, "-3": 2, id: 1, issuer: 14, "mallory": 0} {
+		seen, after := 0, ""
+		for more := true; more; {
+			var page []Entry
+			page, more = l.Search(text, after, 3)
+			if more && len(page) != 3 {
+				t.Fatalf("%q: a page of %d with more behind", text, len(page))
+			}
+			for _, e := range page {
+				if seen++; e.ID <= after {
+					t.Errorf("%q: %s behind %s", text, e.ID, after)
+				}
+				after = e.ID
+			}
+		}
+		if seen != want {
+			t.Errorf("%q: %d entries, want %d", text, seen, want)
+		}
+	}
+}
+
 // TestEntriesArePaged walks the pages, and leaves out what ended.
 func TestEntriesArePaged(t *testing.T) {
 	t.Parallel()

@@ -12,10 +12,17 @@ import (
 // Any allows it too; an entry for Global allows it without opening any tenant.
 const Global = "\x00global"
 
-// Shown is a tenant as a message has it.
+// longestShown is how long a tenant can be without looking like a credential in the tenant's place: a code has 128
+// characters.
+const longestShown = 100
+
+// Shown is a tenant as a message or a log has it.
 func Shown(tenant string) string {
-	if tenant == Global {
+	switch {
+	case tenant == Global:
 		return Any
+	case len(tenant) > longestShown:
+		return "[redacted]"
 	}
 	return tenant
 }

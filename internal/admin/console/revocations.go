@@ -43,32 +43,13 @@ func (c *Console) revocations(r *http.Request, _ *session) (view, error) {
 		if v.Form.Issuer == "" && len(v.Status.Issuers) > 0 {
 			v.Form.Issuer = v.Status.Issuers[0]
 		}
-		next := ""
-		if v.Entries, next = c.search(v.Search, query.Get("after")); next != "" {
-			v.Next = r.URL.Path + "?" + url.Values{"search": {v.Search}, "after": {next}}.Encode()
+		more := false
+		if v.Entries, more = c.Revocations.Search(v.Search, query.Get("after"), perPage); more {
+			after := v.Entries[len(v.Entries)-1].ID
+			v.Next = r.URL.Path + "?" + url.Values{"search": {v.Search}, "after": {after}}.Encode()
 		}
 	}
 	return view{Template: "revocations", Title: "Revocations", Content: v}, nil
-}
-
-// search lists the entries that hold a text, a page of them.
-func (c *Console) search(text, after string) (found []revoke.Entry, next string) {
-	const atOnce = 1000
-	holds := func(value string) bool { return strings.Contains(strings.ToLower(value), strings.ToLower(text)) }
-	for more := true; more; {
-		var page []revoke.Entry
-		page, more = c.Revocations.Entries(after, atOnce)
-		for _, e := range page {
-			if after = e.ID; !holds(e.Value) && !holds(e.Kind) && !holds(e.Issuer) && !holds(e.ID) {
-				continue
-			}
-			if len(found) == perPage {
-				return found, found[perPage-1].ID
-			}
-			found = append(found, e)
-		}
-	}
-	return found, ""
 }
 
 // revoke is the form for a new revocation.
