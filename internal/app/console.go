@@ -295,23 +295,7 @@ func cellOf(j *Judge, h *holder, probes []probe) (c console.Cell) {
 func (g *Gate) consoleIssuers() (all console.Issuers) {
 	snap := g.snapshot.Load()
 	if snap.issuer != nil {
-		all.URL = snap.config.Issuer.URL
-		for i, k := range snap.issuer.KeyStates() {
-			key := console.SigningKey{
-				ID: k.ID, Algorithm: k.Algorithm, State: "verifies", Published: k.Published, Signs: k.From,
-			}
-			if i < len(snap.config.Issuer.KeyFiles) {
-				file := snap.config.Issuer.KeyFiles[i]
-				key.File, key.State = file.Path, cmp.Or(file.State, key.State)
-				if info, err := os.Stat(file.Path); err == nil {
-					key.Made = info.ModTime()
-				}
-			}
-			if k.Signs {
-				key.State = "signs"
-			}
-			all.Keys = append(all.Keys, key)
-		}
+		all.URL, all.Keys = snap.config.Issuer.URL, snap.signingKeys()
 	}
 	for _, t := range snap.config.TrustedIssuers {
 		all.Trusted = append(all.Trusted, g.trusted(t))
@@ -326,6 +310,30 @@ func (g *Gate) consoleIssuers() (all console.Issuers) {
 	slices.SortFunc(all.Certificates, func(a, b console.Certificate) int {
 		return strings.Compare(a.Listener+"\x00"+a.File, b.Listener+"\x00"+b.File)
 	})
+	return all
+}
+
+// signingKeys are our own, in the file's order.
+func (snap *snapshot) signingKeys() (all []console.SigningKey) {
+	if snap.issuer == nil {
+		return nil
+	}
+	for i, k := range snap.issuer.KeyStates() {
+		key := console.SigningKey{
+			ID: k.ID, Algorithm: k.Algorithm, State: "verifies", Published: k.Published, Signs: k.From,
+		}
+		if i < len(snap.config.Issuer.KeyFiles) {
+			file := snap.config.Issuer.KeyFiles[i]
+			key.File, key.State = file.Path, cmp.Or(file.State, key.State)
+			if info, err := os.Stat(file.Path); err == nil {
+				key.Made = info.ModTime()
+			}
+		}
+		if k.Signs {
+			key.State = "signs"
+		}
+		all = append(all, key)
+	}
 	return all
 }
 

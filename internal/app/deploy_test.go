@@ -21,18 +21,18 @@ func TestRulesAndDashboardAskForWhatIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := map[string]bool{}
-	for _, m := range regexp.MustCompile(`describe\("([a-z_]+)"`).FindAllStringSubmatch(string(source), -1) {
+	for _, m := range regexp.MustCompile(`describe\("([a-z0-9_]+)"`).FindAllStringSubmatch(string(source), -1) {
 		told["jotgate_"+m[1]] = true
 	}
 	if source, err = os.ReadFile("../telemetry/metrics.go"); err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile(`Name: +"(jotgate_[a-z_]+)"`).FindAllStringSubmatch(string(source), -1) {
+	for _, m := range regexp.MustCompile(`Name: +"(jotgate_[a-z0-9_]+)"`).FindAllStringSubmatch(string(source), -1) {
 		for _, suffix := range []string{"", "_bucket", "_count", "_sum"} {
 			told[m[1]+suffix] = true
 		}
 	}
-	metric, reason := regexp.MustCompile(`jotgate_[a-z_]+`), regexp.MustCompile(`reason=~?"([^"]+)"`)
+	metric, reason := regexp.MustCompile(`jotgate_[a-z0-9_]+`), regexp.MustCompile(`reason=~?"([^"]+)"`)
 	asked := 0
 	for file, expressions := range map[string][]string{"rules": rules(t), "dashboard": dashboard(t)} {
 		for _, e := range expressions {

@@ -527,6 +527,13 @@ func TestReloadThatDeniesWidening(t *testing.T) {
 	if status, text := g.operate("POST", "/reload", operatorToken, `{"allow_widening":true}`); status != 204 {
 		t.Errorf("allowed: %d %s", status, text)
 	}
+	for _, want := range []string{
+		`jotgate_reload_widenings_total{result="denied"} 4`, `jotgate_reload_widenings_total{result="allowed"} 1`,
+	} {
+		if metrics := g.scrape(); !strings.Contains(metrics, want) {
+			t.Errorf("no %s in the metrics", want)
+		}
+	}
 	g.eventually(`"msg":"reload","outcome":"done","by":"operator","widening_allowed":true`)
 	if status, _, _ := g.get("/t/acme/", "Authorization", "Bearer "+g.token("acme")); status != 200 {
 		t.Errorf("status %d, want 200", status)

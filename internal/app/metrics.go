@@ -62,6 +62,12 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 				e.NotAfter.Sub(g.server.clock()).Seconds(), listener, e.File)
 		}
 	}
+	for _, k := range snap.signingKeys() {
+		if !k.Made.IsZero() {
+			gauge(to, describe("signing_key_age_seconds", "Since the file of a signing key was written.", "key", "state"),
+				g.server.clock().Sub(k.Made).Seconds(), k.ID, k.State)
+		}
+	}
 	g.upstreams(to)
 	for _, k := range g.server.KeySets() {
 		gauge(to, describe("issuer_keys", "Keys of a trusted issuer that publishes them.", "issuer"), float64(k.Keys),

@@ -43,6 +43,12 @@ func (g *Gate) reloadBy(who string, widening bool) error {
 	default: // the watch will hear of an earlier one, and look anyway
 	}
 	g.metrics.Reloaded(err)
+	switch {
+	case errors.Is(err, errWidens):
+		g.metrics.Widening(false)
+	case err == nil && widening:
+		g.metrics.Widening(true)
+	}
 	last := &admin.LastReload{At: g.clock(), By: who, Err: err}
 	g.latest.Store(last)
 	g.reloads.add(last, before, g.Config())
@@ -158,6 +164,8 @@ func (g *Gate) acceptable(next *snapshot, widening bool) error {
 	return g.denyWidening(next.config)
 }
 
+var errWidens = errors.New("reload.deny_widening: the new configuration opens")
+
 // denyWidening refuses a configuration that opens what the one in force keeps closed, where that one says so.
 func (g *Gate) denyWidening(next *config.Config) error {
 	if !g.Config().DenyWidening {
@@ -180,8 +188,8 @@ func (g *Gate) denyWidening(next *config.Config) error {
 	case n == 0:
 		return d.Close()
 	}
-	return errors.Join(fmt.Errorf("reload.deny_widening: the new configuration opens %s; "+
-		"to allow it: jotgate reload --allow-widening", strings.Join(opened, "; ")), d.Close())
+	return errors.Join(fmt.Errorf("%w %s; to allow it: jotgate reload --allow-widening", errWidens,
+		strings.Join(opened, "; ")), d.Close())
 }
 
 // reconfigure tells the guard of the new clients and capacity, while the old snapshot still serves: what a client that

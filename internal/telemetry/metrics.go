@@ -24,6 +24,7 @@ type Metrics struct {
 	spared   *prometheus.CounterVec
 	added    prometheus.Histogram
 	reloads  *prometheus.CounterVec
+	widening *prometheus.CounterVec
 	loaded   prometheus.Gauge
 	faults   *prometheus.CounterVec
 	tickets  [len(ticketResults)]prometheus.Counter // by request.TicketUse
@@ -54,6 +55,10 @@ func NewMetrics(version string) *Metrics {
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jotgate_reloads_total", Help: "Reloads of the configuration: done, or refused, which changes nothing.",
 		}, []string{"result"}),
+		widening: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jotgate_reload_widenings_total",
+			Help: "Reloads that reload.deny_widening denied, and those for which an operator allowed to widen.",
+		}, []string{"result"}),
 		loaded: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "jotgate_config_loaded_timestamp_seconds", Help: "When the configuration in force was loaded.",
 		}),
@@ -76,6 +81,12 @@ func NewMetrics(version string) *Metrics {
 	for _, result := range []string{"done", "refused"} {
 		m.reloads.WithLabelValues(result) // so that the first one is an increase
 	}
+	for _, scope := range []string{"stream", "connection"} {
+		m.faults.WithLabelValues(scope, "protocol_error")
+	}
+	for _, result := range []string{"allowed", "denied"} {
+		m.widening.WithLabelValues(result)
+	}
 	for use, result := range ticketResults {
 		if result != "" {
 			m.tickets[use] = tickets.WithLabelValues(result)
@@ -86,7 +97,7 @@ func NewMetrics(version string) *Metrics {
 		Help: "From asking the upstream to the head of its answer.",
 	})
 	// of names that differ
-	m.registry.MustRegister(m.requests, m.spared, m.added, waited, m.reloads, m.loaded, m.faults, tickets,
+	m.registry.MustRegister(m.requests, m.spared, m.added, waited, m.reloads, m.widening, m.loaded, m.faults, tickets,
 		buildInfo(version),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -156,6 +167,15 @@ func (m *Metrics) Reloaded(err error) {
 		result = "refused"
 	}
 	m.reloads.WithLabelValues(result).Inc()
+}
+
+// Widening counts a reload that was denied because it opens what is closed, or that an operator allowed to.
+func (m *Metrics) Widening(allowed bool) {
+	result := "denied"
+	if allowed {
+		result = "allowed"
+	}
+	m.widening.WithLabelValues(result).Inc()
 }
 
 // The methods that have a label of their own.
