@@ -253,6 +253,9 @@ func askOften(c net.Conn, request string, n int) error {
 	defer c.Close()
 	in := bufio.NewReader(c)
 	for range n {
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
 		if _, err := io.WriteString(c, request); err != nil {
 			return err
 		}
