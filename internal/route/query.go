@@ -62,12 +62,12 @@ func isName(key, name string) (is, sure bool) {
 
 // resembles reports whether some framework takes a member of this name for one called name: ASP.NET ignores the case of
 // letters; PHP drops spaces in front and makes "_" of dots, spaces and an unclosed bracket; PHP, Rails, Express (qs)
-// and Spring take name[], name[0], name.x and [name] for the member itself, or for one with parts.
+// and Spring take name[], name[0], name.x, [name] and ]name for the member itself, or for one with parts.
 func resembles(text, name string) bool {
 	if len(text) < len(name) {
 		return false // all of them only ever shorten a name
 	}
-	text = strings.TrimLeft(text, " [")
+	text = strings.TrimLeft(text, " []")
 	if len(text) < len(name) || !alike(text[:len(name)], name) {
 		return longer(text, name)
 	}

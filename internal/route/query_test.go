@@ -47,7 +47,7 @@ func TestQueryValues(t *testing.T) {
 		},
 		"brackets and spaces in front": {
 			"tenant=a&[tenant]=b", "tenant=a&+tenant=b", "tenant=a&%20%20tenant=b",
-			"[[tenant]]=b", "tenant+=b",
+			"[[tenant]]=b", "tenant+=b", "tenant=a&]tenant=b", "tenant=a&[]tenant=b", "tenant=a&tenant]=b",
 		},
 		"another letter case": {
 			"tenant=a&Tenant=b", "TENANT=b", "tenant=a&tenan%54=b",
