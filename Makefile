@@ -64,16 +64,6 @@ arithmetic: ## prepared keys on the portable code and on 32 bits (FIPS mode has 
 bench: ## side by side with nginx and HAProxy, into bench/results; BENCH="-help" tells the flags
 	$(GO) run ./bench $(BENCH)
 
-# A part of it: make campaign CAMPAIGN_RUN='Model|Diff' CAMPAIGN_FUZZTIME=5m CAMPAIGN_TARGETS='Scripts|Frames'
-CAMPAIGN_RUN      ?= .
-CAMPAIGN_PACKAGES ?= ./...
-CAMPAIGN_FUZZTIME ?= 10m
-CAMPAIGN_TARGETS  ?= .
-CAMPAIGN_CHECKS   ?= 10000
-CAMPAIGN_PARALLEL ?= 2
-RAPID = $(shell git grep -l 'rapid\.Check' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,')
-
-campaign: ## hours, not minutes: the property tests at full length, then each fuzz target for ten minutes; docs/campaign.md
-	JOTGATE_CAMPAIGN=1 $(GO) test -timeout 0 -count 1 -p $(CAMPAIGN_PARALLEL) -run '$(CAMPAIGN_RUN)' $(CAMPAIGN_PACKAGES)
-	$(GO) test -timeout 0 -count 1 -p $(CAMPAIGN_PARALLEL) -run '$(CAMPAIGN_RUN)' $(RAPID) -rapid.checks=$(CAMPAIGN_CHECKS)
-	GO=$(GO) PARALLEL=$(CAMPAIGN_PARALLEL) scripts/fuzz $(CAMPAIGN_FUZZTIME) '$(CAMPAIGN_TARGETS)'
+# A part of it: make campaign CAMPAIGN="STEPS='gate tokens' FUZZTIME=5m TARGETS='Scripts|Frames' CHECKS=1000 PARALLEL=1"
+campaign: ## hours: tests with a random part at full length, fuzz targets for ten minutes each; docs/campaign.md
+	GO=$(GO) $(CAMPAIGN) scripts/campaign

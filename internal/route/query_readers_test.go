@@ -89,7 +89,9 @@ func TestNoReadingOfAQueryThatPassesHasAnotherTenant(t *testing.T) {
 			name, name, strings.ToUpper(name), strings.ReplaceAll(name, "_", "."), strings.ReplaceAll(name, "_", "%20"),
 			strings.ReplaceAll(name, "_", "["), strings.Replace(name, "t", "%74", 1), strings.Replace(name, "t", "%2574", 1),
 		}
-		odd := rapid.SampledFrom([]string{"", "", "", "[", "]", "[]", "[0]", "%5B%5D", "+", "%20", ".", ".x", "%00", ";", "x", "_"})
+		odd := rapid.SampledFrom([]string{
+			"", "", "", "[", "]", "[]", "[0]", "%5B%5D", "+", "%20", ".", ".x", "%00", ";", "x", "_",
+		})
 		part := rapid.Custom(func(t *rapid.T) string {
 			key := rapid.SampledFrom(append(spellings, "x", "y", "")).Draw(t, "key")
 			return odd.Draw(t, "before") + odd.Draw(t, "also") + key + odd.Draw(t, "behind") +
