@@ -28,7 +28,7 @@ func (r *release) buildAll(ctx context.Context) error {
 
 // build makes one static, stripped binary. Nothing of this machine goes into it: no paths, no time, no environment.
 func (r *release) build(ctx context.Context, p platform) (string, error) {
-	binary := filepath.Join(r.work, p.os+"_"+p.arch, "jotgate")
+	binary := filepath.Join(r.work, p.os+"_"+p.arch, p.binary())
 	flags := fmt.Sprintf("-s -w -buildid= -X main.version=%s -X main.revision=%s -X main.built=%s",
 		r.version, r.revision, r.at.Format(time.RFC3339))
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", binary, ".")

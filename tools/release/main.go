@@ -1,6 +1,6 @@
 // Release builds everything that a release consists of, from one commit, into one folder:
 //
-//	jotgate_V_OS_ARCH.tar.gz            binary, man page, completions, example config, licence
+//	jotgate_V_OS_ARCH.tar.gz, .zip      binary, man page, completions, example config, licence; the zip for Windows
 //	jotgate_V_ARCH.deb, .rpm            the same for Linux, with a systemd unit, its socket and a first config
 //	jotgate_V_image.tar                 OCI image layout for linux/amd64 and linux/arm64
 //	jotgate_V_image_linux_ARCH.tar      one platform, for `docker load` and `podman load`
@@ -38,6 +38,15 @@ var everyPlatform = []platform{
 	{"darwin", "arm64"},
 	{"freebsd", "amd64"},
 	{"freebsd", "arm64"},
+	{"windows", "amd64"},
+}
+
+// binary is the name of the binary on the platform.
+func (p platform) binary() string {
+	if p.os == "windows" {
+		return "jotgate.exe"
+	}
+	return "jotgate"
 }
 
 // A release is one run.

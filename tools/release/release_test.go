@@ -2,9 +2,12 @@ package main
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"context"
+	"debug/buildinfo"
+	"debug/pe"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,7 +58,8 @@ var build = sync.OnceValues(func() (outs [2]string, err error) {
 			return outs, fmt.Errorf("git clone: %w\n%s", err, text)
 		}
 		if err := run(context.Background(), []string{
-			"-source", clone, "-out", outs[i], "-version", testedVersion, "-platforms", "linux/" + runtime.GOARCH,
+			"-source", clone, "-out", outs[i], "-version", testedVersion, "-platforms",
+			"linux/" + runtime.GOARCH + ",windows/amd64",
 		}); err != nil {
 			return outs, err
 		}
@@ -96,7 +100,7 @@ func read(t *testing.T, name string) []byte {
 func TestTwoBuildsOfOneCommitAreTheSameBytes(t *testing.T) {
 	first, second := built(t)
 	files := names(t, first)
-	if len(files) != 7 || !slices.Equal(files, names(t, second)) {
+	if len(files) != 8 || !slices.Equal(files, names(t, second)) {
 		t.Fatalf("the releases have %v and %v", files, names(t, second))
 	}
 	for _, name := range files {
@@ -194,6 +198,38 @@ func TestTheArchiveHasABinaryThatSaysItsCommit(t *testing.T) {
 		"fish": "completions/jotgate.fish",
 	} {
 		tool(t, inside, nil, shell, "-n", script)
+	}
+}
+
+// The binary for Windows is built, and has the form of one; it is not run here.
+func TestTheArchiveForWindowsIsAZip(t *testing.T) {
+	z, err := zip.OpenReader(artefact(t, "jotgate_V_windows_amd64.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	inside, names := "jotgate_"+testedVersion+"_windows_amd64/", map[string]bool{}
+	for _, f := range z.File {
+		names[strings.TrimPrefix(f.Name, inside)] = true
+	}
+	for _, name := range []string{"jotgate.exe", "LICENSE", "README.md", "config.example.yaml"} {
+		if !names[name] {
+			t.Errorf("%s is missing among %v", name, names)
+		}
+	}
+	f, err := z.Open(inside + "jotgate.exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if binary, err := pe.NewFile(bytes.NewReader(text)); err != nil || binary.Machine != pe.IMAGE_FILE_MACHINE_AMD64 {
+		t.Errorf("jotgate.exe: %v", err)
+	}
+	if info, err := buildinfo.Read(bytes.NewReader(text)); err != nil || info.Main.Path != "github.com/jotgate/jotgate" {
+		t.Errorf("what it was built from: %v %v", info, err)
 	}
 }
 
