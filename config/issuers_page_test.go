@@ -70,8 +70,8 @@ func TestIssuersPage(t *testing.T) {
 	}
 	var table strings.Builder
 	table.WriteString("\n| preset | token_types | kinds | client_claim | tenants.from | roles.from | actions.from " +
-		"| further |\n")
-	table.WriteString("|---|---|---|---|---|---|---|---|\n")
+		"| further | the vendor's document |\n")
+	table.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	for _, p := range config.Presets() {
 		var further []string
 		if len(p.AudienceClaims) > 0 {
@@ -86,8 +86,13 @@ func TestIssuersPage(t *testing.T) {
 		if p.JWKSPath != "" {
 			further = append(further, "jwks_url: ISSUER"+p.JWKSPath)
 		}
-		fmt.Fprintf(&table, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", p.Name, strings.Join(p.TokenTypes, ", "),
-			strings.Join(p.Kinds, ", "), p.ClientClaim, p.Tenants, p.Roles, p.Actions, strings.Join(further, "; "))
+		fmt.Fprintf(&table, "| %s | %s | %s | %s | %s | %s | %s | %s | [source](%s) |\n", p.Name,
+			strings.Join(p.TokenTypes, ", "),
+			strings.Join(p.Kinds, ", "), p.ClientClaim, p.Tenants, p.Roles, p.Actions, strings.Join(further, "; "),
+			p.Source)
+		if !strings.HasPrefix(p.Source, "https://") {
+			t.Errorf("%s: no source of its facts", p.Name)
+		}
 	}
 	table.WriteString("\n")
 	want := before + begin + table.String() + end + after

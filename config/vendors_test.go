@@ -141,6 +141,25 @@ func TestTokensWithoutPreset(t *testing.T) {
 			`{"iss":"https://shop.eu.auth0.com/","sub":"c@clients","aud":"shop","azp":"c","scope":"READ","gty":"client-credentials","https://shop.example.com/org":"acme"}`,
 			"acme:READ",
 		},
+		"Google's issuer without a scheme": {
+			[]string{
+				"issuer: accounts.google.com", plainKeys, "preset: google", "tenants: {map: {example.com: acme}}",
+				"roles: {map: {a@example.com: reader}}", "require_claims: {email_verified: true}",
+			},
+			`{"alg":"RS256","kid":"k1","typ":"JWT"}`,
+			`{"iss":"accounts.google.com","azp":"c","aud":"shop","sub":"1","hd":"example.com","email":"a@example.com",` +
+				`"email_verified":true,"at_hash":"h"}`,
+			"acme:READ",
+		},
+		"a Clerk session with an open task": {
+			[]string{
+				"issuer: https://clerk.shop.example.com", "preset: clerk", "require_claims: {sts: active}",
+				"tenants: {}", "roles: {map: {admin: editor}}",
+			},
+			`{"alg":"RS256","kid":"k1","typ":"JWT"}`,
+			`{"iss":"https://clerk.shop.example.com","azp":"shop","sub":"u","sts":"pending","v":2,"o":{"id":"acme","rol":"admin"}}`,
+			"refused: token_claim_required",
+		},
 		"Google's Identity-Aware Proxy": {
 			[]string{
 				"issuer: https://cloud.google.com/iap", plainKeys, "token_types: [JWT]", "kinds: [workload]", "tenants: {from: hd, map: {example.com: acme}}",
