@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/jotgate/jotgate/config"
@@ -75,6 +76,11 @@ func describe(cfg *config.Config) ([]byte, error) {
 			}
 		case path == endpoints.Tickets: // which the gate answers
 			if cfg.Tickets.Taken {
+				served[path] = item
+			}
+		case path == endpoints.BackchannelLogout: // which the gate answers
+			tells := func(t *config.TrustedIssuer) bool { return len(t.LogoutAudiences) > 0 }
+			if slices.ContainsFunc(cfg.TrustedIssuers, tells) {
 				served[path] = item
 			}
 		case path == "/api/v1/authorization-tokens":

@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/getkin/kin-openapi/openapi3"
+
 	"github.com/jotgate/jotgate/config"
+	endpoints "github.com/jotgate/jotgate/internal/endpoint"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
@@ -76,6 +79,31 @@ func TestDocumentIsWhatIsServed(t *testing.T) {
 		if got := h.ask("GET", "/openapi.json", ""); !json.Valid([]byte(got.Body)) ||
 			got.Header["Cache-Control"] != "public, max-age=300" {
 			t.Errorf("%s: %v", name, got.Header)
+		}
+	}
+}
+
+// TestDocumentHasLogouts: the document describes the endpoint of logouts where an issuer tells of them, and only there.
+func TestDocumentHasLogouts(t *testing.T) {
+	t.Parallel()
+	for _, audiences := range [][]string{nil, {"shop"}} {
+		c := &config.Config{
+			Issuer:         &config.Issuer{URL: "https://gate.test"},
+			TrustedIssuers: []*config.TrustedIssuer{{Issuer: "https://op.test", LogoutAudiences: audiences}},
+		}
+		text, err := describe(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := openapi3.NewLoader().LoadFromData(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := doc.Validate(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if there := doc.Paths.Find(endpoints.BackchannelLogout) != nil; there != (audiences != nil) {
+			t.Errorf("logout_audiences %v: the endpoint is described: %t", audiences, there)
 		}
 	}
 }

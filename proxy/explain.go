@@ -105,6 +105,7 @@ type TracedToken struct {
 	Roles       []string          `json:"roles,omitempty"`
 	From        []string          `json:"exchanged_from,omitempty"` // the tokens that it comes from, the latest first
 	ActorTokens []string          `json:"actor_tokens,omitempty"`   // the actors' tokens that it was exchanged with
+	Workload    []string          `json:"authenticates,omitempty"`  // the clients whose workload it is of
 	Mapped      []string          `json:"mapped,omitempty"`         // of another issuer's token: which claim gave what
 	IssuedAt    string            `json:"iat,omitempty"`
 	NotBefore   string            `json:"nbf,omitempty"`
@@ -152,7 +153,7 @@ func (g *Gate) Trace(x *request.Exchange, r *http.Request, as Bearer) *Trace {
 		g.consider(p)
 	}
 	if as.Permissions != nil {
-		p.entry = &entry{verified: &jose.Verified{}}
+		p.entry = &entry{verified: &jose.Verified{Issuer: &jose.Issuer{}}}
 		p.grant = &grant{
 			gate: g, permissions: as.Permissions, index: as.Permissions.Index(),
 			actions: make([]string, len(as.Permissions)),
@@ -330,6 +331,7 @@ func (g *Gate) said(v *jose.Verified) *TracedToken {
 	}
 	if i := g.trust.Issuer(v); i != nil && !i.Own {
 		said.Roles, said.Mapped = i.Trusted.Mapped(v)
+		said.Workload = g.trust.Authenticates(v)
 	}
 	return said
 }

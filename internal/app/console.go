@@ -17,6 +17,7 @@ import (
 	"github.com/jotgate/jotgate/internal/admin/console"
 	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
+	"github.com/jotgate/jotgate/internal/trust"
 )
 
 // consoleOn reports whether there are pages: a token signs in, and the configuration does not turn them off.
@@ -299,6 +300,22 @@ func (g *Gate) consoleIssuers() (all console.Issuers) {
 	}
 	for _, t := range snap.config.TrustedIssuers {
 		all.Trusted = append(all.Trusted, g.trusted(t))
+	}
+	for _, x := range trust.Exchanges(snap.config) {
+		all.Exchanges = append(all.Exchanges, console.Exchange{
+			Client: x.Client, Issuer: x.Issuer, Audiences: x.Audiences, Named: x.Named, Claims: x.Claims, Most: x.Most,
+		})
+	}
+	for _, x := range trust.Workloads(snap.config) {
+		all.Workloads = append(all.Workloads, console.Workload{
+			Client: x.Client, Issuer: x.Issuer, Is: x.Is, Audiences: x.Identity.Audiences,
+			MaxLifetime: x.Identity.MaxLifetime, Once: x.Identity.Once,
+		})
+	}
+	for _, t := range snap.config.TrustedIssuers {
+		if len(t.LogoutAudiences) > 0 {
+			all.Logouts = append(all.Logouts, console.TrustedIssuer{Issuer: t.Issuer, Audiences: t.LogoutAudiences})
+		}
 	}
 	for listener, certificates := range g.certificates {
 		for _, e := range certificates.Expiries() {

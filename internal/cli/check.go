@@ -20,7 +20,8 @@ func checkCommand() command {
 		help: `Loads and compiles the config as serve does and runs its policy tests, without serving and without creating files.
 Faults and failed tests go to standard error as file:line:column: yaml.path: what is wrong, what to do; the exit code
 is 3 then. At a terminal a table of the routes follows. --json prints one object with everything: fine, faults, warnings
-and counts. --explain prints who may exchange which tokens for what (RFC 8693).
+and counts. --explain prints who may exchange which tokens for what (RFC 8693), which clients authenticate with
+tokens of other issuers, which issuers tell of logouts, and the protected resources.
 
   jotgate check --config config.yaml
   jotgate check --config config.yaml --json
@@ -32,7 +33,7 @@ and counts. --explain prints who may exchange which tokens for what (RFC 8693).
 func check(p *Process, c *call) error {
 	fromFlag := configFlag(c.FlagSet)
 	asJSON := jsonFlag(c.FlagSet)
-	explain := c.Bool("explain", false, "print who may exchange which tokens for what")
+	explain := c.Bool("explain", false, "print the tables of exchange, workloads, logouts and resources")
 	if err := c.parse(0); err != nil {
 		return err
 	}
@@ -61,7 +62,7 @@ func check(p *Process, c *call) error {
 		err = printRouteTable(p.Stdout, c.style, settings.Routes)
 	}
 	if err == nil && *explain {
-		err = printExchanges(p.Stdout, c.style, settings)
+		err = printTokensIn(p.Stdout, c.style, settings)
 	}
 	return err
 }

@@ -299,6 +299,7 @@ func printToken(w io.Writer, t *proxy.Trace) {
 		{"grantor", said.Grantor},
 		{"exchanged from", strings.Join(said.From, "; ")},
 		{"exchanged with", strings.Join(said.ActorTokens, "; ")},
+		{"authenticates", strings.Join(said.Workload, " ")},
 		{"aud", strings.Join(said.Audience, " ")},
 		{"scope", said.Scope},
 		{"roles", strings.Join(said.Roles, " ")},

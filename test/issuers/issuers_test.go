@@ -37,10 +37,6 @@ type gate struct {
 // startGate runs a gate with an entry of trusted_issuers, for the usual audience and others.
 func startGate(t *testing.T, entry string, audiences ...string) *gate {
 	t.Helper()
-	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = fmt.Fprint(w, r.Header.Get("X-Jotgate-Subject"), " from ", r.Header.Get("X-Jotgate-Client"))
-	}))
-	t.Cleanup(backend.Close)
 	return run(t, `version: 1
 listen: 127.0.0.1:0
 admin: {listen: ""}
@@ -48,8 +44,18 @@ roles: {reader: [{tenant: acme, actions: [READ]}]}
 trusted_issuers:
   - {`+entry+`, audiences: ["`+strings.Join(append(audiences, audience), `", "`)+`"]}
 routes:
-  - {path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ}, upstream: "`+backend.URL+`"}
+  - {path: "/t/{tenant}/", require: {tenant_from: path.tenant, action: READ}, upstream: "`+startApp(t)+`"}
 `)
+}
+
+// startApp runs the app.
+func startApp(t *testing.T) string {
+	t.Helper()
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, r.Header.Get("X-Jotgate-Subject"), " from ", r.Header.Get("X-Jotgate-Client"))
+	}))
+	t.Cleanup(backend.Close)
+	return backend.URL
 }
 
 func run(t *testing.T, settings string) *gate {

@@ -21,10 +21,9 @@ import (
 	"testing"
 )
 
-// TestZitadelProvider: tokens of the Go provider of zitadel/oidc, which a user's login ends with. Access tokens and
-// id_tokens have the same typ, the same aud and the same key there.
-func TestZitadelProvider(t *testing.T) {
-	t.Parallel()
+// startZitadel runs the provider until the test ends.
+func startZitadel(t *testing.T) string {
+	t.Helper()
 	program := filepath.Join(t.TempDir(), "provider")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".")
 	build.Dir = "zitadel" // a module of its own
@@ -35,7 +34,14 @@ func TestZitadelProvider(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the provider does not start: %v", err)
 	}
-	provider := strings.TrimSpace(line)
+	return strings.TrimSpace(line)
+}
+
+// TestZitadelProvider: tokens of the Go provider of zitadel/oidc, which a user's login ends with. Access tokens and
+// id_tokens have the same typ, the same aud and the same key there.
+func TestZitadelProvider(t *testing.T) {
+	t.Parallel()
+	provider := startZitadel(t)
 	entry := `issuer: "` + provider +
 		`", algorithms: [RS256], token_types: [JWT], roles: {from: realm.roles, map: {auditor: reader}}, permissions: ` +
 		`[{tenant: acme, actions: ["*"]}]`

@@ -62,6 +62,24 @@ type Issuers struct {
 	Keys         []SigningKey
 	Trusted      []TrustedIssuer
 	Certificates []Certificate
+	Exchanges    []Exchange
+	Workloads    []Workload
+	Logouts      []TrustedIssuer // that tell of logouts, by Audiences
+}
+
+// An Exchange is which tokens a client may exchange, and for what.
+type Exchange struct {
+	Client, Issuer           string
+	Audiences, Named, Claims []string
+	Most                     token.Permissions
+}
+
+// A Workload is which tokens of a trusted issuer authenticate a client.
+type Workload struct {
+	Client, Issuer, Is string
+	Audiences          []string
+	MaxLifetime        time.Duration
+	Once               bool
 }
 
 // A SigningKey is one of ours.
