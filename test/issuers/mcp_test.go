@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -41,6 +42,62 @@ routes: [{path: /mcp, require: authenticated, upstream: "`+server+`"}]
 	}
 	if out, err := asClient(t, resource, "--token", grant(t, provider, audience)); err == nil {
 		t.Errorf("with a token for another resource: %q", out)
+	}
+}
+
+// goClient builds the client of the Go SDK, which is a module of its own.
+func goClient(t *testing.T) func(args ...string) (string, error) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "client")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".")
+	build.Dir = filepath.Join("..", "mcp")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return func(args ...string) (string, error) {
+		out, err := exec.CommandContext(t.Context(), program, args...).Output()
+		return strings.TrimSpace(string(out)), err
+	}
+}
+
+// TestMCPClientOfGo: the client of the official Go SDK goes the same ways: with its own steps of discovery to a token
+// of a foreign issuer, and with its handler of client credentials, which names no resource, to one of ours.
+func TestMCPClientOfGo(t *testing.T) {
+	t.Parallel()
+	provider, client := startProvider(t), goClient(t)
+	server, foreign, own := firstLine(t, "mcp.mjs", "server"), freeAddress(t), freeAddress(t)
+	run(t, `version: 1
+listen: `+foreign+`
+admin: {listen: ""}
+trusted_issuers: [{issuer: "`+provider+`", audiences: [other], permissions: []}]
+resources: [{resource: "http://`+foreign+`/mcp", scopes: [read]}]
+routes: [{path: /mcp, require: authenticated, upstream: "`+server+`"}]
+`)
+	run(t, `version: 1
+listen: `+own+`
+admin: {listen: ""}
+issuer:
+  url: http://`+own+`
+  audiences: ["http://`+own+`/mcp"]
+  keys: [{file: main.pem, create: true}]
+  clients: [{id: agent, secret: 0123456789abcdefghijkl, permissions: [{tenant: acme, actions: [CALL]}]}]
+resources: [{resource: "http://`+own+`/mcp"}]
+routes: [{path: /mcp, require: {tenant: acme, action: CALL}, upstream: "`+server+`"}]
+`)
+	const secret = "a-secret-of-this-test-alone"
+	for _, c := range []struct {
+		name string
+		args []string
+		want string // "": it gets nowhere
+	}{
+		{"to a foreign issuer", []string{"http://" + foreign + "/mcp", "warehouse", secret}, "who: warehouse, no token"},
+		{"with a wrong secret", []string{"http://" + foreign + "/mcp", "warehouse", "another"}, ""},
+		{"to ours", []string{"http://" + own + "/mcp", "agent", "0123456789abcdefghijkl", "own"}, "who: agent, no token"},
+		{"to ours, with a wrong secret", []string{"http://" + own + "/mcp", "agent", "another", "own"}, ""},
+	} {
+		if out, err := client(c.args...); out != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%s: %q, %v, want %q", c.name, out, err, c.want)
+		}
 	}
 }
 
