@@ -62,8 +62,11 @@ func New(c *config.Config) *Policy {
 }
 
 // Issuer returns what is known of the issuer whose key signed v, nil if verifier and configuration do not speak of the
-// same issuers.
+// same issuers, or if v is of none: a trial of bare permissions.
 func (p *Policy) Issuer(v *jose.Verified) *Issuer {
+	if v.Issuer == nil {
+		return nil
+	}
 	if i := p.issuers[v.Issuer.URL]; i != nil && i.Own == v.Issuer.Own {
 		return i
 	}
