@@ -6,7 +6,7 @@ FUZZTIME    ?= 2000x
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build release packages check fmt format vet staticcheck lint tidy noskip fuzz deps test allocations arithmetic bench campaign
+.PHONY: build release packages check fmt format vet staticcheck lint tidy noskip fuzz deps test allocations arithmetic properties bench campaign
 
 build: ## one static binary, ./jotgate
 	CGO_ENABLED=0 $(GO) build -trimpath -o jotgate .
@@ -47,7 +47,7 @@ fuzz: ## each fuzz target for FUZZTIME, a time or a number of inputs
 deps: ## what the tests need from the system
 	scripts/deps
 
-test: deps check allocations arithmetic
+test: deps check allocations arithmetic properties
 	$(GO) test -race -timeout 30m ./...
 
 packages: ## the tests of the release's packages and of the charts, modules of their own
@@ -60,6 +60,9 @@ allocations: ## the gates on what the hot paths allocate, which the race detecto
 arithmetic: ## prepared keys on the portable code and on 32 bits (FIPS mode has no portable code)
 	$(GO) test -tags purego -run 'Prepare|Disagreement|Sums|Signature' -skip FIPS ./internal/jose
 	GOARCH=386 $(GO) test -run 'Prepare|Disagreement|Sums|Signature' ./internal/jose
+
+properties: ## a property that takes the race detector too long: jotgate diff against the gate, 100,000 requests
+	$(GO) test -count 1 -run TestDiffAgreesWithTheGate ./internal/app
 
 bench: ## side by side with nginx and HAProxy, into bench/results; BENCH="-help" tells the flags
 	$(GO) run ./bench $(BENCH)
