@@ -46,7 +46,8 @@ func TestDiffAgreesWithTheGate(t *testing.T) {
 	}
 }
 
-// agree compares one random pair, and returns how many requests were decided otherwise, and how many changes are listed.
+// agree compares one random pair, and returns how many requests were decided otherwise, and how many changes are
+// listed.
 func agree(t *testing.T, seed, requests int) (differ, listed int) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(uint64(seed), 20))
