@@ -9,11 +9,15 @@ import (
 	"github.com/jotgate/jotgate/internal/upstream/h1"
 )
 
-// classify returns the refusal for an error before the head of an answer.
-func classify(ctx context.Context, s *server, err error) error {
+// classify returns the refusal for an error before the head of an answer. before is that of the server that was asked
+// before; nil if none was.
+func classify(ctx context.Context, s *server, err, before error) error {
 	var refused *refusal.Error
 	if errors.As(err, &refused) {
 		return err
+	}
+	if before != nil {
+		return refusal.Because(reason(ctx, err), "%s: %v; before, %v", s.name, err, before)
 	}
 	return refusal.Because(reason(ctx, err), "%s: %v", s.name, err)
 }

@@ -445,7 +445,8 @@ func (b *detachedBody) Close() error {
 }
 
 var http2Losses = []string{
-	"http2: client connection lost", "http2: client conn not usable", "http2: client connection force closed",
+	"http2: client connection lost", "http2: client conn could not be established",
+	"http2: client conn not usable", "http2: client connection force closed",
 	"graceful shutdown GOAWAY", "http2: server sent GOAWAY and closed the connection", "use of closed network connection",
 }
 

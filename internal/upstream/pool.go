@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -79,6 +80,7 @@ func (p *Pool) Do(ctx context.Context, caller Caller, q *h1.Request, a *Answer) 
 	m := p.members.Load()
 	c := choice{pool: p, members: m, turn: p.turn.Add(1), key: caller.Key}
 	s := c.first()
+	var before error // at the server that was asked before
 	for a.again = false; ; a.again = true {
 		err := p.once(ctx, caller.Connection, s, q, a)
 		if err == nil {
@@ -89,8 +91,9 @@ func (p *Pool) Do(ctx context.Context, caller Caller, q *h1.Request, a *Answer) 
 		}
 		next := c.another(s)
 		if over(ctx) || next == nil || !p.again(q, err, &c) {
-			return classify(ctx, s, err)
+			return classify(ctx, s, err, before)
 		}
+		before = fmt.Errorf("%s: %w", s.name, err)
 		s = next
 	}
 }

@@ -48,6 +48,7 @@ var floors = map[string]int{
 	"internal/keysets":          0,
 	"internal/otel":             0,
 	"internal/redisstore":       0,
+	"internal/dnstest":          0,
 	"internal/redistest":        0,
 	"internal/refusal":          0,
 	"internal/replay":           0,
@@ -86,7 +87,9 @@ var configImports = []string{
 }
 
 // testHelpers may be imported by tests alone.
-var testHelpers = []string{"internal/dpop/dpoptest", "internal/listen/listentest", "internal/redistest"}
+var testHelpers = []string{
+	"internal/dnstest", "internal/dpop/dpoptest", "internal/listen/listentest", "internal/redistest",
+}
 
 // inside returns a package's place in the module, "main" for its top.
 func inside(pkg string) string {

@@ -37,6 +37,7 @@ type Answer struct {
 	again       bool // a connection was lost before
 	lengths     int  // how many Content-Length fields came
 	eventStream bool
+	keepFor     time.Duration // the connection at rest, as the server says; 0: it says nothing
 
 	ctx     context.Context
 	client  *Client
@@ -330,7 +331,7 @@ func (a *Answer) finish(whole bool) {
 	if whole && !a.Closing && k.buffered() == 0 && (a.sender == nil || a.sender.over()) && !k.dead.Load() {
 		switch k.left() {
 		case quiet:
-			a.client.keep(k)
+			a.client.keep(k, a.keepFor)
 			return
 		case unasked:
 			a.client.unasked()

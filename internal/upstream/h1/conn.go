@@ -36,6 +36,7 @@ type conn struct {
 	seen  int           // what peek saw
 	sight [64]byte      // the beginning of it
 	since time.Time     // idle
+	until time.Time     // it may be used again, as the server says; zero: it says nothing
 }
 
 func newConn(c net.Conn) (*conn, error) {

@@ -848,3 +848,27 @@ func TestUnaskedBytesEndKeptConnections(t *testing.T) {
 		})
 	}
 }
+
+// TestTheServersKeepAlive: a server says how long it keeps a connection at rest, and no request is sent at its end.
+func TestTheServersKeepAlive(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]struct {
+		d    time.Duration
+		said bool
+	}{
+		"timeout=5":            {4 * time.Second, true},
+		"Timeout = 5, max=100": {4 * time.Second, true},
+		"max=100,timeout=1":    {500 * time.Millisecond, true},
+		"timeout=0":            {0, true},
+		"timeout=65535":        {65534 * time.Second, true},
+		"timeout=65536":        {},
+		"timeout=-1":           {},
+		"timeout":              {},
+		"":                     {},
+		"max=5":                {},
+	} {
+		if d, said := keepAlive(value); d != want.d || said != want.said {
+			t.Errorf("%q: %v %v, want %v", value, d, said, want)
+		}
+	}
+}

@@ -6,7 +6,9 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jotgate/jotgate/internal/grammar"
 )
@@ -185,10 +187,33 @@ func (a *Answer) note(name, value string) error {
 		if listed(value, "close") {
 			a.Closing = true
 		}
+	case "Keep-Alive":
+		if d, said := keepAlive(value); said {
+			a.keepFor, a.Closing = d, a.Closing || d == 0
+		}
 	case "Content-Type":
 		a.eventStream = isEventStream(value)
 	}
 	return nil
+}
+
+// keepAlive is how long the server says that it keeps the connection at rest ("timeout=5, max=100", RFC 2068
+// section 19.7.1.1). A request that is sent as it ends may be lost, and most must not be sent again, so the last
+// second, or half of a shorter time, is left out.
+func keepAlive(value string) (d time.Duration, said bool) {
+	for part := range strings.SplitSeq(value, ",") {
+		name, text, _ := strings.Cut(grammar.Trim(part), "=")
+		if !strings.EqualFold(grammar.Trim(name), "timeout") {
+			continue
+		}
+		seconds, err := strconv.ParseUint(grammar.Trim(text), 10, 16)
+		if err != nil {
+			return 0, false
+		}
+		d = time.Duration(seconds) * time.Second
+		return d - min(time.Second, d/2), true
+	}
+	return 0, false
 }
 
 // isEventStream knows the answers that may be silent for as long as they like (WHATWG HTML §9.2).
@@ -300,6 +325,7 @@ func (a *Answer) receiveHead(k *conn, q *Request) error {
 			return err
 		}
 		a.Minor, a.Length, a.Chunked, a.Closing, a.lengths, a.eventStream = 0, -1, false, q.Close, 0, false
+		a.keepFor = 0
 		hint := len(head) > 9 && head[9] == '1'
 		if a.Header = target; hint || target == nil && a.Fields == nil {
 			a.Header = make(http.Header, lines-1)

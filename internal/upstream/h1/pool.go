@@ -28,7 +28,8 @@ func (c *Client) take(ctx context.Context) (k *conn, kept bool, err error) {
 func (c *Client) usable(k *conn) bool {
 	switch k.look() {
 	case quiet:
-		return time.Now().UnixNano() >= c.distrust.Load()
+		now := time.Now()
+		return now.UnixNano() >= c.distrust.Load() && (k.until.IsZero() || now.Before(k.until))
 	case unasked:
 		c.unasked()
 	}
@@ -73,10 +74,14 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 	return k, nil
 }
 
-// keep takes back a connection on which everything was said.
-func (c *Client) keep(k *conn) {
+// keep takes back a connection on which everything was said. The server keeps it as long as the duration says; zero: it
+// says nothing.
+func (c *Client) keep(k *conn, as time.Duration) {
 	now := time.Now()
 	k.rest(now)
+	if k.until = (time.Time{}); as > 0 {
+		k.until = now.Add(as)
+	}
 	c.mu.Lock()
 	if c.closed || len(c.idle) >= c.settings.MaxIdle || now.UnixNano() < c.distrust.Load() {
 		c.mu.Unlock()
