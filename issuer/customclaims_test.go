@@ -140,6 +140,8 @@ func TestCustomClaimsThatFitACode(t *testing.T) {
 		{"alice", `{"email":"alice@example.com"}`, ""},                  // 5 + 21
 		{"alice", `{"email":"` + strings.Repeat("a", 26) + `"}`, ""},    // 4 + 1+… in base58
 		{"alice", `{"teams":["00000000000000000000000000000000"]}`, ""}, // a list's hex digits, two in a byte
+		{aliceID, `{"plan":"` + strings.Repeat("_", 15) + `"}`, ""},     // 16 + 1+2+1+15 = 35, all that there is
+		{aliceID, `{"plan":"` + strings.Repeat("_", 16) + `"}`, "36"},   // one more
 		{"alice", `{"plan":"` + strings.Repeat("_", 36) + `"}`, "36"},
 		{"alice", `{"teams":["1","2","3","4","5","6","7","8","9"]}`, "9"},
 	} {
