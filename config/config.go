@@ -165,6 +165,7 @@ type Decision struct {
 
 // Limits bound limits for a request, a connection and the process.
 type Limits struct {
+	ConfigBytes     int           // the configuration file
 	HeaderBytes     int           // a request head
 	URIBytes        int           // a request target
 	TokenBytes      int           // a bearer token

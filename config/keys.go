@@ -379,6 +379,8 @@ func limits() yaml.Kind[writtenLimits] {
 	type t = writtenLimits
 	const day = 24 * time.Hour
 	return yaml.Mapping(
+		yaml.Plain("config_bytes", yaml.Size[int](64*yaml.KiB, yaml.MostBytes), func(l *t) *int { return &l.ConfigBytes },
+			"maximum size of this file").Or("8MiB"),
 		yaml.Plain("header_bytes", yaml.Size(4*yaml.KiB, yaml.MiB),
 			func(l *t) *int { return &l.HeaderBytes }, "maximum size of a request head").Or("32KiB"),
 		yaml.Plain("uri_bytes", yaml.Size(256, 256*yaml.KiB),

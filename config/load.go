@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -88,7 +89,11 @@ func Parse(name string, data []byte, opts Options) (*Config, error) {
 	if !ok {
 		return nil, r.Faults()
 	}
-	written, _ := file().Read(r, root)
+	written, sound := file().Read(r, root)
+	if most := written.limits.ConfigBytes; sound && len(data) > most {
+		r.Fault(yaml.Place{}, fmt.Sprintf("the file has %d bytes", len(data)),
+			fmt.Sprintf("keep it within %d, or raise limits.config_bytes", most))
+	}
 	digest := sha256.Sum256(data)
 	b := &builder{
 		Reader: r, readDir: readDir, real: opts.ReadFile == nil, keysElsewhere: opts.KeysElsewhere, before: opts.Before,

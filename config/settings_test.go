@@ -141,7 +141,7 @@ func defaults() *Config {
 			Connections: 10000, H2Streams: 100, HTTP2: "own", InFlight: 10000, Streams: 10000, PreparedKeys: 64,
 			HeaderTimeout: 10 * time.Second, BodyTimeout: 10 * time.Second, StallTimeout: 30 * time.Second,
 			IdleTimeout:     75 * time.Second,
-			TokenCacheBytes: 64 << 20, IssueRate: 10000, LogoutRate: 100,
+			ConfigBytes: 8 << 20, TokenCacheBytes: 64 << 20, IssueRate: 10000, LogoutRate: 100,
 		},
 		Log:         Log{Level: "info", Access: true},
 		Drain:       Drain{Delay: time.Second, Timeout: 30 * time.Second},

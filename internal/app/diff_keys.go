@@ -78,7 +78,7 @@ listeners[].tls.certificates[] cert key
 listeners[].tls.acme domains email directory storage
 admin refusals
 limits header_bytes uri_bytes token_bytes token_body_bytes body_bytes connections h2_streams http2 in_flight streams
-limits header_timeout body_timeout stall_timeout idle_timeout token_cache_bytes prepared_keys shared
+limits header_timeout body_timeout stall_timeout idle_timeout token_cache_bytes prepared_keys shared config_bytes
 log level access format
 tracing endpoint sample_ratio parent headers headers.* service
 drain delay timeout

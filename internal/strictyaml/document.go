@@ -13,10 +13,10 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-const (
-	mostBytes = 8 << 20 // a file of 10,000 routes has about one MiB
-	mostDepth = 24      // the deepest key of version 1 has ten levels
-)
+// MostBytes is the size of a file beyond which it is not parsed.
+const MostBytes = 64 * MiB
+
+const mostDepth = 24 // the deepest key of version 1 has ten levels
 
 // Document reads data as exactly one YAML document without anchors, aliases, merges and tags: what such a file says is
 // what it shows, and it cannot grow when it is read.
@@ -58,8 +58,8 @@ func decode(d *yaml.Decoder, into *yaml.Node) (err error) {
 
 // acceptable refuses what no YAML parser should see.
 func (r *Reader) acceptable(data []byte) bool {
-	if len(data) > mostBytes {
-		r.Fault(Place{}, fmt.Sprintf("the file has %d bytes", len(data)), fmt.Sprintf("keep it below %d", mostBytes))
+	if len(data) > MostBytes {
+		r.Fault(Place{}, fmt.Sprintf("the file has %d bytes", len(data)), "keep it within 64MiB")
 		return false
 	}
 	for i := 0; i < len(data); {
