@@ -98,10 +98,8 @@ func New(o Options) (*Gate, error) {
 		s.clock = time.Now
 	}
 	s.refusals = newRefusals(o.Config.Admin.Refusals)
-	err := s.metrics.Register(gauges{s})
-	if err != nil {
-		return nil, err
-	}
+	s.metrics.Register(gauges{s})
+	var err error
 	began := nextSecond(time.Now())
 	if o.Clock == nil && expectsProofs(o.Config) {
 		time.Sleep(time.Until(began))

@@ -3,8 +3,6 @@ package app
 import (
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
@@ -12,17 +10,27 @@ import (
 // gauges read, when they are scraped, what the parts of a server know of themselves.
 type gauges struct{ server *Gate }
 
-var _ prometheus.Collector = gauges{}
-
-func describe(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("jotgate_"+name, help, labels, nil)
+// A description is what the series of one name have in common.
+type description struct {
+	name, help string
+	labels     []string
 }
 
-// Describe says nothing, which makes the collector one whose series may come and go.
-func (gauges) Describe(chan<- *prometheus.Desc) {}
+func describe(name, help string, labels ...string) description {
+	return description{"jotgate_" + name, help, labels}
+}
+
+// with joins the labels' names and values.
+func (d description) with(values []string) []string {
+	both := make([]string, 0, 2*len(values))
+	for i, value := range values {
+		both = append(both, d.labels[i], value)
+	}
+	return both
+}
 
 // Collect tells everything once.
-func (g gauges) Collect(to chan<- prometheus.Metric) {
+func (g gauges) Collect(to *telemetry.Scrape) {
 	snap := g.server.snapshot.Load()
 	g.memories(to, snap)
 	g.connections(to)
@@ -80,7 +88,7 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-func (g gauges) upstreams(to chan<- prometheus.Metric) {
+func (g gauges) upstreams(to *telemetry.Scrape) {
 	for _, s := range g.server.memory.upstreams.States() {
 		up := 0.0
 		if s.Up {
@@ -100,7 +108,7 @@ func (g gauges) upstreams(to chan<- prometheus.Metric) {
 	}
 }
 
-func (g gauges) memories(to chan<- prometheus.Metric, snap *snapshot) {
+func (g gauges) memories(to *telemetry.Scrape, snap *snapshot) {
 	m := g.server.memory
 	gauge(to, describe("token_cache_tokens", "Verified tokens that are kept."), float64(m.cache.Len()))
 	counter(to, describe("token_cache_hits_total", "Tokens that were found among them."), float64(m.cache.Hits()))
@@ -137,7 +145,7 @@ func (g gauges) memories(to chan<- prometheus.Metric, snap *snapshot) {
 	}
 }
 
-func (g gauges) shared(to chan<- prometheus.Metric, m *memory) {
+func (g gauges) shared(to *telemetry.Scrape, m *memory) {
 	up := 1.0
 	if m.store.State().Err != nil {
 		up = 0
@@ -152,7 +160,7 @@ func (g gauges) shared(to chan<- prometheus.Metric, m *memory) {
 		"Epochs of the shared store that this process saw; after each the codes from before are refused."), float64(s.Epochs))
 }
 
-func (g gauges) connections(to chan<- prometheus.Metric) {
+func (g gauges) connections(to *telemetry.Scrape) {
 	if !g.server.started.Load() { // before that there are no listeners to ask
 		return
 	}
@@ -166,12 +174,12 @@ func (g gauges) connections(to chan<- prometheus.Metric) {
 		float64(g.server.listeners.TurnedAway()))
 }
 
-func gauge(to chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {
-	to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...) // the labels are counted above
+func gauge(to *telemetry.Scrape, d description, value float64, labels ...string) {
+	to.Gauge(d.name, d.help, value, d.with(labels)...)
 }
 
-func counter(to chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {
-	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
+func counter(to *telemetry.Scrape, d description, value float64, labels ...string) {
+	to.Counter(d.name, d.help, value, d.with(labels)...)
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

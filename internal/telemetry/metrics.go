@@ -6,11 +6,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/request"
@@ -19,15 +16,17 @@ import (
 // Metrics are what a scrape is told. Every label has few values: routes are named by the configuration, methods come
 // from a list, reasons from package refusal.
 type Metrics struct {
-	registry *prometheus.Registry
-	requests *prometheus.CounterVec
-	spared   *prometheus.CounterVec
-	added    prometheus.Histogram
-	reloads  *prometheus.CounterVec
-	widening *prometheus.CounterVec
-	loaded   prometheus.Gauge
-	faults   *prometheus.CounterVec
-	tickets  [len(ticketResults)]prometheus.Counter // by request.TicketUse
+	requests *counters
+	spared   *counters
+	added    histogram
+	reloads  *counters
+	widening *counters
+	loaded   atomic.Int64 // milliseconds since 1970
+	faults   *counters
+	tickets  [len(ticketResults)]*atomic.Uint64 // by request.TicketUse
+	used     *counters                          // those of tickets
+	build    []string                           // labels of what runs
+	others   []Collector
 	reasons  map[refusal.Reason]bool
 
 	mu    sync.RWMutex
@@ -38,40 +37,23 @@ type Metrics struct {
 // NewMetrics makes the metrics of one process. version is the release; "" asks the build's own stamp.
 func NewMetrics(version string) *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jotgate_requests_total",
-			Help: "Requests that were answered; reason is why one was refused, empty if it was not.",
-		}, []string{"route", "method", "status", "reason"}),
-		spared: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jotgate_shadow_refusals_total",
-			Help: "Requests that were let through because their route is in shadow; reason is why they would have been refused.",
-		}, []string{"route", "reason"}),
-		added: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "jotgate_added_seconds",
-			Help:    "What the gate adds: from a request's head to the head of its answer, without the upstream's part.",
-			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .05, .25},
-		}),
-		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jotgate_reloads_total", Help: "Reloads of the configuration: done, or refused, which changes nothing.",
-		}, []string{"result"}),
-		widening: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jotgate_reload_widenings_total",
-			Help: "Reloads that reload.deny_widening denied, and those for which an operator allowed to widen.",
-		}, []string{"result"}),
-		loaded: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "jotgate_config_loaded_timestamp_seconds", Help: "When the configuration in force was loaded.",
-		}),
-		faults: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jotgate_http2_faults_total",
-			Help: "HTTP/2 streams that were reset, and connections that were ended, for what their client did; reason is the " +
-				"error code, or stalled.",
-		}, []string{"scope", "reason"}),
-		reasons: map[refusal.Reason]bool{}, live: map[string]*series{},
+		requests: newCounters("jotgate_requests_total",
+			"Requests that were answered; reason is why one was refused, empty if it was not.",
+			"route", "method", "status", "reason"),
+		spared: newCounters("jotgate_shadow_refusals_total",
+			"Requests that were let through because their route is in shadow; reason is why they would have been refused.",
+			"route", "reason"),
+		reloads: newCounters("jotgate_reloads_total",
+			"Reloads of the configuration: done, or refused, which changes nothing.", "result"),
+		widening: newCounters("jotgate_reload_widenings_total",
+			"Reloads that reload.deny_widening denied, and those for which an operator allowed to widen.", "result"),
+		faults: newCounters("jotgate_http2_faults_total",
+			"HTTP/2 streams that were reset, and connections that were ended, for what their client did; reason is the "+
+				"error code, or stalled.", "scope", "reason"),
+		used: newCounters("jotgate_tickets_total", "One-time tickets: issued, redeemed by their request, or refused.",
+			"result"),
+		build: buildLabels(version), reasons: map[refusal.Reason]bool{}, live: map[string]*series{},
 	}
-	tickets := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "jotgate_tickets_total", Help: "One-time tickets: issued, redeemed by their request, or refused.",
-	}, []string{"result"})
 	for _, name := range []string{noRoute, otherRoute} {
 		m.live[name] = &series{name: name}
 	}
@@ -79,31 +61,24 @@ func NewMetrics(version string) *Metrics {
 		m.reasons[reason] = true
 	}
 	for _, result := range []string{"done", "refused"} {
-		m.reloads.WithLabelValues(result) // so that the first one is an increase
+		m.reloads.with(result) // so that the first one is an increase
 	}
 	for _, scope := range []string{"stream", "connection"} {
-		m.faults.WithLabelValues(scope, "protocol_error")
+		m.faults.with(scope, "protocol_error")
 	}
 	for _, result := range []string{"allowed", "denied"} {
-		m.widening.WithLabelValues(result)
+		m.widening.with(result)
 	}
 	for use, result := range ticketResults {
 		if result != "" {
-			m.tickets[use] = tickets.WithLabelValues(result)
+			m.tickets[use] = m.used.with(result)
 		}
 	}
-	waited := newWaits(m, prometheus.Opts{
-		Name: "jotgate_upstream_seconds",
-		Help: "From asking the upstream to the head of its answer.",
-	})
-	// of names that differ
-	m.registry.MustRegister(m.requests, m.spared, m.added, waited, m.reloads, m.widening, m.loaded, m.faults, tickets,
-		buildInfo(version),
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-func buildInfo(version string) prometheus.Collector {
+// buildLabels say what runs.
+func buildLabels(version string) []string {
 	revision := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if version == "" {
@@ -115,10 +90,7 @@ func buildInfo(version string) prometheus.Collector {
 			}
 		}
 	}
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "jotgate_build_info", Help: "Always 1; the labels say what runs.",
-		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
-	}, func() float64 { return 1 })
+	return []string{"version", version, "revision", revision, "goversion", runtime.Version()}
 }
 
 // ticketResults are the labels of request.TicketUse.
@@ -126,16 +98,40 @@ var ticketResults = [...]string{
 	request.TicketIssued: "issued", request.TicketRedeemed: "redeemed", request.TicketRefused: "refused",
 }
 
-// Register adds a collector that reads what is at hand when it is scraped.
-func (m *Metrics) Register(c prometheus.Collector) error { return m.registry.Register(c) }
+// A Collector adds what it knows when a scrape asks.
+type Collector interface{ Collect(to *Scrape) }
+
+// Register adds a collector that reads what is at hand when it is scraped. It is not for use beside scrapes.
+func (m *Metrics) Register(c Collector) { m.others = append(m.others, c) }
 
 // Handler answers scrapes.
-func (m *Metrics) Handler() http.Handler {
-	scrape := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		m.tell()
-		scrape.ServeHTTP(w, r)
-	})
+func (m *Metrics) Handler() http.Handler { return scrapes(m.collect) }
+
+func (m *Metrics) collect(s *Scrape) {
+	m.tell()
+	for _, c := range []*counters{m.requests, m.spared, m.reloads, m.widening, m.faults, m.used} {
+		c.collect(s)
+	}
+	s.Gauge("jotgate_config_loaded_timestamp_seconds", "When the configuration in force was loaded.",
+		float64(m.loaded.Load())/1000)
+	s.Gauge("jotgate_build_info", "Always 1; the labels say what runs.", 1, m.build...)
+	added, _ := m.added.spread(addedBounds)
+	s.histogram("jotgate_added_seconds",
+		"What the gate adds: from a request's head to the head of its answer, without the upstream's part.",
+		added, m.added.total())
+	m.mu.RLock()
+	for name, of := range m.live {
+		if waited, any := of.waited.spread(waitedBounds); any {
+			s.histogram("jotgate_upstream_seconds", "From asking the upstream to the head of its answer.",
+				waited, of.waited.total(), "route", name)
+		}
+	}
+	m.mu.RUnlock()
+	for _, c := range m.others {
+		c.Collect(s)
+	}
+	collectRuntime(s)
+	collectProcess(s)
 }
 
 // tell brings the counters up to date.
@@ -148,7 +144,7 @@ func (m *Metrics) tell() {
 }
 
 // Loaded records that a configuration came into force; at the start it is no reload.
-func (m *Metrics) Loaded(at time.Time) { m.loaded.Set(float64(at.UnixMilli()) / 1000) }
+func (m *Metrics) Loaded(at time.Time) { m.loaded.Store(at.UnixMilli()) }
 
 // HTTP2Fault counts a stream that was reset, or a connection that was ended, for what its client did. Reasons come from
 // one list.
@@ -157,7 +153,7 @@ func (m *Metrics) HTTP2Fault(connection bool, reason string) {
 	if connection {
 		scope = "connection"
 	}
-	m.faults.WithLabelValues(scope, reason).Inc()
+	m.faults.with(scope, reason).Add(1)
 }
 
 // Reloaded counts a reload.
@@ -166,7 +162,7 @@ func (m *Metrics) Reloaded(err error) {
 	if err != nil {
 		result = "refused"
 	}
-	m.reloads.WithLabelValues(result).Inc()
+	m.reloads.with(result).Add(1)
 }
 
 // Widening counts a reload that was denied because it opens what is closed, or that an operator allowed to.
@@ -175,7 +171,7 @@ func (m *Metrics) Widening(allowed bool) {
 	if allowed {
 		result = "allowed"
 	}
-	m.widening.WithLabelValues(result).Inc()
+	m.widening.with(result).Add(1)
 }
 
 // The methods that have a label of their own.
@@ -236,9 +232,8 @@ func (r *Routes) Retire(next *Routes) {
 }
 
 func (m *Metrics) forget(route string) {
-	gone := prometheus.Labels{"route": route}
-	m.requests.DeletePartialMatch(gone)
-	m.spared.DeletePartialMatch(gone)
+	m.requests.forget(route)
+	m.spared.forget(route)
 	if route == noRoute || route == otherRoute { // a route may have such a name
 		return
 	}
@@ -258,26 +253,26 @@ func (r *Routes) Observe(method string, x *request.Exchange) {
 	if x.Reason == "" {
 		s.count(i, class)
 	} else {
-		r.metrics.requests.WithLabelValues(s.name, methods[i], classes[class], r.metrics.reason(x.Reason)).Inc()
+		r.metrics.requests.with(s.name, methods[i], classes[class], r.metrics.reason(x.Reason)).Add(1)
 	}
 	if x.Shadow != "" {
-		r.metrics.spared.WithLabelValues(s.name, r.metrics.reason(x.Shadow)).Inc()
+		r.metrics.spared.with(s.name, r.metrics.reason(x.Shadow)).Add(1)
 	}
 	if x.Ticket != 0 {
-		r.metrics.tickets[x.Ticket].Inc()
+		r.metrics.tickets[x.Ticket].Add(1)
 	}
 	if x.Upstream != "" {
-		s.waited.observe(x.Waited)
+		s.waited.observe(waitedBounds, x.Waited)
 	}
 	if head := x.Head(); !head.IsZero() {
-		r.metrics.added.Observe(max(0, head.Sub(x.Start)-x.Waited).Seconds())
+		r.metrics.added.observe(addedBounds, head.Sub(x.Start)-x.Waited)
 	}
 }
 
 // Refused counts a request that no handler saw.
 func (r *Routes) Refused(x *request.Exchange) {
 	class := min(x.Reason.Status()/100, len(classes)-1)
-	r.metrics.requests.WithLabelValues(noRoute, "other", classes[class], r.metrics.reason(x.Reason)).Inc()
+	r.metrics.requests.with(noRoute, "other", classes[class], r.metrics.reason(x.Reason)).Add(1)
 }
 
 // of finds a request's series, by its route's place if it has one.

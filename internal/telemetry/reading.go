@@ -1,11 +1,6 @@
 package telemetry
 
-import (
-	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
-)
+import "time"
 
 // A Reading is what the metrics have counted so far, for who reads them without a scrape.
 type Reading struct {
@@ -32,70 +27,31 @@ func (m *Metrics) Read() Reading {
 	m.tell()
 	r := Reading{Waited: map[string]Spread{}}
 	places := map[Count]int{}
-	for _, metric := range collected(m.requests) {
-		c := Count{}
-		for _, label := range metric.Label {
-			switch label.GetName() {
-			case "route":
-				c.Route = label.GetValue()
-			case "status":
-				c.Status = label.GetValue()
-			case "reason":
-				c.Reason = label.GetValue()
-			}
-		}
+	m.requests.each(func(v values, n uint64) {
+		c := Count{Route: v[0], Status: v[2], Reason: v[3]}
 		at, known := places[c]
 		if !known {
 			at = len(r.Requests)
 			places[c] = at
 			r.Requests = append(r.Requests, c)
 		}
-		r.Requests[at].Requests += uint64(metric.Counter.GetValue())
-	}
-	for _, metric := range collected(m.added) {
-		r.Added = spreadOf(metric.Histogram)
-	}
+		r.Requests[at].Requests += n
+	})
+	r.Added, _ = m.added.spread(addedBounds)
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for name, s := range m.live {
-		if spread, any := s.waited.spread(); any {
+		if spread, any := s.waited.spread(waitedBounds); any {
 			r.Waited[name] = spread
 		}
 	}
 	return r
 }
 
-// collected returns what a scrape would have of a collector.
-func collected(c prometheus.Collector) (all []*dto.Metric) {
-	metrics := make(chan prometheus.Metric)
-	go func() {
-		c.Collect(metrics)
-		close(metrics)
-	}()
-	for metric := range metrics {
-		one := new(dto.Metric)
-		if metric.Write(one) == nil {
-			all = append(all, one)
-		}
-	}
-	return all
-}
-
-func spreadOf(h *dto.Histogram) (s Spread) {
-	below := uint64(0)
-	for _, b := range h.GetBucket() {
-		s.Bounds = append(s.Bounds, time.Duration(b.GetUpperBound()*float64(time.Second)))
-		s.Counts = append(s.Counts, b.GetCumulativeCount()-below)
-		below = b.GetCumulativeCount()
-	}
-	s.Counts = append(s.Counts, h.GetSampleCount()-below)
-	return s
-}
-
 // spread reports whether there was any observation, too.
-func (h *histogram) spread() (s Spread, any bool) {
-	s = Spread{Bounds: waitedBounds[:], Counts: make([]uint64, len(h.buckets))}
-	for i := range h.buckets {
+func (h *histogram) spread(bounds []time.Duration) (s Spread, any bool) {
+	s = Spread{Bounds: bounds, Counts: make([]uint64, len(bounds)+1)}
+	for i := range s.Counts {
 		s.Counts[i] = h.buckets[i].Load()
 		any = any || s.Counts[i] > 0
 	}

@@ -3,8 +3,6 @@ package telemetry
 import (
 	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // series are those of one route that every request counts in. They lie together: with thousands of routes a request
@@ -37,10 +35,10 @@ func (s *series) count(method, class int) {
 }
 
 // tell moves what was counted to the counters.
-func (s *series) tell(requests *prometheus.CounterVec) {
+func (s *series) tell(requests *counters) {
 	move := func(n *atomic.Uint64, method, class int) {
 		if n.Load() > 0 {
-			requests.WithLabelValues(s.name, methods[method], classes[class], "").Add(float64(n.Swap(0)))
+			requests.with(s.name, methods[method], classes[class], "").Add(n.Swap(0))
 		}
 	}
 	rest := s.rest.Load()
@@ -54,8 +52,8 @@ func (s *series) tell(requests *prometheus.CounterVec) {
 	}
 }
 
-// waitedBounds are the upper bounds of a histogram's buckets; the last bucket has none.
-var waitedBounds = [...]time.Duration{
+// waitedBounds are the upper bounds of the buckets of what upstreams take; the last bucket has none.
+var waitedBounds = []time.Duration{
 	1 * time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
 	50 * time.Millisecond,
 	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond,
@@ -63,57 +61,30 @@ var waitedBounds = [...]time.Duration{
 	10 * time.Second, 30 * time.Second,
 }
 
-// A histogram counts durations.
-type histogram struct {
-	sum     atomic.Int64 // nanoseconds
-	buckets [len(waitedBounds) + 1]atomic.Uint64
+// addedBounds are those of what the gate adds.
+var addedBounds = []time.Duration{
+	10 * time.Microsecond, 25 * time.Microsecond, 50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond,
+	500 * time.Microsecond,
+	1 * time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond,
+	250 * time.Millisecond,
 }
 
-func (h *histogram) observe(d time.Duration) {
+const mostBounds = 14
+
+// A histogram counts durations. Its bounds, at most mostBounds, are the same at every call.
+type histogram struct {
+	sum     atomic.Int64 // nanoseconds
+	buckets [mostBounds + 1]atomic.Uint64
+}
+
+func (h *histogram) observe(bounds []time.Duration, d time.Duration) {
 	d = max(0, d)
 	i := 0
-	for i < len(waitedBounds) && d > waitedBounds[i] {
+	for i < len(bounds) && d > bounds[i] {
 		i++
 	}
 	h.buckets[i].Add(1)
 	h.sum.Add(int64(d))
 }
 
-// metric is what a scrape has of it; nil: nothing was observed.
-func (h *histogram) metric(desc *prometheus.Desc, route string) prometheus.Metric {
-	count, below := uint64(0), make(map[float64]uint64, len(waitedBounds))
-	for i := range h.buckets {
-		if count += h.buckets[i].Load(); i < len(waitedBounds) {
-			below[waitedBounds[i].Seconds()] = count
-		}
-	}
-	if count == 0 {
-		return nil
-	}
-	// one label, as desc has
-	return prometheus.MustNewConstHistogram(desc, count, time.Duration(h.sum.Load()).Seconds(), below, route)
-}
-
-// waits collects the histograms of all routes.
-type waits struct {
-	metrics *Metrics
-	desc    *prometheus.Desc
-}
-
-func newWaits(m *Metrics, o prometheus.Opts) waits {
-	return waits{m, prometheus.NewDesc(o.Name, o.Help, []string{"route"}, nil)}
-}
-
-// Describe implements prometheus.Collector.
-func (w waits) Describe(to chan<- *prometheus.Desc) { to <- w.desc }
-
-// Collect implements prometheus.Collector.
-func (w waits) Collect(to chan<- prometheus.Metric) {
-	w.metrics.mu.RLock()
-	defer w.metrics.mu.RUnlock()
-	for _, s := range w.metrics.live {
-		if metric := s.waited.metric(w.desc, s.name); metric != nil {
-			to <- metric
-		}
-	}
-}
+func (h *histogram) total() time.Duration { return time.Duration(h.sum.Load()) }
