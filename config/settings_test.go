@@ -140,7 +140,7 @@ func defaults() *Config {
 			HeaderBytes: 32 << 10, URIBytes: 16 << 10, TokenBytes: 8 << 10, TokenBodyBytes: 64 << 10, BodyBytes: 1 << 30,
 			Connections: 10000, H2Streams: 100, HTTP2: "own", InFlight: 10000, Streams: 10000, PreparedKeys: 64,
 			HeaderTimeout: 10 * time.Second, BodyTimeout: 10 * time.Second, StallTimeout: 30 * time.Second,
-			IdleTimeout:     75 * time.Second,
+			IdleTimeout: 75 * time.Second,
 			ConfigBytes: 8 << 20, TokenCacheBytes: 64 << 20, IssueRate: 10000, LogoutRate: 100,
 		},
 		Log:         Log{Level: "info", Access: true},
