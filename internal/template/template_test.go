@@ -11,7 +11,6 @@ import (
 type inner struct {
 	Name  string
 	Count int
-	on    bool
 }
 
 type outer struct {
