@@ -20,7 +20,7 @@ func documented(t *testing.T) map[string][2]string {
 		t.Fatal(err)
 	}
 	all := map[string][2]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(jotgate_[a-z_]+)` \\| ([a-z]+) \\| ([a-z, ]*) ?\\| "+
+	for _, m := range regexp.MustCompile("(?m)^\\| `(jotgate_[a-z0-9_]+)` \\| ([a-z]+) \\| ([a-z, ]*) ?\\| "+
 		"[^|]{4,} \\|$").FindAllStringSubmatch(string(page), -1) {
 		if _, twice := all[m[1]]; twice {
 			t.Errorf("%s is there twice", m[1])
@@ -47,7 +47,7 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, m := range regexp.MustCompile(`describe\("([a-z_]+)"|Name: +"jotgate_([a-z_]+)"`).FindAllStringSubmatch(
+			for _, m := range regexp.MustCompile(`describe\("([a-z0-9_]+)"|Name: +"jotgate_([a-z0-9_]+)"`).FindAllStringSubmatch(
 				string(source), -1) {
 				made = append(made, "jotgate_"+m[1]+m[2])
 			}
@@ -74,7 +74,7 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 			types[fields[2]] = fields[3]
 			continue
 		}
-		name := regexp.MustCompile(`^jotgate_[a-z_]+`).FindString(line)
+		name := regexp.MustCompile(`^jotgate_[a-z0-9_]+`).FindString(line)
 		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 			if base, of := strings.CutSuffix(name, suffix); of && types[base] == "histogram" {
 				name = base
