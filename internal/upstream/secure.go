@@ -51,6 +51,7 @@ func (c *secureClient) do(ctx context.Context, q *h1.Request, a *Answer) error {
 	err := c.doOnce(ctx, q, a)
 	if errors.Is(err, errOtherProtocol) {
 		err = c.doOnce(ctx, q, a) // nothing was sent
+		c.closeSpare()            // another connection served the request: this one could be dead when it is wanted
 	}
 	return err
 }
@@ -106,7 +107,11 @@ func (c *secureClient) close() {
 	c.first.Close()
 	c.second.close()
 	c.upgrade.Close()
-	if conn := c.spare.Swap(nil); conn != nil {
-		conn.Close()
+	c.closeSpare()
+}
+
+func (c *secureClient) closeSpare() {
+	if s := c.spare.Swap(nil); s != nil {
+		s.Close()
 	}
 }
