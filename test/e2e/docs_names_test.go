@@ -115,7 +115,8 @@ func namesInSource(t *testing.T) (names []string) {
 	return names
 }
 
-// metric reads prometheus.NewXxx(Opts{Name: …}, labels), newWaits(…, Opts{Name: …}) and describe(name, help, labels…).
+// metric reads newCounters(name, help, labels…), s.Gauge(name, …), s.histogram(name, …) and describe(name, help,
+// labels…).
 func metric(call *ast.CallExpr) []string {
 	name, labels := "", []string{}
 	for i, arg := range call.Args {
@@ -131,6 +132,10 @@ func metric(call *ast.CallExpr) []string {
 			for _, e := range lit.Elts {
 				labels = append(labels, text(e))
 			}
+		case slices.Contains([]string{"newCounters", "s.Gauge", "s.histogram"}, typeName(call.Fun)) && i == 0:
+			name = text(arg)
+		case typeName(call.Fun) == "newCounters" && i > 1:
+			labels = append(labels, text(arg))
 		case typeName(call.Fun) == "describe" && i == 0:
 			name = "jotgate_" + text(arg)
 		case typeName(call.Fun) == "describe" && i > 1:
