@@ -113,6 +113,7 @@ func New(o Options) (*Gate, error) {
 	if o.Clock == nil {
 		s.memory.proofs.BeginAt(began)
 	}
+	s.memory.proofs.PrepareKeys(o.Config.Limits.PreparedKeys, s.disagreed)
 	snap, err := s.build(o.Config)
 	if err != nil {
 		return nil, errors.Join(err, s.memory.close())

@@ -208,6 +208,7 @@ func (g *Gate) reconfigure(next *snapshot) error {
 	if err := g.memory.reconfigureOnce(next.config); err != nil {
 		return err
 	}
+	g.memory.proofs.PrepareKeys(next.config.Limits.PreparedKeys, g.disagreed)
 	return g.memory.proofs.Reconfigure(next.config.DPoP.Capacity, next.config.DPoP.MaxAge)
 }
 

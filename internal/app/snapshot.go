@@ -63,11 +63,7 @@ func (g *Gate) build(c *config.Config) (*snapshot, error) {
 		snap.close()
 		return nil, err
 	}
-	verifier.OnDisagreement(func(kid string) {
-		g.memory.disagreements.Add(1)
-		g.log.Error("a prepared key accepted a signature that the standard library does not: no key is prepared any more",
-			zap.String("kid", kid))
-	})
+	verifier.OnDisagreement(g.disagreed)
 	if before := g.snapshot.Load(); before != nil {
 		verifier.Adopt(before.tokens) // so that tokens stay verified whose issuer is as it was
 	}
@@ -134,6 +130,13 @@ func (g *Gate) buildVerifier(snap *snapshot) (*jose.Verifier, error) {
 		return nil, err
 	}
 	return keysets.VerifierWith(snap.config, source)
+}
+
+// disagreed tells of a prepared key that accepted what the standard library does not.
+func (g *Gate) disagreed(kid string) {
+	g.memory.disagreements.Add(1)
+	g.log.Error("a prepared key accepted a signature that the standard library does not: no key is prepared any more",
+		zap.String("kid", kid))
 }
 
 // buildProofs makes the judge of DPoP proofs, one for our endpoints and for the gate: a proof that was used at either

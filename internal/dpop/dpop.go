@@ -88,6 +88,7 @@ type Checker struct {
 	once           Once
 	hold           *replay.Hold
 	clock          func() time.Time
+	keys           func() *jose.ProofKeys
 }
 
 // New checks the options.
@@ -104,7 +105,7 @@ func New(o Options) (*Checker, error) {
 	}
 	c := &Checker{
 		maxAge: o.MaxAge.Milliseconds(), leeway: o.Leeway.Milliseconds(), require: o.RequireNonce, once: o.Once,
-		hold: &o.State.hold, clock: o.Clock,
+		hold: &o.State.hold, clock: o.Clock, keys: o.State.keys.Load,
 	}
 	if c.clock == nil {
 		c.clock = time.Now
@@ -153,6 +154,7 @@ type Proof struct {
 	read    *jose.Proof
 	checker *Checker
 	awaited bool
+	bound   bool // a token is bound to its key
 }
 
 // Read judges the DPoP fields of a request by everything but signature and first use. The refusal is ProofMissing,
@@ -176,7 +178,7 @@ func (c *Checker) Read(fields []string, q *Request) (*Proof, error) {
 	if q.Key != "" && read.Thumbprint != q.Key {
 		return nil, refusal.Because(refusal.ProofKeyMismatch, "by key %s, the token is bound to %s", read.Thumbprint, q.Key)
 	}
-	p := &Proof{Thumbprint: read.Thumbprint, read: read, checker: c}
+	p := &Proof{Thumbprint: read.Thumbprint, read: read, checker: c, bound: q.Key != ""}
 	p.Nonce, err = c.timely(&read.Claims, c.clock())
 	if err != nil {
 		return nil, err
@@ -268,8 +270,12 @@ func (c *Checker) Nonce() string { return c.nonces.make(c.clock().UnixMilli()) }
 
 // Verify reports whether the proof's own key signed it.
 func (p *Proof) Verify() error {
-	if !p.read.Signed() {
+	keys := p.checker.keys()
+	if !p.read.Signed(keys) {
 		return refusal.Because(refusal.ProofSignatureInvalid, "key %s did not sign it", p.Thumbprint)
+	}
+	if p.bound {
+		p.read.Remember(keys)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jotgate/jotgate/internal/jose"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/replay"
 )
@@ -27,6 +28,21 @@ type State struct {
 	hold   replay.Hold  // for proofs of clocks that are ahead
 	began  int64        // ms, a whole second
 	maxAge atomic.Int64 // ns
+	keys   atomic.Pointer[jose.ProofKeys]
+	most   int // of keys that are prepared; PrepareKeys alone touches it
+}
+
+// PrepareKeys says how many keys that come again and again are prepared at a time; at first none is. disagreed is told
+// the thumbprint of one that accepted a signature which the standard library does not accept; nothing is prepared then.
+// Calls must not overlap.
+func (s *State) PrepareKeys(most int, disagreed func(thumbprint string)) {
+	if most == s.most {
+		return // those that are prepared stay
+	}
+	s.most = most
+	keys := jose.NewProofKeys(most)
+	keys.OnDisagreement(disagreed)
+	s.keys.Store(keys)
 }
 
 // BeginAt says that what was made before this moment may have been accepted by another process. It comes before the

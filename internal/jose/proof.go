@@ -99,10 +99,12 @@ func ParseProof(compact string, limit int) (*Proof, error) {
 	return p, nil
 }
 
-// Signed reports whether the proof's own key signed it.
-func (p *Proof) Signed() bool {
-	return algorithms[p.key.alg].verify(p.key.material, []byte(p.signed), p.signature)
-}
+// Signed reports whether the proof's own key signed it. keys may know the key already, and may be nil.
+func (p *Proof) Signed(keys *ProofKeys) bool { return keys.signed(p) }
+
+// Remember counts a good proof towards preparing its key. It is for proofs whose key a verified token is bound to: a
+// stranger's key is not worth remembering.
+func (p *Proof) Remember(keys *ProofKeys) { keys.remember(p) }
 
 func badProof(format string, args ...any) error {
 	return refusal.Because(refusal.ProofMalformed, format, args...)

@@ -29,7 +29,7 @@ func FuzzParseProof(f *testing.F) {
 			}
 			return
 		}
-		if !p.Signed() {
+		if !p.Signed(nil) {
 			return
 		}
 		message, err := jws.Parse([]byte(text))
