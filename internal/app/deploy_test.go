@@ -27,7 +27,7 @@ func TestRulesAndDashboardAskForWhatIsTold(t *testing.T) {
 	if source, err = os.ReadFile("../telemetry/metrics.go"); err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile(`Name: +"(jotgate_[a-z0-9_]+)"`).FindAllStringSubmatch(string(source), -1) {
+	for _, m := range regexp.MustCompile(`"(jotgate_[a-z0-9_]+)"`).FindAllStringSubmatch(string(source), -1) {
 		for _, suffix := range []string{"", "_bucket", "_count", "_sum"} {
 			told[m[1]+suffix] = true
 		}
