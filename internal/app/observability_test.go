@@ -47,7 +47,7 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, m := range regexp.MustCompile(`describe\("([a-z0-9_]+)"|Name: +"jotgate_([a-z0-9_]+)"`).FindAllStringSubmatch(
+			for _, m := range regexp.MustCompile(`describe\("([a-z0-9_]+)"|"jotgate_([a-z0-9_]+)"`).FindAllStringSubmatch(
 				string(source), -1) {
 				made = append(made, "jotgate_"+m[1]+m[2])
 			}
