@@ -106,7 +106,7 @@ func line(what string, claim jose.Path, words []token.Word, counts, known []stri
 // from it. It is "" where tenantPermissions counts, which needs no telling.
 func (t *TrustedIssuer) Wants(tenant, action string) string {
 	m := t.Mapping
-	asked := fmt.Sprintf("%s on tenant %q", action, tenant)
+	asked := fmt.Sprintf("%s on tenant %q", action, token.Shown(tenant))
 	if tenant == token.Global {
 		asked = action + " globally"
 	}
@@ -122,7 +122,7 @@ func (t *TrustedIssuer) Wants(tenant, action string) string {
 			return asked + ", which takes tenants: {global: true} in the issuer's entry"
 		}
 	case m.Rename == nil:
-		named = []string{tenant}
+		named = []string{token.Shown(tenant)}
 	default:
 		for theirs, ours := range m.Rename {
 			if ours == tenant {
@@ -130,7 +130,8 @@ func (t *TrustedIssuer) Wants(tenant, action string) string {
 			}
 		}
 		if len(named) == 0 {
-			return fmt.Sprintf("a word for tenant %q in the map of tenants of the issuer's entry", tenant)
+			return fmt.Sprintf("a word for tenant %q in the map of tenants of the issuer's entry",
+				token.Shown(tenant))
 		}
 	}
 	var sources []string

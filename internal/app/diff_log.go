@@ -190,8 +190,11 @@ func (w *witness) judge(which int, l *logged) (s sight) {
 	if s.route.Require.Optional && l.bearing() == withUnknown { // a token that is refused is refused there, too
 		s.low = false
 	}
-	if r := &s.route.Require; l.bearing() == withAccepted && len(r.Issuers) > 0 && !slices.Contains(r.Issuers, l.Issuer) {
-		s.low, s.high = false, false
+	if r := &s.route.Require; l.bearing() == withAccepted && len(r.Issuers) > 0 {
+		// One of ours may have been exchanged: the original's issuer counts then, which the line does not tell.
+		_, own := accepts(j.snap.config, l.Issuer)
+		listed := slices.Contains(r.Issuers, l.Issuer)
+		s.low, s.high = s.low && listed && !own, s.high && (listed || own)
 	}
 	return s
 }

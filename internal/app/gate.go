@@ -28,6 +28,7 @@ import (
 	"github.com/jotgate/jotgate/internal/keysets"
 	"github.com/jotgate/jotgate/internal/listen"
 	"github.com/jotgate/jotgate/internal/otel"
+	"github.com/jotgate/jotgate/internal/redisstore"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/telemetry"
 )
@@ -205,7 +206,12 @@ func (g *Gate) Start() error {
 func (g *Gate) obtain() {
 	for listener, certificates := range g.certificates {
 		go func() {
-			if err := certificates.Obtain(); err != nil {
+			err := certificates.Obtain()
+			for end := time.Now().Add(10 * time.Minute); errors.Is(err, redisstore.ErrAnotherAsks) && time.Now().Before(end); {
+				time.Sleep(3 * time.Second)
+				err = certificates.Obtain()
+			}
+			if err != nil {
 				g.log.Error("no certificate by ACME yet; each handshake tries again", zap.String("listener", listener),
 					zap.Error(err))
 			}

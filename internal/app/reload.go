@@ -290,7 +290,7 @@ func loadCertificates(listeners []config.Listener, store *redisstore.Store) (map
 				if store == nil {
 					return nil, fmt.Errorf("listener %q: acme: redis is not connected, which needs a restart", l.Name)
 				}
-				options.ACME.Shared = store.Certificates()
+				options.ACME.Shared = store.Certificates(l.TLS.ACME.Directory)
 			}
 		}
 		loaded, err := listen.LoadTLS(options)

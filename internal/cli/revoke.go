@@ -266,6 +266,7 @@ func (p *Process) apply(w admin.Revocation, settings *config.Config) (by string,
 	if err != nil {
 		return "", err
 	}
+	list.SetLife(settings.SessionLife())
 	err = errors.Join(w.Apply(ctx, list), list.Close())
 	return "file", errors.Join(err, p.auditRevocation(w, err))
 }

@@ -116,6 +116,7 @@ func (p *Process) undo(id string, settings *config.Config) (by string, err error
 	if err != nil {
 		return "", err
 	}
+	list.SetLife(settings.SessionLife())
 	e, err := list.Undo(ctx, id)
 	err = errors.Join(err, list.Close())
 	return "file", errors.Join(err, p.auditRevocation(admin.Undone(e), err))

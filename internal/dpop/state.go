@@ -29,7 +29,8 @@ type State struct {
 	began  int64        // ms, a whole second
 	maxAge atomic.Int64 // ns
 	keys   atomic.Pointer[jose.ProofKeys]
-	most   int // of keys that are prepared; PrepareKeys alone touches it
+	ended  atomic.Bool // a prepared key was wrong: none is prepared until the process ends
+	most   int         // of keys that are prepared; PrepareKeys alone touches it
 }
 
 // PrepareKeys says how many keys that come again and again are prepared at a time; at first none is. disagreed is told
@@ -41,7 +42,13 @@ func (s *State) PrepareKeys(most int, disagreed func(thumbprint string)) {
 	}
 	s.most = most
 	keys := jose.NewProofKeys(most)
-	keys.OnDisagreement(disagreed)
+	keys.OnDisagreement(func(thumbprint string) {
+		s.ended.Store(true)
+		disagreed(thumbprint)
+	})
+	if s.ended.Load() {
+		keys = nil
+	}
 	s.keys.Store(keys)
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/jotgate/jotgate/internal/request"
 )
 
 // ACME has certificates issued and renewed by a certification authority (RFC 8555). The authority is shown control of a
@@ -21,7 +23,8 @@ type ACME struct {
 	Email     string // of the account; may be empty
 	Directory string // URL; "": Let's Encrypt
 	Storage   string // folder for the account's key, certificates and their keys
-	// Shared keeps them in place of Storage, for all replicas: each can answer the challenges of any other; nil: Storage.
+	// Shared keeps them in place of Storage, for all replicas: each can answer the challenges of any other, one at a time;
+	// nil: Storage.
 	Shared autocert.Cache
 }
 
@@ -122,6 +125,7 @@ func (c *Certificates) HTTP01(next http.Handler) http.Handler {
 		if set := c.now.Load(); set.acme != nil && strings.HasPrefix(r.URL.Path, "/.well-known/acme-challenge/") {
 			asked := *r
 			asked.Host = withPort(r.Host, 0) // the manager compares it with the domains
+			w.Header().Set(request.RequestIDHeader, request.NewID())
 			set.acme.manager.HTTPHandler(next).ServeHTTP(w, &asked)
 			return
 		}

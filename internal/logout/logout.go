@@ -29,6 +29,7 @@ import (
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/revoke"
 	"github.com/jotgate/jotgate/internal/strictjson"
+	"github.com/jotgate/jotgate/internal/token"
 )
 
 // event is the one member of events (§2.4).
@@ -161,6 +162,13 @@ func (e *Endpoint) logOut(x *request.Exchange, r *http.Request, said *Event) err
 		x.Issuer, x.Subject, x.TokenID = t.Issuer, t.Subject, t.ID
 		first, err = e.once(r.Context(), v, received)
 	}
+	if errors.Is(err, errElsewhere) {
+		// Its mark may be missing: that replica had no turn or no store for it, or its answer was lost. A replay is refused
+		// all the same, and ends nothing that the first use did not.
+		if lost := e.mark(r.Context(), &v.Claims, v.Claims.IssuedAt+1); lost != nil {
+			err = lost
+		}
+	}
 	if err != nil {
 		if refusal.Of(err).Status() < 500 {
 			_ = e.State.take(address, rate, received)
@@ -172,21 +180,25 @@ func (e *Endpoint) logOut(x *request.Exchange, r *http.Request, said *Event) err
 		e.State.pending(useOf(v), first, received)
 		return err
 	}
-	kind, value := revoke.LoggedOut, v.Claims.Subject
-	if v.Claims.Session != "" {
-		kind, value = revoke.Session, v.Claims.Session
-	}
 	// iat is in whole seconds, and what was issued in the same second ends. The issuer's clock may be ahead of ours, and
 	// so the times of its tokens, too.
 	at := v.Claims.IssuedAt + 1
 	if first {
 		at = max(at, received.UnixMilli())
 	}
-	if err := e.Marks.LogOut(r.Context(), kind, v.Claims.Issuer, value, time.UnixMilli(at)); err != nil {
+	if err := e.mark(r.Context(), &v.Claims, at); err != nil {
 		e.State.pending(useOf(v), first, received)
 		return err
 	}
 	return nil
+}
+
+// mark ends what was issued before a moment, in ms, in the session that a logout token names, or for its subject.
+func (e *Endpoint) mark(ctx context.Context, t *token.Claims, at int64) error {
+	if t.Session != "" {
+		return e.Marks.LogOut(ctx, revoke.Session, t.Issuer, t.Session, time.UnixMilli(at))
+	}
+	return e.Marks.LogOut(ctx, revoke.LoggedOut, t.Issuer, t.Subject, time.UnixMilli(at))
 }
 
 // judged is the logout token of a request, after every check but that it is used once (§2.6).
@@ -247,6 +259,9 @@ func useOf(v *jose.Verified) replay.Use {
 	}
 }
 
+// errElsewhere refuses a token that this process has not seen, and that the shared store knows.
+var errElsewhere = refusal.Because(refusal.LogoutUsed, "at another replica, or without an answer")
+
 // once uses the token, and reports whether this is sure to be the first time. What was made before the memory of the
 // process, or of the store, begins may have been used then, by a process that has ended; refusing it would lose the
 // logout of an honest issuer around a restart. Each process takes it once. One whose mark could not be made may come
@@ -265,6 +280,10 @@ func (e *Endpoint) once(ctx context.Context, v *jose.Verified, now time.Time) (f
 		err = e.State.used.Consume(ctx, use) // it may have come before the store could tell
 	case refusal.CodeBelowFloor, refusal.CodeNotYetValid:
 		err = e.State.used.Consume(ctx, use)
+	case refusal.CodeUsed:
+		if e.Guard != nil && e.State.used.Consume(ctx, use) == nil {
+			return false, errElsewhere
+		}
 	}
 	switch refusal.Of(err) {
 	case "", refusal.StoreUnavailable:

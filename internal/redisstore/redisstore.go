@@ -47,6 +47,7 @@ type Store struct {
 	timeout time.Duration
 	skew    time.Duration
 	log     *zap.Logger
+	replica string // tells this process from the others
 
 	state   atomic.Pointer[State]
 	looking sync.Mutex // one look at a time
@@ -72,7 +73,10 @@ func Open(ctx context.Context, c *config.Redis, log *zap.Logger) (*Store, error)
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
-	s := &Store{client: client, prefix: "{" + c.Prefix + "}:", timeout: c.Timeout, skew: c.Skew, log: log.Named("redis")}
+	s := &Store{
+		client: client, prefix: "{" + c.Prefix + "}:", timeout: c.Timeout, skew: c.Skew, log: log.Named("redis"),
+		replica: rand.Text(),
+	}
 	s.state.Store(&State{Err: errUnasked})
 	state := s.Look(ctx)
 	if state.Unfit && !(c.Sentinel != nil && errors.Is(state.Err, errNotMaster)) {

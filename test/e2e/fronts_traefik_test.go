@@ -16,8 +16,7 @@ import (
 )
 
 // A traefik asks as Traefik 3.7 does with trustForwardHeader: false, step by step (its forwardedheaders at the entry
-// point, then its ForwardAuth), by the settings of examples/fronts/traefik. The whole program cannot be built from the
-// module proxy, which lacks one of its modules.
+// point, then its ForwardAuth), by the settings of examples/fronts/traefik.
 type traefik struct {
 	t       *testing.T
 	ask     string   // the address of the question

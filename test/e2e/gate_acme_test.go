@@ -1,8 +1,10 @@
 package e2e_test
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -112,24 +114,17 @@ func issued(t *testing.T, address, domain string) *x509.Certificate {
 func TestReplicasShareCertificatesByACME(t *testing.T) {
 	t.Parallel()
 	p, store := startPebble(t), redistest.Start(t)
-	elsewhere, second := freeAddress(t), freeAddress(t)
-	replica := func(tlsAt, admin string) *gate {
-		g := &gate{folder: t.TempDir(), env: []string{"SSL_CERT_FILE=" + p.authority}}
-		config := strings.Replace(p.config(tlsAt, freeAddress(t)), "storage: acme", "storage: redis", 1)
-		g.configure(t, strings.Replace(config, p.admin, admin, 1)+fmt.Sprintf("redis: {url: %q}\n", store.URL()))
-		g.serve(t)
-		return g
-	}
-	replica(p.tlsAt, p.admin) // where the authority looks
+	elsewhere := freeAddress(t)
+	p.replica(t, store, p.tlsAt) // where the authority looks
 	shop, www := issued(t, p.tlsAt, "shop.test"), issued(t, p.tlsAt, "www.shop.test")
-	const key = "{jotgate}:acme:www.shop.test"
+	key := p.kept("www.shop.test")
 	if kept, _ := store.Do("GET", key).(string); !strings.Contains(kept, "PRIVATE KEY") {
 		t.Fatalf("the store has %.40q under %s", kept, key)
 	}
 	if store.Do("DEL", key) != int64(1) {
 		t.Fatal("nothing was deleted")
 	}
-	b := replica(elsewhere, second)
+	b := p.replica(t, store, elsewhere)
 	if leaf := issued(t, elsewhere, "shop.test"); leaf.SerialNumber.Cmp(shop.SerialNumber) != 0 {
 		t.Error("the second replica has another certificate")
 	}
@@ -147,6 +142,47 @@ func TestReplicasShareCertificatesByACME(t *testing.T) {
 	}) {
 		t.Errorf("%v %v: certificates are in files, too", files, err)
 	}
+}
+
+// Replicas that begin together with an empty store take turns: an authority that is asked by several at once would get
+// the answer of one to the question of another.
+func TestReplicasTakeTurnsAtACME(t *testing.T) {
+	t.Parallel()
+	p, store := startPebble(t), redistest.Start(t)
+	at := []string{p.tlsAt, freeAddress(t), freeAddress(t)} // the first is where the authority looks
+	for _, address := range at {
+		p.replica(t, store, address)
+	}
+	for _, domain := range []string{"shop.test", "www.shop.test"} {
+		first := issued(t, at[0], domain)
+		for _, address := range at[1:] {
+			if leaf := issued(t, address, domain); leaf.SerialNumber.Cmp(first.SerialNumber) != 0 {
+				t.Errorf("%s: %s has another certificate", domain, address)
+			}
+		}
+		if ttl := store.Do("TTL", p.kept(domain)); ttl != int64(-1) {
+			t.Errorf("%s: the certificate is forgotten in %v s", domain, ttl)
+		}
+	}
+	if left := store.Do("EXISTS", p.kept("shop.test+turn"), p.kept("www.shop.test+turn")); left != int64(0) {
+		t.Errorf("%v turns that have not ended", left)
+	}
+}
+
+// replica serves with certificates in Redis.
+func (p *pebble) replica(t *testing.T, store *redistest.Server, tlsAt string) *gate {
+	t.Helper()
+	g := &gate{folder: t.TempDir(), env: []string{"SSL_CERT_FILE=" + p.authority}}
+	config := strings.Replace(p.config(tlsAt, freeAddress(t)), "storage: acme", "storage: redis", 1)
+	g.configure(t, strings.Replace(config, p.admin, freeAddress(t), 1)+fmt.Sprintf("redis: {url: %q}\n", store.URL()))
+	g.serve(t)
+	return g
+}
+
+// kept is where the store has what an ACME client keeps for this authority.
+func (p *pebble) kept(name string) string {
+	sum := sha256.Sum256([]byte(p.directory))
+	return "{jotgate}:acme:" + hex.EncodeToString(sum[:8]) + ":" + name
 }
 
 func (p *pebble) config(tlsAt, httpAt string) string {
