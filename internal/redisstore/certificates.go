@@ -27,8 +27,8 @@ const (
 )
 
 // Certificates keeps what an ACME client has to keep for one authority: the key of its account, certificates with their
-// keys, and the challenges that are open, so that any replica answers an authority that another one has asked. Those who
-// can read the store can read them. What is lost with the store is issued anew.
+// keys, and the challenges that are open, so that any replica answers an authority that another one has asked. Those
+// who can read the store can read them. What is lost with the store is issued anew.
 func (s *Store) Certificates(directory string) autocert.Cache {
 	sum := sha256.Sum256([]byte(directory))
 	return certificates{Store: s, prefix: "acme:" + hex.EncodeToString(sum[:8]) + ":"}
@@ -39,9 +39,9 @@ type certificates struct {
 	prefix string // of an authority's names: its certificates are not another's
 }
 
-// Get returns autocert.ErrCacheMiss where nothing is kept, and ErrAnotherAsks for a certificate for which it is not this
-// replica's turn. A store that does not answer is another error, on which no certificate is asked for: an authority's
-// limits are not for the outages of a store.
+// Get returns autocert.ErrCacheMiss where nothing is kept, and ErrAnotherAsks for a certificate for which it is not
+// this replica's turn. A store that does not answer is another error, on which no certificate is asked for: an
+// authority's limits are not for the outages of a store.
 func (c certificates) Get(ctx context.Context, name string) (data []byte, err error) {
 	mine := true
 	err = c.within(ctx, func(ctx context.Context) error {

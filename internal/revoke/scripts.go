@@ -40,7 +40,8 @@ func (s *sharing) keys() []string {
 const undoneState = "undone mark"
 
 // lives is Lua for how long marks of sessions and logouts are kept: lives(LIFE) is the longest life that any replica
-// has told in the last day, since a later configuration may let in tokens that live longer than was known when a mark was set.
+// has told in the last day, since a later configuration may let in tokens that live longer than was known when a mark
+// was set.
 const lives = `
 local function lives(life)
   local known = tonumber(redis.call('GET', KEYS[7]) or '0')

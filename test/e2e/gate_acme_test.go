@@ -150,8 +150,9 @@ func TestReplicasTakeTurnsAtACME(t *testing.T) {
 	t.Parallel()
 	p, store := startPebble(t), redistest.Start(t)
 	at := []string{p.tlsAt, freeAddress(t), freeAddress(t)} // the first is where the authority looks
+	var replicas []*gate
 	for _, address := range at {
-		p.replica(t, store, address)
+		replicas = append(replicas, p.replica(t, store, address))
 	}
 	for _, domain := range []string{"shop.test", "www.shop.test"} {
 		first := issued(t, at[0], domain)
@@ -162,6 +163,11 @@ func TestReplicasTakeTurnsAtACME(t *testing.T) {
 		}
 		if ttl := store.Do("TTL", p.kept(domain)); ttl != int64(-1) {
 			t.Errorf("%s: the certificate is forgotten in %v s", domain, ttl)
+		}
+	}
+	for _, g := range replicas {
+		if log := g.stderr.String(); strings.Contains(log, `"no certificate by ACME yet`) {
+			t.Errorf("the authority refused a replica:\n%s", log)
 		}
 	}
 	if left := store.Do("EXISTS", p.kept("shop.test+turn"), p.kept("www.shop.test+turn")); left != int64(0) {
