@@ -35,6 +35,7 @@ func TestEveryExampleOfTheHelpWorks(t *testing.T) {
 	ends := map[string]int{
 		"jotgate serve --config faulty.yaml":                                  exitConfig,
 		"jotgate diff running.yaml config.yaml":                               exitOpens,
+		"jotgate diff running.yaml config.yaml --log access.log":              exitOpens,
 		"jotgate reload --config config.yaml":                                 exitFailed, // no gate runs
 		"jotgate reload --config config.yaml --json":                          exitFailed,
 		"jotgate healthcheck --config config.yaml":                            exitFailed,
