@@ -22,10 +22,16 @@ func TestBrowsersBehindFronts(t *testing.T) {
 		{"nginx", []string{"nginx.conf"}, []string{"-p", ".", "-c", "nginx.conf", "-e", "stderr"}, false},
 		{"caddy", []string{"Caddyfile"}, []string{"run", "--config", "Caddyfile", "--adapter", "caddyfile"}, true},
 		{"haproxy", []string{"haproxy.cfg", "jotgate.lua"}, []string{"-W", "-db", "-f", "haproxy.cfg"}, true},
+		{"traefik", nil, nil, true},
 	} {
 		t.Run(front.name, func(t *testing.T) {
 			t.Parallel()
-			h := openFrontWith(t, edit, front.name, front.name, front.files, front.args...)
+			var h *frontHouse
+			if front.files == nil {
+				h = openTraefik(t, edit)
+			} else {
+				h = openFrontWith(t, edit, front.name, front.name, front.files, front.args...)
+			}
 			short := strings.TrimSpace(run(t, h.folder, nil, "mint", "--config", "config.yaml", "--client", "web", "--role",
 				"reader", "--tenant", "acme", "--sub", "alice", "--ttl", "1s"))
 			minted := time.Now()

@@ -422,9 +422,13 @@ func TestEnvoyAsks(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(folder, "config.yaml"), []byte(strings.NewReplacer("127.0.0.1:4180", decision,
-		"127.0.0.1:8080", freeAddress(t)).Replace(readFile(t, "examples/fronts/config.yaml"))+"admin: {listen: \"\"}\n"))
+		"127.0.0.1:8080", freeAddress(t)).Replace(readFile(t, "examples/fronts/config.yaml"))+"admin: {listen: \"\"}\ncors: {origins: [\"https://page.test\"]}\n"))
 	gate := start(t, folder, nil, "serve", "--config", "config.yaml")
 	gate.until(t, gate.stderr, `"listener":"decision"`)
+	short := strings.TrimSpace(run(t, folder, nil, "mint", "--config", "config.yaml", "--client", "web", "--role",
+		"reader",
+		"--tenant", "acme", "--sub", "alice", "--ttl", "1s"))
+	minted := time.Now()
 	token := strings.TrimSpace(run(t, folder, nil, "mint", "--config", "config.yaml", "--client", "web", "--role",
 		"reader",
 		"--tenant", "acme", "--sub", "alice"))
@@ -441,6 +445,14 @@ func TestEnvoyAsks(t *testing.T) {
 		{"public", "GET", "/assets/a", map[string]string{"x-jotgate-subject": "root"}, "", 0},
 		{"wrong tenant", "GET", "/t/globex/orders", bearer, "", 403},
 		{"no token", "GET", "/t/acme/orders", nil, "", 401},
+		{"expired", "GET", "/t/acme/orders", map[string]string{"authorization": "Bearer " + short}, "", 401},
+		{"preflight", "OPTIONS", "/t/acme/orders", map[string]string{
+			"origin": "https://page.test", "access-control-request-method": "GET",
+		}, "", 403},
+		{"WebSocket", "GET", "/live/a", map[string]string{
+			"authorization": "Bearer " + token, "sec-websocket-key": "AAAA", "sec-websocket-version": "13",
+		}, "", 0},
+		{"WebSocket without a token", "GET", "/live/a", map[string]string{"sec-websocket-key": "AAAA"}, "", 401},
 		{"POST with a READ token", "POST", "/t/acme/orders", bearer, "", 403},
 		{
 			"two tokens, as Envoy joins them", "GET", "/t/acme/orders",
@@ -483,6 +495,7 @@ func TestEnvoyAsks(t *testing.T) {
 			`"request": {"http": {%s}}}`+"\n", http)
 	}
 	ask := exec.Command(buildMessages(t), "ask", decision)
+	time.Sleep(time.Until(minted.Add(2 * time.Second))) // a lifetime, which nothing tells the end of
 	ask.Stdin, ask.Stderr = strings.NewReader(questions.String()), os.Stderr
 	out, err := ask.Output()
 	if err != nil {
@@ -503,6 +516,12 @@ func TestEnvoyAsks(t *testing.T) {
 		case r.want == 0 && (a.Status.Code != 0 || denied != ""), r.want != 0 &&
 			(a.Status.Code == 0 || denied != envoyCodes[r.want]):
 			t.Errorf("%s: status %d, denied %q, want %d: %s", r.name, a.Status.Code, denied, r.want, lines[i])
+		case r.method == "OPTIONS":
+			if !slices.ContainsFunc(a.Denied.Headers, func(h envoyHeader) bool {
+				return strings.EqualFold(h.Header.Key, "Access-Control-Allow-Origin") && h.Header.Value == "https://page.test"
+			}) {
+				t.Errorf("%s: no CORS fields: %s", r.name, lines[i])
+			}
 		case r.want != 0 && !strings.Contains(a.Denied.Body, "request_id"):
 			t.Errorf("%s: no problem document: %s", r.name, lines[i])
 		}
