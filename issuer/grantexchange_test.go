@@ -266,7 +266,7 @@ func TestExchangeRefusals(t *testing.T) {
 				func(c *token.Claims) { c.IssuedAt -= 7200_000; c.Expiry = h.clock.now().Unix() * 1000 })), svc, subject,
 			refusal.SubjectTokenRefused,
 		},
-		"a tampered one": {exchangeForm(good[:len(good)-2] + "AA"), svc, subject, refusal.SubjectTokenRefused},
+		"a tampered one": {exchangeForm(tampered(good)), svc, subject, refusal.SubjectTokenRefused},
 		"one beyond its grantor": {exchangeForm(forged(func(c *token.Claims) {
 			c.Permissions = all("*",
 				"DELETE_TENANT")
