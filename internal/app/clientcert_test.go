@@ -108,7 +108,7 @@ func TestAClientAuthenticatesWithItsCertificate(t *testing.T) {
 				"X-Jotgate-Cert-San", "DNS:orders.internal", "X-Forwarded-Client-Cert", "DNS=orders.internal",
 				"X-SSL-Client-Verify", "SUCCESS", "X-SSL-Client-S-DN", "CN=orders", "Client-Cert", ":AAAA:",
 			}},
-			{"no such client", own, secure, "nobody", 401, nil},
+			{"no such client", own, secure, "absent", 401, nil},
 			{"a client with a secret, by a certificate", own, secure, "web", 401, nil},
 		} {
 			status, body := g.form(c.client, c.at+"/oauth2/token", grant(c.id), c.fields...)
