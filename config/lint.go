@@ -31,38 +31,11 @@ func (b *builder) lint() {
 	b.lintListeners()
 	b.lintCertificates()
 	b.lintExchange()
+	b.lintExchangers()
+	b.lintWorkloads()
+	b.lintLogouts()
+	b.lintResources()
 	b.checkCertificates()
-}
-
-// lintExchange warns of tokens that could be exchanged, but by no client or for nothing.
-func (b *builder) lintExchange() {
-	var exchangers []*Client
-	if b.Issuer != nil && b.Issuer.Serve.OAuth2 {
-		for _, c := range b.Issuer.Clients {
-			if slices.Contains(c.May, token.Exchange) && !c.Public {
-				exchangers = append(exchangers, c)
-			}
-		}
-	}
-	for _, w := range b.file.trustedIssuers {
-		at := w.Value.exchange
-		if !at.Value {
-			continue
-		}
-		switch {
-		case b.Issuer == nil:
-			b.Warn(at.At, "has no effect without issuer: what tokens are exchanged for is issued here",
-				"add issuer, or remove it")
-		case !b.Issuer.Serve.OAuth2:
-			b.Warn(at.At, "has no effect: issuer.serve.dialects lacks oauth2, where tokens are exchanged",
-				"add oauth2, or remove it")
-		case len(exchangers) == 0:
-			b.Warn(at.At, "has no effect: no client may exchange tokens", "add exchange to a client's may, or remove it")
-		case !slices.ContainsFunc(exchangers, func(c *Client) bool { return len(c.Delegate) > 0 }):
-			b.Warn(at.At, "opens nothing: no client with exchange has permissions to hand on",
-				"add delegate to the client: it is the upper bound of what comes out")
-		}
-	}
 }
 
 // literalPlaceholder is how other routers write a parameter; here such a segment matches itself alone.

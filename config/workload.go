@@ -32,8 +32,8 @@ type writtenWorkload struct {
 	subject     yaml.Setting[writtenSubject]
 	claims      yaml.Setting[[]yaml.Named[jose.Condition]]
 	audience    yaml.Setting[string]
-	maxLifetime time.Duration
-	once        bool
+	maxLifetime yaml.Setting[time.Duration]
+	once        yaml.Setting[bool]
 }
 
 type writtenSubject struct{ exact, prefix string }
@@ -60,11 +60,11 @@ func workload() yaml.Kind[writtenWorkload] {
 		yaml.Placed("audience", yaml.Text(isAudience).Like(audienceLike),
 			func(i *t) *yaml.Setting[string] { return &i.audience },
 			"the only aud that its tokens may have, beside issuer.url alone; no route takes it; default issuer.url"),
-		yaml.Plain("max_lifetime", yaml.Seconds(time.Second, mostWorkloadLifetime),
-			func(i *t) *time.Duration { return &i.maxLifetime },
+		yaml.Placed("max_lifetime", yaml.Seconds(time.Second, mostWorkloadLifetime),
+			func(i *t) *yaml.Setting[time.Duration] { return &i.maxLifetime },
 			"maximum lifetime of its tokens, from iat to exp; longer ones are refused").
 			Or(yaml.SpellDuration(defaultWorkloadLifetime)),
-		yaml.Plain("once", yaml.Boolean(), func(i *t) *bool { return &i.once },
+		yaml.Placed("once", yaml.Boolean(), func(i *t) *yaml.Setting[bool] { return &i.once },
 			"each token authenticates once, by its jti").Or("false"),
 	)
 }
@@ -100,7 +100,7 @@ func (b *builder) workload(w yaml.Setting[writtenWorkload]) *Workload {
 	}
 	i := &Workload{
 		Issuer: w.Value.issuer.Value, Subject: w.Value.subject.Value.exact, Prefix: w.Value.subject.Value.prefix,
-		Audiences: []string{b.Issuer.URL}, MaxLifetime: w.Value.maxLifetime, Once: w.Value.once,
+		Audiences: []string{b.Issuer.URL}, MaxLifetime: w.Value.maxLifetime.Value, Once: w.Value.once.Value,
 	}
 	for _, claim := range w.Value.claims.Value {
 		if !claim.Bad {
