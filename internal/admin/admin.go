@@ -78,8 +78,26 @@ func New(o Options) http.Handler {
 		mux.Handle("/{$}", pages)
 		mux.Handle("/console/", pages)
 	}
-	return mux
+	return identified(mux)
 }
+
+// identified gives each answer that is an error an id, whatever wrote it.
+func identified(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(answer{w}, r) })
+}
+
+type answer struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (a answer) WriteHeader(status int) {
+	if h := a.Header(); status >= http.StatusBadRequest && h.Get(request.RequestIDHeader) == "" {
+		h.Set(request.RequestIDHeader, request.NewID())
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (a answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // console serves the pages while they are on, and otherwise what is there without them.
 func console(o Options, otherwise http.Handler) http.Handler {
@@ -99,7 +117,7 @@ func console(o Options, otherwise http.Handler) http.Handler {
 func NewHealth(o Options) http.Handler {
 	mux := health(o).mux()
 	mux.HandleFunc("/", notFound)
-	return mux
+	return identified(mux)
 }
 
 // NewMetrics makes the handler of a listener that serves the metrics alone.
@@ -108,7 +126,7 @@ func NewMetrics(metrics http.Handler) http.Handler {
 	p.add("/metrics", http.MethodGet, metrics.ServeHTTP)
 	mux := p.mux()
 	mux.HandleFunc("/", notFound)
-	return mux
+	return identified(mux)
 }
 
 // pages are handlers by path and method; GET is HEAD too.
@@ -267,9 +285,6 @@ func hostIsOurs(hostport string) bool {
 func plain(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	if status >= http.StatusBadRequest {
-		w.Header().Set("X-Request-Id", request.NewID())
-	}
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(body)) // a client that is gone cannot be told
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/admin"
 	"github.com/jotgate/jotgate/internal/endpoint"
+	"github.com/jotgate/jotgate/internal/httpserver"
+	"github.com/jotgate/jotgate/internal/listen"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
@@ -54,24 +56,32 @@ func (g *Gate) adminOptions() admin.Options {
 	return options
 }
 
+// adminLimits bound what clients of an admin listener may use.
+var adminLimits = listen.Limits{
+	Limits: httpserver.Limits{
+		HeaderBytes: 16 << 10, HeaderTimeout: 5 * time.Second, BodyStall: 10 * time.Second,
+	},
+	IdleTimeout: 30 * time.Second, Connections: 1000, HTTP2: listen.HTTP2Off,
+}
+
+// serveAdmin serves an admin listener by the gate's own server: as strict as on the others, and with an id on what it
+// refuses by itself.
 func (g *Gate) serveAdmin(ctx context.Context, address string, handler http.Handler) (net.Addr, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	const name = "admin"
+	listeners, err := listen.Listen(ctx, listen.Options{
+		Listeners: []listen.Listener{{Name: name, Address: address}}, Limits: adminLimits, Log: g.log.Named(name),
+		Refused: g.adminMalformed,
+	})
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
-		IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
-		ErrorLog: quietLog(g.log.Named("admin")),
-	}
-	g.admins = append(g.admins, server)
+	g.admins = append(g.admins, listeners)
 	g.background.Go(func() {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := listeners.Serve(handler); err != nil {
 			g.failed <- fmt.Errorf("admin: %w", err)
 		}
 	})
-	return l.Addr(), nil
+	return listeners.Addr(name), nil
 }
 
 func (g *Gate) setLogLevel(text string) error {
@@ -104,6 +114,12 @@ func (g *Gate) adminRefused(r *http.Request, reason refusal.Reason, requestID st
 	g.log.Warn("admin refused", zap.String("request_id", requestID), zap.String("remote", r.RemoteAddr),
 		zap.String("method", r.Method), zap.String("path", endpoint.Redact(r.URL.EscapedPath())),
 		zap.String("reason", string(reason)))
+}
+
+// adminMalformed logs a request to an admin listener that no handler saw.
+func (g *Gate) adminMalformed(f listen.Refused) {
+	g.log.Warn("admin refused", zap.String("request_id", f.RequestID), zap.String("remote", f.Remote),
+		zap.String("reason", string(f.Reason)), zap.String("detail", f.Detail))
 }
 
 func (g *Gate) adminToken() string { return g.Config().Admin.Token.Reveal() }

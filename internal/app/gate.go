@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -62,7 +61,7 @@ type Gate struct {
 
 	listeners    *listen.Listeners
 	certificates map[string]*listen.Certificates // by listener
-	admins       []*http.Server
+	admins       []*listen.Listeners
 	adminAddr    net.Addr
 	healthAddr   net.Addr
 	metricsAddr  net.Addr
@@ -135,6 +134,9 @@ func New(o Options) (*Gate, error) {
 	s.enforce(snap)
 	s.console = console.New(s.consoleOptions())
 	s.tracer = newTracer(o.Config.Tracing, s.log, o.Version) // when nothing can fail any more: it works in the background
+	if s.tracer != nil {
+		s.metrics.Trace()
+	}
 	s.sources.Store(&o.Config.Sources)
 	return s, nil
 }

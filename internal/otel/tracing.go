@@ -163,6 +163,14 @@ func (q *Request) ID() string {
 	return q.trace.String()
 }
 
+// Traced returns the trace's id where spans of the request are sent, and reports whether they are.
+func (q *Request) Traced() (id [16]byte, traced bool) {
+	if q == nil || !q.traced {
+		return id, false
+	}
+	return q.trace, true
+}
+
 // Judging and Judged are the beginning and the end of the verdict.
 func (q *Request) Judging() {
 	if q != nil && q.traced {

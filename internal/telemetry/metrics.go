@@ -27,6 +27,7 @@ type Metrics struct {
 	used     *counters                          // those of tickets
 	build    []string                           // labels of what runs
 	others   []Collector
+	traced   bool // exemplars are told
 	reasons  map[refusal.Reason]bool
 
 	mu    sync.RWMutex
@@ -104,8 +105,12 @@ type Collector interface{ Collect(to *Scrape) }
 // Register adds a collector that reads what is at hand when it is scraped. It is not for use beside scrapes.
 func (m *Metrics) Register(c Collector) { m.others = append(m.others, c) }
 
+// Trace says that some requests are traced: scrapers that ask for OpenMetrics get it, since Prometheus' text format has
+// no exemplars. It is for use before Handler.
+func (m *Metrics) Trace() { m.traced = true }
+
 // Handler answers scrapes.
-func (m *Metrics) Handler() http.Handler { return scrapes(m.collect) }
+func (m *Metrics) Handler() http.Handler { return scrapes(m.collect, m.traced) }
 
 func (m *Metrics) collect(s *Scrape) {
 	m.tell()
@@ -118,12 +123,12 @@ func (m *Metrics) collect(s *Scrape) {
 	added, _ := m.added.spread(addedBounds)
 	s.histogram("jotgate_added_seconds",
 		"What the gate adds: from a request's head to the head of its answer, without the upstream's part.",
-		added, m.added.total())
+		added, &m.added)
 	m.mu.RLock()
 	for name, of := range m.live {
 		if waited, any := of.waited.spread(waitedBounds); any {
 			s.histogram("jotgate_upstream_seconds", "From asking the upstream to the head of its answer.",
-				waited, of.waited.total(), "route", name)
+				waited, &of.waited, "route", name)
 		}
 	}
 	m.mu.RUnlock()
@@ -262,10 +267,10 @@ func (r *Routes) Observe(method string, x *request.Exchange) {
 		r.metrics.tickets[x.Ticket].Add(1)
 	}
 	if x.Upstream != "" {
-		s.waited.observe(waitedBounds, x.Waited)
+		s.waited.observeTraced(waitedBounds, x.Waited, x, x.Start.Add(x.Waited))
 	}
 	if head := x.Head(); !head.IsZero() {
-		r.metrics.added.observe(addedBounds, head.Sub(x.Start)-x.Waited)
+		r.metrics.added.observeTraced(addedBounds, head.Sub(x.Start)-x.Waited, x, head)
 	}
 }
 

@@ -13,9 +13,12 @@ import (
 	"time"
 )
 
-// A Scrape collects what one scrape is told, and writes it in Prometheus' text format, version 0.0.4. Labels are given
-// as names and values in turn.
-type Scrape struct{ families map[string]*family }
+// A Scrape collects what one scrape is told, and writes it in Prometheus' text format, version 0.0.4, or in OpenMetrics
+// 1.0. Labels are given as names and values in turn.
+type Scrape struct {
+	families map[string]*family
+	open     bool // OpenMetrics
+}
 
 // A family are the series of one name.
 type family struct {
@@ -37,19 +40,23 @@ func (s *Scrape) Counter(name, help string, value float64, labels ...string) {
 }
 
 // histogram adds counts by bucket; the last one has no bound.
-func (s *Scrape) histogram(name, help string, h Spread, sum time.Duration, labels ...string) {
+func (s *Scrape) histogram(name, help string, h Spread, of *histogram, labels ...string) {
 	s.add(name, help, "histogram", labels, func(labels string) string {
 		var b strings.Builder
 		total := uint64(0)
 		for i, n := range h.Counts {
 			bound := "+Inf"
 			if i < len(h.Bounds) {
-				bound = number(h.Bounds[i].Seconds())
+				bound = s.bound(h.Bounds[i].Seconds())
 			}
 			total += n
-			b.WriteString(sampleLine(name+"_bucket", joined(labels, `le="`+bound+`"`), float64(total)))
+			line := sampleLine(name+"_bucket", joined(labels, `le="`+bound+`"`), float64(total))
+			if e := of.exemplar(i); s.open && e != nil && n > 0 {
+				line = strings.TrimSuffix(line, "\n") + e.text() + "\n"
+			}
+			b.WriteString(line)
 		}
-		b.WriteString(sampleLine(name+"_sum", labels, sum.Seconds()))
+		b.WriteString(sampleLine(name+"_sum", labels, of.total().Seconds()))
 		b.WriteString(sampleLine(name+"_count", labels, float64(total)))
 		return b.String()
 	})
@@ -61,7 +68,7 @@ func (s *Scrape) summary(name, help string, quantiles []time.Duration, sum time.
 		var b strings.Builder
 		for i, q := range quantiles {
 			share := float64(i) / float64(len(quantiles)-1)
-			b.WriteString(sampleLine(name, `quantile="`+number(share)+`"`, q.Seconds()))
+			b.WriteString(sampleLine(name, `quantile="`+s.bound(share)+`"`, q.Seconds()))
 		}
 		b.WriteString(sampleLine(name+"_sum", "", sum.Seconds()))
 		b.WriteString(sampleLine(name+"_count", "", float64(count)))
@@ -106,6 +113,14 @@ func sampleLine(name, labels string, value float64) string {
 	return name + labels + " " + number(value) + "\n"
 }
 
+// bound writes a number that is part of a label.
+func (s *Scrape) bound(value float64) string {
+	if s.open {
+		return openNumber(value)
+	}
+	return number(value)
+}
+
 func number(value float64) string { return strconv.FormatFloat(value, 'g', -1, 64) }
 
 // text is everything in the order of names and labels.
@@ -113,20 +128,41 @@ func (s *Scrape) text() []byte {
 	var b bytes.Buffer
 	for _, name := range slices.Sorted(maps.Keys(s.families)) {
 		f := s.families[name]
-		b.WriteString("# HELP " + name + " " + inHelp.Replace(f.help) + "\n# TYPE " + name + " " + f.kind + "\n")
+		s.head(&b, name, f)
 		slices.SortStableFunc(f.series, func(a, b written) int { return strings.Compare(a.labels, b.labels) })
 		for _, one := range f.series {
 			b.WriteString(one.lines)
 		}
 	}
+	if s.open {
+		b.WriteString("# EOF\n")
+	}
 	return b.Bytes()
+}
+
+// head writes what a family is. OpenMetrics names counters without _total; one whose name so is another family's is
+// told as of an unknown kind.
+func (s *Scrape) head(b *bytes.Buffer, name string, f *family) {
+	help, kind := inHelp.Replace(f.help), f.kind
+	if s.open {
+		help = inLabels.Replace(f.help)
+		if kind == "counter" {
+			short, total := strings.CutSuffix(name, "_total")
+			if total && s.families[short] == nil {
+				name = short
+			} else {
+				kind = "unknown"
+			}
+		}
+	}
+	b.WriteString("# HELP " + name + " " + help + "\n# TYPE " + name + " " + kind + "\n")
 }
 
 // mostScrapes are those that are answered at a time.
 const mostScrapes = 4
 
-// scrapes answers scrapes with what collect adds.
-func scrapes(collect func(*Scrape)) http.Handler {
+// scrapes answers scrapes with what collect adds, in OpenMetrics where the scraper prefers it and open allows it.
+func scrapes(collect func(*Scrape), open bool) http.Handler {
 	places := make(chan struct{}, mostScrapes)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -136,12 +172,18 @@ func scrapes(collect func(*Scrape)) http.Handler {
 			http.Error(w, "too many scrapes at a time; try again later", http.StatusServiceUnavailable)
 			return
 		}
+		h := w.Header()
+		h.Set("Content-Type", plainType)
+		h.Set("Vary", "Accept-Encoding")
 		var s Scrape
+		if open {
+			h.Set("Vary", "Accept, Accept-Encoding")
+			if s.open = prefersOpen(r.Header.Values("Accept")); s.open {
+				h.Set("Content-Type", openType)
+			}
+		}
 		collect(&s)
 		body := s.text()
-		h := w.Header()
-		h.Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		h.Set("Vary", "Accept-Encoding")
 		if acceptsGzip(r.Header.Values("Accept-Encoding")) {
 			var packed bytes.Buffer
 			z := gzip.NewWriter(&packed)

@@ -35,7 +35,7 @@ func TestRuntimeAndProcessAsByTheLibrary(t *testing.T) {
 	ours := scrapes(func(s *Scrape) {
 		collectRuntime(s)
 		collectProcess(s)
-	})
+	}, false)
 	library := byLibrary(t, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if diff := cmp.Diff(kinds(t, library), kinds(t, ours)); diff != "" {
 		t.Errorf("(-library +ours)\n%s", diff)
@@ -68,7 +68,7 @@ func TestTextAsByTheLibrary(t *testing.T) {
 		for i, v := range values {
 			s.Gauge("a_gauge", help, numbers[i], "z", v, "b", "x")
 		}
-	})
+	}, false)
 	want, got := scrapeOf(t, byLibrary(t, gauge, counter), ""), scrapeOf(t, ours, "")
 	slices.Sort(want) // the order of values with quotes apart
 	slices.Sort(got)
@@ -79,7 +79,7 @@ func TestTextAsByTheLibrary(t *testing.T) {
 
 func TestScrapesArePackedWhereTheScraperAsks(t *testing.T) {
 	t.Parallel()
-	h := scrapes(func(s *Scrape) { s.Gauge("one", "-", 1) })
+	h := scrapes(func(s *Scrape) { s.Gauge("one", "-", 1) }, false)
 	const text = "# HELP one -\n# TYPE one gauge\none 1\n"
 	for accept, packed := range map[string]bool{
 		"": false, "gzip": true, "br, gzip;q=0.5": true, "GZIP": true, "gzip;q=0": false, "gzip; q=0.000": false,
@@ -113,7 +113,7 @@ func TestFewScrapesAtATime(t *testing.T) {
 	h := scrapes(func(*Scrape) {
 		began <- true
 		<-end
-	})
+	}, false)
 	ask := func() int {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))

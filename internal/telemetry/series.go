@@ -75,9 +75,12 @@ const mostBounds = 14
 type histogram struct {
 	sum     atomic.Int64 // nanoseconds
 	buckets [mostBounds + 1]atomic.Uint64
+
+	exemplars atomic.Pointer[exemplars] // nil: no request was traced
 }
 
-func (h *histogram) observe(bounds []time.Duration, d time.Duration) {
+// observe counts d, and returns its bucket.
+func (h *histogram) observe(bounds []time.Duration, d time.Duration) int {
 	d = max(0, d)
 	i := 0
 	for i < len(bounds) && d > bounds[i] {
@@ -85,6 +88,7 @@ func (h *histogram) observe(bounds []time.Duration, d time.Duration) {
 	}
 	h.buckets[i].Add(1)
 	h.sum.Add(int64(d))
+	return i
 }
 
 func (h *histogram) total() time.Duration { return time.Duration(h.sum.Load()) }

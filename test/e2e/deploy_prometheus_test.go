@@ -187,7 +187,7 @@ func TestMetricsPassThePrometheusLinter(t *testing.T) {
 func TestPrometheusScrapesAGate(t *testing.T) {
 	t.Parallel()
 	needs(t, "prometheus", "prometheus")
-	_, admin := openWatched(t, alone)
+	g, admin := openWatched(t, alone+"\ntracing: {endpoint: \"http://127.0.0.1:1\"}")
 	folder := t.TempDir()
 	rules, err := filepath.Abs(rulesFile)
 	if err != nil {
@@ -200,7 +200,7 @@ scrape_configs: [{job_name: jotgate, static_configs: [{targets: [%q]}]}]
 `, rules, admin)))
 	address := freeAddress(t)
 	server := exec.Command("prometheus", "--config.file="+filepath.Join(folder, "prometheus.yaml"), "--storage.tsdb.path="+
-		filepath.Join(folder, "data"), "--web.listen-address="+address)
+		filepath.Join(folder, "data"), "--web.listen-address="+address, "--enable-feature=exemplar-storage")
 	said := newTranscript()
 	server.Stdout, server.Stderr = said, said
 	if err := server.Start(); err != nil {
@@ -234,6 +234,47 @@ scrape_configs: [{job_name: jotgate, static_configs: [{targets: [%q]}]}]
 			t.Errorf("%s is %s, want %s", query, got, want)
 		}
 	}
+	// Each of what it has as an example is a trace that the access log tells, too.
+	for _, name := range []string{"jotgate_added_seconds_bucket", "jotgate_upstream_seconds_bucket"} {
+		var traces []string
+		for end := time.Now().Add(patience); len(traces) == 0 && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			traces = exemplars(t, address, name)
+		}
+		if len(traces) == 0 {
+			t.Errorf("no exemplar of %s", name)
+		}
+		for _, trace := range traces {
+			g.until(t, g.stderr, `"trace_id":"`+trace+`"`)
+		}
+	}
+}
+
+// exemplars asks a Prometheus server for the traces of a series' exemplars.
+func exemplars(t *testing.T, address, query string) (traces []string) {
+	t.Helper()
+	answer, err := http.Get("http://" + address + "/api/v1/query_exemplars?" + url.Values{
+		"query": {query}, "start": {"0"}, "end": {fmt.Sprint(time.Now().Add(time.Hour).Unix())},
+	}.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var body struct {
+		Data []struct {
+			Exemplars []struct {
+				Labels map[string]string
+			}
+		}
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&body); err != nil {
+		t.Fatal(err)
+	}
+	for _, series := range body.Data {
+		for _, e := range series.Exemplars {
+			traces = append(traces, e.Labels["trace_id"])
+		}
+	}
+	return traces
 }
 
 // instant asks a Prometheus server for one number; what is no number is why there is none.
