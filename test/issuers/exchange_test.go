@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -18,7 +19,11 @@ issuer:
   audiences: ["http://$ADDRESS/api"]
   keys: [{file: main.pem, create: true}]
   clients:
-    - {id: orders, secret: 0123456789abcdefghijkl, may: [exchange], delegate: [{tenant: acme, actions: [READ]}]}
+    - id: orders
+      secret: 0123456789abcdefghijkl
+      may: [exchange, introspect]
+      delegate: [{tenant: acme, actions: [READ]}]
+revocations: {file: revoked}
 trusted_issuers:
   - {$ENTRY, exchange: true, permissions: [{tenant: acme, actions: [READ, WRITE]}]}
 roles: {reader: [{tenant: acme, actions: [READ, WRITE]}]}
@@ -79,6 +84,40 @@ func exchangesTokensOf(t *testing.T, provider, entry, access, id, subject string
 		if status, compact, _ := exchangeOf(t, address, c.compact, c.kind); status != http.StatusBadRequest || compact != "" {
 			t.Errorf("%s: %d", name, status)
 		}
+	}
+	playsExchange(t, map[string]any{
+		"issuer": "http://" + address, "resource": "http://" + address + "/api", "route": "http://" + address + "/t/acme/",
+		"client": "orders", "secret": "0123456789abcdefghijkl", "provider": provider, "subject": subject,
+		"access": access, "id": id, "life": 300,
+	})
+	program := zitadelProgram(t)
+	for _, c := range []struct{ name, token, secret, want string }{
+		{"zitadel's client", access, "0123456789abcdefghijkl", "200 " + subject + " from orders"},
+		{"zitadel's client, with an id_token", id, "0123456789abcdefghijkl", ""},
+		{"zitadel's client, with a wrong secret", access, "0123456789abcdefghijkx", ""},
+	} {
+		out, err := exec.CommandContext(t.Context(), program, "http://"+address, "orders", c.secret, c.token).Output()
+		if (err == nil) != (c.want != "") {
+			t.Errorf("%s: %v %s", c.name, err, out)
+		} else if c.want != "" {
+			g.want(c.name, "acme", strings.TrimSpace(string(out)), c.want)
+		}
+	}
+}
+
+// playsExchange plays token exchange as clients from npm do it.
+func playsExchange(t *testing.T, given map[string]any) {
+	t.Helper()
+	if err := installed(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "node", "exchange.mjs", string(text)).CombinedOutput()
+	if err != nil || strings.Count(string(out), "ok ") != 3 {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -21,8 +21,8 @@ import (
 	"testing"
 )
 
-// startZitadel runs the provider until the test ends.
-func startZitadel(t *testing.T) string {
+// zitadelProgram builds the provider, which is a client as well.
+func zitadelProgram(t *testing.T) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "provider")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".")
@@ -30,7 +30,13 @@ func startZitadel(t *testing.T) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	line, err := bufio.NewReader(start(t, ".", program)).ReadString('\n')
+	return program
+}
+
+// startZitadel runs the provider until the test ends.
+func startZitadel(t *testing.T) string {
+	t.Helper()
+	line, err := bufio.NewReader(start(t, ".", zitadelProgram(t))).ReadString('\n')
 	if err != nil {
 		t.Fatalf("the provider does not start: %v", err)
 	}

@@ -1,6 +1,7 @@
 // A foreign issuer for the tests: the OpenID provider of zitadel/oidc, with the storage of its own example. It listens
-// on a free port of this machine, says its issuer in a line, and ends when its standard input does. It is a module of
-// its own, so that what it needs is nothing that the gate needs.
+// on a free port of this machine, says its issuer in a line, and ends when its standard input does. With arguments it
+// is a client instead: ISSUER ID SECRET TOKEN exchanges a token at that issuer, and prints what comes out. It is a
+// module of its own, so that what it needs is nothing that the gate needs.
 package main
 
 import (
@@ -13,11 +14,17 @@ import (
 	"os"
 
 	"github.com/zitadel/oidc/v3/example/server/storage"
+	"github.com/zitadel/oidc/v3/pkg/client/tokenexchange"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
 func main() {
-	if err := serve(); err != nil {
+	run := serve
+	if len(os.Args) == 5 {
+		run = func() error { return exchange(os.Args[1], os.Args[2], os.Args[3], os.Args[4]) }
+	}
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -55,6 +62,25 @@ func serve() error {
 	fmt.Println(issuer)
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+// exchange exchanges an access token (RFC 8693), as the client of zitadel/oidc does it.
+func exchange(issuer, id, secret, token string) error {
+	ctx := context.Background()
+	client, err := tokenexchange.NewTokenExchangerClientCredentials(ctx, issuer, id, secret)
+	if err != nil {
+		return err
+	}
+	answer, err := tokenexchange.ExchangeToken(ctx, client, token, oidc.AccessTokenType, "", "", nil, nil,
+		[]string{"READ"}, oidc.AccessTokenType)
+	if err != nil {
+		return err
+	}
+	if answer.IssuedTokenType != oidc.AccessTokenType || len(answer.Scopes) != 1 || answer.Scopes[0] != "READ" {
+		return fmt.Errorf("type %s, scope %s", answer.IssuedTokenType, answer.Scopes)
+	}
+	fmt.Println(answer.AccessToken)
+	return nil
 }
 
 // A jwtStorage has access tokens that can be read, with the user's roles.
