@@ -299,3 +299,63 @@ func TestEachServerOfHTTP2(t *testing.T) {
 		})
 	}
 }
+
+// A GET over HTTP/2 whose HEADERS do not end the stream, as some clients send it, reaches apps of both versions without
+// a body and its framing where an empty frame or trailers end it, and with its body where there is one.
+func TestAGETThatEndsLater(t *testing.T) {
+	t.Parallel()
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s %d %v %q %v", r.Method, r.ContentLength, r.TransferEncoding, body, err)
+	})
+	plain, two := httptest.NewServer(handler), httptest.NewUnstartedServer(handler)
+	two.Config.Protocols = new(http.Protocols)
+	two.Config.Protocols.SetUnencryptedHTTP2(true)
+	two.Start()
+	t.Cleanup(plain.Close)
+	t.Cleanup(two.Close)
+	g := startGate(t, append(h2c, "routes:\n", fmt.Sprintf("routes:\n  - {path: /http, public: true, upstream: %q}\n"+
+		"  - {path: /h2c, public: true, upstream: %q}\n", plain.URL, strings.Replace(two.URL, "http", "h2c", 1)))...)
+	f, _ := g.frames()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	none := `GET 0 [] "" <nil>`
+	for i, c := range []struct {
+		path string
+		rest func(id uint32)
+		want string
+	}{
+		{"/http", func(id uint32) { must(f.WriteData(id, true, nil)) }, none},
+		{"/http", func(id uint32) { must(f.WriteData(id, false, nil)); must(f.WriteData(id, true, nil)) }, none},
+		{"/http", func(id uint32) { headers(t, f, id, true, "x-trailer", "1") }, none},
+		{"/http", func(id uint32) { must(f.WriteData(id, true, []byte("body"))) }, `GET -1 [chunked] "body" <nil>`},
+		{"/h2c", func(id uint32) { must(f.WriteData(id, true, nil)) }, none},
+		{"/h2c", func(id uint32) { headers(t, f, id, true, "x-trailer", "1") }, none},
+		{"/h2c", func(id uint32) { must(f.WriteData(id, true, []byte("body"))) }, `GET -1 [] "body" <nil>`},
+	} {
+		id := uint32(2*i + 1)
+		headers(t, f, id, false, ":method", "GET", ":scheme", "http", ":authority", "x", ":path", c.path)
+		c.rest(id)
+		status, text, ended := "", "", false
+		for !ended {
+			frame, err := f.ReadFrame()
+			must(err)
+			switch frame := frame.(type) {
+			case *http2.MetaHeadersFrame:
+				status, ended = frame.PseudoValue("status"), frame.StreamEnded()
+			case *http2.DataFrame:
+				text += string(frame.Data())
+				ended = frame.StreamEnded()
+			case *http2.RSTStreamFrame:
+				t.Fatalf("%d: reset with %v", i, frame.ErrCode)
+			}
+		}
+		if status != "200" || text != c.want {
+			t.Errorf("%d, %s: %s %s, want %s", i, c.path, status, text, c.want)
+		}
+	}
+}

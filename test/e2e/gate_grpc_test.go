@@ -147,7 +147,8 @@ func TestGRPCInterop(t *testing.T) {
 	}
 }
 
-// TestGRPCByNode plays all kinds of call with @grpc/grpc-js on both sides of the gate, without TLS and with it.
+// TestGRPCByNode plays all kinds of call with @grpc/grpc-js as the client, and it and grpc-go as the server, without TLS
+// and with it.
 func TestGRPCByNode(t *testing.T) {
 	t.Parallel()
 	install := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
@@ -156,16 +157,18 @@ func TestGRPCByNode(t *testing.T) {
 		t.Fatalf("npm ci (scripts/deps installs npm): %v\n%s", err, out)
 	}
 	const script = "test/grpc/js/grpc.mjs"
-	g, tokens := grpcBothWays(t, "node", []string{script, "serve"}, "/test.Echo/")
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	for _, arguments := range [][]string{
-		{g.at(t, "main"), tokens["reader"], tokens["narrow"]},
-		{g.at(t, "tls"), tokens["reader"], tokens["narrow"], filepath.Join(g.folder, "pair.pem")},
-	} {
-		out, err := exec.CommandContext(ctx, "node", append([]string{script, "play"}, arguments...)...).CombinedOutput()
-		if err != nil || strings.Count(string(out), " ok\n") != 10 {
-			t.Errorf("%s: %v\n%s", arguments[0], err, out)
+	for _, server := range [][]string{{"node", script, "serve"}, {buildGRPC(t), "serve"}} {
+		g, tokens := grpcBothWays(t, server[0], server[1:], "/test.Echo/")
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		for _, arguments := range [][]string{
+			{g.at(t, "main"), tokens["reader"], tokens["narrow"]},
+			{g.at(t, "tls"), tokens["reader"], tokens["narrow"], filepath.Join(g.folder, "pair.pem")},
+		} {
+			out, err := exec.CommandContext(ctx, "node", append([]string{script, "play"}, arguments...)...).CombinedOutput()
+			if err != nil || strings.Count(string(out), " ok\n") != 10 {
+				t.Errorf("%s: %s: %v\n%s", server[0], arguments[0], err, out)
+			}
 		}
 	}
 }

@@ -25,15 +25,11 @@ func serveInterop(address string, pair []string) error {
 		return err
 	}
 	recorder := orca.NewServerMetricsRecorder()
-	options := []grpc.ServerOption{orca.CallMetricsServerOption(recorder)}
-	if len(pair) == 2 {
-		secure, err := credentials.NewServerTLSFromFile(pair[0], pair[1])
-		if err != nil {
-			return err
-		}
-		options = append(options, grpc.Creds(secure))
+	options, err := secured(pair)
+	if err != nil {
+		return err
 	}
-	server := grpc.NewServer(options...)
+	server := grpc.NewServer(append(options, orca.CallMetricsServerOption(recorder))...)
 	reports := orca.ServiceOptions{MinReportingInterval: time.Second, ServerMetricsProvider: recorder}
 	if err := orca.Register(server, reports); err != nil {
 		return err
@@ -42,6 +38,15 @@ func serveInterop(address string, pair []string) error {
 		interop.NewTestServer(interop.NewTestServerOptions{MetricsRecorder: recorder}))
 	fmt.Println("serving", l.Addr())
 	return server.Serve(l)
+}
+
+// secured has a server speak TLS, where it is given the files of a certificate and its key.
+func secured(pair []string) ([]grpc.ServerOption, error) {
+	if len(pair) != 2 {
+		return nil, nil
+	}
+	secure, err := credentials.NewServerTLSFromFile(pair[0], pair[1])
+	return []grpc.ServerOption{grpc.Creds(secure)}, err
 }
 
 // bearing adds the token to each call.

@@ -1,7 +1,7 @@
 // The command grpc is a server and a client of gRPC by the module that most programs use. As a server it answers the
 // four kinds of call; as a client it plays them through a gate and says what came of each.
 //
-//	grpc serve ADDRESS                 serves, and its health service; without TLS
+//	grpc serve ADDRESS [CERT KEY]      serves, and its health service
 //	grpc play ADDRESS TOKEN NARROW     plays; NARROW is a token that the service refuses
 //	grpc interop-serve ADDRESS [CERT KEY]
 //	grpc interop ADDRESS TOKEN [CA]    grpc-go's own interoperability server and tests
@@ -47,8 +47,8 @@ func main() {
 
 func run(args []string) error {
 	switch {
-	case len(args) == 2 && args[0] == "serve":
-		return serve(args[1])
+	case len(args) >= 2 && args[0] == "serve":
+		return serve(args[1], args[2:])
 	case len(args) == 4 && args[0] == "play":
 		return play(args[1], args[2], args[3])
 	case len(args) >= 2 && args[0] == "interop-serve":
@@ -62,12 +62,16 @@ func run(args []string) error {
 // canceled counts calls whose context ended before they did.
 var canceled atomic.Int32
 
-func serve(address string) error {
+func serve(address string, pair []string) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
-	s := grpc.NewServer(grpc.ForceServerCodec(mixed{}), grpc.MaxRecvMsgSize(8<<20))
+	options, err := secured(pair)
+	if err != nil {
+		return err
+	}
+	s := grpc.NewServer(append(options, grpc.ForceServerCodec(mixed{}), grpc.MaxRecvMsgSize(8<<20))...)
 	s.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "test.Echo", HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{{MethodName: "Unary", Handler: unary}},
@@ -118,6 +122,8 @@ func unary(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServe
 		return &out, nil
 	case word == "fail":
 		return nil, status.Error(codes.FailedPrecondition, "no: é\n%")
+	case word == "cancel":
+		return nil, status.Error(codes.Canceled, "by the server")
 	case word == "wait":
 		deadline, has := ctx.Deadline()
 		<-ctx.Done()
@@ -160,8 +166,11 @@ func upload(_ any, s grpc.ServerStream) error {
 		var in []byte
 		switch err := s.RecvMsg(&in); err {
 		case nil:
-			if total += len(in); string(in) == "stop" {
+			switch total += len(in); string(in) {
+			case "stop":
 				return status.Error(codes.ResourceExhausted, "enough")
+			case "slowly": // what follows waits for the window
+				time.Sleep(300 * time.Millisecond)
 			}
 		case io.EOF:
 			out := fmt.Append(nil, total)
@@ -264,6 +273,10 @@ func playErrors(p *player) error {
 	if s := status.Convert(err); s.Code() != codes.FailedPrecondition || s.Message() != "no: é\n%" {
 		return fmt.Errorf("%v", err)
 	}
+	_, err = p.unary(p.context(), "cancel")
+	if s := status.Convert(err); s.Code() != codes.Canceled || s.Message() != "by the server" {
+		return fmt.Errorf("canceled by the server: %v", err)
+	}
 	return nil
 }
 
@@ -298,14 +311,18 @@ func playUpload(p *player) error {
 	if err != nil {
 		return err
 	}
-	in := bytes.Repeat([]byte("x"), 64<<10)
+	in, slowly := bytes.Repeat([]byte("x"), 64<<10), []byte("slowly")
+	if err := s.SendMsg(&slowly); err != nil {
+		return err
+	}
 	for range 64 {
 		if err := s.SendMsg(&in); err != nil {
 			return err
 		}
 	}
 	var out []byte
-	if err := errors.Join(s.CloseSend(), s.RecvMsg(&out)); err != nil || string(out) != fmt.Sprint(64*len(in)) {
+	if err := errors.Join(s.CloseSend(), s.RecvMsg(&out)); err != nil ||
+		string(out) != fmt.Sprint(len(slowly)+64*len(in)) {
 		return fmt.Errorf("%q %v", out, err)
 	}
 	// The server ends before the client does.
@@ -464,6 +481,13 @@ func playLarge(p *player) error {
 	_, err = p.unary(p.context(), strings.Repeat("x", 9<<20))
 	if status.Code(err) != codes.ResourceExhausted {
 		return fmt.Errorf("over the server's limit: %v", err)
+	}
+	_, err = p.unary(p.context(), word, grpc.MaxCallRecvMsgSize(len(word)-1))
+	if status.Code(err) != codes.ResourceExhausted {
+		return fmt.Errorf("over the client's limit: %v", err)
+	}
+	if got, err = p.unary(p.context(), "hi"); err != nil || got != "hi" {
+		return fmt.Errorf("afterwards: %q %v", got, err)
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ function serve(address, cert, key) {
         return answer(null, Buffer.from(`${subject} ${call.metadata.get('authorization').length}`))
       }
       if (word === 'fail') return answer({ code: status.FAILED_PRECONDITION, details: 'no: é\n%' })
+      if (word === 'cancel') return answer({ code: status.CANCELLED, details: 'by the server' })
       if (word === 'canceled') return answer(null, Buffer.from(String(canceled)))
       if (word === 'wait') return call.once('cancelled', () => canceled++)
       const head = new grpc.Metadata()
@@ -61,6 +62,10 @@ function serve(address, cert, key) {
       let done = false
       call.on('data', (message) => {
         total += message.length
+        if (message.toString() === 'slowly') { // what follows waits for the window
+          call.pause()
+          setTimeout(() => call.resume(), 300)
+        }
         if (!done && message.toString() === 'stop') {
           done = true
           answer({ code: status.RESOURCE_EXHAUSTED, details: 'enough' })
@@ -87,11 +92,15 @@ function serve(address, cert, key) {
 
 class Player {
   constructor(address, token, ca) {
-    const credentials = ca ? grpc.credentials.createSsl(readFileSync(ca)) : grpc.credentials.createInsecure()
-    this.client = new grpc.Client(address, credentials, {
-      'grpc.max_receive_message_length': 8 << 20,
-      ...(ca ? { 'grpc.ssl_target_name_override': 'gate.test', 'grpc.default_authority': 'gate.test' } : {}),
-    })
+    this.connect = (most) => new grpc.Client(
+      address,
+      ca ? grpc.credentials.createSsl(readFileSync(ca)) : grpc.credentials.createInsecure(),
+      {
+        'grpc.max_receive_message_length': most,
+        ...(ca ? { 'grpc.ssl_target_name_override': 'gate.test', 'grpc.default_authority': 'gate.test' } : {}),
+      },
+    )
+    this.client = this.connect(8 << 20)
     this.token = token
   }
 
@@ -102,10 +111,10 @@ class Player {
   }
 
   // unary gives the answer, or the error, with the metadata of both ends.
-  unary(word, { options = {}, token, path = '/test.Echo/Unary' } = {}) {
+  unary(word, { client = this.client, options = {}, token, path = '/test.Echo/Unary' } = {}) {
     return new Promise((done) => {
       const result = {}
-      const call = this.client.makeUnaryRequest(path, same, same, Buffer.from(word), this.metadata(token), options,
+      const call = client.makeUnaryRequest(path, same, same, Buffer.from(word), this.metadata(token), options,
         (err, answer) => Object.assign(result, { err, answer: answer?.toString() }))
       call.on('metadata', (m) => (result.head = m))
       call.on('status', (s) => done({ ...result, status: s }))
@@ -151,6 +160,8 @@ const parts = {
   async errors(p) {
     const { status: s } = await p.unary('fail')
     must('an answer of trailers alone', s.code === status.FAILED_PRECONDITION && s.details === 'no: é\n%', s)
+    const { status: by } = await p.unary('cancel')
+    must('canceled by the server', by.code === status.CANCELLED && by.details === 'by the server', by)
   },
   async download(p) {
     const call = p.download('x')
@@ -169,8 +180,9 @@ const parts = {
       for (const m of messages) call.write(m)
       if (messages.length > 1) call.end()
     })
-    const whole = await sent(Array.from({ length: 64 }, () => Buffer.alloc(64 << 10, 'x')))
-    must('sum', whole.answer === String(64 * (64 << 10)), whole.answer, whole.err)
+    const slowly = Buffer.from('slowly')
+    const whole = await sent([slowly, ...Array.from({ length: 64 }, () => Buffer.alloc(64 << 10, 'x'))])
+    must('sum', whole.answer === String(slowly.length + 64 * (64 << 10)), whole.answer, whole.err)
     const early = await sent([Buffer.from('stop')])
     must('an early end', early.err?.code === status.RESOURCE_EXHAUSTED, early.err)
   },
@@ -212,6 +224,10 @@ const parts = {
     must('6 MiB', (await p.unary(word)).answer === word)
     const over = await p.unary('x'.repeat(9 << 20))
     must("over the server's limit", over.status.code === status.RESOURCE_EXHAUSTED, over.status)
+    const client = p.connect(1000)
+    const { status: s } = await p.unary('x'.repeat(2000), { client })
+    must("over the client's limit", s.code === status.RESOURCE_EXHAUSTED, s)
+    client.close()
   },
   async refusals(p, narrow) {
     for (const [token, path, want] of [
