@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jotgate/jotgate/internal/httpserver"
 	"github.com/jotgate/jotgate/internal/refusal"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/upstream"
@@ -94,6 +95,9 @@ func (f *forwarding) admissible() error {
 			f.x.Header().Set("Connection", "close")
 		}
 		return tooLarge(limit)
+	}
+	if stall := f.plan.route.Hop.StallTimeout; stall > 0 {
+		httpserver.SetStall(f.x, stall)
 	}
 	if f.hasBody() {
 		// Without this, net/http's server would read the whole body of an HTTP/1.1 request before it sends the first byte of

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jotgate/jotgate/internal/app"
+	"github.com/jotgate/jotgate/internal/listen/listentest"
 	"github.com/jotgate/jotgate/internal/refusal"
 )
 
@@ -243,6 +244,103 @@ routes:
 					t.Errorf("%s: %s %s: %s, want %s", name, method, path, got, want)
 				}
 			}
+		}
+	}
+}
+
+// A route's stall_timeout holds in both directions and against the client, too: for an upload that drips, and for an
+// answer that is not taken. Elsewhere, and for the next request on the connection, the limit holds.
+func TestARoutesStallTimeoutIsTheClientsToo(t *testing.T) {
+	t.Parallel()
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/large") {
+			_, _ = w.Write(make([]byte, 16<<20))
+			return
+		}
+		n, _ := io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprint(w, n)
+	}))
+	t.Cleanup(app.Close)
+	pair := listentest.WritePair(t, "127.0.0.1")
+	const drops, pause = 6, 300 * time.Millisecond
+	for _, server := range []string{"own", "standard"} {
+		g := startGate(t, "listen: 127.0.0.1:0\n", fmt.Sprintf("listeners:\n  - {name: main, address: \"127.0.0.1:0\", h2c: "+
+			"true}\n  - {name: tls, address: \"127.0.0.1:0\", tls: {certificates: [{cert: %q, key: %q}]}}\n", pair.Cert, pair.Key),
+			"routes:\n", fmt.Sprintf(`limits: {stall_timeout: 500ms, http2: %s}
+routes:
+  - {path: /limit/, public: true, upstream: %q}
+  - {path: /longer/, public: true, upstream: %[2]q, stall_timeout: 1h}
+`, server, app.URL))
+		secure := "https://" + g.Addr("tls").String()
+		for _, row := range []struct {
+			name   string
+			client *http.Client
+			base   string
+		}{
+			{"HTTP/1.1", listentest.Client(t, false), g.url("")},
+			{"HTTP/1.1 over TLS", listentest.Client(t, false), secure},
+			{"HTTP/2", listentest.Client(t, true), secure},
+		} {
+			t.Run(server+", "+row.name, func(t *testing.T) {
+				t.Parallel()
+				upload := func(path string) string {
+					out, in := io.Pipe()
+					go func() {
+						for range drops {
+							_, _ = in.Write([]byte{'x'}) // the other end may be closed
+							time.Sleep(pause)
+						}
+						_ = in.Close()
+					}()
+					r, err := http.NewRequestWithContext(t.Context(), "POST", row.base+path, struct{ io.Reader }{out})
+					if err != nil {
+						t.Fatal(err)
+					}
+					answer, err := row.client.Do(r)
+					_ = out.Close()
+					if err != nil {
+						return err.Error()
+					}
+					defer answer.Body.Close()
+					if text, err := io.ReadAll(answer.Body); answer.StatusCode == 200 {
+						return fmt.Sprintf("%s %v", text, err)
+					}
+					return fmt.Sprint(answer.StatusCode)
+				}
+				download := func(path string) string {
+					r, err := http.NewRequestWithContext(t.Context(), "GET", row.base+path, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					answer, err := row.client.Do(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer answer.Body.Close()
+					time.Sleep(3 * time.Second) // six times the limit
+					if n, err := io.Copy(io.Discard, answer.Body); err != nil || n != 16<<20 {
+						return "cut"
+					}
+					return "whole"
+				}
+				for range 2 { // on kept connections, too
+					if got := upload("/longer/"); got != "6 <nil>" {
+						t.Errorf("upload: %s", got)
+					}
+					if got := upload("/limit/"); got != "408" {
+						t.Errorf("upload within the limit alone: %s", got)
+					}
+				}
+				if server == "standard" && row.name == "HTTP/2" {
+					return // net/http bounds the connection
+				}
+				if got := download("/longer/large"); got != "whole" {
+					t.Errorf("download: %s", got)
+				}
+				if got := download("/limit/large"); got != "cut" {
+					t.Errorf("download within the limit alone: %s", got)
+				}
+			})
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package httpserver
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
 
 // A Pace is how much longer a body may keep its reader waiting. The zero Pace never gives up.
 type Pace struct {
@@ -14,6 +17,27 @@ func NewPace(l *Limits) Pace {
 		return Pace{}
 	}
 	return Pace{credit: l.BodyStall, limits: l}
+}
+
+// PaceWithin returns the pace of a body that has a stall time of its own: any byte gives it the whole of it again.
+func PaceWithin(stall time.Duration) Pace {
+	return Pace{credit: stall, limits: &Limits{BodyStall: stall, BodyRate: -1}}
+}
+
+// SetStall gives the bodies of one request and its answer a stall time of their own, in place of those of the server.
+// It is called before either is begun.
+func SetStall(w http.ResponseWriter, stall time.Duration) {
+	for w != nil {
+		if own, is := w.(interface{ SetStall(stall time.Duration) }); is {
+			own.SetStall(stall)
+			return
+		}
+		inner, is := w.(interface{ Unwrap() http.ResponseWriter })
+		if !is {
+			return
+		}
+		w = inner.Unwrap()
+	}
 }
 
 // Credit returns how long the next read may wait; false: without limit.

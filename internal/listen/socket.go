@@ -108,6 +108,16 @@ func (s *socket) SetWriteDeadline(t time.Time) error {
 	return s.raw.SetWriteDeadline(t)
 }
 
+// SetWriteStall bounds the time without progress of what is written from now on; zero restores the limit.
+func (s *socket) SetWriteStall(limit time.Duration) {
+	if limit == 0 {
+		limit = s.all.limits.WriteStall
+	}
+	s.stall.mu.Lock()
+	defer s.stall.mu.Unlock()
+	s.stall.limit, s.stall.armed = limit, time.Time{}
+}
+
 // SetDeadline implements net.Conn.
 func (s *socket) SetDeadline(t time.Time) error {
 	if err := s.SetReadDeadline(t); err != nil {
@@ -126,13 +136,10 @@ type stall struct {
 }
 
 func (d *stall) arm(c net.Conn) error {
-	if d.limit < 0 {
-		return nil
-	}
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.asked || d.armed.Sub(now) > d.limit {
+	if d.limit < 0 || d.asked || d.armed.Sub(now) > d.limit {
 		return nil
 	}
 	d.armed = now.Add(d.limit + d.limit/4)

@@ -154,6 +154,13 @@ func (b *body) waitUntil(due, now time.Time) error {
 	return b.turn.conn.reading.At(due, now)
 }
 
+// within gives it a stall time of its own.
+func (b *body) within(stall time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pace = httpserver.PaceWithin(stall)
+}
+
 // by bounds all reads. One that waits holds mu, and hears of it at once: to wait for it would be to wait for the
 // client. Taken back, it waits as it was told to, and the next one longer.
 func (b *body) by(t time.Time) error {

@@ -28,17 +28,18 @@ type response struct {
 	turn   *turn
 	header http.Header
 
-	mu     sync.Mutex // while 100 (Continue) may be said
-	status int        // 0: the head is not written
-	length int64      // as Content-Length says; below zero: it does not
-	sent   int64      // bytes of the body
-	framed framing
-	closes bool // the connection ends with this answer
-	failed error
-	dated  bool // the head has a Date
-	hidden bool // the body is not sent: HEAD
-	asked  bool // for the body: 100 (Continue) was said
-	hurry  bool // a write deadline was set, which must not outlive the answer
+	mu      sync.Mutex // while 100 (Continue) may be said
+	status  int        // 0: the head is not written
+	length  int64      // as Content-Length says; below zero: it does not
+	sent    int64      // bytes of the body
+	framed  framing
+	closes  bool // the connection ends with this answer
+	failed  error
+	dated   bool // the head has a Date
+	hidden  bool // the body is not sent: HEAD
+	asked   bool // for the body: 100 (Continue) was said
+	hurry   bool // a write deadline was set, which must not outlive the answer
+	patient bool // … a stall time
 
 	more     iter.Seq2[string, string] // fields beside header
 	out      *buffer                   // what is to be written next; holds the head from WriteHeader on
@@ -420,11 +421,35 @@ func (w *response) SetWriteDeadline(t time.Time) error {
 	return w.turn.conn.socket.SetWriteDeadline(t)
 }
 
-// unhurried takes a write deadline back: the next answer on the connection, or the code that hijacked it, did not ask
-// for it.
+// SetStall has httpserver.SetStall find it. A socket that has no time for writes keeps none.
+func (w *response) SetStall(stall time.Duration) {
+	w.turn.body.within(stall)
+	if s := stallingOf(w.turn.conn.socket); s != nil {
+		w.patient = true
+		s.SetWriteStall(stall)
+	}
+}
+
+// A stalling socket ends writes that its client does not accept in time; zero restores its own time.
+type stalling interface{ SetWriteStall(stall time.Duration) }
+
+// stallingOf finds it below TLS, too; nil if there is none.
+func stallingOf(c net.Conn) stalling {
+	if secure, is := c.(interface{ NetConn() net.Conn }); is {
+		c = secure.NetConn()
+	}
+	s, _ := c.(stalling)
+	return s
+}
+
+// unhurried takes a write deadline back, and a stall time: the next answer on the connection, or the code that hijacked
+// it, did not ask for it.
 func (w *response) unhurried() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.patient {
+		stallingOf(w.turn.conn.socket).SetWriteStall(0)
+	}
 	if w.hurry {
 		_ = w.turn.conn.socket.SetWriteDeadline(time.Time{}) // a socket that is gone will say so when it is written
 	}

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -345,6 +346,7 @@ func (w *response) room() error {
 // stream waits for its turn on the connection, or for that PING's answer, it is charged only if the connection as a
 // whole sends less than stallPiece within WriteStall.
 type stall struct {
+	limit   time.Duration // in place of WriteStall, if it is not zero
 	piece   int           // bytes of the body since the client last had the whole time for some
 	waited  time.Duration // how much of it is used up
 	unsure  time.Duration // the same, where it is not known whether the client has all that was sent
@@ -372,7 +374,7 @@ func (w *response) wait() error {
 	if c.written-w.stall.written >= stallPiece {
 		w.stall.turn, w.stall.written = 0, c.written
 	}
-	limit := c.server.WriteStall
+	limit := cmp.Or(w.stall.limit, c.server.WriteStall)
 	used, most := w.charge(limit)
 	start := time.Now()
 	var due time.Time
@@ -475,6 +477,14 @@ func (w *response) Flush() { _ = w.FlushError() }
 
 // SetReadDeadline bounds every read of the request's body, one that is under way too.
 func (w *response) SetReadDeadline(t time.Time) error { return w.stream.body.by(t) }
+
+// SetStall has httpserver.SetStall find it.
+func (w *response) SetStall(stall time.Duration) {
+	c := w.stream.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w.stream.body.pace, w.stall.limit = httpserver.PaceWithin(stall), stall
+}
 
 // SetWriteDeadline bounds every write of this answer.
 func (w *response) SetWriteDeadline(t time.Time) error {

@@ -82,7 +82,7 @@ func (s *Server) body(w *response, r *http.Request) *refusal.Error {
 		return nil
 	}
 	b := &body{from: r.Body, control: w.control, pace: httpserver.NewPace(s.Limits), asked: &w.read}
-	r.Body = b
+	r.Body, w.body = b, b
 	if r.ContentLength >= 0 || len(r.Header["Expect"]) > 0 {
 		return nil
 	}
@@ -169,6 +169,7 @@ type response struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
+	body    *body    // nil: none
 	asked   bool     // the handler set a deadline of its own
 	read    deadline // … for reads
 }
@@ -225,6 +226,14 @@ func (w *response) Flush() { _ = w.FlushError() }
 func (w *response) SetReadDeadline(t time.Time) error {
 	w.read.set(t)
 	return w.control.SetReadDeadline(t)
+}
+
+// SetStall has httpserver.SetStall find it. Below it net/http's own bound for a whole connection stays.
+func (w *response) SetStall(stall time.Duration) {
+	w.stall = stall
+	if w.body != nil {
+		w.body.pace = httpserver.PaceWithin(stall)
+	}
 }
 
 // SetWriteDeadline bounds writes of this answer.
