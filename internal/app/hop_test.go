@@ -264,8 +264,8 @@ func TestARoutesStallTimeoutIsTheClientsToo(t *testing.T) {
 	pair := listentest.WritePair(t, "127.0.0.1")
 	const drops, pause = 6, 300 * time.Millisecond
 	for _, server := range []string{"own", "standard"} {
-		g := startGate(t, "listen: 127.0.0.1:0\n", fmt.Sprintf("listeners:\n  - {name: main, address: \"127.0.0.1:0\", h2c: "+
-			"true}\n  - {name: tls, address: \"127.0.0.1:0\", tls: {certificates: [{cert: %q, key: %q}]}}\n", pair.Cert, pair.Key),
+		g := startGate(t, "listen: 127.0.0.1:0\n", fmt.Sprintf("listeners:\n  - {name: main, address: \"127.0.0.1:0\"}\n"+
+			"  - {name: tls, address: \"127.0.0.1:0\", tls: {certificates: [{cert: %q, key: %q}]}}\n", pair.Cert, pair.Key),
 			"routes:\n", fmt.Sprintf(`limits: {stall_timeout: 500ms, http2: %s}
 routes:
   - {path: /limit/, public: true, upstream: %q}

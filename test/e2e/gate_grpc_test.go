@@ -165,7 +165,8 @@ func TestGRPCByNode(t *testing.T) {
 			{g.at(t, "main"), tokens["reader"], tokens["narrow"]},
 			{g.at(t, "tls"), tokens["reader"], tokens["narrow"], filepath.Join(g.folder, "pair.pem")},
 		} {
-			out, err := exec.CommandContext(ctx, "node", append([]string{script, "play"}, arguments...)...).CombinedOutput()
+			play := exec.CommandContext(ctx, "node", append([]string{script, "play"}, arguments...)...)
+			out, err := play.CombinedOutput()
 			if err != nil || strings.Count(string(out), " ok\n") != 10 {
 				t.Errorf("%s: %s: %v\n%s", server[0], arguments[0], err, out)
 			}
