@@ -147,8 +147,8 @@ func TestGRPCInterop(t *testing.T) {
 	}
 }
 
-// TestGRPCByNode plays all kinds of call with @grpc/grpc-js as the client, and it and grpc-go as the server, without TLS
-// and with it.
+// TestGRPCByNode plays all kinds of call with @grpc/grpc-js as the client, and it or grpc-go as the server,
+// without TLS and with it.
 func TestGRPCByNode(t *testing.T) {
 	t.Parallel()
 	install := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
