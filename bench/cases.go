@@ -45,6 +45,12 @@ func allCases() []*caseOf {
 		{"tls", "TLS 1.3 in front: HTTP/1.1, and HTTP/2 with 64 streams", perRequest, overTLS},
 		{"latency", "from the moment a request was due to the end of its answer, at a fixed rate", "µs", latency},
 		{"idle", "resident memory, without connections and with idle ones that had one request each", "KB", idle},
+		{
+			"secure", "resident memory of idle connections over TLS 1.3, HTTP/1.1 and HTTP/2, that had one request each", "KB",
+			secure,
+		},
+		{"streams", "resident memory of open streams: events and WebSockets, at rest and under traffic", "KB", streams},
+		{"growth", "a start and a reload with more clients and routes", "", growth},
 		{"soak", "a long time at half of what it can do: what grows, and what is left", "", soak},
 		{"start", "from the start of the process to the end of its first answer from the app", "ms", start},
 	}

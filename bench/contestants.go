@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -112,6 +114,11 @@ http {
 
 // nginx is a plain reverse proxy: it checks nothing, logs nothing, keeps its connections and streams.
 func (b *bench) nginx(ctx context.Context, cert *certificate) (*server, error) {
+	return b.nginxWith(ctx, cert, "")
+}
+
+// nginxWith has further locations.
+func (b *bench) nginxWith(ctx context.Context, cert *certificate, further string) (*server, error) {
 	folder, err := b.newFolder("nginx")
 	if err != nil {
 		return nil, err
@@ -138,8 +145,8 @@ func (b *bench) nginx(ctx context.Context, cert *certificate) (*server, error) {
       proxy_max_temp_file_size 0;
       client_max_body_size 0;
     }
-  }
-`, b.app.address, listen))
+%s  }
+`, b.app.address, listen, further))
 	if err != nil {
 		return nil, err
 	}
@@ -226,6 +233,9 @@ type gateOf struct {
 	signed bool   // an assertion for the app
 	store  string // the address of the Redis that it shares its memory in; "" is its own memory
 
+	streams string // the address of an app whose answers are streams; "" is none
+	clients int    // more clients of the issuer
+
 	decision string // the address that other proxies ask at; "" is none
 }
 
@@ -304,7 +314,7 @@ issuer:
       access_token_id: %s
       may: [issue_codes, create_access_tokens]
       delegate: [{tenant: "*", actions: ["*"]}]
-roles: {%s: [{tenant: "{tenant}", actions: [READ]}]}
+%sroles: {%s: [{tenant: "{tenant}", actions: [READ]}]}
 trusted_issuers:
   - issuer: %s
     keys: [{file: %q}]
@@ -315,8 +325,34 @@ upstreams: {app: {servers: ["http://%s"]%s}}
 routes:
   - {path: "/t/{tenant}/", methods: [GET, HEAD], require: {tenant_from: path.tenant, action: READ}, upstream: app}
   - {name: write, path: "/t/{tenant}/", methods: [POST], require: {tenant_from: path.tenant, action: WRITE}, upstream: app}
-%s`, listen, shared, o.admin, cache, !o.quiet, issuerURL, strings.Join(keys, ", "), secrets, client, accessTokenID, readRole,
-		otherIssuer, b.tokens.secretFile(), audience, b.app.address, assertion, manyRoutes(o.routes))
+%s`, listen, shared, o.admin, cache, !o.quiet, issuerURL, strings.Join(keys, ", "), secrets, client, accessTokenID,
+		manyIDs(o.clients), readRole, otherIssuer, b.tokens.secretFile(), audience, b.app.address, assertion+o.others(),
+		o.streamRoute()+manyRoutes(o.routes))
+}
+
+// others are the upstreams besides the app.
+func (o gateOf) others() string {
+	if o.streams == "" {
+		return ""
+	}
+	return fmt.Sprintf("}, streams: {servers: [\"http://%s\"], max_connections: 20000", o.streams)
+}
+
+func (o gateOf) streamRoute() string {
+	if o.streams == "" {
+		return ""
+	}
+	return "  - {path: \"/streams/{tenant}/\", upgrade: true, require: {tenant_from: path.tenant, action: READ}, " +
+		"upstream: streams}\n"
+}
+
+func manyIDs(n int) string {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "    - {id: client-%d, secret_sha256: %x, may: [issue_codes], "+
+			"delegate: [{tenant: t-%d, actions: [READ]}]}\n", i, sha256.Sum256([]byte(strconv.Itoa(i))), i)
+	}
+	return text.String()
 }
 
 func manyRoutes(n int) string {

@@ -51,7 +51,7 @@ func idle(ctx context.Context, b *bench, r *Case) error {
 				fmt.Fprintf(b.out, "%d idle connections are left out: a process may have %d files open here\n", n, b.files)
 				continue
 			}
-			before, after, err := b.resident(ctx, x, n)
+			before, after, err := b.resident(ctx, x, n, b.tokenOnce)
 			if err != nil {
 				return err
 			}
@@ -78,7 +78,11 @@ func aimOf(name string, aim float64) float64 {
 	return aim
 }
 
-func (b *bench) resident(ctx context.Context, x starter, n int) (before, after int64, err error) {
+// An opener asks once, and returns the connection that it asked on.
+type opener func(ctx context.Context, s *server) (net.Conn, error)
+
+// resident is the memory of a process without connections, and with n that were opened and stay.
+func (b *bench) resident(ctx context.Context, x starter, n int, open opener) (before, after int64, err error) {
 	s, err := x.start(ctx)
 	if err != nil {
 		return 0, 0, err
@@ -90,9 +94,9 @@ func (b *bench) resident(ctx context.Context, x starter, n int) (before, after i
 	if before, err = residentOf(s.process); err != nil {
 		return 0, 0, err
 	}
-	release, err := b.hold(ctx, s, n)
+	release, err := hold(ctx, s, n, open)
 	if err != nil {
-		return 0, 0, fmt.Errorf("%s: %d idle connections: %w", x.name, n, err)
+		return 0, 0, fmt.Errorf("%s: %d connections: %w", x.name, n, err)
 	}
 	defer release()
 	if err := pause(ctx, b.breath); err != nil {
@@ -111,8 +115,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// hold opens connections, asks once on each, and keeps them.
-func (b *bench) hold(ctx context.Context, s *server, n int) (release func(), err error) {
+// hold opens connections, and keeps them.
+func hold(ctx context.Context, s *server, n int, open opener) (release func(), err error) {
 	conns := make([]net.Conn, n)
 	release = func() {
 		for _, c := range conns {
@@ -121,7 +125,6 @@ func (b *bench) hold(ctx context.Context, s *server, n int) (release func(), err
 			}
 		}
 	}
-	head := getHead(s.address, b.tokens.good["ES256"][0])
 	var next atomic.Int64
 	var group sync.WaitGroup
 	const atOnce = 16
@@ -133,7 +136,7 @@ func (b *bench) hold(ctx context.Context, s *server, n int) (release func(), err
 				if i >= n {
 					return
 				}
-				conns[i], failed[w] = askOnce(ctx, s.address, head)
+				conns[i], failed[w] = open(ctx, s)
 			}
 		})
 	}
@@ -147,14 +150,13 @@ func (b *bench) hold(ctx context.Context, s *server, n int) (release func(), err
 	return release, nil
 }
 
-// askOnce gives back the connection that it asked on.
-func askOnce(ctx context.Context, address string, head []byte) (net.Conn, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", address)
+// tokenOnce asks with a good token.
+func (b *bench) tokenOnce(ctx context.Context, s *server) (net.Conn, error) {
+	conn, err := s.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	head := getHead(s.address, b.tokens.good["ES256"][0])
 	status, _, err := exchange(conn, bufio.NewReader(conn), head, nil)
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("status %d", status)

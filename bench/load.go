@@ -60,7 +60,9 @@ func (b *bench) wrk(ctx context.Context, address string, l load) (tally, error) 
 	if l.tls {
 		scheme = "https://"
 	}
-	out, err := b.running.tool(ctx, b.loadCPU, b.turn, b.tools.wrk, "-t1", "-c"+strconv.Itoa(l.many), "-d1h", "--timeout",
+	// With more connections than usual the turn is longer, so that connecting is as small a part of it.
+	turn := b.turn * time.Duration(max(1, l.many/b.connections))
+	out, err := b.running.tool(ctx, b.loadCPU, turn, b.tools.wrk, "-t1", "-c"+strconv.Itoa(l.many), "-d1h", "--timeout",
 		"10s",
 		"-s", script, scheme+address, "--", l.file, strconv.Itoa(l.body), strconv.Itoa(l.fields))
 	if err != nil {

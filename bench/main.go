@@ -52,6 +52,7 @@ type settings struct {
 	breath      time.Duration // before memory is read
 	idle        []int
 	routes      []int
+	streams     int
 	gateCPU     int
 	loadCPU     int
 }
@@ -103,6 +104,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.IntVar(&s.starts, "starts", 13, "starts of each contestant, where starting is measured")
 	f.DurationVar(&s.breath, "breath", time.Second, "how long a process may put its memory in order before it is read")
 	idle := f.String("idle", "1000,10000", "idle `CONNECTIONS`")
+	f.IntVar(&s.streams, "streams", 4000, "open `STREAMS`")
 	routes := f.String("routes", "10,1000,10000", "`SIZES` of the tables of routes")
 	f.IntVar(&s.gateCPU, "gate-cpu", -1, "the contestants' `CORE`; default the second of those that may be used")
 	f.IntVar(&s.loadCPU, "load-cpu", -1, "the `CORE` of the load and of the app; default the first")
@@ -154,6 +156,7 @@ func (s *settings) hurry(given map[string]bool) {
 	set("pace", func() { s.pace = 300 * time.Millisecond })
 	set("breath", func() { s.breath = 50 * time.Millisecond })
 	set("starts", func() { s.starts = 2 })
+	set("streams", func() { s.streams = 100 })
 	set("soak", func() { s.soak = 500 * time.Millisecond })
 }
 
@@ -183,6 +186,7 @@ func (s *settings) check(only string) error {
 		{"-rate", s.rate > 0},
 		{"-pace", s.pace >= 50*time.Millisecond},
 		{"-starts", s.starts > 0},
+		{"-streams", s.streams > 0},
 		{"-soak", s.soak >= 100*time.Millisecond},
 	} {
 		if !n.ok {
