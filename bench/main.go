@@ -102,7 +102,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.DurationVar(&s.pace, "pace", 2*time.Second, "one turn where latency is measured")
 	f.DurationVar(&s.soak, "soak", time.Minute, "how long the soak lasts; ten minutes before a release")
 	f.IntVar(&s.starts, "starts", 13, "starts of each contestant, where starting is measured")
-	f.DurationVar(&s.breath, "breath", time.Second, "how long a process may put its memory in order before it is read")
+	f.DurationVar(&s.breath, "breath", 5*time.Second, "how long a process may put its memory in order before it is read")
 	idle := f.String("idle", "1000,10000", "idle `CONNECTIONS`")
 	f.IntVar(&s.streams, "streams", 4000, "open `STREAMS`")
 	routes := f.String("routes", "10,1000,10000", "`SIZES` of the tables of routes")

@@ -74,6 +74,9 @@ func tuneMemory(root fs.FS) (limit int64) {
 // serve serves while story lasts, then drains. The story's context ends at the first SIGTERM or SIGINT.
 func (p *Process) serve(settings *config.Config, logTo io.Writer, story func(ctx context.Context) error) (err error) {
 	memoryLimit := tuneMemory(os.DirFS("/"))
+	ctx, ended := context.WithCancel(context.Background())
+	defer ended()
+	go giveBackAtRest(ctx)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
