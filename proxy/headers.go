@@ -11,6 +11,7 @@ import (
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/dpop"
+	"github.com/jotgate/jotgate/internal/grammar"
 	"github.com/jotgate/jotgate/internal/otel"
 	"github.com/jotgate/jotgate/internal/request"
 	"github.com/jotgate/jotgate/internal/upstream/h1"
@@ -145,27 +146,38 @@ func (f *fields) alias(h http.Header) string {
 
 // passes reports whether a client may send a field of this name. Most names need not be folded for that.
 func (f *fields) passes(name string, room []byte, trusted bool) bool {
-	if !f.removed.could(name) && !f.untold.could(name) && !extended(name) {
-		return true
+	if !f.removed.could(name) && !f.untold.could(name) {
+		return !extended(name) || !underOurs(name)
 	}
 	folded := fold(room, name)
 	return !f.ours(folded) && (trusted || !f.untold.has(folded))
 }
 
-// extended reports whether a name may begin with one of the prefixes that are ours.
+// extended is a short look at whether underOurs may be true.
 func extended(name string) bool {
 	return len(name) > 2 && name[0]|0x20 == 'x' && (name[2]|0x20 == 'f' || name[2]|0x20 == 'j')
 }
 
-func (f *fields) ours(folded []byte) bool {
-	if f.removed.has(folded) {
-		return true
-	}
-	return hasPrefix(folded, "x-forwarded") || hasPrefix(folded, "x-jotgate-")
+// underOurs reports whether a name begins with one of the prefixes that are ours, in any spelling.
+func underOurs[T grammar.Text](name T) bool {
+	return folds(name, "x-forwarded") || folds(name, "x-jotgate-")
 }
 
-func hasPrefix(b []byte, prefix string) bool {
-	return len(b) >= len(prefix) && string(b[:len(prefix)]) == prefix
+// folds reports whether a name begins with a prefix that is folded.
+func folds[T grammar.Text](name T, prefix string) bool {
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		if foldByte(name[i]) != prefix[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *fields) ours(folded []byte) bool {
+	return f.removed.has(folded) || underOurs(folded)
 }
 
 // A field is one that we set.

@@ -50,7 +50,7 @@ func BenchmarkFields(b *testing.B) {
 	usual := []string{
 		"Accept", "Accept-Encoding", "Accept-Language", "User-Agent", "Cookie", "Origin", "Referer", "Sec-Fetch-Mode",
 		"Sec-Fetch-Site", "Sec-Fetch-Dest", "Sec-Ch-Ua", "Sec-Ch-Ua-Mobile", "Sec-Ch-Ua-Platform", "Dnt", "Priority",
-		"If-None-Match", "X-Requested-With", "X-Csrf-Token", "X-Amzn-Trace-Id", "Cache-Control", "Pragma",
+		"If-None-Match", "X-Requested-With", "X-Further-1", "X-Further-2", "X-Further-3", "X-Csrf-Token", "X-Amzn-Trace-Id", "Cache-Control", "Pragma",
 	}
 	var room [maxFold]byte
 	whole := func(name string) bool {

@@ -24,8 +24,8 @@ func (g *Gate) trail(trailer http.Header, hops hops) {
 	var room [maxFold]byte
 	for name := range trailer {
 		folded := fold(room[:0], name)
-		if g.fields.head.has(folded) || hops.list(name) || g.fields.ours(folded) || hasPrefix(folded, "access-control-") ||
-			hasPrefix(folded, "x-accel-") {
+		if g.fields.head.has(folded) || hops.list(name) || g.fields.ours(folded) || folds(folded, "access-control-") ||
+			folds(folded, "x-accel-") {
 			delete(trailer, name)
 		}
 	}
