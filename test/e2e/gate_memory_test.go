@@ -59,7 +59,7 @@ routes: [{path: /, public: true, upgrade: true, upstream: app}]
 	}{
 		{"idle, plain", func(t *testing.T) net.Conn { return oneAnswer(t, dial(t, plain, nil)) }, 8 << 10},
 		{"idle, TLS", func(t *testing.T) net.Conn { return oneAnswer(t, dial(t, secure, authority)) }, 20 << 10},
-		{"idle, HTTP/2", func(t *testing.T) net.Conn { return oneStream(t, secure, authority, "/answer", true) }, 26 << 10},
+		{"idle, HTTP/2", func(t *testing.T) net.Conn { return oneStream(t, secure, authority, "/answer", true) }, 24 << 10},
 		{"event stream, HTTP/1.1", func(t *testing.T) net.Conn { return oneEvent(t, dial(t, plain, nil)) }, 28 << 10},
 		{"event stream, TLS", func(t *testing.T) net.Conn { return oneEvent(t, dial(t, secure, authority)) }, 36 << 10},
 		{

@@ -1,7 +1,6 @@
 package h2
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/tls"
 	"errors"
@@ -27,7 +26,7 @@ type Conn struct {
 
 	// The reader's own.
 	early   []byte // came before the connection was known to be HTTP/2
-	in      *bufio.Reader
+	in      intake
 	framer  *http2.Framer
 	decoder *hpack.Decoder
 	head    head
@@ -112,8 +111,8 @@ func (s *Server) NewConn(socket net.Conn) *Conn {
 	}
 	c.flushed.L = &c.mu
 	c.reading.Init(socket.SetReadDeadline, &c.dead)
-	c.in = bufio.NewReaderSize(source{c}, readSize)
-	c.framer = http2.NewFramer(nil, c.in)
+	c.in.from, c.in.lean = source{c}, c.tls != nil
+	c.framer = http2.NewFramer(nil, &c.in)
 	c.framer.SetMaxReadFrameSize(frameSize)
 	c.decoder = hpack.NewDecoder(tableSize, c.field)
 	c.decoder.SetMaxStringLength(2 * c.blockMost()) // as long as a block can be, with Huffman's code: it is never met

@@ -42,7 +42,7 @@ func (c *Conn) data(h http2.FrameHeader) error {
 	}
 	c.mu.Unlock()
 	if st == nil || fault != nil {
-		if _, err := c.in.Discard(size - padByte(h)); err != nil {
+		if err := c.in.discard(size - padByte(h)); err != nil {
 			return err
 		}
 		return fault
@@ -101,25 +101,20 @@ func (st *stream) admit(size, payload int, ended bool) error {
 // fill reads a payload as it comes into the body's memory.
 func (c *Conn) fill(st *stream, h http2.FrameHeader, payload int, ended bool) error {
 	for left := payload; left > 0; {
-		if c.in.Buffered() == 0 {
-			if _, err := c.in.Peek(1); err != nil {
-				return err
-			}
-		}
-		p, err := c.in.Peek(min(left, c.in.Buffered()))
+		p, err := c.in.some(left)
 		if err != nil {
 			return err
 		}
 		c.mu.Lock()
 		st.body.append(p)
 		c.mu.Unlock()
-		if _, err := c.in.Discard(len(p)); err != nil {
+		if err := c.in.discard(len(p)); err != nil {
 			return err
 		}
 		left -= len(p)
 	}
 	rest := int(h.Length) - payload
-	if _, err := c.in.Discard(rest - padByte(h)); err != nil {
+	if err := c.in.discard(rest - padByte(h)); err != nil {
 		return err
 	}
 	c.mu.Lock()

@@ -83,6 +83,9 @@ func (c *Conn) explain(err error) error {
 
 // frame reads one frame. DATA goes straight into its stream's memory; for the rest, the library knows the grammar.
 func (c *Conn) frame() error {
+	if err := c.in.rest(); err != nil {
+		return err
+	}
 	h, err := c.framer.ReadFrameHeader()
 	if err != nil {
 		return err

@@ -469,7 +469,21 @@ func (w *response) FlushError() error {
 	case w.framed == undecided:
 		w.uncounted(nil)
 	}
-	return w.push(nil)
+	err := w.push(nil)
+	w.unburden()
+	return err
+}
+
+// unburden gives back what was sent: a stream that was flushed may say no more for long.
+func (w *response) unburden() {
+	w.held.free()
+	w.held = nil
+	w.stream.conn.mu.Lock()
+	defer w.stream.conn.mu.Unlock()
+	if w.sent {
+		w.fields.free()
+		w.fields = nil
+	}
 }
 
 // Flush implements http.Flusher.
