@@ -1396,7 +1396,7 @@ func require() yaml.Kind[writtenRequire] {
 			"true: the action is required globally, without a tenant"),
 		yaml.Plain("scopes", yaml.Distinct(1, yaml.Text(isScope).Like(filledLike)),
 			func(x *t) *[]yaml.Setting[string] { return &x.scopes },
-			"words that the token's scope must all have (else 403)"),
+			"words that the token's scope must all have (else 403); challenges tell them"),
 		yaml.Plain("issuers", yaml.Distinct(1, yaml.Text(nil).Like(filledLike)),
 			func(x *t) *[]yaml.Setting[string] { return &x.issuers },
 			"issuers whose tokens alone are taken (else 403)"),

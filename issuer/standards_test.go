@@ -4,12 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
 
 // TestStandardsNameTestsThatExist: each statement of docs/standards.md names a test, and each test that it names is
-// there.
+// there, with the cases that it names: texts of the tests, or files of their testdata.
 func TestStandardsNameTestsThatExist(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../docs/standards.md")
@@ -20,7 +21,7 @@ func TestStandardsNameTestsThatExist(t *testing.T) {
 	if !found {
 		t.Fatal("there are no deviations")
 	}
-	named := regexp.MustCompile("`([a-z][a-z/0-9]*)\\.(Test[A-Za-z0-9]+)`")
+	named := regexp.MustCompile("`([a-z][a-z/0-9]*)\\.(Test[A-Za-z0-9]+)`(?: \\(([^)]+)\\))?")
 	inFolder := map[string]string{}
 	rows := 0
 	for line := range strings.Lines(statements) {
@@ -40,6 +41,12 @@ func TestStandardsNameTestsThatExist(t *testing.T) {
 			}
 			if !strings.Contains(inFolder[folder], "\nfunc "+name+"(t *testing.T)") {
 				t.Errorf("%s has no %s", folder, name)
+			}
+			for _, found := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(test[3], -1) {
+				files, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(folder), "testdata", "*", found[1]+".*"))
+				if err != nil || len(files) == 0 && !strings.Contains(inFolder[folder], strconv.Quote(found[1])) {
+					t.Errorf("%s.%s has no case %q", folder, name, found[1])
+				}
 			}
 		}
 	}

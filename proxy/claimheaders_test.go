@@ -63,7 +63,11 @@ func TestClaimsOfARoute(t *testing.T) {
 		if got.reason != c.want || trace.Reason != c.want || (got.reached == 1) != (c.want == "") {
 			t.Errorf("%s: %d %s, traced %s (%s); want %s", c.name, got.status, got.reason, trace.Reason, trace.Detail, c.want)
 		}
-		if c.needed != "" && (trace.Needed != c.needed || got.status != 403 || got.challenge != insufficient) {
+		challenge := insufficient
+		if c.want == refusal.ScopeMissing {
+			challenge += `, scope="orders"`
+		}
+		if c.needed != "" && (trace.Needed != c.needed || got.status != 403 || got.challenge != challenge) {
 			t.Errorf("%s: %d %q, needed %q, want %q", c.name, got.status, got.challenge, trace.Needed, c.needed)
 		}
 	}

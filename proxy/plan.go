@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/jotgate/jotgate/config"
 	"github.com/jotgate/jotgate/internal/cors"
@@ -20,6 +21,7 @@ type plan struct {
 	rates     []rateLimit
 	claims    []claimField
 	sources   sources
+	scopes    []string // that a challenge tells: of the resource, and those that the route asks for
 
 	hop               *config.Hop // nil: the path goes on as it came
 	request, response *edits      // nil: no field is set or removed
@@ -51,6 +53,7 @@ func (g *Gate) plan(o *Options) error {
 		g.plans[i] = plan{
 			route: r, upstream: r.Upstream, pool: pool, bodyLimit: limit, pattern: r.Path.String(), steps: g.stepsOf(r),
 			cors: CORS(r.CORS), rates: rates, claims: g.claimFields(r), sources: g.sourcesOf(r),
+			scopes: challenged(r),
 		}
 		if r.Hop.StripPrefix != "" || r.Hop.AddPrefix != "" {
 			g.plans[i].hop = &r.Hop
@@ -58,6 +61,20 @@ func (g *Gate) plan(o *Options) error {
 		g.plans[i].request, g.plans[i].response = newEdits(&r.Hop.Request), newEdits(&r.Hop.Response)
 	}
 	return nil
+}
+
+// challenged are the scopes that a client should ask for to get through (RFC 6750 §3).
+func challenged(r *config.Route) []string {
+	if r.Resource == nil {
+		return r.Require.Scopes
+	}
+	all := slices.Clip(r.Resource.Scopes)
+	for _, word := range r.Require.Scopes {
+		if !slices.Contains(all, word) {
+			all = append(all, word)
+		}
+	}
+	return all
 }
 
 func (g *Gate) open(r *config.Route, c *config.Config, pools *upstream.Pools) (*upstream.Pool, error) {

@@ -77,7 +77,8 @@ func (p *inbound) chosen(g *Gate, i int) {
 	p.plan = &g.plans[i]
 	p.x.Route, p.x.Pattern, p.x.Place = p.plan.route.Name, p.plan.pattern, i+1
 	p.x.CORS = p.plan.cors.Answer(p.r)
+	p.x.Scopes = p.plan.scopes
 	if r := p.plan.route.Resource; r != nil {
-		p.x.ResourceMetadata, p.x.Scopes = r.Metadata, r.Scopes
+		p.x.ResourceMetadata = r.Metadata
 	}
 }

@@ -174,3 +174,72 @@ func TestNestedResources(t *testing.T) {
 		}
 	}
 }
+
+// TestResourcesOfAGateThatIssuesNothing: a gate that trusts others alone has resources like any: their metadata, the
+// challenge with what a client should ask for (RFC 6750 §3), and tokens for the resource alone.
+func TestResourcesOfAGateThatIssuesNothing(t *testing.T) {
+	t.Parallel()
+	f := newForeigner(t)
+	g := startGate(t, append(f.trusting(likeOurs), `issuer:
+  url: https://gate.test
+  keys: [{file: main.pem, create: true}]
+  clients: [{id: web, secret: 0123456789abcdefghijkl, may: [issue_codes], delegate: [{tenant: "*", actions: ["*"]}]}]
+`, "resources:\n  - {resource: \"https://gate.test/mcp\", scopes: [tools]}\n"+
+		"  - {resource: \"https://gate.test/tree\", path: /tree/}\n",
+		"  - {path: /open/,", `  - {path: /mcp, require: {scopes: [orders, tools]}, upstream: "$APP"}
+  - {path: /tree/, require: authenticated, upstream: "$APP"}
+  - {path: /scoped, require: {scopes: [orders]}, upstream: "$APP"}
+  - {path: /open/,`)...)
+	if _, body := g.fetch("GET", "/.well-known/oauth-protected-resource/tree", ""); body !=
+		`{"resource":"https://gate.test/tree","authorization_servers":["`+f.URL+`"],"bearer_methods_supported":["header"],`+
+			`"dpop_signing_alg_values_supported":["ES256","Ed25519","EdDSA","PS256","RS256"]}` {
+		t.Errorf("what has no value is left out, and who issues is named: %s", body)
+	}
+	signed := func(aud, scope string) string {
+		return f.token(f.key, "at+jwt", map[string]any{"aud": aud, "scope": scope})
+	}
+	metadata := func(path string) string {
+		return `, resource_metadata="https://gate.test/.well-known/oauth-protected-resource` + path + `"`
+	}
+	const realm, mcp = `Bearer realm="jotgate"`, "https://gate.test/mcp"
+	for _, c := range []struct {
+		name, path, bearer string
+		status             int
+		challenge          string
+	}{
+		{"no token", "/mcp", "", 401, realm + metadata("/mcp") + `, scope="tools orders"`},
+		{
+			"not a token", "/mcp", "x", 401,
+			realm + `, error="invalid_token"` + metadata("/mcp") + `, scope="tools orders"`,
+		},
+		{
+			"a token for the gate's other routes", "/mcp", signed("api", "tools orders"), 401,
+			realm + `, error="invalid_token"` + metadata("/mcp") + `, scope="tools orders"`,
+		},
+		{
+			"a scope less", "/mcp", signed(mcp, "tools"), 403,
+			realm + `, error="insufficient_scope"` + metadata("/mcp") + `, scope="tools orders"`,
+		},
+		{"all of them", "/mcp", signed(mcp, "orders tools"), 200, ""},
+		{
+			"the resource's token elsewhere", "/scoped", signed(mcp, "orders"), 401,
+			realm + `, error="invalid_token", scope="orders"`,
+		},
+		{
+			"no resource, a scope less", "/scoped", signed("api", "x"), 403,
+			realm + `, error="insufficient_scope", scope="orders"`,
+		},
+		{"no resource, no token", "/scoped", "", 401, realm + `, scope="orders"`},
+		{"below the resource", "/tree/a/b", "", 401, realm + metadata("/tree")},
+		{"neither resource nor scope", "/t/acme/", "", 401, realm},
+		{"metadata of nothing", "/.well-known/oauth-protected-resource/none", "", 404, ""},
+		{"metadata in another case", "/.well-known/oauth-protected-resource/MCP", "", 404, ""},
+		{"metadata with a slash", "/.well-known/oauth-protected-resource/mcp/", "", 404, ""},
+		{"metadata of the host, which is no resource", "/.well-known/oauth-protected-resource", "", 404, ""},
+	} {
+		a, body := g.fetch("GET", c.path, c.bearer)
+		if got := a.Header.Get("WWW-Authenticate"); a.StatusCode != c.status || got != c.challenge {
+			t.Errorf("%s: %d %s %s, want %d %s", c.name, a.StatusCode, got, body, c.status, c.challenge)
+		}
+	}
+}

@@ -209,6 +209,7 @@ func TestAttacksOnWorkloads(t *testing.T) {
 		"neither iat nor nbf":      {sign(projected(map[string]any{"iat": nil, "nbf": nil})), ""},
 		"life by nbf":              {sign(projected(map[string]any{"iat": nil, "nbf": now - 3600})), ""},
 		"expired":                  {sign(projected(map[string]any{"iat": now - 100, "nbf": now - 100, "exp": now - 1})), ""},
+		"not yet":                  {sign(projected(map[string]any{"nbf": now + 600})), ""},
 		"from the future":          {sign(projected(map[string]any{"iat": now + 600, "exp": now + 900})), ""},
 		"no exp":                   {sign(projected(map[string]any{"exp": nil})), ""},
 		"an access token":          {sign(projected(map[string]any{"scope": "x"})), ""},

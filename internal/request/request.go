@@ -74,7 +74,7 @@ type Exchange struct {
 	BodyError error                   // the first error of reading the client's body, other than io.EOF
 
 	ResourceMetadata string   // URL of the metadata that a bearer challenge tells (RFC 9728 §5.1); "": none
-	Scopes           []string // that a challenge asks for (RFC 6750 §3), of the resource; nil: none
+	Scopes           []string // that a challenge asks for (RFC 6750 §3), of the resource and the route; nil: none
 	GRPC             bool     // refusals are answered in gRPC's words
 	DPoP             bool     // the credential is of the scheme DPoP (RFC 9449 §7.1), and so is the challenge
 
