@@ -43,6 +43,12 @@ func allCases() []*caseOf {
 		{"routes", "the same request with more routes", perRequest, routes},
 		{"bodies", "1 MB up, 1 MB down, streamed", perRequest, bodies},
 		{"tls", "TLS 1.3 in front: HTTP/1.1, and HTTP/2 with 64 streams", perRequest, overTLS},
+		{"h2c", "HTTP/2 with 64 streams and without TLS in front", perRequest, overH2C},
+		{"grpc", "unary gRPC calls of 64 bytes, h2c on both sides", "CPU µs/call", grpcUnaryCalls},
+		{
+			"handshakes", "a connection with TLS 1.3, one request and its end; a full handshake, and a resumed one",
+			"CPU µs/connection", handshakes,
+		},
 		{"latency", "from the moment a request was due to the end of its answer, at a fixed rate", "µs", latency},
 		{"idle", "resident memory, without connections and with idle ones that had one request each", "KB", idle},
 		{
@@ -311,7 +317,7 @@ func overTLS(ctx context.Context, b *bench, r *Case) error {
 	add := func(name string, s *server) {
 		h2 := &contestant{name: name + " h2", process: s.process, prepare: s.forgetLog}
 		h2.turn = func(ctx context.Context) (tally, error) {
-			return b.h2load(ctx, s.address, goodPath, b.tokens.good["ES256"][0])
+			return b.h2load(ctx, "https://"+s.address, goodPath, b.tokens.good["ES256"][0])
 		}
 		all = append(all, b.onWrk(name+" h1", s, load{file: file, many: b.connections, tls: true}), h2)
 	}

@@ -23,6 +23,7 @@ type server struct {
 	*process
 	address string
 	cert    *certificate  // nil: plain
+	h2c     bool          // HTTP/2 without TLS, and nothing else
 	awoke   time.Duration // from its start to the end of its first answer from the app
 }
 
@@ -119,6 +120,18 @@ func (b *bench) nginx(ctx context.Context, cert *certificate) (*server, error) {
 
 // nginxWith has further locations.
 func (b *bench) nginxWith(ctx context.Context, cert *certificate, further string) (*server, error) {
+	return b.nginxAt(ctx, func(address string) string {
+		if cert == nil {
+			return address
+		}
+		return address + fmt.Sprintf(" ssl http2; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.3; "+
+			"http2_max_requests 1000000000", cert.cert, cert.key)
+	}, func(s *server) { s.cert = cert }, further)
+}
+
+// nginxAt is nginx with another front: what stands behind listen, and what its clients must know.
+func (b *bench) nginxAt(ctx context.Context, listen func(address string) string, front func(*server), further string,
+) (*server, error) {
 	folder, err := b.newFolder("nginx")
 	if err != nil {
 		return nil, err
@@ -126,11 +139,6 @@ func (b *bench) nginxWith(ctx context.Context, cert *certificate, further string
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
-	}
-	listen := address
-	if cert != nil {
-		listen += fmt.Sprintf(" ssl http2; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.3; "+
-			"http2_max_requests 1000000000", cert.cert, cert.key)
 	}
 	p, err := b.startNginx("nginx", b.gateCPU, folder, fmt.Sprintf(`
   upstream app { server %s; keepalive 128; keepalive_requests 1000000000; keepalive_timeout 1h; }
@@ -146,17 +154,27 @@ func (b *bench) nginxWith(ctx context.Context, cert *certificate, further string
       client_max_body_size 0;
     }
 %s  }
-`, b.app.address, listen, further))
+`, b.app.address, listen(address), further))
 	if err != nil {
 		return nil, err
 	}
-	s := &server{process: p, address: address, cert: cert}
+	s := &server{process: p, address: address}
+	front(s)
 	return s, b.ready(ctx, s)
 }
 
 // haproxy checks tokens of one algorithm as its documentation shows it: algorithm, issuer, audience, expiry, signature.
 // It cannot tell tenants and their permissions. Without an algorithm it is a plain proxy.
 func (b *bench) haproxy(ctx context.Context, alg string) (*server, error) {
+	s, err := b.startHAProxy(alg, "", b.app.address)
+	if err != nil {
+		return nil, err
+	}
+	return s, b.ready(ctx, s, alg)
+}
+
+// startHAProxy is HAProxy with another front, behind bind's address, and another app, with what it speaks.
+func (b *bench) startHAProxy(alg, front, app string) (*server, error) {
 	folder, err := b.newFolder("haproxy")
 	if err != nil {
 		return nil, err
@@ -183,12 +201,12 @@ defaults
   timeout server 1h
   timeout http-keep-alive 1h
 frontend front
-  bind %s
+  bind %s%s
 %s  default_backend app
 backend app
   http-reuse always
   server app %s
-`, address, rules, b.app.address)
+`, address, front, rules, app)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -196,8 +214,7 @@ backend app
 	if err != nil {
 		return nil, err
 	}
-	s := &server{process: p, address: address}
-	return s, b.ready(ctx, s, alg)
+	return &server{process: p, address: address}, nil
 }
 
 func (b *bench) haproxyRules(alg string) string {
@@ -236,6 +253,8 @@ type gateOf struct {
 	streams string // the address of an app whose answers are streams; "" is none
 	clients int    // more clients of the issuer
 
+	h2c      bool   // HTTP/2 without TLS is spoken, too
+	grpc     string // the address of an app that answers calls; "" is none
 	decision string // the address that other proxies ask at; "" is none
 }
 
@@ -265,7 +284,13 @@ func (b *bench) jotgate(ctx context.Context, o gateOf) (*server, error) {
 		return nil, err
 	}
 	s := &server{process: p, address: address, cert: o.cert}
-	return s, b.ready(ctx, s, algorithms()...)
+	if err := b.ready(ctx, s, algorithms()...); err != nil || o.grpc == "" {
+		return s, err
+	}
+	if err := b.answersCalls(ctx, s); err != nil {
+		return s, err
+	}
+	return s, b.judgesCalls(ctx, s, "16")
 }
 
 func (b *bench) gateConfig(o gateOf, address string) string {
@@ -273,6 +298,9 @@ func (b *bench) gateConfig(o gateOf, address string) string {
 	if o.cert != nil {
 		listen = fmt.Sprintf("listeners: [{address: %q, tls: {certificates: [{cert: %q, key: %q}]}}]", address, o.cert.cert,
 			o.cert.key)
+	}
+	if o.h2c {
+		listen = fmt.Sprintf("listeners: [{address: %q, h2c: true}]", address)
 	}
 	cache := ""
 	if o.cache != "" {
@@ -321,13 +349,13 @@ trusted_issuers:
     audiences: [%q]
     algorithms: [HS256]
     permissions: [{tenant: "*", actions: ["*"]}]
-upstreams: {app: {servers: ["http://%s"]%s}}
+upstreams: {app: {servers: ["http://%s"]%s}%s}
 routes:
   - {path: "/t/{tenant}/", methods: [GET, HEAD], require: {tenant_from: path.tenant, action: READ}, upstream: app}
   - {name: write, path: "/t/{tenant}/", methods: [POST], require: {tenant_from: path.tenant, action: WRITE}, upstream: app}
-%s`, listen, shared, o.admin, cache, !o.quiet, issuerURL, strings.Join(keys, ", "), secrets, client, accessTokenID,
+%s%s`, listen, shared, o.admin, cache, !o.quiet, issuerURL, strings.Join(keys, ", "), secrets, client, accessTokenID,
 		manyIDs(o.clients), readRole, otherIssuer, b.tokens.secretFile(), audience, b.app.address, assertion+o.others(),
-		o.streamRoute()+manyRoutes(o.routes))
+		o.grpcUpstream(), o.streamRoute()+manyRoutes(o.routes), o.grpcRoute())
 }
 
 // others are the upstreams besides the app.
@@ -437,6 +465,10 @@ func (s *server) expect(ctx context.Context, bearer string, want int) error {
 	scheme := "http://"
 	if s.cert != nil {
 		scheme, transport.TLSClientConfig = "https://", &tls.Config{RootCAs: s.cert.trust}
+	}
+	if s.h2c {
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
 	}
 	defer transport.CloseIdleConnections()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+s.address+goodPath, nil)

@@ -184,9 +184,10 @@ routes:
 	defer cancel()
 	var all sync.WaitGroup
 	defer all.Wait()
-	ask := func(h2 bool, path string, body io.Reader, want string) {
+	ask := func(h2 bool, path string, body io.ReadCloser, want string) {
 		client := hopClient(t, h2)
 		all.Go(func() {
+			defer body.Close()
 			r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+path, body)
 			if err != nil {
 				t.Error(err)
@@ -209,7 +210,7 @@ routes:
 			}
 		})
 	}
-	drip := func() io.Reader {
+	drip := func() io.ReadCloser {
 		out, in := io.Pipe()
 		all.Go(func() {
 			defer in.Close()
@@ -224,7 +225,7 @@ routes:
 				}
 			}
 		})
-		return struct{ io.Reader }{out}
+		return out
 	}
 	whole, begun := "200 {}\n{\"late\":1}\n", "200 {}\ncut"
 	for _, h2 := range []bool{false, true} {
