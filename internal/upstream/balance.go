@@ -67,13 +67,15 @@ func (c *choice) first() *server {
 	return c.next()
 }
 
-// another returns a server that was not tried; nil if there is none.
+// another returns a server that was not tried; nil if there is none. It is one of the pool's servers as they are now:
+// when servers fail, their name has often moved by then.
 func (c *choice) another(failed *server) *server {
-	if c.count == len(c.tried) || c.count+1 >= len(c.members.all) {
+	if c.count == len(c.tried) {
 		return nil
 	}
 	c.tried[c.count] = failed
 	c.count++
+	c.members = c.pool.members.Load()
 	return c.next()
 }
 

@@ -341,6 +341,73 @@ func TestRestartsUnderLoad(t *testing.T) {
 	t.Logf("%d GETs, %d POSTs, of which %d failed", gets.Load(), posts.Load(), lostPosts.Load())
 }
 
+// A request whose servers fail while their name moves is sent to the servers of the name as it is then.
+func TestARetryFollowsTheName(t *testing.T) {
+	t.Parallel()
+	for _, balance := range []Balance{RoundRobin, LeastRequests, HashTenant} {
+		t.Run(string(balance), func(t *testing.T) {
+			t.Parallel()
+			var pool atomic.Pointer[Pool]
+			var moved atomic.Bool
+			dies, err := net.Listen("tcp", "127.0.0.2:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, port, _ := net.SplitHostPort(dies.Addr().String())
+			var serving sync.WaitGroup
+			t.Cleanup(serving.Wait)
+			t.Cleanup(func() { dies.Close() })
+			serving.Go(func() {
+				for {
+					c, err := dies.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = http.ReadRequest(bufio.NewReader(c))
+					before := pool.Load().members.Load()
+					for moved.Store(true); pool.Load().members.Load() == before; {
+						time.Sleep(time.Millisecond)
+					}
+					c.Close() // without an answer
+				}
+			})
+			good, err := net.Listen("tcp", "127.0.0.3:"+port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.WriteString(w, "good")
+			}))
+			s.Listener.Close()
+			s.Listener = good
+			s.Start()
+			t.Cleanup(s.Close)
+			pools := NewPools(time.Now)
+			pools.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+				all := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")} // no one listens at the first
+				if moved.Load() {
+					all = []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")}
+				}
+				return all, nil
+			}
+			bounds := settings("http://app.test:" + port)
+			bounds.Resolve, bounds.Balance = 5*time.Millisecond, balance
+			p, release, err := pools.Open(bounds)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(release)
+			pool.Store(p)
+			for len(p.members.Load().all) != 2 {
+				time.Sleep(time.Millisecond)
+			}
+			if text, err := ask(t.Context(), p, "GET", "", nil); text != "good" || err != nil {
+				t.Errorf("got %q %v", text, err)
+			}
+		})
+	}
+}
+
 func TestRetriesHaveABudget(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
