@@ -44,6 +44,15 @@ func newClientBody(b io.ReadCloser, limit int64) *clientBody {
 // client sent more.
 func (b *clientBody) Close() error { return nil }
 
+// Whole reports whether reading the rest of the body waits for nothing.
+func (b *clientBody) Whole() bool {
+	if b.buffer != nil {
+		return b.then != nil
+	}
+	known, is := b.Reader.(interface{ Whole() bool })
+	return is && known.Whole()
+}
+
 // await returns when the first bytes of the body, or its end, are there: until then the request takes no place at its
 // server, so that heads without bodies do not use them up. What goes wrong is told by Read.
 func (b *clientBody) await() {

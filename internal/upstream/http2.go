@@ -214,7 +214,12 @@ func (c *http2Client) request(ctx context.Context, q *h1.Request) (*http.Request
 		Proto: "HTTP/2.0", ProtoMajor: 2,
 	}
 	if q.Body != nil {
-		r.Body, r.ContentLength = newDetachedBody(q.Body), q.Length
+		r.ContentLength = q.Length
+		if known, is := q.Body.(interface{ Whole() bool }); is && known.Whole() {
+			r.Body = io.NopCloser(q.Body) // it is its owner's to close
+		} else {
+			r.Body = newDetachedBody(q.Body)
+		}
 	}
 	return r.WithContext(ctx), nil
 }
@@ -416,14 +421,18 @@ func (b *detachedBody) next() error {
 }
 
 func (b *detachedBody) pump() {
-	buffer := make([]byte, pieceSize)
+	buffer, full := make([]byte, buffers.Small), false
 	for {
 		select {
 		case <-b.more:
 		case <-b.closed:
 			return
 		}
+		if full && len(buffer) < pieceSize {
+			buffer = make([]byte, pieceSize)
+		}
 		n, err := b.from.Read(buffer)
+		full = n == len(buffer)
 		select {
 		case b.pieces <- piece{buffer[:n], err}:
 		case <-b.closed:

@@ -384,11 +384,11 @@ func TestARetryFollowsTheName(t *testing.T) {
 			t.Cleanup(s.Close)
 			pools := NewPools(time.Now)
 			pools.Lookup = func(context.Context, string) ([]netip.Addr, error) {
-				all := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")} // no one listens at the first
+				first := netip.MustParseAddr("127.0.0.1") // where no one listens
 				if moved.Load() {
-					all = []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")}
+					first = netip.MustParseAddr("127.0.0.3")
 				}
-				return all, nil
+				return []netip.Addr{first, netip.MustParseAddr("127.0.0.2")}, nil
 			}
 			bounds := settings("http://app.test:" + port)
 			bounds.Resolve, bounds.Balance = 5*time.Millisecond, balance

@@ -222,6 +222,14 @@ func (b *body) trail() {
 	b.trailing = nil
 }
 
+// Whole reports whether all of the body has come: reading it waits for nothing.
+func (b *body) Whole() bool {
+	c := b.stream.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return b.err == io.EOF && !b.closed && !b.expected
+}
+
 // Close implements io.Closer. What is left is dropped as it comes.
 func (b *body) Close() error {
 	c := b.stream.conn
