@@ -56,6 +56,7 @@ type choice struct {
 	key     string
 	tried   [4]*server
 	count   int // of tried
+	failed  int // tries
 	sent    int // times that something of the request may have been sent
 }
 
@@ -68,14 +69,19 @@ func (c *choice) first() *server {
 }
 
 // another returns a server that was not tried; nil if there is none. It is one of the pool's servers as they are now:
-// when servers fail, their name has often moved by then.
+// when servers fail, their name has often moved by then. When all were tried, those before the last one may be back.
 func (c *choice) another(failed *server) *server {
-	if c.count == len(c.tried) {
+	if c.failed == len(c.tried) {
 		return nil
 	}
+	c.failed++
 	c.tried[c.count] = failed
 	c.count++
 	c.members = c.pool.members.Load()
+	if s := c.next(); s != nil || c.count == 1 {
+		return s
+	}
+	c.tried[0], c.count = failed, 1
 	return c.next()
 }
 

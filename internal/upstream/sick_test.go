@@ -408,6 +408,45 @@ func TestARetryFollowsTheName(t *testing.T) {
 	}
 }
 
+// A server that refuses a connection is asked again when the others have failed, too: it may be back.
+func TestARetryComesBackToAServer(t *testing.T) {
+	t.Parallel()
+	first, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := first.Addr().String()
+	first.Close() // for now
+	var once sync.Once
+	second := raw(t, func(c net.Conn) {
+		http.ReadRequest(bufio.NewReader(c))
+		once.Do(func() {
+			l, err := net.Listen("tcp", address)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.WriteString(w, "back")
+			}))
+			s.Listener.Close()
+			s.Listener = l
+			s.Start()
+			t.Cleanup(s.Close)
+		})
+	})
+	p := open(t, settings("http://"+address, second), time.Now)
+	p.turn.Store(1) // the first one is next
+	if text, err := ask(t.Context(), p, "GET", "", nil); text != "back" || err != nil {
+		t.Errorf("got %q %v", text, err)
+	}
+	// Where all fail, a request ends all the same.
+	p = open(t, settings(closed(t), closed(t)), time.Now)
+	if _, err := ask(t.Context(), p, "POST", "x", nil); refusal.Of(err) != refusal.UpstreamUnreachable {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestRetriesHaveABudget(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
