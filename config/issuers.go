@@ -224,6 +224,9 @@ func (b *builder) buildMapping(w *writtenTrusted, t *TrustedIssuer, preset *Pres
 		if x.rename.Given {
 			m.Rename = make(map[string]string)
 			for _, name := range x.rename.Value {
+				if name.Name == token.Any {
+					b.Warn(name.At, `has no effect: the word "*" of a token is never a tenant`, "remove it")
+				}
 				if !name.Bad && b.isTenantName(name.Setting) {
 					m.Rename[name.Name] = name.Value
 				}
@@ -263,6 +266,9 @@ func (b *builder) buildMapping(w *writtenTrusted, t *TrustedIssuer, preset *Pres
 		if x.actions.Given {
 			s.Actions = make(map[string][]string)
 			for _, word := range x.actions.Value {
+				if word.Name == token.Any {
+					b.Warn(word.At, `has no effect: the word "*" of a token is never an action`, "remove it")
+				}
 				s.Actions[word.Name] = yaml.Values(word.Value)
 			}
 		}
@@ -303,13 +309,17 @@ func (b *builder) lintWideIssuer(w *writtenTrusted, m *token.Mapping) {
 	if m.Tenants != nil || !anyTenant(m.Ceiling) {
 		return
 	}
-	wide := len(m.Sources) == 0
+	if len(m.Sources) == 0 {
+		b.Warn(w.permissions.At, "lets tenantPermissions of its tokens open every tenant: nothing else says which are theirs",
+			`name the tenants in place of "*", or write tenants: {from: …}`)
+	}
+	wide := false
 	for _, s := range m.Sources {
 		for _, role := range s.Roles {
 			wide = wide || !s.PerTenant && anyTenant(role)
 		}
 	}
-	if wide && len(m.Sources) > 0 {
+	if wide {
 		b.Warn(w.permissions.At, "lets every token with such a role open every tenant: nothing in the token names its tenant",
 			`write tenants: {from: …}, or name the tenants in place of "*"`)
 	}

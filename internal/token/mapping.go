@@ -81,7 +81,7 @@ func (m *Mapping) Opens(words [][]Word, said Permissions) (Permissions, error) {
 	}
 	var sum Permissions
 	if len(m.Sources) == 0 {
-		sum = m.within(said, tenants)
+		sum = m.within(said.named(), tenants)
 	}
 	for i := range m.Sources {
 		p, err := m.source(&m.Sources[i], words, tenants)
@@ -134,6 +134,15 @@ func (m *Mapping) source(s *Source, words [][]Word, tenants []string) (sum Permi
 	return sum, nil
 }
 
+// named leaves out entries for the word {tenant}, which is filled in roles of ours alone: in a token it is no tenant.
+func (p Permissions) named() Permissions {
+	placeholder := func(e TenantPermission) bool { return e.Tenant == Placeholder }
+	if !slices.ContainsFunc(p, placeholder) {
+		return p
+	}
+	return slices.DeleteFunc(slices.Clone(p), placeholder)
+}
+
 func (m *Mapping) within(p Permissions, tenants []string) Permissions {
 	if m.Tenants == nil {
 		return p
@@ -167,8 +176,12 @@ func (m *Mapping) tenants(named []string) []string {
 	return list
 }
 
-// Tenant is our name of an issuer's tenant; counts is false for a word that is none here.
+// Tenant is our name of an issuer's tenant; counts is false for a word that is none here. The word "*" is none, whatever
+// it is mapped to.
 func (m *Mapping) Tenant(name string) (tenant string, counts bool) {
+	if name == Any {
+		return "", false
+	}
 	if m.Rename != nil {
 		renamed, known := m.Rename[name]
 		if !known {

@@ -101,6 +101,13 @@ func TestMapping(t *testing.T) {
 			roleOf(on("acme", "READ")),
 		},
 		{
+			"the word * does not count, whatever it is mapped to",
+			with(func(m *Mapping) { m.Rename = map[string]string{Any: "acme", "org_1": "globex"} }),
+			[][]Word{wordsOf(Any, "org_1"), wordsOf("reader")},
+			nil,
+			roleOf(on("globex", "READ")),
+		},
+		{
 			"* in a role means each of the tenants", tenanted,
 			[][]Word{wordsOf("acme"), wordsOf("any")},
 			nil,
@@ -179,6 +186,11 @@ func TestMapping(t *testing.T) {
 			roleOf(on("acme", "READ"), on("globex", "READ"), on(Any, "X")), roleOf(on("acme", "READ")),
 		},
 		{
+			"… where {tenant} is no tenant", said,
+			[][]Word{wordsOf("acme"), none},
+			roleOf(on(Placeholder, "READ")), nil,
+		},
+		{
 			"cut to the ceiling", with(func(m *Mapping) { m.Ceiling = roleOf(on("acme", "READ")) }),
 			[][]Word{wordsOf("acme", "globex"), wordsOf("reader", "writer")},
 			nil,
@@ -227,43 +239,63 @@ func TestTooManyTenants(t *testing.T) {
 	}
 }
 
-// wordSets draws what a token may hold.
-func anyMapping(t *rapid.T) (m Mapping, words [][]Word) {
-	names := []string{"acme", "globex", "a/b", "*", "{tenant}"}
-	role := func(label string) Permissions {
-		var p Permissions
+// anyMapping draws an entry, and what a token holds: words that are tenants, roles of several sources, roles that are
+// given per tenant, actions with and without a map, and tenantPermissions.
+func anyMapping(t *rapid.T) (m Mapping, words [][]Word, said Permissions) {
+	names := []string{"acme", "globex", "a/b", "", ".", Any, Placeholder, Global, "o1", "o2"}
+	entries := func(label string, tenants ...string) (p Permissions) {
 		for i := range rapid.IntRange(0, 3).Draw(t, label+" entries") {
-			tenant := rapid.SampledFrom([]string{"acme", "globex", Any, Placeholder}).Draw(t, fmt.Sprint(label, " tenant ", i))
-			if p.Deciding(tenant) >= 0 {
-				continue
-			}
-			p = append(p, on(tenant, rapid.SliceOfDistinct(rapid.SampledFrom([]string{"READ", "WRITE", Any}),
-				rapid.ID[string]).Draw(t, fmt.Sprint(label, " actions ", i))...))
+			tenant := rapid.SampledFrom(tenants).Draw(t, fmt.Sprint(label, " tenant ", i))
+			actions := rapid.SliceOfDistinct(rapid.SampledFrom([]string{"READ", "WRITE", Any}), rapid.ID[string])
+			p = append(p, on(tenant, actions.Draw(t, fmt.Sprint(label, " actions ", i))...))
 		}
 		return p
 	}
-	m = Mapping{
-		Pattern: plainTenant,
-		Ceiling: slices.DeleteFunc(role("ceiling"), func(e TenantPermission) bool { return e.Tenant == Placeholder }),
+	m.Ceiling = entries("ceiling", "acme", "globex", Any)
+	if rapid.Bool().Draw(t, "has a pattern") {
+		m.Pattern = plainTenant
 	}
 	if rapid.Bool().Draw(t, "has tenants") {
 		m.Tenants = &TenantRule{Global: rapid.Bool().Draw(t, "global")}
-	}
-	roles := map[string]Permissions{}
-	for _, name := range []string{"r1", "r2", "r3"} {
-		roles[name] = role(name)
-		if m.Tenants == nil { // a template needs a tenant
-			roles[name] = slices.DeleteFunc(roles[name], func(e TenantPermission) bool { return e.Tenant == Placeholder })
+		if rapid.Bool().Draw(t, "renames") {
+			m.Rename = map[string]string{"o1": "acme", "o2": "globex", Any: "initech"}
 		}
 	}
-	m.Sources = []Source{{Words: 1, Roles: roles}}
-	if m.Tenants != nil && rapid.Bool().Draw(t, "has actions") {
-		m.Sources = append(m.Sources, Source{Words: 2})
+	drawn := func(label string, from ...string) []string {
+		return rapid.SliceOf(rapid.SampledFrom(from)).Draw(t, label)
 	}
-	tenants := rapid.SliceOf(rapid.SampledFrom(names)).Draw(t, "tenants")
-	held := rapid.SliceOfDistinct(rapid.SampledFrom([]string{"r1", "r2", "r3", "r4"}), rapid.ID[string]).Draw(t, "roles")
-	actions := rapid.SliceOf(rapid.SampledFrom([]string{"READ", "WRITE", "*"})).Draw(t, "actions")
-	return m, [][]Word{wordsOf(tenants...), wordsOf(held...), wordsOf(actions...)}
+	words = append(words, wordsOf(drawn("tenants", names...)...))
+	for n := range rapid.IntRange(0, 3).Draw(t, "sources of roles") {
+		label := fmt.Sprint("source ", n)
+		s := Source{Words: len(words), Roles: map[string]Permissions{}}
+		s.PerTenant = rapid.Bool().Draw(t, label+" per tenant")
+		var list []Word
+		for _, name := range rapid.SliceOfDistinct(rapid.SampledFrom([]string{"r1", "r2", "r3"}), rapid.ID[string]).Draw(t,
+			label+" words") {
+			w := Word{Text: name}
+			if s.PerTenant {
+				w.Tenants = drawn(label+" tenants of "+name, names...)
+			}
+			list = append(list, w)
+		}
+		tenants := []string{"acme", "globex", Any}
+		if m.Tenants != nil || s.PerTenant { // a template needs a tenant
+			tenants = append(tenants, Placeholder)
+		}
+		for _, name := range []string{"r1", "r2"} { // r3 is not mapped
+			s.Roles[name] = entries(label+" "+name, tenants...)
+		}
+		m.Sources, words = append(m.Sources, s), append(words, list)
+	}
+	if m.Tenants != nil && rapid.Bool().Draw(t, "has actions") {
+		s := Source{Words: len(words)}
+		if rapid.Bool().Draw(t, "maps actions") {
+			s.Actions = map[string][]string{"x": {"READ", "WRITE"}, "READ": {"DELETE"}, Any: {"WRITE"}}
+		}
+		m.Sources = append(m.Sources, s)
+		words = append(words, wordsOf(drawn("actions", "READ", "WRITE", "x", "a\nb", Any)...))
+	}
+	return m, words, entries("tenantPermissions", "acme", "globex", Any, Placeholder)
 }
 
 // TestMergedAllowsWhatSomeSourceAllows compares with a model that never merges: a question is allowed if and only if
@@ -272,15 +304,16 @@ func anyMapping(t *rapid.T) (m Mapping, words [][]Word) {
 func TestMergedAllowsWhatSomeSourceAllows(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		m, words := anyMapping(t)
-		opens, err := m.Opens(words, nil)
+		m, words, said := anyMapping(t)
+		opens, err := m.Opens(words, said)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, tenant := range []string{"acme", "globex", "initech", Global} {
-			for _, action := range []string{"READ", "WRITE", "DELETE"} {
-				if have, want := opens.Allows(tenant, action), modelAllows(&m, words, tenant, action); have != want {
-					t.Fatalf("%+v with %v opens %v: %q %s: %v, want %v", m, words, opens, tenant, action, have, want)
+		for _, tenant := range []string{"acme", "globex", "initech", "o1", Global} {
+			for _, action := range []string{"READ", "WRITE", "DELETE", "x", Any} {
+				have, want := opens.Allows(tenant, action), modelAllows(&m, words, said, tenant, action)
+				if have != want {
+					t.Fatalf("%+v with %v and %v opens %v: %q %s: %v, want %v", m, words, said, opens, tenant, action, have, want)
 				}
 			}
 		}
@@ -288,29 +321,51 @@ func TestMergedAllowsWhatSomeSourceAllows(t *testing.T) {
 }
 
 // modelAllows is the rule, said one question at a time.
-func modelAllows(m *Mapping, words [][]Word, tenant, action string) bool {
+func modelAllows(m *Mapping, words [][]Word, said Permissions, tenant, action string) bool {
 	if !m.Ceiling.Allows(tenant, action) {
 		return false
 	}
-	own := false
-	for _, w := range words[0] {
-		own = own || w.Text == tenant && plainTenant.MatchString(tenant)
+	means := func(word string) bool { // reports whether the issuer's word names this tenant
+		switch word {
+		case Any, Placeholder, Global, "", ".", "..":
+			return false
+		}
+		if m.Rename != nil {
+			ours, known := m.Rename[word]
+			return known && ours == tenant
+		}
+		return word == tenant && (m.Pattern == nil || m.Pattern.MatchString(word))
 	}
+	own := slices.ContainsFunc(words[0], func(w Word) bool { return means(w.Text) })
 	if m.Tenants != nil && !own && !(tenant == Global && m.Tenants.Global) {
 		return false
 	}
+	allows := func(p Permissions, template bool) bool {
+		for _, e := range p { // the first that matches decides
+			if e.Tenant == tenant || e.Tenant == Any || template && e.Tenant == Placeholder && tenant != Global {
+				return slices.Contains(e.AllowedActions, action) || slices.Contains(e.AllowedActions, Any)
+			}
+		}
+		return false
+	}
+	if len(m.Sources) == 0 {
+		return allows(said, false)
+	}
 	for _, s := range m.Sources {
 		for _, w := range words[s.Words] {
-			if s.Roles == nil && w.Text == action && own {
-				return true
-			}
-			for _, e := range s.Roles[w.Text] { // the first that matches decides
-				if e.Tenant == tenant || e.Tenant == Any || e.Tenant == Placeholder && tenant != Global {
-					if slices.Contains(e.AllowedActions, action) || slices.Contains(e.AllowedActions, Any) {
-						return true
-					}
-					break
+			switch {
+			case s.Roles == nil && w.Text == Any:
+			case s.Roles == nil && s.Actions != nil:
+				if own && slices.Contains(s.Actions[w.Text], action) {
+					return true
 				}
+			case s.Roles == nil:
+				if own && w.Text == action && w.Text != "a\nb" {
+					return true
+				}
+			case s.PerTenant && !slices.ContainsFunc(w.Tenants, means):
+			case allows(s.Roles[w.Text], true):
+				return true
 			}
 		}
 	}
