@@ -46,7 +46,8 @@ var presets = []Preset{
 		Name: "okta", TokenTypes: []string{"none", "JWT"}, Kinds: []string{"access"}, ClientClaim: "cid",
 		Roles: "groups", Actions: "scp",
 		Odd: "Only tokens of custom authorization servers (…/oauth2/default) are for others to verify; those of the " +
-			"organization's own server are not. scp is a list. groups needs a claim of that name in the server's settings.",
+			"organization's own server (typ application/okta-internal-at+jwt) are not. scp is a list. groups needs a claim " +
+			"of that name in the server's settings.",
 		Source: "https://developer.okta.com/docs/reference/api/oidc/",
 	},
 	{
@@ -82,7 +83,8 @@ var presets = []Preset{
 		Name: "firebase", TokenTypes: []string{"JWT"}, Kinds: []string{"id"}, Tenants: "firebase.tenant", Roles: "role",
 		Odd: "The issuer is https://securetoken.google.com/PROJECT and aud is PROJECT. Tokens are id_tokens " +
 			"without a nonce. " +
-			"firebase.tenant is there with Identity Platform's multi-tenancy alone.",
+			"firebase.tenant is there with Identity Platform's multi-tenancy alone. Session cookies are of another issuer, " +
+			"https://session.firebase.google.com/PROJECT, and of other keys.",
 		Source: "https://firebase.google.com/docs/auth/admin/verify-id-tokens",
 	},
 	{
@@ -98,8 +100,8 @@ var presets = []Preset{
 		Name: "github_actions", TokenTypes: []string{"JWT"}, Kinds: []string{"workload"}, Tenants: "repository_owner",
 		Roles: "repository",
 		Odd: "Anyone on GitHub gets tokens of this issuer, for any audience: name the repository, and ref or " +
-			"environment, in " +
-			"require_claims.",
+			"environment, in require_claims. An enterprise can have an issuer of its own, with its name behind a slash; " +
+			"that of an Enterprise Server is https://HOST/_services/token.",
 		Source: "https://docs.github.com/actions/reference/security/oidc",
 	},
 	{
@@ -132,22 +134,24 @@ var presets = []Preset{
 		Odd: "Session tokens have no aud unless a template adds it: azp, the origin of the app, stands in for it. " +
 			"Version 1 of the " +
 			"claims has org_id and org_role in place of o. sts: pending marks a session with an open task: " +
-			"require_claims: {sts: active} refuses it, where tokens have sts.",
+			"require_claims: {sts: active} refuses it, where tokens have sts. azp is missing where the browser sent no " +
+			"origin; such tokens are refused. o.per names permissions without their features, so map o.rol.",
 		Source: "https://clerk.com/docs/guides/sessions/session-tokens",
 	},
 	{
 		Name: "workos", TokenTypes: []string{"none", "JWT"}, Kinds: []string{"access", "workload"},
 		AudienceClaims: []string{"aud", "client_id", "iss"}, Tenants: "org_id", Roles: "role", Actions: "permissions",
-		Odd: "AuthKit's session tokens have no aud: list the issuer as the audience. Keys are published per client, at " +
-			"https://api.workos.com/sso/jwks/CLIENT_ID.",
+		Odd: "AuthKit's session tokens have no aud: list the issuer as the audience. iss is " +
+			"https://api.workos.com/user_management/CLIENT_ID, or https://api.workos.com as the reference shows it: write " +
+			"what your tokens have. Keys are published per client, at https://api.workos.com/sso/jwks/CLIENT_ID.",
 		Source: "https://workos.com/docs/authkit/sessions",
 	},
 	{
 		Name: "zitadel", TokenTypes: []string{"JWT", "at+jwt"}, Kinds: []string{"access"},
 		Tenants: "urn:zitadel:iam:user:resourceowner:id", Roles: "urn:zitadel:iam:org:project:roles", RolesPerTenant: true,
-		Odd: "Roles are an object of objects, each role with the organizations that granted it. Access tokens are " +
-			"JWTs if the " +
-			"application says so; roles are in them if the project asserts them.",
+		Odd: "Roles are an object of objects, or a list of such, each role with the organizations that granted it. " +
+			"Access tokens are JWTs if the application says so; roles are in them if the project asserts them, those of " +
+			"another project in urn:zitadel:iam:org:project:PROJECT_ID:roles.",
 		Source: "https://zitadel.com/docs/apis/openidoauth/claims",
 	},
 	{
@@ -201,7 +205,7 @@ func PresetFor(issuer string) string {
 		return "firebase"
 	case has("kubernetes.default"), has("oidc.eks."), has("container.googleapis.com"), has(".oic.prod-aks.azure.com"):
 		return "kubernetes"
-	case has("token.actions.githubusercontent.com"):
+	case has("token.actions.githubusercontent.com"), strings.HasSuffix(issuer, "/_services/token"):
 		return "github_actions"
 	case has("gitlab"):
 		return "gitlab"

@@ -280,7 +280,11 @@ var vendors = map[string]vendor{
 		"acme:READ,WRITE globex:READ",
 		[]variant{
 			{"roles as a list count for no organization", "", `{"urn:zitadel:iam:org:project:roles":["editor"]}`, ""},
-			{"roles as a list of objects", "", `{"urn:zitadel:iam:org:project:roles":[{"editor":{"acme":"x"}}]}`, ""},
+			{
+				"roles as a list of objects", "",
+				`{"urn:zitadel:iam:org:project:roles":[{"editor":{"acme":"x"}},"reader",{"editor":{"globex":"y","*":"z"}}]}`,
+				"acme:READ,WRITE globex:READ,WRITE",
+			},
 			{
 				"its id_token", "", `{"at_hash":"h","azp":"69234237810729234@shop","client_id":null}`,
 				"refused: token_type_refused",

@@ -103,6 +103,30 @@ type WordRule struct {
 	Fixed string
 }
 
+// perTenant lists the keys of objects, each once, with the tenants that the objects below it name.
+func perTenant(objects ...Value) (list []token.Word) {
+	at := make(map[string]int)
+	for _, v := range objects {
+		if v[0] != '{' {
+			continue
+		}
+		v.elements(func(name string, below Value) {
+			if below[0] != '{' {
+				return
+			}
+			below.elements(func(tenant string, _ Value) {
+				if _, known := at[name]; !known {
+					at[name] = len(list)
+					list = append(list, token.Word{Text: name})
+				}
+				word := &list[at[name]]
+				word.Tenants = append(word.Tenants, tenant)
+			})
+		})
+	}
+	return list
+}
+
 // words reads the words of a value.
 func (w *WordRule) words(v Value) []token.Word {
 	if w.Fixed != "" {
@@ -117,15 +141,9 @@ func (w *WordRule) words(v Value) []token.Word {
 	switch {
 	case v == "":
 	case v[0] == '{' && w.PerTenant:
-		v.elements(func(name string, below Value) {
-			word := token.Word{Text: name}
-			if below[0] == '{' {
-				below.elements(func(tenant string, _ Value) { word.Tenants = append(word.Tenants, tenant) })
-			}
-			if len(word.Tenants) > 0 {
-				list = append(list, word)
-			}
-		})
+		list = perTenant(v)
+	case v[0] == '[' && w.PerTenant: // a list of such objects, as Zitadel's documents show it
+		list = perTenant(v.Elements()...)
 	case v[0] == '{' && w.Keys:
 		v.elements(func(name string, _ Value) { add(name) })
 	case w.PerTenant:
