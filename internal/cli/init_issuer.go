@@ -64,6 +64,9 @@ func trustedFiles(ctx context.Context, o initial, from, audience string) ([]newF
 	if strings.Contains(m.Issuer, "{tenantid}") { // Microsoft Entra's common endpoints
 		t.Pattern, t.JWKS = strings.ReplaceAll(m.Issuer, "{tenantid}", "{tid}"), m.JWKSURI
 	}
+	if !strings.HasPrefix(m.Issuer, "https://") && !strings.HasPrefix(m.Issuer, "http://") { // nowhere to discover
+		t.JWKS = m.JWKSURI
+	}
 	text, err := initialConfig("trusted", t)
 	if err != nil {
 		return nil, err

@@ -48,6 +48,10 @@ func TestInitForAnotherIssuer(t *testing.T) {
 			[]string{"keys: true, tenants: keys"},
 		},
 		{
+			"an issuer that is no URL", `{"issuer":"spiffe://example.org","jwks_uri":"https://spire.example.org/keys"}`, "spiffe",
+			[]string{`jwks_url: "https://spire.example.org/keys"`},
+		},
+		{
 			"an issuer of no vendor", `{"issuer":"https://idp.example.com","jwks_uri":"https://idp.example.com/keys"}`, "",
 			[]string{"token_types"},
 		},

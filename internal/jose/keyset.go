@@ -142,7 +142,7 @@ func ParseNamedKeySet(data []byte, kid string) (set *KeySet, skipped []error, er
 		return nil, nil, fmt.Errorf("the key set has %d bytes, the limit is %d", len(data), MaxKeySetBytes)
 	}
 	var parsed parsedKeys
-	switch data = bytes.TrimSpace(data); {
+	switch data = bytes.TrimSpace(strictjson.TrimBOM(data)); {
 	case bytes.HasPrefix(data, []byte("{")):
 		err = parsed.readJSON(data)
 	case bytes.HasPrefix(data, []byte("-----BEGIN")):
@@ -180,7 +180,7 @@ func ParseRemoteKeySet(data []byte) (set *KeySet, skipped []error, err error) {
 		return nil, nil, fmt.Errorf("the key set has more than %d bytes", MaxKeySetBytes)
 	}
 	var parsed parsedKeys
-	isSet, err := parsed.readSet(data)
+	isSet, err := parsed.readSet(strictjson.TrimBOM(data))
 	switch {
 	case err != nil:
 		return nil, nil, fmt.Errorf("key set: %w", err)

@@ -54,6 +54,8 @@ func TestRemoteKeySetLosesOnlyItsBadKeys(t *testing.T) {
 			[]string{"kid-ES256"},
 			1, "",
 		},
+		{"a byte order mark", "\xef\xbb\xbf" + `{"keys":[` + es + `]}`, []string{"kid-ES256"}, 0, ""},
+		{"two byte order marks", "\xef\xbb\xbf\xef\xbb\xbf" + `{"keys":[]}`, nil, 0, "key set: "},
 		{"everything revoked", `{"keys":[]}`, nil, 0, ""},
 		{"none of use", `{"keys":[` + weak + `]}`, nil, 1, ""},
 		{"one JWK, no set", es, nil, 0, "key set: no member keys, so it is no JWK set"},

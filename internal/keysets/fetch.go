@@ -248,7 +248,7 @@ type Metadata struct{ Issuer, JWKSURI string }
 
 // ParseMetadata reads the document that an issuer publishes.
 func ParseMetadata(text []byte) (m Metadata, err error) {
-	err = strictjson.Document(text, func(r *strictjson.Reader, name string) (err error) {
+	err = strictjson.Document(strictjson.TrimBOM(text), func(r *strictjson.Reader, name string) (err error) {
 		switch name {
 		case "issuer":
 			m.Issuer, err = r.String()

@@ -204,6 +204,7 @@ func TestDiscovery(t *testing.T) {
 		{"with a path", "/realms/shop", map[string]string{"/realms/shop" + oidc: `{"issuer":"$I","jwks_uri":"$K"}`}, "", 1},
 		{"with a slash at the end, as Auth0", "/", map[string]string{oidc: `{"issuer":"$I","jwks_uri":"$K"}`}, "", 1},
 		{"with a path and a slash", "/o/", map[string]string{"/o" + oidc: `{"issuer":"$I","jwks_uri":"$K"}`}, "", 1},
+		{"a byte order mark", "", map[string]string{oidc: "\xef\xbb\xbf" + `{"issuer":"$I","jwks_uri":"$K"}`}, "", 1},
 		{"RFC 8414", "", map[string]string{oauth: `{"issuer":"$I","jwks_uri":"$K"}`}, "", 2},
 		{"RFC 8414 with a path", "/a/b", map[string]string{oauth + "/a/b": `{"issuer":"$I","jwks_uri":"$K"}`}, "", 2},
 		{"neither", "", nil, "answers 404", 2},

@@ -27,6 +27,7 @@
 package strictjson
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -79,6 +80,10 @@ func invalidUTF8(s string) int {
 	}
 	return len(s)
 }
+
+// TrimBOM removes a byte order mark, which some writers of files put before a text (RFC 8259 §8.1). It is for documents
+// that are fetched or read from files: a token or a request body never has one.
+func TrimBOM(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) }
 
 // Document reads data as one object, whole: member is called for each member as by Object, and nothing may follow.
 func Document(data []byte, member func(r *Reader, name string) error) error {
