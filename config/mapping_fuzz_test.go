@@ -112,8 +112,8 @@ func FuzzMapping(f *testing.F) {
 	var all []*config.Config
 	for _, e := range fuzzedEntries {
 		c, err := parse(strings.Replace(entry(e.lines...), `permissions: [{tenant: "*", actions: ["*"]}]`,
-			`permissions: [{tenant: globex, actions: [READ]}, {tenant: initech, actions: []}, {tenant: "*", actions: [READ, WRITE]}]`,
-			1))
+			`permissions: [{tenant: globex, actions: [READ]}, {tenant: initech, actions: []}, `+
+				`{tenant: "*", actions: [READ, WRITE]}]`, 1))
 		if err != nil {
 			f.Fatal(err)
 		}

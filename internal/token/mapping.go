@@ -176,8 +176,8 @@ func (m *Mapping) tenants(named []string) []string {
 	return list
 }
 
-// Tenant is our name of an issuer's tenant; counts is false for a word that is none here. The word "*" is none, whatever
-// it is mapped to.
+// Tenant is our name of an issuer's tenant; counts is false for a word that is none here. The word "*" is none,
+// whatever it is mapped to.
 func (m *Mapping) Tenant(name string) (tenant string, counts bool) {
 	if name == Any {
 		return "", false
