@@ -13,14 +13,16 @@ import (
 
 // A Change is something that one configuration decides otherwise than another.
 type Change struct {
-	Opens   bool     `json:"opens"`              // closed before; otherwise it closes
-	Route   string   `json:"route,omitempty"`    // host and path of the route that decides
-	Methods []string `json:"methods,omitempty"`  // none: any
-	Holder  string   `json:"holder,omitempty"`   // whose requests they are
-	Tenants []string `json:"tenants,omitempty"`  // none: whatever the tenant
-	Setting string   `json:"setting,omitempty"`  // for what no request shows: a setting that is wider
-	Count   int      `json:"requests,omitempty"` // of a log
-	Example string   `json:"example,omitempty"`  // a request that is decided otherwise
+	Opens   bool     `json:"opens"`             // closed before; otherwise it closes
+	Route   string   `json:"route,omitempty"`   // host and path of the route that decides
+	Methods []string `json:"methods,omitempty"` // none: any
+	Holder  string   `json:"holder,omitempty"`  // whose requests they are
+	Tenants []string `json:"tenants,omitempty"` // none: whatever the tenant
+	// none: any that has the route
+	Listeners []string `json:"listeners,omitempty"`
+	Setting   string   `json:"setting,omitempty"`  // for what no request shows: a setting that is wider
+	Count     int      `json:"requests,omitempty"` // of a log
+	Example   string   `json:"example,omitempty"`  // a request that is decided otherwise
 }
 
 // A Diff compares two configurations by what they decide.
@@ -80,11 +82,17 @@ func (c Change) String() string {
 	if len(c.Tenants) > 0 {
 		text += " on " + strings.Join(c.Tenants, ", ")
 	}
+	if len(c.Listeners) > 0 {
+		text += " at listener " + strings.Join(c.Listeners, ", ")
+	}
 	return text
 }
 
 // follows reports whether a change goes without saying: it is another's that needs less of a holder.
 func (c Change) follows(from Change) bool {
+	if from.Listeners != nil && !slices.Equal(from.Listeners, c.Listeners) {
+		return false
+	}
 	less := from.Holder == anonymous && c.Holder != anonymous || from.Holder == anybody && c.Holder != anonymous &&
 		c.Holder != anybody
 	if base, tenant, is := strings.Cut(c.Holder, ofTenant); is { // as of any tenant

@@ -43,24 +43,27 @@ type probe struct {
 	method, url string
 	header      http.Header
 	tenant      string // that it was made for, where that is asked for
+	listener    string // that it comes in on; "": any that lets it through
 }
 
 // tables are the verdicts of both configurations, and who is judged by them.
 type tables struct {
 	*Diff
-	methods  []string
-	queries  []string // members that hold a tenant
-	headers  []string
-	tenants  []string // that either names, and samples of those that none does
-	samples  []string
-	none     string // that neither takes for a tenant
-	free     string // what stands in a free place that is no tenant's
-	holders  []*holder
-	points   []route.Point
-	whole    bool
-	literals map[string]bool           // of hosts and paths: a tenant of such a name can be in the place of another route
-	decided  map[[2]*config.Route]bool // pairs that decide about the same requests
-	patterns [2]*regexp.Regexp
+	methods []string
+	// of both, where routes of either name some: each decides by itself. Else one without a name stands for all.
+	listeners []string
+	queries   []string // members that hold a tenant
+	headers   []string
+	tenants   []string // that either names, and samples of those that none does
+	samples   []string
+	none      string // that neither takes for a tenant
+	free      string // what stands in a free place that is no tenant's
+	holders   []*holder
+	points    []route.Point
+	whole     bool
+	literals  map[string]bool           // of hosts and paths: a tenant of such a name can be in the place of another route
+	decided   map[[2]*config.Route]bool // pairs that decide about the same requests
+	patterns  [2]*regexp.Regexp
 }
 
 func (d *Diff) tables() *tables {
@@ -85,6 +88,7 @@ func (d *Diff) tables() *tables {
 			}
 		}
 	}
+	t.listeners = d.listeners()
 	t.methods, t.headers, t.queries = sorted(t.methods), sorted(t.headers), sorted(t.queries)
 	t.points, t.whole = route.Points(patterns)
 	t.literals = route.Literals(patterns)
@@ -103,6 +107,25 @@ func (d *Diff) tables() *tables {
 	}
 	t.holders = d.holdersOf(t.samples[0], named)
 	return t
+}
+
+// listeners lists those whose requests are compared. One that a configuration lacks is told by the setting.
+func (d *Diff) listeners() []string {
+	a, b := d.old.snap.config, d.fresh.snap.config
+	before, after := a.RouteListeners(), b.RouteListeners()
+	switch {
+	case a.Tables == nil && b.Tables == nil:
+		return []string{""}
+	case a.Tables == nil: // the same routes on each
+		return after
+	case b.Tables == nil:
+		return before
+	}
+	all := slices.DeleteFunc(after, func(name string) bool { return !slices.Contains(before, name) })
+	if len(all) == 0 {
+		return []string{""}
+	}
+	return all
 }
 
 func (d *Diff) both() [2]*Judge { return [2]*Judge{d.old, d.fresh} }
@@ -157,11 +180,13 @@ func (d *Diff) named() (all []string) {
 func samples(patterns [2]*regexp.Regexp, taken func(string) bool) (all []string) {
 	random := rand.New(rand.NewPCG(1, 2))
 	tries := []string{"some-tenant", "other-tenant", "third-tenant"}
-	for range 400 {
-		for _, p := range patterns {
-			if parsed, err := syntax.Parse(p.String(), syntax.Perl); err == nil {
-				tries = append(tries, sample(parsed, random))
-			}
+	for _, p := range patterns {
+		parsed, err := syntax.Parse(p.String(), syntax.Perl)
+		if err != nil {
+			continue
+		}
+		for range 400 {
+			tries = append(tries, sample(parsed, random))
 		}
 	}
 	suits := func(most int, old, fresh bool) {
@@ -220,9 +245,9 @@ func sample(r *syntax.Regexp, random *rand.Rand) string {
 	return b.String()
 }
 
-// request makes a request of a point: before and after are the tenants in the places where each configuration reads
+// request makes a request of a spot: before and after are the tenants in the places where each configuration reads
 // one; where both read the same place, after is.
-func (t *tables) request(at route.Point, method string, a, b place, before, after string) *probe {
+func (t *tables) request(s spot, a, b place, before, after string) *probe {
 	fill := func(from config.Source) func(int) string {
 		return func(i int) string {
 			switch {
@@ -234,8 +259,8 @@ func (t *tables) request(at route.Point, method string, a, b place, before, afte
 			return t.free
 		}
 	}
-	p := &probe{method: method, header: http.Header{}}
-	p.url = "https://" + at.Host(fill(config.FromHost)) + at.Path(fill(config.FromPath))
+	p := &probe{method: s.method, header: http.Header{}, listener: s.listener}
+	p.url = "https://" + s.at.Host(fill(config.FromHost)) + s.at.Path(fill(config.FromPath))
 	value := func(from config.Source, name string) string {
 		if a.from == from && a.name == name && (b.from != from || b.name != name) {
 			return before
@@ -252,15 +277,15 @@ func (t *tables) request(at route.Point, method string, a, b place, before, afte
 }
 
 // stance asks a gate what it asks for at a point.
-func (t *tables) stance(which int, at route.Point, method string) stance {
+func (t *tables) stance(which int, s spot) stance {
 	sample := t.samples[0]
-	for _, s := range t.samples {
-		if t.patterns[which].MatchString(s) {
-			sample = s
+	for _, tenant := range t.samples {
+		if t.patterns[which].MatchString(tenant) {
+			sample = tenant
 			break
 		}
 	}
-	return t.ask(which, at, t.request(at, method, place{}, place{}, sample, sample))
+	return t.ask(which, s.at, t.request(s, place{}, place{}, sample, sample))
 }
 
 func (t *tables) ask(which int, at route.Point, p *probe) stance {
@@ -340,11 +365,12 @@ type changeKey struct {
 }
 
 type changeFound struct {
-	methods, tenants map[string]bool
-	probe            *probe
+	methods, tenants, listeners map[string]bool
+
+	probe *probe
 }
 
-// A meeting is a pair of stances, with the points and methods where they meet.
+// A meeting is a pair of stances, with the points, methods and listeners where they meet.
 type meeting struct {
 	a, b  stance
 	spots []spot
@@ -352,8 +378,19 @@ type meeting struct {
 }
 
 type spot struct {
-	at     route.Point
-	method string
+	at               route.Point
+	method, listener string
+}
+
+// spots calls f with each.
+func (t *tables) spots(f func(s spot)) {
+	for _, at := range t.points {
+		for _, method := range t.methods {
+			for _, listener := range t.listeners {
+				f(spot{at, method, listener})
+			}
+		}
+	}
 }
 
 // changes compares the verdicts.
@@ -367,7 +404,10 @@ func (t *tables) changes() (all []Change) {
 	for k, f := range found {
 		c := Change{
 			Opens: k.opens, Route: k.route, Holder: k.holder, Methods: slices.Sorted(maps.Keys(f.methods)),
-			Example: f.probe.String(),
+			Listeners: slices.Sorted(maps.Keys(f.listeners)), Example: f.probe.String(),
+		}
+		if len(c.Listeners) == len(t.listeners) {
+			c.Listeners = nil
 		}
 		if slices.Equal(c.Methods, t.methods) {
 			c.Methods = nil
@@ -399,24 +439,22 @@ func (t *tables) judged(opens bool) (n int) {
 func (t *tables) meetings() (all []*meeting) {
 	type key struct{ a, b stance }
 	seen := map[key]*meeting{}
-	for _, at := range t.points {
-		for _, method := range t.methods {
-			a, b := t.stance(0, at, method), t.stance(1, at, method)
-			if a.route == nil && b.route == nil {
-				continue
-			}
-			if a.route != nil && b.route != nil {
-				t.decided[[2]*config.Route{a.route, b.route}] = true
-			}
-			m := seen[key{a, b}]
-			if m == nil {
-				m = &meeting{a: a, b: b, clear: map[[2]string][]spot{}}
-				seen[key{a, b}] = m
-				all = append(all, m)
-			}
-			m.spots = append(m.spots, spot{at, method})
+	t.spots(func(s spot) {
+		a, b := t.stance(0, s), t.stance(1, s)
+		if a.route == nil && b.route == nil {
+			return
 		}
-	}
+		if a.route != nil && b.route != nil {
+			t.decided[[2]*config.Route{a.route, b.route}] = true
+		}
+		m := seen[key{a, b}]
+		if m == nil {
+			m = &meeting{a: a, b: b, clear: map[[2]string][]spot{}}
+			seen[key{a, b}] = m
+			all = append(all, m)
+		}
+		m.spots = append(m.spots, s)
+	})
 	return all
 }
 
@@ -437,7 +475,7 @@ func (t *tables) at(m *meeting, before, after string) []spot {
 	clear, known := m.clear[key]
 	if !known {
 		for _, s := range m.spots {
-			p := t.request(s.at, s.method, m.a.place, m.b.place, before, after)
+			p := t.request(s, m.a.place, m.b.place, before, after)
 			a, b := t.ask(0, s.at, p), t.ask(1, s.at, p)
 			if a.like(&m.a) && b.like(&m.b) {
 				clear = append(clear, s)
@@ -463,12 +501,12 @@ func (t *tables) meet(m *meeting, h *holder, found map[changeKey]*changeFound) {
 		k := changeKey{opens, labelOf(decides), h.name}
 		f := found[k]
 		if f == nil {
-			f = &changeFound{methods: map[string]bool{}, tenants: map[string]bool{}}
-			f.probe = t.request(spots[0].at, spots[0].method, m.a.place, m.b.place, before, after)
+			f = &changeFound{methods: map[string]bool{}, tenants: map[string]bool{}, listeners: map[string]bool{}}
+			f.probe = t.request(spots[0], m.a.place, m.b.place, before, after)
 			found[k] = f
 		}
 		for _, s := range spots {
-			f.methods[s.method] = true
+			f.methods[s.method], f.listeners[s.listener] = true, true
 		}
 		f.tenants[tenant] = true
 		return true
@@ -542,14 +580,14 @@ func (j *Judge) trace(p *probe, as proxy.Bearer) *proxy.Trace {
 	on := func(listener string) *proxy.Trace {
 		return j.snap.trace(newRequest(p.method, p.url, p.header), listener, as, j.server.clock())
 	}
-	if j.snap.config.Tables != nil { // where some listener lets it through
+	if p.listener == "" && j.snap.config.Tables != nil { // where some listener lets it through
 		for _, listener := range j.snap.config.RouteListeners() {
 			if trace := on(listener); trace.Allowed {
 				return trace
 			}
 		}
 	}
-	return on("")
+	return on(p.listener)
 }
 
 // bearer is what a holder's requests bring under one of the configurations.

@@ -539,3 +539,63 @@ func TestReloadThatDeniesWidening(t *testing.T) {
 		t.Errorf("status %d, want 200", status)
 	}
 }
+
+// TestDiffJudgesEachListener: a route that only one listener has is compared there, and where its requests are decided
+// otherwise on another one as well, the change says where.
+func TestDiffJudgesEachListener(t *testing.T) {
+	t.Parallel()
+	const listeners = "version: 1\nlisteners: [{name: a, address: \"127.0.0.1:1\"}, {name: b, address: \"127.0.0.1:2\"}]\n" +
+		"issuer: {url: \"http://shop\", keys: [{file: k.pem, create: true}]}\n" +
+		"roles: {boss: [{tenant: acme, actions: [READ]}]}\nroutes:\n"
+	route := func(more string) string { return "  - {path: /x/, " + more + ", upstream: \"http://127.0.0.1:3\"}\n" }
+	onB := func(more string) string {
+		return listeners + route("listeners: [b], require: {tenant: acme, "+more+"}")
+	}
+	none := config.Options{ReadFile: func(path string) ([]byte, error) {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}}
+	const wide = "  - {path: /, require: authenticated, upstream: \"http://127.0.0.1:3\"}\n"
+	for _, c := range []struct {
+		name, old, fresh string
+		want             []app.Change
+	}{
+		{"an action", onB("action: WRITE"), onB("action: READ"), []app.Change{
+			{Opens: true, Route: "/x/", Holder: "role boss", Listeners: []string{"b"}, Example: "GET https://free.free/x/"},
+		}},
+		{"public again, beside a route for all", onB("action: WRITE") + wide, onB("action: WRITE") +
+			strings.Replace(wide, "require: authenticated", "public: true", 1), []app.Change{
+			{Opens: true, Route: "/", Holder: "without a token", Example: "GET https://free.free/"},
+		}},
+		{"a bad token", listeners + route("require: optional"), listeners + route("public: true"), []app.Change{
+			{Opens: true, Setting: "routes[/x/].public, for tokens that are not accepted: true"},
+		}},
+	} {
+		old, err := config.Parse("x.yaml", []byte(c.old), none)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh, err := config.Parse("x.yaml", []byte(c.fresh), none)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, back := range []bool{false, true} {
+			if back {
+				old, fresh = fresh, old
+			}
+			d, err := app.NewDiff(old, fresh, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := slices.Clone(c.want)
+			for i := range want {
+				want[i].Opens = !back
+			}
+			if diff := cmp.Diff(want, d.Changes()); diff != "" {
+				t.Errorf("%s, back %v (-want +got):\n%s", c.name, back, diff)
+			}
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

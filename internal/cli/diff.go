@@ -146,6 +146,9 @@ func printChanges(w io.Writer, s style, changes []app.Change) error {
 		if len(c.Tenants) > 0 {
 			who += " on " + strings.Join(c.Tenants, ", ")
 		}
+		if len(c.Listeners) > 0 {
+			who += " at listener " + strings.Join(c.Listeners, ", ")
+		}
 		if c.Count > 0 {
 			who += ": " + count(c.Count, "request")
 		}
