@@ -127,7 +127,8 @@ func (g generator) trusted() string {
 	}
 	switch {
 	case mapped == 2:
-		text += "    actions: {from: scope" + g.one("", ", map: {orders: READ}", ", map: {orders: READ, stock: WRITE}") + "}\n"
+		text += "    actions: {from: scope" +
+			g.one("", ", map: {orders: READ}", ", map: {orders: READ, stock: WRITE}") + "}\n"
 	case mapped == 1:
 		text += "    roles: {from: groups, map: {staff: given" + g.one("", ", boss: fixed") + "}}\n"
 	case g.IntN(2) == 0:
@@ -237,8 +238,8 @@ func (g generator) claims() string {
 		`"]}`
 	if g.IntN(3) == 0 {
 		return `{"aud":"` + g.one("http://shop/api", "http://shop/api", "web", "http://shop") + `","sub":"` +
-			g.one("u", "web", "ops") + `","grantor":"` + g.one("web", "ops", "www", "6ba7b810-9dad-11d1-80b4-00c04fd430c8") +
-			`"` + g.one("", `,"plan":"gold"`, `,"scope":"orders"`) + `,"tenantPermissions":[` + entry + `]}`
+			g.one("u", "web", "ops") + `","grantor":"` +
+			g.one("web", "ops", "www", "6ba7b810-9dad-11d1-80b4-00c04fd430c8") + `"` + g.one("", `,"plan":"gold"`, `,"scope":"orders"`) + `,"tenantPermissions":[` + entry + `]}`
 	}
 	return `{"iss":"https://kc.example","aud":"` + g.one("api", "api", "web") + `","sub":"u"` +
 		g.one("", `,"plan":"gold"`, `,"plan":"free"`) + g.one(`,"org":"o1"`, `,"org":"acme"`, `,"org":["b","o2"]`, "") +

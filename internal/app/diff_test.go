@@ -544,7 +544,8 @@ func TestReloadThatDeniesWidening(t *testing.T) {
 // otherwise on another one as well, the change says where.
 func TestDiffJudgesEachListener(t *testing.T) {
 	t.Parallel()
-	const listeners = "version: 1\nlisteners: [{name: a, address: \"127.0.0.1:1\"}, {name: b, address: \"127.0.0.1:2\"}]\n" +
+	const listeners = "version: 1\n" +
+		"listeners: [{name: a, address: \"127.0.0.1:1\"}, {name: b, address: \"127.0.0.1:2\"}]\n" +
 		"issuer: {url: \"http://shop\", keys: [{file: k.pem, create: true}]}\n" +
 		"roles: {boss: [{tenant: acme, actions: [READ]}]}\nroutes:\n"
 	route := func(more string) string { return "  - {path: /x/, " + more + ", upstream: \"http://127.0.0.1:3\"}\n" }

@@ -1,10 +1,11 @@
 // Every page and action of the console: screenshots, axe-core, the policy, and what a browser says of it.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
+import { appendFileSync, readFileSync } from "node:fs";
 import { given, run, step } from "./browser.mjs";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const desktop = { width: 1280, height: 900 }, phone = { width: 390, height: 844 };
 const pages = [
   "/", "/console/refusals", `/console/refusals/${given.refused}`, "/console/routes", "/console/issuers",
   "/console/upstreams", "/console/codes", "/console/revocations", "/console/config", "/console/inspect",
@@ -32,12 +33,21 @@ async function signIn(page) {
   assert.equal(await page.inputValue("#token"), given.token);
   await page.keyboard.press("Enter");
   await page.waitForSelector("nav");
+  await remember(page);
 }
 
-// looks checks what a page shows: not blank, not wider than its window, nothing serious that axe-core finds.
+// remember tells the test what secrets the gate has made for this browser.
+async function remember(page) {
+  const csrf = await page.$$eval("input[type=hidden]", (all) => all.map((input) => input.value));
+  const made = [...(await page.context().cookies()).map((c) => c.value), ...new Set(csrf)].filter((s) => s.length >= 16);
+  assert.ok(made.length >= 2, `only ${made.length} secrets`);
+  appendFileSync(given.made, made.join("\n") + "\n");
+}
+
+// looks checks what a page shows: not blank, not wider than its window. It returns how bright most of it is.
 async function looks(page, path) {
   const picture = await page.screenshot({ fullPage: true });
-  const { colors, wide, high } = await page.evaluate(async (data) => {
+  const { colors, light, wide, high } = await page.evaluate(async (data) => {
     const bitmap = await createImageBitmap(await (async () => {
       const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
       return new Blob([bytes], { type: "image/png" });
@@ -46,11 +56,14 @@ async function looks(page, path) {
     const drawn = canvas.getContext("2d");
     drawn.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     const pixels = new Uint32Array(drawn.getImageData(0, 0, canvas.width, canvas.height).data.buffer);
-    return { colors: new Set(pixels).size, wide: bitmap.width, high: bitmap.height };
+    const green = Array.from(pixels, (p) => p >> 8 & 255).sort((a, b) => a - b);
+    const light = green[green.length >> 1];
+    return { colors: new Set(pixels).size, light, wide: bitmap.width, high: bitmap.height };
   }, picture.toString("base64"));
   const width = page.viewportSize().width;
   assert.ok(colors > 20, `${path} is blank: ${colors} colors`);
   assert.ok(wide === width && high >= 600 && high < 20000, `${path}: ${wide} x ${high}, in a window of ${width}`);
+  return light;
 }
 
 async function accessible(page, path) {
@@ -59,18 +72,33 @@ async function accessible(page, path) {
   assert.deepEqual(bad.map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 200))]), [], path);
 }
 
-const secretless = async (page, path) => {
-  const text = await page.content();
-  for (const secret of given.secrets) assert.ok(!text.includes(secret), `${path} has a secret`);
-};
+const secretless = async (page, path) => without(await page.content(), path, given.secrets);
+
+function without(text, where, secrets) {
+  for (const secret of secrets) assert.ok(!text.includes(secret), `${where} has a secret`);
+}
+
+// events reads the first few events of the stream.
+const events = (page) => page.evaluate(async () => {
+  const gone = new AbortController();
+  const reader = (await fetch("/console/events", { signal: gone.signal })).body.getReader();
+  let text = "";
+  for (const decoder = new TextDecoder(); text.split("data: ").length < 4;) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error(`the stream ended: ${text}`);
+    text += decoder.decode(value, { stream: true });
+  }
+  gone.abort();
+  return text;
+});
 
 run(async (browser) => {
   await step("sign-in", async () => {
-    const page = await watched(browser, { viewport: { width: 1280, height: 900 } });
+    const page = await watched(browser, { viewport: desktop });
     await page.goto(given.console);
     await looks(page, "sign-in");
     await accessible(page, "sign-in");
-    await page.fill("#token", "not-the-token-of-this-gate");
+    await page.fill("#token", given.wrong);
     await page.click("button");
     await page.waitForSelector("[role=alert]");
     page.complaints = []; // the 401
@@ -83,8 +111,10 @@ run(async (browser) => {
   });
 
   for (const [name, options] of Object.entries({
-    "pages, light": { viewport: { width: 1280, height: 900 }, colorScheme: "light" },
-    "pages, dark, on a phone": { viewport: { width: 390, height: 844 }, colorScheme: "dark" },
+    "pages, light": { viewport: desktop, colorScheme: "light" },
+    "pages, dark": { viewport: desktop, colorScheme: "dark" },
+    "pages, light, on a phone": { viewport: phone, colorScheme: "light", isMobile: true, hasTouch: true },
+    "pages, dark, on a phone": { viewport: phone, colorScheme: "dark", isMobile: true, hasTouch: true },
   })) {
     await step(name, async () => {
       const page = await watched(browser, options);
@@ -92,7 +122,8 @@ run(async (browser) => {
       for (const path of pages) {
         const answer = await page.goto(given.console + path);
         assert.equal(answer.status(), 200, path);
-        await looks(page, path);
+        const light = await looks(page, path);
+        assert.ok(options.colorScheme === "light" ? light > 150 : light < 100, `${path}: brightness ${light}`);
         await accessible(page, path);
         await secretless(page, path);
         assert.deepEqual(page.complaints, [], path);
@@ -101,7 +132,7 @@ run(async (browser) => {
     });
   }
 
-  const page = await watched(browser, { viewport: { width: 1280, height: 900 } });
+  const page = await watched(browser, { viewport: desktop });
   await signIn(page);
 
   await step("live", async () => {
@@ -111,6 +142,10 @@ run(async (browser) => {
     await fetch(`${given.gate}/nowhere`);
     await page.waitForFunction((was) =>
       document.querySelector("[data-live=refused-total]").textContent !== was, before, { timeout: 60000 });
+    const made = readFileSync(given.made, "utf8").split("\n").filter(Boolean);
+    const told = await events(page);
+    assert.match(told, /^data: \{/);
+    without(told, "an event", [...given.secrets, ...made]);
   });
 
   await step("filter and trace", async () => {
@@ -167,7 +202,7 @@ run(async (browser) => {
   });
 
   await step("without a script", async () => {
-    const plain = await watched(browser, { viewport: { width: 390, height: 844 }, javaScriptEnabled: false });
+    const plain = await watched(browser, { viewport: phone, javaScriptEnabled: false });
     await plain.goto(given.console);
     await plain.fill("#token", given.token);
     await plain.press("#token", "Enter");

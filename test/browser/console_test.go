@@ -5,6 +5,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 const (
 	consoleToken  = "an-admin-token-of-the-browser"
 	consoleSecret = "a-client-secret-of-the-browser"
+	wrongToken    = "not-the-token-of-this-gate"
 )
 
 // TestConsole: every page and action of the console, in a browser.
@@ -52,11 +56,37 @@ watch: false
 	for _, path := range []string{"/t/acme/7", "/open/", "/nowhere", "/open/%3Cscript%3Ealert(1)%3C%2Fscript%3E"} {
 		ask(t, gate+path, token)
 	}
+	secrets := []string{consoleToken, token, consoleSecret, wrongToken, "query=of-the-client"}
+	made := filepath.Join(t.TempDir(), "made") // cookies and CSRF tokens, of which only the browser knows
 	play(t, "console.mjs", map[string]any{
-		"console": "http://" + g.AdminAddr().String(), "gate": gate, "token": consoleToken, "refused": refused,
-		"secrets": []string{consoleToken, token, consoleSecret, "query=of-the-client"},
-	}, "sign-in", "pages, light", "pages, dark, on a phone", "live", "filter and trace", "matrix", "revoke and undo",
-		"inspect", "keyboard", "without a script", "sign-out")
+		"console": "http://" + g.AdminAddr().String(), "gate": gate, "token": consoleToken, "wrong": wrongToken,
+		"refused": refused, "secrets": secrets, "made": made,
+	}, "sign-in", "pages, light", "pages, dark", "pages, light, on a phone", "pages, dark, on a phone", "live",
+		"filter and trace", "matrix", "revoke and undo", "inspect", "keyboard", "without a script", "sign-out")
+	text, err := os.ReadFile(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Fields(string(text)) {
+		secrets = append(secrets, line)
+	}
+	if len(secrets) < 5+2*5 { // of each sign-in a cookie and a CSRF token
+		t.Errorf("only %d secrets are known", len(secrets))
+	}
+	if err := g.Drain(t.Context()); err != nil { // and every access line is written
+		t.Fatal(err)
+	}
+	log := g.log.String()
+	for _, line := range []string{`"msg":"console_sign_in"`, `"reason":"tenant_denied"`, `"mallory"`} {
+		if !strings.Contains(log, line) {
+			t.Errorf("the log has no %s", line)
+		}
+	}
+	for _, secret := range secrets {
+		if at := strings.Index(log, secret); at >= 0 {
+			t.Errorf("the log has the secret %s: %s", secret, log[max(0, at-200):at+len(secret)])
+		}
+	}
 }
 
 // ask asks the gate with a token, and returns the id of the request.

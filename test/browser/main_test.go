@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,6 +74,7 @@ func play(t *testing.T, script string, given any, steps ...string) {
 type gate struct {
 	*app.Gate
 	folder string
+	log    *transcript // of every level, with access lines
 }
 
 // start runs a gate by the text of its configuration, in a folder where files may be already.
@@ -88,7 +88,8 @@ func start(t *testing.T, folder, settings string) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := telemetry.NewLog(io.Discard, "error", false)
+	said := new(transcript)
+	log, err := telemetry.NewLog(said, "debug", true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,27 @@ func start(t *testing.T, folder, settings string) *gate {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = g.Close(); _ = log.Close() })
-	return &gate{g, folder}
+	return &gate{g, folder, said}
+}
+
+// A transcript is a log that is read while it is written.
+type transcript struct {
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (l *transcript) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(p)
+}
+
+// String is all that was written.
+func (l *transcript) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.String()
 }
 
 // port is that of the gate's main listener.
