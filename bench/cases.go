@@ -27,6 +27,7 @@ func allCases() []*caseOf {
 		{"clients", "the same from 256 clients", perRequest, manyClients},
 		{"calm", "the same at 256 requests a second", perRequest, calm},
 		{"tracing", "the same, every request traced and told to a collector", perRequest, tracing},
+		{"console", "the same while a browser has the console open, which is told each change", perRequest, consoleOpen},
 		{"assertion", "the same, with a signed assertion for the app", perRequest, assertion},
 		{"proof", "a known token that is bound to a key, each request with a DPoP proof of its own", perRequest, proofs},
 		{"missed", "a token that is not known: more tokens than the cache has room for", perRequest, missed},

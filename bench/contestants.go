@@ -256,6 +256,7 @@ type gateOf struct {
 	h2c      bool   // HTTP/2 without TLS is spoken, too
 	grpc     string // the address of an app that answers calls; "" is none
 	decision string // the address that other proxies ask at; "" is none
+	operator string // admin.token, which signs in to the console; "" is none
 }
 
 const (
@@ -330,7 +331,7 @@ func (b *bench) gateConfig(o gateOf, address string) string {
 	}
 	return fmt.Sprintf(`version: 1
 %s
-%sadmin: {listen: %q}
+%sadmin: {listen: %q%s}
 drain: {delay: 0s, timeout: 1s}
 limits: {connections: 20000, idle_timeout: 1h, issue_rate: 1000000%s}
 log: {level: info, access: %t}
@@ -353,7 +354,8 @@ upstreams: {app: {servers: ["http://%s"]%s}%s}
 routes:
   - {path: "/t/{tenant}/", methods: [GET, HEAD], require: {tenant_from: path.tenant, action: READ}, upstream: app}
   - {name: write, path: "/t/{tenant}/", methods: [POST], require: {tenant_from: path.tenant, action: WRITE}, upstream: app}
-%s%s`, listen, shared, o.admin, cache, !o.quiet, issuerURL, strings.Join(keys, ", "), secrets, client, accessTokenID,
+%s%s`, listen, shared, o.admin, o.signsIn(), cache, !o.quiet, issuerURL, strings.Join(keys, ", "), secrets, client,
+		accessTokenID,
 		manyIDs(o.clients), readRole, otherIssuer, b.tokens.secretFile(), audience, b.app.address, assertion+o.others(),
 		o.grpcUpstream(), o.streamRoute()+manyRoutes(o.routes), o.grpcRoute())
 }

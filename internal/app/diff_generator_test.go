@@ -234,12 +234,13 @@ func (g generator) swapped(text string) string {
 
 // claims are those of a token of either issuer, right and wrong in all that a configuration looks at.
 func (g generator) claims() string {
-	entry := `{"tenant":"` + g.one("acme", "b", "zed", "*") + `","allowedActions":["` + g.one("READ", `READ","WRITE`, "*") +
-		`"]}`
+	entry := `{"tenant":"` + g.one("acme", "b", "zed", "*") + `","allowedActions":["` +
+		g.one("READ", `READ","WRITE`, "*") + `"]}`
 	if g.IntN(3) == 0 {
 		return `{"aud":"` + g.one("http://shop/api", "http://shop/api", "web", "http://shop") + `","sub":"` +
 			g.one("u", "web", "ops") + `","grantor":"` +
-			g.one("web", "ops", "www", "6ba7b810-9dad-11d1-80b4-00c04fd430c8") + `"` + g.one("", `,"plan":"gold"`, `,"scope":"orders"`) + `,"tenantPermissions":[` + entry + `]}`
+			g.one("web", "ops", "www", "6ba7b810-9dad-11d1-80b4-00c04fd430c8") + `"` +
+			g.one("", `,"plan":"gold"`, `,"scope":"orders"`) + `,"tenantPermissions":[` + entry + `]}`
 	}
 	return `{"iss":"https://kc.example","aud":"` + g.one("api", "api", "web") + `","sub":"u"` +
 		g.one("", `,"plan":"gold"`, `,"plan":"free"`) + g.one(`,"org":"o1"`, `,"org":"acme"`, `,"org":["b","o2"]`, "") +
