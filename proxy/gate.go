@@ -22,6 +22,8 @@
 package proxy
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -54,8 +56,8 @@ type Options struct {
 	Tickets     *Tickets        // nil: no ticket is drawn or taken
 	Clock       func() time.Time
 
-	// Draining is closed when upgraded streams are to end, because the process is about to. nil: never.
-	Draining <-chan struct{}
+	// Draining ends when upgraded streams are to end, because the process is about to. nil: never.
+	Draining context.Context
 	// Sign makes the compact JWS of an assertion for an upstream. nil: the issuer's first key, if there is one.
 	Sign func(typ string, claims []byte) (string, error)
 
@@ -88,7 +90,7 @@ type Gate struct {
 	tickets      *Tickets // nil: there are none
 	leeway       time.Duration
 	clock        func() time.Time
-	draining     <-chan struct{}
+	draining     context.Context
 	sign         func(typ string, claims []byte) (string, error)
 	issuer       string       // ours, for assertions
 	cors         *cors.Policy // of what no route decides
@@ -109,7 +111,8 @@ func New(o Options) (*Gate, error) {
 	g := &Gate{
 		table: o.Config.TableOf, listed: o.Config.Table, routes: o.Config.Routes, limits: o.Config.Limits,
 		verifier: o.Verifier, cache: o.Cache,
-		revocations: o.Revocations, proofs: o.Proofs, clock: o.Clock, draining: o.Draining, sign: o.Sign,
+		revocations: o.Revocations, proofs: o.Proofs, clock: o.Clock,
+		draining: cmp.Or(o.Draining, context.Background()), sign: o.Sign,
 		tickets: o.Tickets, leeway: o.Config.ClockLeeway,
 		tenants: newTenantNames(o.Config.TenantPattern), choosing: stepRoute(), further: o.further, offline: o.Offline,
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -198,23 +199,24 @@ func (a *app) url() string { return "http://" + a.listener.Addr().String() }
 
 // A house is a gate with all around it: a configuration, an app, a server on a real socket, and a clock.
 type house struct {
-	t       testing.TB
-	app     *app
-	config  *config.Config
-	keys    *atomic.Pointer[jose.KeySet] // of our issuer
-	foreign *jose.PrivateKey             // of https://idp.example
-	gate    *Gate
-	cache   *Cache
-	pools   *upstream.Pools
-	revoked *revocations
-	further []step
-	rates   Rates
-	proofs  *dpop.Checker
-	drain   chan struct{}
-	now     atomic.Int64 // unix ms
-	server  *http.Server
-	address string
-	last    atomic.Pointer[visit]
+	t        testing.TB
+	app      *app
+	config   *config.Config
+	keys     *atomic.Pointer[jose.KeySet] // of our issuer
+	foreign  *jose.PrivateKey             // of https://idp.example
+	gate     *Gate
+	cache    *Cache
+	pools    *upstream.Pools
+	revoked  *revocations
+	further  []step
+	rates    Rates
+	proofs   *dpop.Checker
+	draining context.Context
+	drain    context.CancelFunc
+	now      atomic.Int64 // unix ms
+	server   *http.Server
+	address  string
+	last     atomic.Pointer[visit]
 }
 
 // A visit is one request in the gate. Its exchange may be read when it is over.
@@ -288,8 +290,9 @@ func newHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{
 		t: t, app: newApp(t), keys: new(atomic.Pointer[jose.KeySet]), cache: NewCache(1 << 20),
-		revoked: &revocations{}, drain: make(chan struct{}),
+		revoked: &revocations{},
 	}
+	h.draining, h.drain = context.WithCancel(t.Context())
 	h.now.Store(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli())
 	h.pools = upstream.NewPools(time.Now)
 	h.judgeProofs(nil)
@@ -360,7 +363,7 @@ func (h *house) build() {
 			Issuers:  issuers,
 			MaxBytes: h.config.Limits.TokenBytes,
 		})),
-		Cache: h.cache, Upstreams: h.pools, Revocations: h.revoked, Proofs: h.proofs, Clock: h.clock, Draining: h.drain,
+		Cache: h.cache, Upstreams: h.pools, Revocations: h.revoked, Proofs: h.proofs, Clock: h.clock, Draining: h.draining,
 		further: h.further, Rates: &h.rates,
 	})
 	if err != nil {

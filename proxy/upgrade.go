@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -104,8 +105,9 @@ func (f *forwarding) tunnel() error {
 		t := &tunnel{
 			client: client, server: server,
 			down: &frameWriter{to: client, framed: strings.EqualFold(f.upgrade, websocket)},
+			f:    f,
 		}
-		t.run(f, early)
+		t.run(early)
 	}
 	return nil
 }
@@ -138,23 +140,45 @@ func (f *forwarding) switchProtocols(client net.Conn) error {
 	return err
 }
 
-// A tunnel is two connections that are one stream.
+// A tunnel is two connections that are one stream. The goroutine that served the request copies one way, a second one
+// the other. Timers look whether the stream may go on: there may be thousands of streams, and a goroutine that waits
+// takes as much memory as all else that one of them needs.
 type tunnel struct {
 	client net.Conn
 	server io.ReadWriteCloser
 	down   *frameWriter // to the client
+	f      *forwarding
+
+	mu       sync.Mutex
+	oneOver  bool        // of the two directions
+	patience *time.Timer // for the other one
+
+	looking sync.Mutex  // while it is looked whether the stream may go on
+	check   *time.Timer // the next look
+	over    bool        // nothing is looked for any more
+	why     error       // the stream may not go on; nil: it may
 }
 
 // run copies both ways until both are over, or the stream may not go on.
-func (t *tunnel) run(f *forwarding, early []byte) {
-	up, down := make(chan error, 1), make(chan error, 1)
-	var copying sync.WaitGroup
-	copying.Go(func() { up <- t.copyUp(early) })
-	copying.Go(func() { down <- buffers.Copy(t.down, t.server) })
-	t.watch(f, up, down)
-	t.client.Close()
-	t.server.Close()
-	copying.Wait()
+func (t *tunnel) run(early []byte) {
+	t.looking.Lock()
+	t.check = time.AfterFunc(t.f.gate.nextCheck(t.f.entry), t.look)
+	t.looking.Unlock()
+	undrained := context.AfterFunc(t.f.gate.draining, func() {
+		t.cut(nil, goingAway, "the server is going away")
+	})
+	var up sync.WaitGroup
+	up.Go(func() { t.ended(t.server, t.copyUp(early)) })
+	t.ended(t.client, buffers.Copy(t.down, t.server))
+	up.Wait()
+	undrained()
+	t.looking.Lock() // a last frame that is being written has its time
+	defer t.looking.Unlock()
+	t.over = true
+	t.check.Stop()
+	if t.why != nil {
+		t.f.x.Note(t.why)
+	}
 }
 
 func (t *tunnel) copyUp(early []byte) error {
@@ -166,37 +190,54 @@ func (t *tunnel) copyUp(early []byte) error {
 	return buffers.Copy(t.server, t.client)
 }
 
-// watch returns when the stream is to end.
-func (t *tunnel) watch(f *forwarding, up, down <-chan error) {
-	timer := time.NewTimer(f.gate.nextCheck(f.entry))
-	defer timer.Stop()
-	var patience <-chan time.Time
-	for up != nil || down != nil {
-		select {
-		case err := <-up:
-			if up = nil; err != nil || !finish(t.server) {
-				return
-			}
-			patience = time.After(halfClosed)
-		case err := <-down:
-			if down = nil; err != nil || !finish(t.client) {
-				return
-			}
-			patience = time.After(halfClosed)
-		case <-patience:
-			return
-		case <-f.gate.draining:
-			t.down.cut(closeFrame(goingAway, "the server is going away"))
-			return
-		case <-timer.C:
-			if err := f.stillSpared(f.gate.stillGood(f.entry, f.tenant)); err != nil {
-				f.x.Note(err)
-				t.down.cut(closeFrame(policyViolation, "the token is no longer good"))
-				return
-			}
-			timer.Reset(f.gate.nextCheck(f.entry))
-		}
+// ended is told that nothing more comes for one side, which may still have something to say.
+func (t *tunnel) ended(side io.Closer, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.oneOver && err == nil && finish(side) {
+		t.oneOver, t.patience = true, time.AfterFunc(halfClosed, t.close)
+		return
 	}
+	if t.patience != nil {
+		t.patience.Stop()
+	}
+	t.close()
+}
+
+// close wakes both who copy.
+func (t *tunnel) close() {
+	t.client.Close()
+	t.server.Close()
+}
+
+// look looks whether the token is still good.
+func (t *tunnel) look() {
+	t.looking.Lock()
+	f := t.f
+	if t.over {
+		t.looking.Unlock()
+		return
+	}
+	err := f.stillSpared(f.gate.stillGood(f.entry, f.tenant))
+	if err == nil {
+		t.check.Reset(f.gate.nextCheck(f.entry))
+	}
+	t.looking.Unlock()
+	if err != nil {
+		t.cut(err, policyViolation, "the token is no longer good")
+	}
+}
+
+// cut ends the stream, with a frame that says why where there is a place for one.
+func (t *tunnel) cut(why error, code uint16, reason string) {
+	t.looking.Lock()
+	defer t.looking.Unlock()
+	if t.over {
+		return
+	}
+	t.over, t.why = true, why
+	t.down.cut(closeFrame(code, reason))
+	t.close()
 }
 
 // finish ends one direction; false says that only both can end.

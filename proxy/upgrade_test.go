@@ -208,10 +208,10 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 			refusal.TokenRevoked,
 		},
 		{"its tenant is marked", "", func(h *house) { h.revoked.tenants.Store("acme", 1) }, good, refusal.TokenRevoked},
-		{"drain", "\x81\x02hi", func(h *house) { close(h.drain) }, "\x81\x02hi" +
+		{"drain", "\x81\x02hi", func(h *house) { h.drain() }, "\x81\x02hi" +
 			string(closeFrame(goingAway, "the server is going away")), ""},
-		{"inside a frame", "\x81\x05hi", func(h *house) { close(h.drain) }, "\x81\x05hi", ""},
-		{"after a close frame", "\x88\x00", func(h *house) { close(h.drain) }, "\x88\x00", ""},
+		{"inside a frame", "\x81\x05hi", func(h *house) { h.drain() }, "\x81\x05hi", ""},
+		{"after a close frame", "\x88\x00", func(h *house) { h.drain() }, "\x88\x00", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -77,8 +77,8 @@ type Gate struct {
 	draining   atomic.Bool
 	drain      chan struct{} // closed when draining begins
 	drainOnce  sync.Once
-	streamsEnd chan struct{} // closed when upgraded streams are to end
-	endOnce    sync.Once
+	streams    context.Context    // ends when upgraded streams are to end …
+	endStreams context.CancelFunc // … by this
 	load       request.Load
 	exchanges  sync.Pool // of *request.Exchange
 	background sync.WaitGroup
@@ -91,9 +91,10 @@ func New(o Options) (*Gate, error) {
 	s := &Gate{
 		path: o.ConfigPath, log: o.Log, clock: o.Clock,
 		metrics: telemetry.NewMetrics(o.Version), drain: make(chan struct{}),
-		streamsEnd: make(chan struct{}), failed: make(chan error, 4), // one for each part that can break
+		failed:   make(chan error, 4), // one for each part that can break
 		reloaded: make(chan struct{}, 1), notifier: fsnotify.NewWatcher,
 	}
+	s.streams, s.endStreams = context.WithCancel(context.Background())
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -318,8 +319,6 @@ func (g *Gate) beginDrain() {
 	g.draining.Store(true)
 	g.drainOnce.Do(func() { close(g.drain) })
 }
-
-func (g *Gate) endStreams() { g.endOnce.Do(func() { close(g.streamsEnd) }) }
 
 // Close ends everything at once. It may be called more than once.
 func (g *Gate) Close() error {

@@ -81,7 +81,7 @@ func (g *Gate) build(c *config.Config) (*snapshot, error) {
 	options := proxy.Options{
 		Config: c, Verifier: verifier, Cache: g.memory.cache, Upstreams: g.memory.upstreams, Rates: g.memory.rates,
 		Proofs: snap.proofs,
-		Clock:  g.clock, Draining: g.streamsEnd, Offline: g.dry,
+		Clock:  g.clock, Draining: g.streams, Offline: g.dry,
 	}
 	if options.Tickets, err = g.buildTickets(c); err != nil {
 		snap.close()

@@ -65,9 +65,9 @@ routes: [{path: /, public: true, upgrade: true, upstream: app}]
 		{
 			"event stream, HTTP/2", func(t *testing.T) net.Conn {
 				return oneStream(t, secure, authority, "/events", false)
-			}, 48 << 10,
+			}, 40 << 10,
 		},
-		{"WebSocket", func(t *testing.T) net.Conn { return oneUpgrade(t, dial(t, plain, nil)) }, 40 << 10},
+		{"WebSocket", func(t *testing.T) net.Conn { return oneUpgrade(t, dial(t, plain, nil)) }, 34 << 10},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.open(t).Close() // what the first one makes, stays
