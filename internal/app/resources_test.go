@@ -20,7 +20,8 @@ routes:
   - {path: /else, require: authenticated, upstream: "$APP"}`
 
 func startResources(t *testing.T) *gate {
-	return startGate(t, "routes:", resourceSettings, "url: https://gate.test",
+	return startGate(t, "routes:", resourceSettings, "may: [issue_codes]", "may: [issue_codes, exchange]",
+		"url: https://gate.test",
 		`url: https://gate.test`+"\n  audiences: [https://gate.test/api, https://gate.test/mcp]")
 }
 
@@ -118,7 +119,18 @@ func TestResourcesChallengeNamesItsMetadata(t *testing.T) {
 	}
 }
 
-// Below a resource's path only tokens whose aud has it count (RFC 8707 §2, RFC 9728 §7.4).
+// narrowed exchanges a token of ours for one for the resource alone.
+func (g *gate) narrowed(compact, resource string) string {
+	g.t.Helper()
+	a, reason := g.swap("web", compact, "resource", resource)
+	if a.Status != 200 {
+		g.t.Fatal(a.Status, reason)
+	}
+	return a.Token
+}
+
+// Below a resource's path only tokens whose aud has it count, and one for a resource alone counts nowhere else
+// (RFC 8707 §2, RFC 9728 §7.4).
 func TestOnlyTokensForTheResourceOpenIt(t *testing.T) {
 	t.Parallel()
 	g := startResources(t)
@@ -133,6 +145,11 @@ func TestOnlyTokensForTheResourceOpenIt(t *testing.T) {
 	for path, want := range map[string]int{"/mcp": 200, "/else": 200, "/t/acme/": 200} {
 		if a, _ := g.fetch("GET", path, both); a.StatusCode != want {
 			t.Errorf("a token for both, %s: %d", path, a.StatusCode)
+		}
+	}
+	for path, want := range map[string]int{"/mcp": 200, "/else": 401, "/t/acme/": 401} {
+		if a, _ := g.fetch("GET", path, g.narrowed(both, "https://gate.test/mcp")); a.StatusCode != want {
+			t.Errorf("a token for the resource alone, %s: %d", path, a.StatusCode)
 		}
 	}
 	// The same issuer and key, but for the API alone.
