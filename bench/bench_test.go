@@ -182,8 +182,8 @@ func TestWrongFlagsAreToldAndNothingStarts(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct{ args, want string }{
 		{"-cases speed", `usage: there is no case "speed", only cached, fields, clients, calm, tracing, ` +
-			`assertion, proof, missed, refused, mint, store, decisions, routes, bodies, tls, h2c, grpc, handshakes, ` +
-			`latency, idle, secure, streams, growth, soak, start`},
+			`console, assertion, proof, missed, refused, mint, store, decisions, routes, bodies, tls, h2c, grpc, ` +
+			`handshakes, latency, idle, secure, streams, growth, soak, start`},
 		{"-rounds 0", "usage: -rounds is too small to measure anything with"},
 		{"-rounds 5 -tries 4", "usage: -tries is too small to measure anything with"},
 		{"-idle 10,x", `usage: -idle: "x" is no number of one or more`},

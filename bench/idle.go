@@ -15,7 +15,7 @@ import (
 
 const (
 	memoryAim     = 20 << 10 // KB
-	connectionAim = 32       // KB
+	connectionAim = 8        // KB
 	startAim      = 50       // ms
 )
 
