@@ -40,7 +40,11 @@ func TestDiffAgreesWithTheGate(t *testing.T) {
 				}
 			}
 			t.Logf("%+v", all)
-			if few := all.pairs / 2; all.requests < all.pairs*requests || all.differ < few || all.listed < few ||
+			few := all.pairs / 2
+			if raceEnabled { // a few clusters say nothing about the generator
+				few = 0
+			}
+			if all.requests < all.pairs*requests || all.differ < few || all.listed < few ||
 				all.tokens < few/8 || all.told < few/8 {
 				t.Errorf("%+v: the generator finds too few", all)
 			}
