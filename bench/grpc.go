@@ -50,11 +50,6 @@ func grpcUnaryCalls(ctx context.Context, b *bench, r *Case) error {
 	if err := b.gates(ctx, gateOf{h2c: true, grpc: app}, add); err != nil {
 		return err
 	}
-	for _, c := range all {
-		if err := c.process.alive(); err != nil {
-			return err
-		}
-	}
 	return b.compete(ctx, r, all, []pair{
 		{gateName, nginxName, 1.5},
 		{gateName, haproxyName, 0},
@@ -138,7 +133,7 @@ func (b *bench) grpcHAProxy(ctx context.Context, alg, app string) (*server, erro
 	return s, b.judgesCalls(ctx, s, "401")
 }
 
-// grpcRoute and grpcUpstream are what a gate's configuration has for calls.
+// grpcUpstream and grpcRoute are what a gate's configuration has for calls.
 func (o gateOf) grpcUpstream() string {
 	if o.grpc == "" {
 		return ""
