@@ -16,6 +16,7 @@ const (
 	restEvery = 2 * time.Second
 	restQuiet = 256 << 10 // most bytes allocated since the last look: less than a request or two in each second
 	restWorth = 4 << 20   // least bytes to give back
+	restShare = 8         // … and the least share of what is alive, which has to be looked through for it
 )
 
 // A rest looks again and again whether the process is quiet.
@@ -71,5 +72,5 @@ func (r *rest) look() bool {
 // worthGivingBack judges by what was allocated since the last look, what was alive at the last collection, what there
 // is of objects, dead ones too, and what is free.
 func worthGivingBack(recent, live, objects, free uint64) bool {
-	return recent <= restQuiet && objects+free >= live+restWorth
+	return recent <= restQuiet && objects+free >= live+max(restWorth, live/restShare)
 }

@@ -20,6 +20,8 @@ func TestWhenMemoryIsGivenBack(t *testing.T) {
 		{"nothing was collected yet", 0, 0, restWorth, 0, true},
 		{"at work", restQuiet + 1, 8 << 20, 40 << 20, 40 << 20, false},
 		{"too little", 0, 8 << 20, 9 << 20, 2 << 20, false},
+		{"too little of much", 0, 800 << 20, 899 << 20, 0, false},
+		{"enough of much", 0, 800 << 20, 900 << 20, 0, true},
 		{"less than was alive", 0, 8 << 20, 4 << 20, 0, false},
 	} {
 		if got := worthGivingBack(c.recent, c.live, c.objects, c.free); got != c.want {
