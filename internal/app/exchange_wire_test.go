@@ -289,9 +289,9 @@ func TestExchangedTokensAfterARestart(t *testing.T) {
 		}
 		tokens = append(tokens, second.Token)
 	}
-	end := func(kind, issuer, value string) {
+	end := func(issuer, id string) {
 		t.Helper()
-		if status := g.revoke(adminToken, fmt.Sprintf(`{"kind":%q,"issuer":%q,"value":%q,"at":%d}`, kind, issuer, value,
+		if status := g.revoke(adminToken, fmt.Sprintf(`{"kind":"token","issuer":%q,"value":%q,"at":%d}`, issuer, id,
 			time.Now().Add(time.Hour).UnixMilli())); status != 204 {
 			t.Fatal(status)
 		}
@@ -304,13 +304,13 @@ func TestExchangedTokensAfterARestart(t *testing.T) {
 			}
 		}
 	}
-	end("token", f.URL, "original-0")
+	end(f.URL, "original-0")
 	want("before the restart", "401 token_revoked", "200", "200")
 	_ = g.Close()
 	g.run()
 	want("after the restart", "401 token_revoked", "200", "200")
-	end("token", f.URL, "original-1")
-	end("token", "https://gate.test", claimsOf(t, tokens[2]).Ancestors[0].ID) // the one in the middle
+	end(f.URL, "original-1")
+	end("https://gate.test", claimsOf(t, tokens[2]).Ancestors[0].ID) // the one in the middle
 	want("revoked after the restart", "401 token_revoked", "401 token_revoked", "401 token_revoked")
 }
 

@@ -119,10 +119,10 @@ func TestResourcesChallengeNamesItsMetadata(t *testing.T) {
 	}
 }
 
-// narrowed exchanges a token of ours for one for the resource alone.
-func (g *gate) narrowed(compact, resource string) string {
+// narrowed exchanges a token of ours for one for the resource /mcp alone.
+func (g *gate) narrowed(compact string) string {
 	g.t.Helper()
-	a, reason := g.swap("web", compact, "resource", resource)
+	a, reason := g.swap("web", compact, "resource", "https://gate.test/mcp")
 	if a.Status != 200 {
 		g.t.Fatal(a.Status, reason)
 	}
@@ -148,7 +148,7 @@ func TestOnlyTokensForTheResourceOpenIt(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]int{"/mcp": 200, "/else": 401, "/t/acme/": 401} {
-		if a, _ := g.fetch("GET", path, g.narrowed(both, "https://gate.test/mcp")); a.StatusCode != want {
+		if a, _ := g.fetch("GET", path, g.narrowed(both)); a.StatusCode != want {
 			t.Errorf("a token for the resource alone, %s: %d", path, a.StatusCode)
 		}
 	}
