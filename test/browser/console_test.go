@@ -67,9 +67,7 @@ watch: false
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Fields(string(text)) {
-		secrets = append(secrets, line)
-	}
+	secrets = append(secrets, strings.Fields(string(text))...)
 	if len(secrets) < 5+2*5 { // of each sign-in a cookie and a CSRF token
 		t.Errorf("only %d secrets are known", len(secrets))
 	}
