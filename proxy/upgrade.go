@@ -154,28 +154,32 @@ type tunnel struct {
 	patience *time.Timer // for the other one
 
 	looking sync.Mutex  // while it is looked whether the stream may go on
-	check   *time.Timer // the next look
+	check   *time.Timer // the next look; nil: there is no token
 	over    bool        // nothing is looked for any more
 	why     error       // the stream may not go on; nil: it may
 }
 
 // run copies both ways until both are over, or the stream may not go on.
 func (t *tunnel) run(early []byte) {
-	t.looking.Lock()
-	t.check = time.AfterFunc(t.f.gate.nextCheck(t.f.entry), t.look)
-	t.looking.Unlock()
+	if t.f.entry != nil {
+		t.looking.Lock()
+		t.check = time.AfterFunc(t.f.gate.nextCheck(t.f.entry), t.look)
+		t.looking.Unlock()
+	}
 	undrained := context.AfterFunc(t.f.gate.draining, func() {
 		t.cut(nil, goingAway, "the server is going away")
 	})
 	var up sync.WaitGroup
-	up.Go(func() { t.ended(t.server, t.copyUp(early)) })
-	t.ended(t.client, buffers.Copy(t.down, t.server))
+	up.Go(func() { t.ended(t.copyUp(early), func() bool { return finish(t.server) }) })
+	t.ended(buffers.Copy(t.down, t.server), t.down.finish)
 	up.Wait()
 	undrained()
 	t.looking.Lock() // a last frame that is being written has its time
 	defer t.looking.Unlock()
 	t.over = true
-	t.check.Stop()
+	if t.check != nil {
+		t.check.Stop()
+	}
 	if t.why != nil {
 		t.f.x.Note(t.why)
 	}
@@ -190,11 +194,11 @@ func (t *tunnel) copyUp(early []byte) error {
 	return buffers.Copy(t.server, t.client)
 }
 
-// ended is told that nothing more comes for one side, which may still have something to say.
-func (t *tunnel) ended(side io.Closer, err error) {
+// ended is told that nothing more comes for one side, which may still have something to say; finish tells that side.
+func (t *tunnel) ended(err error, finish func() bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.oneOver && err == nil && finish(side) {
+	if !t.oneOver && err == nil && finish() {
 		t.oneOver, t.patience = true, time.AfterFunc(halfClosed, t.close)
 		return
 	}
@@ -219,7 +223,7 @@ func (t *tunnel) look() {
 		return
 	}
 	err := f.stillSpared(f.gate.stillGood(f.entry, f.tenant))
-	if err == nil {
+	if err == nil && f.entry != nil { // a stream that a shadow lets go on is not asked about again
 		t.check.Reset(f.gate.nextCheck(f.entry))
 	}
 	t.looking.Unlock()
@@ -326,6 +330,17 @@ func (w *frameWriter) end() error {
 	return errCut
 }
 
+// finish tells the client that nothing more comes. Nothing of ours can follow, either.
+func (w *frameWriter) finish() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.done && w.ended != nil { // a last frame finds no place any more
+		close(w.ended)
+	}
+	w.done = true
+	return finish(w.to)
+}
+
 // cut ends the stream with a frame, if a place for it comes soon enough. A client that does not read does not hold us
 // up.
 func (w *frameWriter) cut(frame []byte) {
@@ -333,7 +348,12 @@ func (w *frameWriter) cut(frame []byte) {
 		return
 	}
 	w.mu.Lock()
-	w.last, w.ended = frame, make(chan struct{})
+	if w.done {
+		w.mu.Unlock()
+		return
+	}
+	ended := make(chan struct{})
+	w.last, w.ended = frame, ended
 	if w.frames.between() {
 		_ = w.end() // whether it arrived or not, the connection is closed next
 	}
@@ -341,7 +361,7 @@ func (w *frameWriter) cut(frame []byte) {
 	timer := time.NewTimer(lastWords)
 	defer timer.Stop()
 	select {
-	case <-w.ended:
+	case <-ended:
 	case <-timer.C:
 	}
 }

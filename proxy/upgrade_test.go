@@ -279,6 +279,50 @@ func TestOurFrameFollowsAWholeOne(t *testing.T) {
 	}
 }
 
+// A halfConn ends in one direction.
+type halfConn struct {
+	net.Conn
+	ended bool
+}
+
+func (c *halfConn) CloseWrite() error {
+	c.ended = true
+	return nil
+}
+
+// Behind the end of what the app sends there is no place for a frame of ours, and one that waits for a place waits no
+// longer.
+func TestNoFrameFollowsTheEnd(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	go func() { _, _ = io.Copy(io.Discard, far) }()
+	client := &halfConn{Conn: near}
+	w := &frameWriter{to: client, framed: true}
+	_, _ = io.WriteString(w, "\x81\x05he")
+	cut := make(chan struct{})
+	go func() {
+		w.cut(closeFrame(goingAway, ""))
+		close(cut)
+	}()
+	for waiting := false; !waiting; {
+		w.mu.Lock()
+		waiting = w.last != nil
+		w.mu.Unlock()
+	}
+	if !w.finish() || !client.ended {
+		t.Error("the client was not told")
+	}
+	<-cut
+	if w.cut(closeFrame(goingAway, "")); !w.done {
+		t.Error("it goes on")
+	}
+	if n, err := io.WriteString(w, "llo"); n != 0 || err == nil {
+		t.Errorf("wrote %d, %v", n, err)
+	}
+}
+
 // FuzzFrames: however the bytes are cut, the follower finds the same borders as a reader of whole frames.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte("\x81\x02hi\x88\x00"))

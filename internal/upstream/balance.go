@@ -48,6 +48,10 @@ func gcd(a, b int) int {
 	return a
 }
 
+// anewWithin is how long after its first failed try a request may come back to servers that it has met. Those that
+// refuse connections do so at once.
+const anewWithin = 2 * time.Second
+
 // A choice is the servers that one request may meet.
 type choice struct {
 	pool    *Pool
@@ -55,9 +59,10 @@ type choice struct {
 	turn    uint64
 	key     string
 	tried   [4]*server
-	count   int // of tried
-	failed  int // tries
-	sent    int // times that something of the request may have been sent
+	count   int       // of tried
+	failed  int       // tries
+	since   time.Time // when the first try failed
+	sent    int       // times that something of the request may have been sent
 }
 
 // first returns the server that a request meets first.
@@ -69,16 +74,19 @@ func (c *choice) first() *server {
 }
 
 // another returns a server that was not tried; nil if there is none. It is one of the pool's servers as they are now:
-// when servers fail, their name has often moved by then. When all were tried, those before the last one may be back.
+// when servers fail, their name has often moved by then. When all were tried, those before the last one may be back,
+// unless it takes them long to fail.
 func (c *choice) another(failed *server) *server {
 	if c.failed == len(c.tried) {
 		return nil
 	}
-	c.failed++
+	if c.failed++; c.failed == 1 {
+		c.since = c.pool.clock()
+	}
 	c.tried[c.count] = failed
 	c.count++
 	c.members = c.pool.members.Load()
-	if s := c.next(); s != nil || c.count == 1 {
+	if s := c.next(); s != nil || c.count == 1 || c.pool.clock().Sub(c.since) > anewWithin {
 		return s
 	}
 	c.tried[0], c.count = failed, 1

@@ -137,7 +137,7 @@ func (w *headWait) end() {
 
 func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
 	ctx, cancel := context.WithCancelCause(ctx) // the answer's body needs it; it ends with the request's
-	trace := sentOnce(q, cancel)
+	trace, sent := sentOnce(q, cancel)
 	var informed *hints
 	if q.Hint != nil {
 		informed = &hints{pass: q.Hint}
@@ -156,9 +156,12 @@ func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
 		return err
 	}
 	if wait != nil {
-		if body, has := r.Body.(*detachedBody); has {
+		switch body := r.Body.(type) {
+		case *detachedBody:
 			body.sent = wait.start
-		} else {
+		case *wholeBody:
+			body.sent = wait.start
+		default:
 			wait.start()
 		}
 	}
@@ -168,6 +171,10 @@ func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
 		switch cause := context.Cause(ctx); cause {
 		case h1.ErrHeadTimeout, errSentBefore:
 			return cause
+		}
+		var dial *h1.DialError
+		if errors.As(err, &dial) && sent.Load() > 0 && !q.Repeatable() {
+			err = errSentBefore // on a connection that ended before this one was tried
 		}
 		cancel(err)
 		return err
@@ -186,10 +193,9 @@ func (c *http2Client) do(ctx context.Context, q *h1.Request, a *Answer) error {
 }
 
 // sentOnce ends a request that net/http would send again: it does so with any that has no body, whatever its method,
-// when the
-// server resets it or goes away. One that may be repeated is sent twice at most.
-func sentOnce(q *h1.Request, cancel context.CancelCauseFunc) *httptrace.ClientTrace {
-	var sent atomic.Int32
+// when the server resets it or goes away. One that may be repeated is sent twice at most. sent counts.
+func sentOnce(q *h1.Request, cancel context.CancelCauseFunc) (trace *httptrace.ClientTrace, sent *atomic.Int32) {
+	sent = new(atomic.Int32)
 	return &httptrace.ClientTrace{
 		WroteHeaders: func() { sent.Add(1) },
 		GotConn: func(httptrace.GotConnInfo) {
@@ -197,7 +203,7 @@ func sentOnce(q *h1.Request, cancel context.CancelCauseFunc) *httptrace.ClientTr
 				cancel(errSentBefore)
 			}
 		},
-	}
+	}, sent
 }
 
 // request is q in net/http's words.
@@ -216,7 +222,7 @@ func (c *http2Client) request(ctx context.Context, q *h1.Request) (*http.Request
 	if q.Body != nil {
 		r.ContentLength = q.Length
 		if known, is := q.Body.(interface{ Whole() bool }); is && known.Whole() {
-			r.Body = io.NopCloser(q.Body) // it is its owner's to close
+			r.Body = &wholeBody{from: q.Body}
 		} else {
 			r.Body = newDetachedBody(q.Body)
 		}
@@ -361,6 +367,24 @@ func (b *http2Body) Close() error {
 	b.room = nil
 	return b.ReadCloser.Close()
 }
+
+// A wholeBody has come whole: reading it waits for nothing. It is its owner's to close.
+type wholeBody struct {
+	from io.Reader
+	sent func() // called when all was read; nil: nothing is
+}
+
+// Read implements io.Reader.
+func (b *wholeBody) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	if err != nil && b.sent != nil {
+		b.sent()
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *wholeBody) Close() error { return nil }
 
 // A detachedBody is a request's body whose Close ends a Read that waits. The transport returns an error only when its
 // last Read has returned, and a client that is slow to send must not hold it up. One goroutine reads ahead by one

@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -90,6 +92,77 @@ func TestAResetRequestIsNotSentAgain(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A server that gives a request up, goes away and takes no more connections has seen the request all the same: no other
+// server gets it.
+func TestAPOSTThatWasSentIsNotOneThatFoundNoServer(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan struct{})
+	go func() {
+		defer close(seen)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_ = l.Close()
+		_, _ = io.ReadFull(c, make([]byte, len(http2.ClientPreface)))
+		f := http2.NewFramer(c, c)
+		_ = f.WriteSettings()
+		for {
+			frame, err := f.ReadFrame()
+			if err != nil {
+				t.Errorf("before the request came: %v", err)
+				return
+			}
+			if _, is := frame.(*http2.HeadersFrame); is {
+				_ = f.WriteGoAway(0, http2.ErrCodeNo, nil)
+				_ = f.WriteRSTStream(frame.Header().StreamID, http2.ErrCodeRefusedStream)
+				return
+			}
+		}
+	}()
+	c := newHTTP2Client(&Settings{}, l.Addr().String(), false, func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+	})
+	q := &h1.Request{Method: "POST", Target: "/", Host: "app.example"}
+	err = c.do(t.Context(), q, new(Answer))
+	<-seen
+	var dial *h1.DialError
+	if err == nil || errors.As(err, &dial) {
+		t.Errorf("got %v, which has another server asked", err)
+	}
+}
+
+// A holder is a body that has come whole.
+type holder struct{ io.Reader }
+
+func (holder) Close() error { return nil }
+func (holder) Whole() bool  { return true }
+
+// The time for an answer begins when the request is sent, not when its connection is asked for.
+func TestTheTimeForAnAnswerBeginsBehindAWholeBody(t *testing.T) {
+	t.Parallel()
+	address, _ := scripted(t, func(f *http2.Framer, id uint32) { writeHead(f, id, "200", true) })
+	const limit = time.Second
+	c := newHTTP2Client(&Settings{}, strings.TrimPrefix(address, "h2c://"), false,
+		func(ctx context.Context) (net.Conn, error) {
+			<-time.After(limit + limit/2)
+			return new(net.Dialer).DialContext(ctx, "tcp", strings.TrimPrefix(address, "h2c://"))
+		})
+	q := &h1.Request{
+		Method: "POST", Target: "/", Host: "app.example", Body: holder{strings.NewReader("hello")}, Length: 5,
+		ResponseTimeout: limit,
+	}
+	a := new(Answer)
+	if err := c.do(t.Context(), q, a); err != nil || a.Status != 200 {
+		t.Errorf("status %d, %v", a.Status, err)
 	}
 }
 

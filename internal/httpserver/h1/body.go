@@ -222,6 +222,9 @@ func (b *body) drain() bool {
 	}
 	b.mu.Lock()
 	b.closed = false
+	if b.turn.response.patient { // for its handler, not for us
+		b.pace = httpserver.NewPace(b.turn.conn.server.Limits)
+	}
 	over, expected := b.over, b.expected
 	b.mu.Unlock()
 	if over || expected {

@@ -424,8 +424,8 @@ func (w *response) SetWriteDeadline(t time.Time) error {
 // SetStall has httpserver.SetStall find it. A socket that has no time for writes keeps none.
 func (w *response) SetStall(stall time.Duration) {
 	w.turn.body.within(stall)
+	w.patient = true
 	if s := stallingOf(w.turn.conn.socket); s != nil {
-		w.patient = true
 		s.SetWriteStall(stall)
 	}
 }
@@ -448,7 +448,9 @@ func (w *response) unhurried() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.patient {
-		stallingOf(w.turn.conn.socket).SetWriteStall(0)
+		if s := stallingOf(w.turn.conn.socket); s != nil {
+			s.SetWriteStall(0)
+		}
 	}
 	if w.hurry {
 		_ = w.turn.conn.socket.SetWriteDeadline(time.Time{}) // a socket that is gone will say so when it is written

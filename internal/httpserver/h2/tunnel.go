@@ -56,7 +56,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c := w.stream.conn
 	c.mu.Lock()
 	t.open = true
-	w.stream.body.pace = httpserver.Pace{} // a WebSocket may be silent
+	w.stream.body.pace, w.stall.limit = httpserver.Pace{}, 0 // a WebSocket may be silent
 	c.mu.Unlock()
 	return t, bufio.NewReadWriter(bufio.NewReader(t), bufio.NewWriter(t)), nil
 }
@@ -66,6 +66,10 @@ func (t *tunnel) Read(p []byte) (int, error) { return t.stream.body.Read(p) }
 
 // Write implements net.Conn. Each write is sent at once.
 func (t *tunnel) Write(p []byte) (int, error) {
+	w := &t.stream.response
+	if t.finished() {
+		return 0, net.ErrClosed
+	}
 	rest := p
 	if !t.said {
 		end := 0
@@ -82,7 +86,6 @@ func (t *tunnel) Write(p []byte) (int, error) {
 		}
 		t.said, t.head = true, nil
 	}
-	w := &t.stream.response
 	if _, err := w.Write(rest); err != nil {
 		return 0, err
 	}
@@ -112,6 +115,14 @@ func (t *tunnel) answer(head string) error {
 	w.framed = streamed
 	w.begin(http.StatusOK, nil)
 	return nil
+}
+
+// finished reports whether the stream has ended in this direction.
+func (t *tunnel) finished() bool {
+	c := t.stream.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return t.stream.response.ended
 }
 
 // CloseWrite ends the stream in one direction.

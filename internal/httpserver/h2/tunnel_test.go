@@ -179,6 +179,29 @@ func TestWebSocketEnds(t *testing.T) {
 	}
 }
 
+// Nothing follows END_STREAM: a client may end the connection for it, and all its streams with it.
+func TestNothingFollowsTheEndOfATunnel(t *testing.T) {
+	t.Parallel()
+	after := make(chan error, 1)
+	p := dial(t, serve(t, ours(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/probe" {
+			return
+		}
+		c := takeOver(t, w, switching+"hello")
+		defer c.Close()
+		if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+			t.Error(err)
+		}
+		_, err := io.WriteString(c, "\x88\x02\x03\xf0")
+		after <- err
+	})))
+	p.ask(1, false, websocket()...)
+	if err := <-after; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+	p.answers(3)
+}
+
 // Only an extended CONNECT that was not answered can be taken over, once.
 func TestHijackIsForTunnels(t *testing.T) {
 	t.Parallel()
