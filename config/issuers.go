@@ -17,7 +17,8 @@ const mostPatternIssuers = 1024
 func (b *builder) buildTrustedIssuers() {
 	seen := map[string]bool{}
 	domains := map[string]bool{}
-	for _, t := range b.file.trustedIssuers {
+	for i := range b.file.trustedIssuers {
+		t := &b.file.trustedIssuers[i]
 		w := &t.Value
 		if !w.issuer.Usable() && !w.issuerPattern.Usable() {
 			if !w.issuer.Given && !w.issuerPattern.Given && !t.Bad {
@@ -43,6 +44,7 @@ func (b *builder) buildTrustedIssuers() {
 			seen[each.Issuer] = true
 			domains[each.TrustDomain] = true
 			b.TrustedIssuers = append(b.TrustedIssuers, each)
+			w.made = each
 		}
 	}
 }

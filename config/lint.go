@@ -35,6 +35,7 @@ func (b *builder) lint() {
 	b.lintWorkloads()
 	b.lintLogouts()
 	b.lintResources()
+	b.lintGeneral()
 	b.checkCertificates()
 }
 

@@ -26,7 +26,7 @@ func (b *builder) lintExchange() {
 		if !at.Value {
 			continue
 		}
-		t := b.issuerOf(&w.Value)
+		t := w.Value.made
 		overlaps := func(c *Client) bool { return allowsAny(t.Permissions.Cut(c.Delegate)) }
 		switch {
 		case b.Issuer == nil:
@@ -69,17 +69,6 @@ func (b *builder) ownTokensOpenNothing() bool {
 // allowsAny reports whether some entry has an action.
 func allowsAny(p token.Permissions) bool {
 	return slices.ContainsFunc(p, func(e token.TenantPermission) bool { return len(e.AllowedActions) > 0 })
-}
-
-// issuerOf is an entry of trusted_issuers; of one with a pattern, the first of its issuers.
-func (b *builder) issuerOf(w *writtenTrusted) *TrustedIssuer {
-	n := slices.IndexFunc(b.TrustedIssuers, func(t *TrustedIssuer) bool {
-		if w.issuerPattern.Given {
-			return t.Pattern == w.issuerPattern.Value
-		}
-		return t.Issuer == w.issuer.Value
-	})
-	return b.TrustedIssuers[n]
 }
 
 // lintExchangers warns of clients that may exchange tokens, but cannot.
@@ -161,7 +150,7 @@ func (b *builder) lintLogouts() {
 		if !w.Value.logout.Given {
 			continue
 		}
-		t := b.issuerOf(&w.Value)
+		t := w.Value.made
 		if len(t.Kinds) == 1 && t.Kinds[0] == jose.KindWorkload {
 			b.Warn(w.Value.logout.At, "has no effect: workloads have no session that ends", "remove it")
 			continue
@@ -190,7 +179,9 @@ func (b *builder) lintResources() {
 			own = b.Issuer.URL
 		}
 		for _, s := range w.servers {
-			known := func(t *TrustedIssuer) bool { return t.Issuer == s.Value }
+			known := func(t *TrustedIssuer) bool {
+				return t.Issuer == s.Value || t.Pattern != "" && originOf(t.Pattern) == originOf(s.Value)
+			}
 			if s.Value != own && !slices.ContainsFunc(b.TrustedIssuers, known) {
 				b.Warn(s.At, s.Shown+" is neither issuer.url nor one of trusted_issuers, so its tokens are refused",
 					"add it to trusted_issuers, or remove it")
@@ -206,6 +197,37 @@ func (b *builder) lintResources() {
 		if len(w.scopes) > 0 && len(r.Servers) == 1 {
 			b.Warn(w.scopes[0].At, "sends clients with this scope to issuer.url, which knows the words of may alone",
 				"remove scopes: what a token of a client opens is its permissions")
+		}
+	}
+}
+
+// originOf is the beginning of a URL that names its host.
+func originOf(address string) string {
+	scheme, rest, _ := strings.Cut(address, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return scheme + "://" + host
+}
+
+// lintGeneral warns of resources that leave no audience for the other routes, so that a token for one of them opens
+// these, too.
+func (b *builder) lintGeneral() {
+	if b.Issuer == nil {
+		return
+	}
+	for _, a := range b.Issuer.Audiences {
+		if !slices.ContainsFunc(b.Resources, func(r *Resource) bool { return r.URL == a }) {
+			return
+		}
+	}
+	for _, r := range b.Routes {
+		if !r.Public && len(r.Audiences) == 0 && r.Resource == nil {
+			at := b.file.issuer.At
+			if w := b.file.issuer.Value.audiences; w.Given {
+				at = w.At
+			}
+			b.Warn(at, "has resources alone as audiences, so that a token for one of them opens route "+r.Name+", too",
+				"add an audience that is no resource, or give the route audiences")
+			return
 		}
 	}
 }

@@ -149,6 +149,33 @@ routes:
 			`gate.yaml:16:80: resources[0].authorization_servers[1]: "https://other.test" is neither issuer.url ` +
 				`nor one of trusted_issuers, so its tokens are refused; add it to trusted_issuers, or remove it`,
 		},
+		{"an authorization server for closed tenants", []string{
+			"{resource: https://gate.test/mcp}",
+			"{resource: https://gate.test/mcp, authorization_servers: [https://login.test/organizations/v2.0]}",
+			"  - {issuer: https://ci.test,",
+			`  - {issuer_pattern: "https://login.test/{tid}/v2.0", issuer_values: {tid: [a]}, ` +
+				"jwks_url: https://login.test/keys, audiences: [api], permissions: []}\n  - {issuer: https://ci.test,",
+		}, ``},
+		{
+			"entries of one pattern",
+			[]string{
+				"  - {issuer: https://ci.test,",
+				`  - {issuer_pattern: "https://login.test/{tid}/v2.0", issuer_values: {tid: [a]}, exchange: true, ` +
+					"jwks_url: https://login.test/keys, audiences: [api], permissions: [{tenant: acme, actions: [READ]}]}\n" +
+					`  - {issuer_pattern: "https://login.test/{tid}/v2.0", issuer_values: {tid: [b]}, exchange: true, ` +
+					"jwks_url: https://login.test/keys, audiences: [api], permissions: [{tenant: globex, actions: [READ]}]}\n" +
+					"  - {issuer: https://ci.test,",
+			},
+			`gate.yaml:13:92: trusted_issuers[2].exchange: opens nothing: no delegate of a client with exchange ` +
+				`allows what permissions of the issuer do; compare tenants and actions of the two: what comes out is ` +
+				`what both allow`,
+		},
+		{
+			"resources alone",
+			[]string{"[https://gate.test/api, https://gate.test/mcp]", "[https://gate.test/mcp]"},
+			`gate.yaml:5:14: issuer.audiences: has resources alone as audiences, so that a token for one of them ` +
+				`opens route /acme, too; add an audience that is no resource, or give the route audiences`,
+		},
 		{
 			"scopes of our issuer",
 			[]string{

@@ -10,6 +10,7 @@ import (
 )
 
 type writtenTrusted struct {
+	made           *TrustedIssuer // of it; with a pattern, one of them
 	issuer         yaml.Setting[string]
 	issuerPattern  yaml.Setting[string]
 	issuerValues   yaml.Setting[[]yaml.Named[[]yaml.Setting[string]]]

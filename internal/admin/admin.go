@@ -81,9 +81,15 @@ func New(o Options) http.Handler {
 	return identified(mux)
 }
 
-// identified gives each answer that is an error an id, whatever wrote it.
+// identified gives each answer that is an error an id, whatever wrote it. A request with a body is the last of its
+// connection: the server waits for no rest of a body that nothing reads.
 func identified(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(answer{w}, r) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(answer{w}, r)
+	})
 }
 
 type answer struct{ http.ResponseWriter }

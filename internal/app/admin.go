@@ -59,7 +59,7 @@ func (g *Gate) adminOptions() admin.Options {
 // adminLimits bound what clients of an admin listener may use.
 var adminLimits = listen.Limits{
 	Limits: httpserver.Limits{
-		HeaderBytes: 16 << 10, HeaderTimeout: 5 * time.Second, BodyStall: 10 * time.Second,
+		HeaderBytes: 16 << 10, HeaderTimeout: 5 * time.Second, BodyStall: 10 * time.Second, BodyRate: 8 << 10,
 	},
 	IdleTimeout: 30 * time.Second, Connections: 1000, HTTP2: listen.HTTP2Off,
 }

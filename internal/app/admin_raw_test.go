@@ -84,3 +84,16 @@ func adminAnswer(t *testing.T, to net.Addr, request string) *http.Response {
 	answer.Body.Close()
 	return answer
 }
+
+// Requests with a body that nothing reads take no place of an admin listener for long.
+func TestABodyThatAdminDoesNotReadHoldsNothing(t *testing.T) {
+	t.Parallel()
+	g := startGate(t, `admin: {listen: "127.0.0.1:0"`, `admin: {listen: "127.0.0.1:0", health_listen: "127.0.0.1:0"`)
+	for _, method := range []string{"POST", "GET"} {
+		answer := adminAnswer(t, g.HealthAddr(), method+" /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"+
+			"Content-Length: 200000\r\n\r\nx")
+		if !answer.Close {
+			t.Errorf("%s: the connection goes on: %v", method, answer.Header)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jotgate/jotgate/config"
+	"github.com/jotgate/jotgate/internal/trust"
 )
 
 // widerMade lists what is wider of what was made of the file: trusted issuers, whose presets fill in what the file does
@@ -27,6 +28,13 @@ func widerMade(old, fresh *config.Config) []string {
 		c.issuer("trusted_issuers["+issuerName(t)+"]", before, t)
 	}
 	c.signing(old, fresh)
+	if old.Issuer != nil { // an audience that is new is told by itself
+		for _, a := range trust.General(fresh) {
+			if slices.Contains(old.Issuer.Audiences, a) && !slices.Contains(trust.General(old), a) {
+				c.say("issuer.audiences of routes without their own", a)
+			}
+		}
+	}
 	return c.list
 }
 

@@ -85,7 +85,7 @@ func looser(old, fresh *config.Config, a, b *config.Route) []string {
 	if a.Public { // whatever its token says
 		return c.list
 	}
-	c.on(at+"public, for tokens that are not accepted", !a.Require.Optional || a.Shadow, b.Public)
+	c.on(at+"public or in shadow, for tokens that are not accepted", !a.Require.Optional || a.Shadow, b.Public || b.Shadow)
 	c.sources(at+"token_from", a.TokenFrom, b.TokenFrom)
 	c.changed(at+"claim_headers", claimHeaders(a), claimHeaders(b))
 	if b.Public || b.Shadow { // requests show it

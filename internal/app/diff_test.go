@@ -540,6 +540,56 @@ func TestReloadThatDeniesWidening(t *testing.T) {
 	}
 }
 
+// Which audiences open the routes without their own depends on the resources, too, so that less of these can open.
+func TestDiffTellsWhatAudiencesOpenOtherRoutes(t *testing.T) {
+	t.Parallel()
+	const (
+		api, mcp = "https://gate.test/api", "https://gate.test/mcp"
+		setting  = "issuer.audiences of routes without their own: "
+	)
+	file := func(audiences string, resources ...string) string {
+		all := ""
+		for _, r := range resources {
+			all += "  - {resource: " + r + "}\n"
+		}
+		if all != "" {
+			all = "resources:\n" + all
+		}
+		return "version: 1\nlisten: \"127.0.0.1:1\"\nissuer: {url: \"https://gate.test\", audiences: [" + audiences +
+			"], keys: [{file: k.pem, create: true}]}\n" + all +
+			"routes:\n  - {path: /else, require: authenticated, upstream: \"http://127.0.0.1:3\"}\n" +
+			"  - {path: /mcp, require: authenticated, upstream: \"http://127.0.0.1:3\"}\n" +
+			"  - {path: /api, require: authenticated, upstream: \"http://127.0.0.1:3\"}\n"
+	}
+	none := config.Options{ReadFile: func(path string) ([]byte, error) {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}}
+	parse := func(text string) *config.Config {
+		c, err := config.Parse("x.yaml", []byte(text), none)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for _, c := range []struct{ name, old, fresh, want string }{
+		{"the other audience goes", file(api+", "+mcp, mcp), file(mcp, mcp), mcp},
+		{"the resource goes", file(api+", "+mcp, mcp), file(api + ", " + mcp), mcp},
+		{"the other one becomes a resource", file(api+", "+mcp, mcp), file(api+", "+mcp, mcp, api), mcp},
+	} {
+		d, err := app.NewDiff(parse(c.old), parse(c.fresh), time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := func(one app.Change) bool { return one.Opens && one.Setting == setting+c.want }
+		if !slices.ContainsFunc(d.Changes(), told) {
+			t.Errorf("%s: %+v", c.name, d.Changes())
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestDiffJudgesEachListener: a route that only one listener has is compared there, and where its requests are decided
 // otherwise on another one as well, the change says where.
 func TestDiffJudgesEachListener(t *testing.T) {
@@ -568,8 +618,15 @@ func TestDiffJudgesEachListener(t *testing.T) {
 			{Opens: true, Route: "/", Holder: "without a token", Example: "GET https://free.free/"},
 		}},
 		{"a bad token", listeners + route("require: optional"), listeners + route("public: true"), []app.Change{
-			{Opens: true, Setting: "routes[/x/].public, for tokens that are not accepted: true"},
+			{Opens: true, Setting: "routes[/x/].public or in shadow, for tokens that are not accepted: true"},
 		}},
+		{
+			"a bad token in shadow", listeners + route("require: optional"),
+			listeners + route("require: optional, shadow: true"),
+			[]app.Change{
+				{Opens: true, Setting: "routes[/x/].public or in shadow, for tokens that are not accepted: true"},
+			},
+		},
 	} {
 		old, err := config.Parse("x.yaml", []byte(c.old), none)
 		if err != nil {

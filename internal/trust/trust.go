@@ -53,7 +53,7 @@ func New(c *config.Config) *Policy {
 		}
 	}
 	if i := c.Issuer; i != nil {
-		p.issuers[i.URL] = &Issuer{Own: true, Audiences: general(c), Anywhere: slices.Concat(i.Audiences, routes)}
+		p.issuers[i.URL] = &Issuer{Own: true, Audiences: General(c), Anywhere: slices.Concat(i.Audiences, routes)}
 		for _, client := range i.Clients {
 			p.clients[client.ID] = client
 		}
@@ -61,9 +61,13 @@ func New(c *config.Config) *Policy {
 	return p
 }
 
-// general are the audiences of our own tokens on routes without their own: a token that was asked for a resource alone
-// opens the routes below that resource, and no others (RFC 8707 §2). Where all audiences are resources, all count.
-func general(c *config.Config) []string {
+// General returns the audiences of our own tokens on routes without their own: a token that was asked for a resource
+// alone opens the routes below that resource, and no others (RFC 8707 §2). Where all audiences are resources, all
+// count.
+func General(c *config.Config) []string {
+	if c.Issuer == nil {
+		return nil
+	}
 	left := slices.DeleteFunc(slices.Clone(c.Issuer.Audiences), func(a string) bool {
 		return slices.ContainsFunc(c.Resources, func(r *config.Resource) bool { return r.URL == a })
 	})
