@@ -110,12 +110,8 @@ func (b *bench) onWrk(name string, s *server, l load) *contestant {
 
 // gates starts the working tree's gate and, if one is given, the older one.
 func (b *bench) gates(ctx context.Context, o gateOf, each func(name string, s *server)) error {
-	for _, x := range []struct{ name, binary string }{{gateName, b.gate}, {baseName, b.older}} {
-		if x.binary == "" {
-			continue
-		}
-		o.name, o.binary = x.name, x.binary
-		s, err := b.jotgate(ctx, o)
+	for _, x := range b.gateStarters(o) {
+		s, err := x.start(ctx)
 		if err != nil {
 			return err
 		}

@@ -58,17 +58,9 @@ func secure(ctx context.Context, b *bench, r *Case) error {
 	if err != nil {
 		return err
 	}
-	list := []starter{
+	list := append([]starter{
 		{nginxName, func(ctx context.Context) (*server, error) { return b.nginx(ctx, cert) }},
-		{gateName, func(ctx context.Context) (*server, error) {
-			return b.jotgate(ctx, gateOf{name: gateName, binary: b.gate, cert: cert})
-		}},
-	}
-	if b.older != "" {
-		list = append(list, starter{baseName, func(ctx context.Context) (*server, error) {
-			return b.jotgate(ctx, gateOf{name: baseName, binary: b.older, cert: cert})
-		}})
-	}
+	}, b.gateStarters(gateOf{cert: cert})...)
 	for _, x := range list {
 		for _, kind := range []struct {
 			name string
@@ -181,17 +173,9 @@ func streams(ctx context.Context, b *bench, r *Case) error {
 	}
 	defer app.Close()
 	address := app.Addr().String()
-	list := []starter{
+	list := append([]starter{
 		{nginxName, func(ctx context.Context) (*server, error) { return b.nginxWith(ctx, nil, streamLocation(address)) }},
-		{gateName, func(ctx context.Context) (*server, error) {
-			return b.jotgate(ctx, gateOf{name: gateName, binary: b.gate, streams: address})
-		}},
-	}
-	if b.older != "" {
-		list = append(list, starter{baseName, func(ctx context.Context) (*server, error) {
-			return b.jotgate(ctx, gateOf{name: baseName, binary: b.older, streams: address})
-		}})
-	}
+	}, b.gateStarters(gateOf{streams: address})...)
 	for _, x := range list {
 		for _, kind := range []struct {
 			name string

@@ -21,17 +21,21 @@ const (
 
 // starters start each contestant of the cases that are about processes rather than requests.
 func (b *bench) starters() []starter {
-	list := []starter{
+	return append([]starter{
 		{nginxName, func(ctx context.Context) (*server, error) { return b.nginx(ctx, nil) }},
 		{haproxyName, func(ctx context.Context) (*server, error) { return b.haproxy(ctx, "") }},
-		{gateName, func(ctx context.Context) (*server, error) {
-			return b.jotgate(ctx, gateOf{name: gateName, binary: b.gate})
-		}},
-	}
-	if b.older != "" {
-		list = append(list, starter{baseName, func(ctx context.Context) (*server, error) {
-			return b.jotgate(ctx, gateOf{name: baseName, binary: b.older})
-		}})
+	}, b.gateStarters(gateOf{})...)
+}
+
+// gateStarters start the gate of the working tree, and that of the older revision if there is one.
+func (b *bench) gateStarters(o gateOf) (list []starter) {
+	for _, x := range []struct{ name, binary string }{{gateName, b.gate}, {baseName, b.older}} {
+		if x.binary == "" {
+			continue
+		}
+		o := o
+		o.name, o.binary = x.name, x.binary
+		list = append(list, starter{x.name, func(ctx context.Context) (*server, error) { return b.jotgate(ctx, o) }})
 	}
 	return list
 }

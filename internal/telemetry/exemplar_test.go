@@ -32,7 +32,7 @@ func openMetrics(t *testing.T, h http.Handler) []string {
 	return strings.Split(w.Body.String(), "\n")
 }
 
-// A tracer whose spans reach nobody.
+// A tracer whose spans reach no collector.
 func tracer(t *testing.T, ratio float64) *otel.Tracer {
 	t.Helper()
 	all := otel.New(otel.Options{URL: "http://127.0.0.1:1", Ratio: ratio})
